@@ -1,0 +1,56 @@
+# make demo    an MLP learns to read handwritten digits; pictures in out/mlp/
+# make test    the tests
+# make lint    ruff and mypy
+# make bench   minidl beside other frameworks (long: see benchmarks/README.md)
+# make clean   all that was built, the virtual environment included
+#
+# Each makes what it needs first: a virtual environment in .venv with minidl built from this folder.
+# Another Python: make PYTHON=python3.12. More for the commands: make demo ARGS="--epochs 5".
+
+PYTHON ?= python3
+VENV ?= .venv
+ARGS ?=
+
+python := $(VENV)/bin/python
+pip := $(python) -m pip --disable-pip-version-check --quiet
+# What is compiled: after a change in one of these minidl is built anew.
+compiled := pyproject.toml setup.py $(wildcard minidl/*.pxd $(patsubst %.pxd,%.py,$(wildcard minidl/*.pxd)) \
+    minidl/ops/*.py minidl/ops/*.pxd minidl/_kernels/*.pyx minidl/_kernels/*.pxd)
+
+.PHONY: demo test lint bench clean install
+.DEFAULT_GOAL := install
+
+demo: install
+	$(python) examples/mlp.py $(ARGS)
+
+test: install
+	$(python) -m pytest $(ARGS)
+
+lint: $(VENV)/linted
+	$(python) -m ruff check .
+	$(python) -m ruff format --check --exclude "*.md" .
+	$(python) -m mypy
+
+bench: install
+	$(python) benchmarks/run.py $(ARGS)
+
+install: $(VENV)/installed
+
+$(VENV)/installed: $(compiled)
+	@command -v $(PYTHON) > /dev/null || \
+	    { echo "*** $(PYTHON) is not there; choose one: make PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) tools/check_machine.py
+	@echo "Setting up $(VENV) and building minidl: a minute or two ..."
+	@test -x $(python) || $(PYTHON) -m venv $(VENV)
+	@$(pip) install --editable ".[test]"
+	@touch $@
+
+$(VENV)/linted: $(VENV)/installed
+	@$(pip) install ruff==0.17.5 mypy==2.4.1
+	@touch $@
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf minidl/_kernels/baseline minidl/_kernels/v3 minidl/_kernels/v4
+	find minidl -name "*.so" -delete
+	find . -name __pycache__ -prune -exec rm -rf {} +

@@ -1,0 +1,220 @@
+"""The speed targets, each computed from the raw figures: nothing here is written by hand but the
+goals.
+
+A target gives rows of (work, goal, value); `met` compares. Its `scope` says what a row is the
+worst of.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from results import OURS, Case, Section, contention_ratio
+from workloads import MLPS
+
+# Activations that are a few multiplications and comparisons; all others evaluate an exponential or
+# its kin.
+ARITHMETIC = {
+    "relu", "leaky_relu", "prelu", "crelu", "relu6", "hardtanh", "hardsigmoid", "hardswish",
+    "softsign", "softshrink", "hardshrink", "threshold", "maxout", "identity",
+}  # fmt: skip
+# Bytes an element that no implementation can avoid: x -> y; then (x or y), gy -> gx. float32.
+BYTES = {"forward": 8, "both": 20, "backward": 12}
+
+
+@dataclass(frozen=True)
+class Target:
+    """One goal and what was reached; `aim` is None where only a must is set. `worst` names the
+    case that decides.
+    """
+
+    work: str
+    measure: str
+    value: float | None
+    must: float
+    aim: float | None = None
+    worst: str = ""
+    at_most: bool = False
+    form: str = "{:.2f}x"
+
+    def reached(self, goal: float | None) -> str:
+        if goal is None:
+            return ""
+        if self.value is None or math.isnan(self.value):
+            return "not measured"
+        met = self.value <= goal if self.at_most else self.value >= goal
+        return "met" if met else "**missed**"
+
+
+def all_targets(sections: dict[str, Section]) -> list[Target]:
+    found: list[Target] = []
+    for name, make in MAKERS.items():
+        if name in sections:
+            found += make(sections[name])
+    return found
+
+
+def worst(
+    pairs: Iterable[tuple[float | None, str]], at_most: bool = False
+) -> tuple[float | None, str]:
+    known = [(value, name) for value, name in pairs if value is not None]
+    if not known:
+        return None, ""
+    return max(known) if at_most else min(known)
+
+
+def ratio_to(case: Case | None, peer: str | None) -> float | None:
+    spread = case.ratio(peer) if case and peer else None
+    return spread.median if spread else None
+
+
+def mlp(section: Section) -> list[Target]:
+    goals = dict(zip(MLPS, [(4.0, 1.2, 2.0), (2.0, 1.15, 1.4), (1.3, 1.0, 1.15)], strict=True))
+    targets = []
+    for name, (default, must, aim) in goals.items():
+        if case := section.case(name):
+            best = case.best_peer()
+            targets.append(
+                Target(f"MLP {name}", "PyTorch default", ratio_to(case, "torch"), default)
+            )
+            targets.append(
+                Target(f"MLP {name}", "the best peer", ratio_to(case, best), must, aim, best or "")
+            )
+    return targets
+
+
+def gemm(section: Section) -> list[Target]:
+    cube = next((case for case in section.cases if case.name.startswith("1024^3")), None)
+    share = peak_share(cube, section) if cube else None
+    slowest = worst((ratio_to(case, "numpy"), case.name) for case in section.cases)
+    return [
+        Target("GEMM 1024^3", "share of FMA peak", share, 0.85, 0.92, form="{:.0%}"),
+        Target("GEMM, every shape", "NumPy's BLAS", slowest[0], 1.0, None, slowest[1]),
+    ]
+
+
+def peak_share(case: Case, section: Section, peer: str = OURS) -> float | None:
+    spread = case.ns(peer)
+    return case.measured["flops"] / spread.median / section.peak if spread else None
+
+
+def bandwidth_share(case: Case, section: Section) -> float | None:
+    """The bytes that must move, over the time, over what a copy reaches."""
+    spread = case.ns(OURS)
+    moved = BYTES[case.measured["mode"]] * case.measured["elements"]
+    return moved / spread.median / section.copy if spread else None
+
+
+def activations(section: Section) -> list[Target]:
+    by_size = {
+        (size, mode): [
+            case
+            for case in section.cases
+            if case.measured["elements"] == size
+            and case.measured["mode"] == mode
+            and case.measured["slopes"] == 1
+            and case.measured["activation"] != "rrelu"
+        ]
+        for size in (100_000, 10_000_000)
+        for mode in ("forward", "both")
+    }
+    large = by_size[10_000_000, "forward"] + by_size[10_000_000, "both"]
+    targets = []
+    for peer, label in (("torch", "PyTorch"), ("jax", "JAX")):
+        value, name = worst((ratio_to(case, peer), case.name) for case in large)
+        targets.append(
+            Target("activations 1e7, fwd and fwd+bwd, the worst", label, value, 4.0, None, name)
+        )
+    for plain, what, must in ((True, "arithmetic", 0.75), (False, "exp-based", 0.60)):
+        chosen = [case for case in large if (case.measured["activation"] in ARITHMETIC) == plain]
+        value, name = worst((bandwidth_share(case, section), case.name) for case in chosen)
+        measure = f"share of a copy's bandwidth, {what}"
+        targets.append(
+            Target("activations 1e7, the worst", measure, value, must, 0.90, name, form="{:.0%}")
+        )
+    value, name = worst(
+        (ratio_to(case, case.best_peer()), f"{case.name} ({case.best_peer()})")
+        for case in by_size[100_000, "both"]
+    )
+    targets.append(
+        Target("activations 1e5, fwd+bwd, the worst", "the best peer", value, 2.0, 3.0, name)
+    )
+    return [*targets, *special_activations(section)]
+
+
+def special_activations(section: Section) -> list[Target]:
+    targets = []
+    if case := section.case("prelu per channel backward"):
+        best = case.best_peer()
+        targets.append(
+            Target(
+                "PReLU per channel, backward",
+                "the best peer",
+                ratio_to(case, best),
+                6.0,
+                8.0,
+                best or "",
+            )
+        )
+    if case := section.case("rrelu both 1e+05"):
+        best = case.best_peer()
+        targets.append(
+            Target(
+                "RReLU 1e5, fwd+bwd", "the best peer", ratio_to(case, best), 15.0, 20.0, best or ""
+            )
+        )
+    return targets
+
+
+def tiny(section: Section) -> list[Target]:
+    case = section.cases[0] if section.cases else None
+    return [Target("tiny op on shape (4,), fwd+bwd", "PyTorch", ratio_to(case, "torch"), 6.0, 20.0)]
+
+
+def contention(section: Section) -> list[Target]:
+    pairs = []
+    for case in section.cases:
+        values = sorted(contention_ratio(entry) for entry in case.rounds(OURS))
+        if values:
+            pairs.append((values[len(values) // 2], case.name))
+    value, name = worst(pairs, at_most=True)
+    return [
+        Target(
+            "our ops alternating with np.matmul",
+            "sum of the parts",
+            value,
+            1.5,
+            1.1,
+            name,
+            at_most=True,
+        )
+    ]
+
+
+def startup(section: Section) -> list[Target]:
+    ours, base = section.startup_medians(OURS), section.startup_medians("numpy")
+    if ours is None or base is None:
+        return []
+    wheel = section.raw["peers"][OURS].get("wheel_mb")
+    extra = {key: ours[key] - base[key] for key in ("import_ms", "memory_mb")}
+
+    def at_most(work: str, measure: str, value: float, must: float, aim: float | None, unit: str):
+        return Target(work, measure, value, must, aim, at_most=True, form="{:.1f} " + unit)
+
+    return [
+        at_most("import", "ms above NumPy's", extra["import_ms"], 40, 15, "ms"),
+        at_most("wheel", "size", wheel, 5, 2, "MB"),
+        at_most("memory after import", "MB above NumPy's", extra["memory_mb"], 12, None, "MB"),
+    ]
+
+
+MAKERS = {
+    "mlp": mlp,
+    "gemm": gemm,
+    "activations": activations,
+    "tiny": tiny,
+    "contention": contention,
+    "startup": startup,
+}

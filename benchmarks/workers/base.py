@@ -1,0 +1,289 @@
+"""What all workers share: the conversation with the orchestrator, and the stopwatch.
+
+A worker is one process that measures one framework. It reads one job a line on stdin, as JSON, and
+answers each with one line on stdout; between jobs it is blocked on the pipe (and the orchestrator
+stops it, so that nothing in it can spin):
+
+    {"do": "hello"}                                 -> versions
+    {"do": "names"}                                 -> minidl only: the activations it has
+    {"do": "prepare", "case": {"kind": ..., ...}}   -> builds, compiles, warms up; {"check": [...]}
+    {"do": "measure", "seconds": 0.5}               -> {"ns": ..., "chunks": ...} or the case's own
+    figures {"do": "quit"}
+
+A subclass gives one method for each kind of case; it returns a `Task`. A kind without a method, or
+a method that raises NotImplementedError, is answered as "not available" and stands so in the
+tables. This file runs on Python 3.10 too.
+"""
+
+import json
+import os
+import statistics
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+CHUNK = 0.02  # seconds of one timed chunk; a measurement is the median over its chunks
+EARLY_EPS = (
+    "Adam's eps added before the bias correction"  # NNabla's form; NumPy by hand checks both
+)
+BIG = 1_000_000  # from this many elements on, asynchronous frameworks wait after every call
+
+
+@dataclass
+class Task:
+    """Something prepared that can be timed.
+
+    Attributes:
+        run: run(n) does the work n times and returns when it is done.
+        check: figures that must agree between the peers (losses, sampled outputs); None where
+            chance is at work. A dictionary of such lists by name where a peer can only be compared
+            under a condition.
+        units: how many units (steps, ops) one repetition is; times are reported for one unit.
+        restore: called before each measurement, outside the clock.
+    """
+
+    run: Callable[[int], Any]
+    check: Any = None
+    units: int = 1
+    restore: Callable[[], None] = lambda: None
+
+    def measure(self, seconds: float) -> dict:
+        self.restore()
+        return stopwatch(self.run, seconds, self.units)
+
+
+@dataclass
+class Contention:
+    """Two calls that may fight over the cores: each alone, and taking turns."""
+
+    ours: Callable[[], Any]
+    theirs: Callable[[], Any]
+    check: Any = None
+
+    def measure(self, seconds: float) -> dict:
+        return {
+            "ours": stopwatch(repeat(self.ours), seconds),
+            "theirs": stopwatch(repeat(self.theirs), seconds),
+            "alternating": alternate(self.ours, self.theirs, seconds),
+        }
+
+
+def repeat(call: Callable[[], Any]) -> Callable[[int], None]:
+    """run(n) of a call that is done when it returns."""
+
+    def run(n: int) -> None:
+        for _ in range(n):
+            call()
+
+    return run
+
+
+def stopwatch(run: Callable[[int], Any], seconds: float, units: int = 1) -> dict:
+    """Median and minimum ns per unit over chunks of about CHUNK seconds."""
+    begin = time.perf_counter()
+    run(1)
+    n = 1
+    while True:  # grow n until a chunk is long enough; this is the warm-up as well
+        start = time.perf_counter()
+        run(n)
+        spent = time.perf_counter() - start
+        if spent >= CHUNK or time.perf_counter() - begin > seconds:
+            break
+        n = max(n + 1, min(10 * n, int(1.2 * n * CHUNK / max(spent, 1e-7))))
+    chunks = []
+    begin = time.perf_counter()
+    while len(chunks) < 3 or time.perf_counter() - begin < seconds:
+        start = time.perf_counter_ns()
+        run(n)
+        chunks.append((time.perf_counter_ns() - start) / (n * units))
+    return {
+        "ns": statistics.median(chunks),
+        "min_ns": min(chunks),
+        "chunks": len(chunks),
+        "repetitions": n * units,
+    }
+
+
+def alternate(first: Callable, second: Callable, seconds: float) -> dict:
+    """Medians of a whole turn and of its two parts, of calls that take turns."""
+    for _ in range(3):
+        first()
+        second()
+    turns = []
+    begin = time.perf_counter()
+    while len(turns) < 10 or time.perf_counter() - begin < seconds:
+        t0 = time.perf_counter_ns()
+        first()
+        t1 = time.perf_counter_ns()
+        second()
+        turns.append((t1 - t0, time.perf_counter_ns() - t1))
+    return {
+        "ns": statistics.median(a + b for a, b in turns),
+        "mean_ns": statistics.fmean(a + b for a, b in turns),
+        "ours_ns": statistics.median(a for a, b in turns),
+        "theirs_ns": statistics.median(b for a, b in turns),
+        "turns": len(turns),
+    }
+
+
+class Worker:
+    """One framework, in one of its variants."""
+
+    def __init__(self, variant: str) -> None:
+        self.variant = variant
+        self.task: Task | None = None
+
+    def versions(self) -> dict:
+        raise NotImplementedError
+
+    # ── the conversation ─────────────────────────────────────────────────────────────────────────
+
+    def answer(self, job: dict) -> dict:
+        if job["do"] == "hello":
+            return {
+                "versions": self.versions(),
+                "pid": os.getpid(),
+                "cpus": sorted(os.sched_getaffinity(0)),
+            }
+        if job["do"] == "names":
+            return {"activations": self.activation_names(), "config": self.config()}
+        if job["do"] == "prepare":
+            self.task = None  # frees what the last case held
+            case = job["case"]
+            method = getattr(self, case["kind"], None)
+            if method is None:
+                raise NotImplementedError
+            self.task = method(case)
+            return {"check": self.task.check}
+        if job["do"] == "measure":
+            return self.task.measure(job["seconds"])
+        raise ValueError(f"unknown job {job}")
+
+    def activation_names(self) -> list:
+        raise NotImplementedError
+
+    def config(self) -> str:
+        raise NotImplementedError
+
+    def contention(self, case: dict) -> Contention:
+        """The framework's elementwise op alternating with the user's own np.matmul."""
+        a = normal((case["matmul"], case["matmul"]), 1)
+        b = normal((case["matmul"], case["matmul"]), 2)
+        return Contention(self.elementwise(case["elements"]), lambda: np.matmul(a, b))
+
+    def elementwise(self, elements: int) -> Callable[[], Any]:
+        raise NotImplementedError
+
+
+# ── the same data for everybody ──────────────────────────────────────────────────────────────────
+
+
+def normal(shape: tuple, seed: int) -> np.ndarray:
+    """float32 from N(0, 1): never zeros, and the same for every peer."""
+    return np.random.default_rng(seed).standard_normal(shape, dtype=np.float32)
+
+
+class MLPData:
+    """Batches and initial weights of an MLP case, from the .npz that the orchestrator wrote."""
+
+    def __init__(self, case: dict) -> None:
+        with np.load(case["data"]) as file:
+            images, labels = file["images"], file["labels"]
+        with np.load(case["weights"]) as file:
+            layers = len(case["widths"]) - 1
+            self.weights = [file[f"w{i}"] for i in range(layers)]  # (out, in)
+            self.biases = [file[f"b{i}"] for i in range(layers)]
+        n = case["batch"]
+        starts = range(0, len(images) - n + 1, n)
+        self.x = [np.ascontiguousarray(images[s : s + n]) for s in starts]
+        self.t = [np.ascontiguousarray(labels[s : s + n]) for s in starts]
+        self.lr = 1e-3
+        self.steps_checked = case["steps_checked"]
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+
+def mlp_task(
+    step: Callable[[int], Any],
+    loss: Callable[[Any], float],
+    data: MLPData,
+    restore,
+    wait=lambda out: None,
+):
+    """The Task of a training loop: step(i) trains on batch i and returns its loss, as the
+    framework keeps it.
+    """
+    batches = len(data)
+    losses = [loss(step(i % batches)) for i in range(data.steps_checked)]
+    position = [0]
+
+    def run(n: int) -> None:
+        i = position[0]
+        for _ in range(n):
+            out = step(i)
+            i = i + 1 if i + 1 < batches else 0
+        position[0] = i
+        wait(out)
+
+    return Task(run, check=losses, restore=restore)
+
+
+def activation_input(case: dict) -> tuple:
+    """x, and a seed for the gradient that comes back, of an activation case."""
+    return normal(tuple(case["shape"]), 1), normal(tuple(case["shape"]), 2)
+
+
+def prelu_slopes(case: dict) -> np.ndarray:
+    """0.25 for each channel, or one slope for all."""
+    return np.full(case["slopes"], 0.25, np.float32)
+
+
+def sample(*arrays: np.ndarray) -> list:
+    """Up to 64 values of each array, spread evenly: what is compared between the peers."""
+    picked = []
+    for a in arrays:
+        flat = (
+            np.asarray(a, dtype=np.float64).ravel()
+            if np.size(a) < BIG
+            else np.asarray(a).reshape(-1)
+        )
+        picked += [float(v) for v in flat[:: max(1, flat.size // 64)][:64]]
+    return picked
+
+
+def operands(case: dict) -> tuple:
+    """a (m, k) and b (k, n) of a GEMM case as views: "t" in `layout` means that the operand is
+    stored transposed.
+    """
+    m, k, n = case["mkn"]
+    a = normal((k, m), 1).T if case["layout"][0] == "t" else normal((m, k), 1)
+    b = normal((n, k), 2).T if case["layout"][1] == "t" else normal((k, n), 2)
+    return a, b
+
+
+def main(worker_class: type) -> None:
+    """Serves jobs until stdin closes. stdout is kept for answers: whatever a framework prints goes
+    to stderr.
+    """
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    worker = worker_class(sys.argv[1])
+    for line in sys.stdin:
+        job = json.loads(line)
+        if job["do"] == "quit":
+            break
+        try:
+            reply = worker.answer(job)
+        except NotImplementedError:
+            reply = {"error": "not available", "absent": True}
+        except Exception as error:
+            traceback.print_exc()
+            reply = {"error": f"{type(error).__name__}: {error}"[:300]}
+        answers.write(json.dumps(reply) + "\n")
+        answers.flush()

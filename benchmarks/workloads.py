@@ -1,0 +1,235 @@
+"""What is measured: for each section the cases, and the peers that take part.
+
+A case is a dictionary that goes to the workers as it is: `kind` is the worker's method, the rest
+its arguments. `name` is the case's key in the results.
+"""
+
+from __future__ import annotations
+
+import gzip
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+from environments import ROOT
+
+ALL = (
+    "minidl",
+    "numpy",
+    "torch",
+    "torch_fused",
+    "torch_compile",
+    "jax",
+    "jax_scan",
+    "tf",
+    "nnabla",
+)
+ONE_EACH = ("minidl", "numpy", "torch", "jax", "tf", "nnabla")
+SAMPLES = 4096  # training images that the MLP cases cycle over
+STEPS_CHECKED = 20
+
+MLPS = {
+    "784-100-10, batch 32": ([784, 100, 10], 32),
+    "784-256-256-10, batch 128": ([784, 256, 256, 10], 128),
+    "784-1024-1024-10, batch 256": ([784, 1024, 1024, 10], 256),
+}
+# The matrix products that the DCGAN layers come to (4x4 kernels, stride 2): rows are output pixels
+# of the whole batch.
+DCGANS = {
+    "DCGAN 1x32x32 batch 64": [(16384, 16, 32), (4096, 512, 64), (1024, 1024, 128)],
+    "DCGAN 3x64x64 batch 64": [
+        (65536, 48, 64),
+        (16384, 1024, 128),
+        (4096, 2048, 256),
+        (1024, 4096, 512),
+    ],
+}
+BATCHES = [2**i for i in range(3, 13)]
+WIDTHS = [2**i for i in range(5, 13)]
+
+
+@dataclass(frozen=True)
+class Section:
+    """A group of cases measured by the same peers. `seconds` is the length of one measurement."""
+
+    title: str
+    peers: tuple[str, ...]
+    cases: Callable[[Context], list[dict]]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Context:
+    """What cases are made from: where inputs are written, the activations that minidl has, and
+    whether to hurry.
+    """
+
+    inputs: Path
+    activations: list[dict]
+    quick: bool
+
+
+def mlp_case(
+    context: Context, name: str, widths: list[int], batch: int, checked: int = STEPS_CHECKED
+) -> dict:
+    return {
+        "kind": "mlp",
+        "name": name,
+        "widths": widths,
+        "batch": batch,
+        "data": str(digits_file(context.inputs)),
+        "weights": str(weights_file(context.inputs, widths)),
+        "steps_checked": checked,
+        "flops": mlp_flops(widths, batch),
+    }
+
+
+def mlp_flops(widths: list[int], batch: int) -> float:
+    """Forward, weight gradients, and input gradients of all layers but the first; biases and Adam
+    left out.
+    """
+    products = [batch * a * b for a, b in pairwise(widths)]
+    return 2.0 * (3 * sum(products) - products[0])
+
+
+def digits_file(inputs: Path) -> Path:
+    """The embedded MNIST images as float32 in [0, 1] and their labels: real data, the same for
+    everybody.
+    """
+    target = inputs / "digits.npz"
+    if not target.exists():
+        folder = ROOT / "minidl" / "data"
+        images = gzip.decompress((folder / "digits-train-images.gz").read_bytes())[16:]
+        labels = gzip.decompress((folder / "digits-train-labels.gz").read_bytes())[8:]
+        x = np.frombuffer(images, np.uint8).reshape(-1, 784)[:SAMPLES].astype(np.float32) / 255
+        np.savez(
+            target, images=x, labels=np.frombuffer(labels, np.uint8)[:SAMPLES].astype(np.int32)
+        )
+    return target
+
+
+def weights_file(inputs: Path, widths: list[int]) -> Path:
+    """Initial weights (out, in) and biases, uniform with bound 1/sqrt(in)."""
+    target = inputs / f"weights-{'-'.join(map(str, widths))}.npz"
+    if not target.exists():
+        rng = np.random.default_rng(0)
+        arrays: dict = {}
+        for i, (a, b) in enumerate(pairwise(widths)):
+            bound = 1 / math.sqrt(a)
+            arrays[f"w{i}"] = rng.uniform(-bound, bound, (b, a)).astype(np.float32)
+            arrays[f"b{i}"] = rng.uniform(-bound, bound, b).astype(np.float32)
+        np.savez(target, **arrays)
+    return target
+
+
+def mlps(context: Context) -> list[dict]:
+    return [mlp_case(context, name, *shape) for name, shape in MLPS.items()]
+
+
+def activations(context: Context) -> list[dict]:
+    """Every activation of minidl, forward and forward + backward, at three sizes; PReLU per
+    channel; RReLU.
+    """
+    cases = []
+    for size in (1_000, 100_000) if context.quick else (1_000, 100_000, 10_000_000):
+        for row in context.activations:
+            for mode in ("forward", "both"):
+                cases.append(
+                    activation_case(
+                        row, (size // 100, 100), mode, f"{row['name']} {mode} {size:.0e}"
+                    )
+                )
+    shape = (8, 64, 32, 32) if context.quick else (64, 64, 32, 32)
+    for mode in ("forward", "backward", "both"):
+        prelu = {"name": "prelu", "params": {}}
+        cases.append(activation_case(prelu, shape, mode, f"prelu per channel {mode}", slopes=64))
+    return cases
+
+
+def activation_case(
+    row: dict, shape: tuple[int, ...], mode: str, name: str, slopes: int = 1
+) -> dict:
+    return {
+        "kind": "activation",
+        "activation": row["name"],
+        "params": row["params"],
+        "shape": shape,
+        "mode": mode,
+        "name": name,
+        "slopes": slopes,
+        "elements": math.prod(shape),
+    }
+
+
+def tiny(context: Context) -> list[dict]:
+    return [{"kind": "tiny", "name": "100 ops on shape (4,)", "ops": 100}]
+
+
+def gemm(context: Context) -> list[dict]:
+    """The products of the MLP steps with their layouts, those of the DCGANs, and 1024^3.
+
+    Layouts: forward x W^T is "nt" (W is stored (out, in)), the input gradient gy W "nn", the
+    weight gradient gy^T x "tn".
+    """
+    cases = [gemm_case("1024^3", (1024, 1024, 1024), "nn")]
+    seen = set()
+    for widths, batch in MLPS.values():
+        for layer, (a, b) in enumerate(pairwise(widths)):
+            products = [("forward", (batch, a, b), "nt"), ("weight gradient", (b, batch, a), "tn")]
+            products += [] if layer == 0 else [("input gradient", (batch, b, a), "nn")]
+            for what, mkn, layout in products:
+                if (mkn, layout) not in seen:
+                    seen.add((mkn, layout))
+                    cases.append(gemm_case(f"MLP {what}", mkn, layout))
+    for what, shapes in DCGANS.items():
+        cases += [gemm_case(what, shape, "nn") for shape in shapes]
+    return cases[::6] if context.quick else cases
+
+
+def gemm_case(what: str, mkn: tuple[int, int, int], layout: str) -> dict:
+    name = f"{what} {mkn[0]}x{mkn[1]}x{mkn[2]} {layout}"
+    return {
+        "kind": "gemm",
+        "name": name,
+        "mkn": mkn,
+        "layout": layout,
+        "flops": 2.0 * math.prod(mkn),
+    }
+
+
+def contention(context: Context) -> list[dict]:
+    """Our elementwise op (tanh) and the user's own np.matmul take turns, at three grains."""
+    grains = [(100_000, 128), (1_000_000, 256), (1_000_000, 512)]
+    return [
+        {
+            "kind": "contention",
+            "name": f"tanh on {e:,} and matmul {m}^3",
+            "elements": e,
+            "matmul": m,
+        }
+        for e, m in (grains[:1] if context.quick else grains)
+    ]
+
+
+def batches(context: Context) -> list[dict]:
+    chosen = BATCHES[:3] if context.quick else BATCHES
+    return [mlp_case(context, f"batch {b}", [784, 256, 256, 10], b, 5) for b in chosen]
+
+
+def widths(context: Context) -> list[dict]:
+    chosen = WIDTHS[:3] if context.quick else WIDTHS
+    return [mlp_case(context, f"width {w}", [784, w, w, 10], 128, 5) for w in chosen]
+
+
+SECTIONS = {
+    "mlp": Section("Training step of an MLP", ALL, mlps, 1.0),
+    "activations": Section("Activations", ONE_EACH, activations, 0.12),
+    "tiny": Section("A chain of tiny operations", ONE_EACH, tiny, 0.3),
+    "gemm": Section("Matrix products", ("minidl", "numpy", "torch"), gemm, 0.15),
+    "contention": Section("Taking turns with NumPy", ("minidl", "numpy", "torch"), contention, 0.4),
+    "batches": Section("Cost against batch", ("minidl", "torch", "jax", "tf"), batches, 0.4),
+    "widths": Section("Cost against width", ("minidl", "torch", "jax", "tf"), widths, 0.4),
+}

@@ -1,0 +1,76 @@
+"""The compiled loops, chosen once for this processor, in one flat namespace.
+
+``K.activation_forward`` and all the others are functions of the level in ``K.active``: "v4" (AVX-512), "v3" (AVX2 and
+FMA) or "baseline". ``MINIDL_KERNELS=baseline`` forces one; ``MINIDL_KERNELS=reference`` runs the NumPy twins instead.
+Tests reach any level through ``K.load(level)``.
+"""
+
+import os
+from importlib import import_module
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+from minidl._kernels import reference
+from minidl._kernels.cpu import best_level
+from minidl._kernels.memory import (
+    empty,
+    empty_like,
+    memory_stats,
+    release_memory,
+    set_memory_limit,
+)
+from minidl._kernels.pool import get_num_threads, set_num_threads
+
+if TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any: ...  # the faces, which mypy cannot see
+
+
+LEVELS = ("baseline", "v3", "v4")
+MODULES = (
+    "activations",
+    "elementwise",
+    "gemm",
+    "loss",
+    "mathcheck",
+    "norm",
+    "optim",
+    "prelu",
+    "reduction",
+)
+
+
+def _faces(module) -> dict:
+    return {
+        name: value
+        for name, value in vars(module).items()
+        if not name.startswith("_") and callable(value) and not isinstance(value, type)
+    }
+
+
+def load(level: str) -> SimpleNamespace:
+    """All kernels of one level, "reference" included, as attributes."""
+    if level == "reference":
+        return SimpleNamespace(**_faces(reference))
+    faces: dict = {}
+    for name in MODULES:
+        faces |= _faces(import_module(f"minidl._kernels.{level}.{name}"))
+    return SimpleNamespace(**faces)
+
+
+def _choose() -> str:
+    forced = os.environ.get("MINIDL_KERNELS")
+    if not forced:
+        return available[-1]
+    if forced != "reference" and forced not in available:
+        choices = ", ".join(("reference", *available))
+        raise ImportError(f"MINIDL_KERNELS={forced!r} does not run here; choose one of: {choices}")
+    return forced
+
+
+_here = Path(__file__).parent
+_runs = LEVELS[: LEVELS.index(best_level()) + 1]
+available = tuple(level for level in _runs if any(_here.glob(f"{level}/activations.*")))
+active = _choose()
+globals().update(vars(load(active)))

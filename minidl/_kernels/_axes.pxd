@@ -1,0 +1,126 @@
+# Walking arrays of any strides: their common axes, made as few and as long as the memory allows.
+#
+# Strides count elements. An axis along which an array is repeated (or summed away) has stride 0.
+
+cimport numpy as cnp
+from minidl._kernels._array cimport is_float
+
+cdef enum:
+    MAX_AXES = 64  # what NumPy allows
+    ARRAYS = 3
+
+
+cdef struct Axes:
+    int count
+    Py_ssize_t[MAX_AXES] length
+    Py_ssize_t[MAX_AXES][ARRAYS] stride
+
+
+cdef struct Cursor:
+    Py_ssize_t[MAX_AXES] place
+    Py_ssize_t[ARRAYS] offset
+
+
+cdef inline bint in_elements(cnp.ndarray x) noexcept:
+    """float32 or float64 whose strides are whole elements (a field of a structured array's are not)."""
+    cdef int axis
+    if not is_float(x):
+        return False
+    for axis in range(cnp.PyArray_NDIM(x)):
+        if cnp.PyArray_STRIDES(x)[axis] % <Py_ssize_t>cnp.PyArray_ITEMSIZE(x):
+            return False
+    return True
+
+
+cdef inline Py_ssize_t magnitude(Py_ssize_t n) noexcept nogil:
+    return -n if n < 0 else n
+
+
+cdef inline void add_axis(
+    Axes* axes, Py_ssize_t length, Py_ssize_t s0, Py_ssize_t s1, Py_ssize_t s2
+) noexcept nogil:
+    """Another axis, inside those that are there. One of length 1 is left out."""
+    if length == 1:
+        return
+    axes.length[axes.count] = length
+    axes.stride[axes.count][0], axes.stride[axes.count][1], axes.stride[axes.count][2] = s0, s1, s2
+    axes.count += 1
+
+
+cdef inline void sort_axes(Axes* axes, int array) noexcept nogil:
+    """The order of axes in which `array` lies in memory: the smallest stride innermost."""
+    cdef int i, j, k
+    cdef Py_ssize_t t
+    for i in range(1, axes.count):
+        for j in range(i, 0, -1):
+            if magnitude(axes.stride[j - 1][array]) >= magnitude(axes.stride[j][array]):
+                break
+            t = axes.length[j]
+            axes.length[j] = axes.length[j - 1]
+            axes.length[j - 1] = t
+            for k in range(ARRAYS):
+                t = axes.stride[j][k]
+                axes.stride[j][k] = axes.stride[j - 1][k]
+                axes.stride[j - 1][k] = t
+
+
+cdef inline void merge_axes(Axes* axes) noexcept nogil:
+    """Joins neighbours that all arrays walk without a jump; at least one axis is left."""
+    cdef int i, k, last = 0
+    cdef bint joined
+    for i in range(1, axes.count):
+        joined = True
+        for k in range(ARRAYS):
+            if axes.stride[last][k] != axes.length[i] * axes.stride[i][k]:
+                joined = False
+        if joined:
+            axes.length[last] *= axes.length[i]
+        else:
+            last += 1
+            axes.length[last] = axes.length[i]
+        for k in range(ARRAYS):
+            axes.stride[last][k] = axes.stride[i][k]
+    if axes.count == 0:
+        axes.length[0] = 1
+        for k in range(ARRAYS):
+            axes.stride[0][k] = 0
+    axes.count = last + 1
+
+
+cdef inline void go_to(Cursor* cursor, const Axes* axes, Py_ssize_t index) noexcept nogil:
+    """To the element with this number, counted with the last axis running fastest."""
+    cdef int i, k
+    for k in range(ARRAYS):
+        cursor.offset[k] = 0
+    for i in range(axes.count - 1, -1, -1):
+        if i == 0:
+            cursor.place[i] = index
+        else:
+            cursor.place[i] = index % axes.length[i]
+            index //= axes.length[i]
+        for k in range(ARRAYS):
+            cursor.offset[k] += cursor.place[i] * axes.stride[i][k]
+
+
+cdef inline void step(Cursor* cursor, const Axes* axes, int axis) noexcept nogil:
+    """One further along `axis`; at its end to its start, and one further along the axis around it."""
+    cdef int i, k
+    for i in range(axis, -1, -1):
+        cursor.place[i] += 1
+        for k in range(ARRAYS):
+            cursor.offset[k] += axes.stride[i][k]
+        if cursor.place[i] < axes.length[i] or i == 0:
+            return
+        cursor.place[i] = 0
+        for k in range(ARRAYS):
+            cursor.offset[k] -= axes.length[i] * axes.stride[i][k]
+
+
+cdef inline void next_row(Cursor* cursor, const Axes* axes) noexcept nogil:
+    """To the start of the next row: the next stretch of the last axis."""
+    cdef int k, last = axes.count - 1
+    for k in range(ARRAYS):
+        cursor.offset[k] -= cursor.place[last] * axes.stride[last][k]
+    cursor.place[last] = 0
+    if last > 0:
+        step(cursor, axes, last - 1)

@@ -1,0 +1,379 @@
+# A matrix product: C = A B, with C added, a bias added, an activation applied on the way out.
+#
+# The loop nest is that of GotoBLAS [1] and BLIS [2], with A and B exchanged at the caches because
+# the tile here is wide and low. From the outside in:
+#
+#   for columns of C, SHARED_BYTES of B at a time       B's packed part stays in the shared cache
+#     for steps of K, DEPTH_BYTES of A's rows at a time
+#       pack that part of B into panels, where it pays
+#       for tasks: a group of panels, a block of rows   over the threads
+#         for slivers of TILE_ROWS rows of A            the sliver stays in the first-level cache,
+#           for panels of the group                     the group in the second-level cache,
+#             the tile (_tile.pxd)                      and the sums in registers
+#
+# A panel is as many columns of B as a tile is wide. B is read in vectors: its rows are packed, or
+# left alone if they are contiguous and lie well. A is read where it lies, transposed or not: the
+# tile takes its elements one by one. Packing it cost more than it gained at every shape measured,
+# but for transposed rows of which a tile of 4 rows would take a quarter of each cache line.
+#
+# Turning. Where B's columns are the contiguous ones (x @ weight.T), packing B is a transposition.
+# If A is the smaller matrix it is cheaper to compute C^T = B^T A^T and to transpose that.
+#
+# K is never split over threads and its parts are added in order: the same bits for any number of
+# threads and any alignment.
+#
+# [1] Goto, van de Geijn, "Anatomy of high-performance matrix multiplication", ACM TOMS 34(3), 2008.
+# [2] Van Zee, van de Geijn, "BLIS: a framework for rapidly instantiating BLAS functionality",
+#     ACM TOMS 41(3), 2015.
+
+from libc.string cimport memset
+
+from minidl._kernels cimport memory, pool
+from minidl._kernels._math cimport real
+from minidl._kernels._tile cimport (
+    TILE_LANES, TILE_ROWS, TILE_VECTORS, any_dots, any_tile, lanes, pack_rows, transpose,
+)
+
+cdef enum:
+    DEPTH_BYTES = 2048          # of a row of A: 8 of them take 16 KB of the first-level cache
+    GROUP_BYTES = 256 << 10     # of B's panels: half of a small second-level cache
+    SHARED_BYTES = 4 << 20      # of B, packed: what the last-level cache holds beside A and C
+    BLOCK_ROWS = 256            # of A in a task
+    TASKS = 16                  # a product is cut into so many, unless they get smaller than
+    TASK_FLOPS = 250_000        # 1 us on one core: what handing out a task may cost ten times over
+    SERIAL_FLOPS = 1_500_000    # up to here waking the pool costs what it saves
+    PACK_STEPS = 128            # steps of K in a packing task
+    SERIAL_PACK = 8_000         # elements of B that one thread packs faster than it calls for help
+    IN_PLACE_BYTES = 512 << 10  # of B, which is read where it lies if it fits the second level,
+    FEW_SLIVERS = 4             # or if there are so few of A, or some more
+    MORE_SLIVERS = 32           # and B's rows are not
+    CROWDED_BYTES = 2048        # (or a multiple) apart: then they compete for the same cache lines
+    MANY_PANELS = 3             # in a group make it worth copying a transposed sliver of A that
+    SPARSE_BYTES = 16           # has so little of each cache line
+    DOT_ROWS = 32               # of a task of a matrix times a vector
+    SERIAL_DOT_FLOPS = 500_000  # it is memory that takes the time
+
+# As the loops in activations.pyx are called; here `x` and `y` are the same, and `tag` is NULL.
+ctypedef void (*activation_t)(
+    void* tag, const void* x, void* y, Py_ssize_t n, double a, double b
+) noexcept nogil
+
+
+cdef struct Product:
+    # C (m, n) = A (m, k) B (k, n). Steps from row to row and from column to column are in bytes;
+    # C's columns are contiguous, and so are its elements if it has only one.
+    Py_ssize_t m, n, k
+    const char* a
+    const char* b
+    char* c
+    Py_ssize_t a_row, a_col, b_row, b_col, c_row
+    bint add                    # C += A B
+    const char* bias            # n numbers added to every row of C, or NULL
+    activation_t activation     # applied to finished parts of C's rows, or NULL
+    double alpha, beta          # its parameters
+
+
+cdef struct Stage:
+    # What the tasks between two meetings of the threads need to know.
+    const Product* product      # the product computed, perhaps turned,
+    const Product* wanted       # and the one asked for
+    Py_ssize_t start, depth     # the steps of K
+    Py_ssize_t vectors, panels  # C's columns, in vectors (the last may be ragged) and in panels,
+    Py_ssize_t wide             # so many of which have TILE_VECTORS of them, the others one less
+    Py_ssize_t first, end       # the panels of this stage
+    char* packed                # B's panels from first_packed to end
+    Py_ssize_t first_packed
+    Py_ssize_t group, block     # a task's panels and rows
+    Py_ssize_t groups, blocks
+
+
+# ── The plan ──────────────────────────────────────────────────────────────────────────────────────
+
+cdef inline Py_ssize_t ceil_div(Py_ssize_t a, Py_ssize_t b) noexcept nogil:
+    return (a + b - 1) // b
+
+
+cdef inline Py_ssize_t column(const Stage* s, Py_ssize_t panel, Py_ssize_t lanes) noexcept nogil:
+    """A panel's first column. Panels are 3 vectors wide, but for the last ones: 2, not 3 and 1."""
+    return min(s.vectors, TILE_VECTORS * panel - max(0, panel - s.wide)) * lanes
+
+
+cdef inline bint turning_pays(const Product* p, Py_ssize_t size) noexcept nogil:
+    """Counts the elements to transpose, either way. A lone column had better be a row, too."""
+    cdef Py_ssize_t turned = p.m * p.n + (0 if p.a_row == size else p.m * p.k)
+    if p.add:
+        return False
+    return p.m > 1 if p.n == 1 else p.b_col != size and turned < p.k * p.n
+
+
+cdef inline void plan_tasks(Stage* s, Py_ssize_t panel_bytes) noexcept nogil:
+    """Cuts the stage's part of C into groups of panels and blocks of rows.
+
+    By the shape alone: the same for any number of threads."""
+    cdef Py_ssize_t panels = s.end - s.first, slivers = ceil_div(s.product.m, TILE_ROWS)
+    cdef double flops = 2.0 * s.product.m * s.depth * s.product.n * panels / s.panels
+    s.group = min(panels, max(1, GROUP_BYTES // panel_bytes))
+    s.block = min(slivers, BLOCK_ROWS // TILE_ROWS)
+    s.groups, s.blocks = ceil_div(panels, s.group), ceil_div(slivers, s.block)
+    while (s.groups * s.blocks < TASKS and (s.block > 1 or s.group > 1)
+           and flops >= 2 * TASK_FLOPS * s.groups * s.blocks):
+        if s.block > 1:
+            s.block = ceil_div(s.block, 2)
+        else:
+            s.group = ceil_div(s.group, 2)
+        s.groups, s.blocks = ceil_div(panels, s.group), ceil_div(slivers, s.block)
+    s.block *= TILE_ROWS
+
+
+cdef inline bint multiply(real* kind, const Product* p) noexcept nogil:
+    """Computes p. False: no memory."""
+    cdef Product turned = p[0]
+    cdef bint done
+    if p.m == 0 or p.n == 0:
+        return True
+    if multiply_vector(kind, p):
+        return True
+    if not turning_pays(p, sizeof(real)):
+        return multiply_blocks(kind, p, p)
+    turned.m, turned.n = p.n, p.m
+    turned.a, turned.a_row, turned.a_col = p.b, p.b_col, p.b_row
+    turned.b, turned.b_row, turned.b_col = p.a, p.a_col, p.a_row
+    turned.bias, turned.activation = NULL, NULL
+    turned.c_row = p.m * sizeof(real)
+    turned.c = <char*> memory.take(p.n * turned.c_row)
+    if turned.c == NULL:
+        return False
+    done = multiply_blocks(kind, &turned, p)
+    memory.give(turned.c)
+    return done
+
+
+cdef inline bint multiply_blocks(
+    real* kind, const Product* p, const Product* wanted
+) noexcept nogil:
+    """The three outer loops: columns of C, steps of K, tasks."""
+    cdef Stage s
+    cdef Py_ssize_t lane = lanes(kind), size = sizeof(real), part
+    cdef Py_ssize_t parts = max(1, ceil_div(p.k * size, DEPTH_BYTES)), depth = ceil_div(p.k, parts)
+    cdef Py_ssize_t panel_bytes = max(1, depth) * TILE_VECTORS * lane * size
+    cdef Py_ssize_t shared = max(1, SHARED_BYTES // panel_bytes)
+    s.product, s.wanted = p, wanted
+    s.vectors = ceil_div(p.n, lane)
+    s.panels = ceil_div(s.vectors, TILE_VECTORS)
+    s.wide = max(0, s.vectors - s.panels * (TILE_VECTORS - 1))
+    s.packed = <char*> memory.take(min(shared, s.panels) * panel_bytes)
+    if s.packed == NULL:
+        return False
+    s.end = 0
+    while s.end < s.panels:
+        s.first, s.end = s.end, min(s.end + shared, s.panels)
+        for part in range(parts):
+            s.start = part * depth
+            s.depth = min(depth, p.k - s.start)
+            plan_tasks(&s, panel_bytes)
+            run_stage(kind, &s)
+    memory.give(s.packed)
+    return True
+
+
+cdef inline bint lies_well(const Product* p, Py_ssize_t depth) noexcept nogil:
+    """Whether contiguous rows of B are better read in place than packed."""
+    cdef Py_ssize_t few = MORE_SLIVERS if p.b_row % CROWDED_BYTES else FEW_SLIVERS
+    return p.m <= few * TILE_ROWS or depth * max(p.b_row, -p.b_row) <= IN_PLACE_BYTES
+
+
+cdef inline void run_stage(real* kind, Stage* s) noexcept nogil:
+    cdef const Product* p = s.product
+    cdef Py_ssize_t lane = lanes(kind), columns
+    s.first_packed = s.first
+    if p.b_col == sizeof(real) and lies_well(p, s.depth):
+        # Only a ragged last panel must be packed: its vectors would read beyond the rows' ends.
+        s.first_packed = s.end - (1 if s.vectors * lane > p.n and s.end == s.panels else 0)
+    columns = column(s, s.end, lane) - column(s, s.first_packed, lane)
+    run_tasks(<pool.task_t> pack_task[real], s,
+              (s.end - s.first_packed) * ceil_div(s.depth, PACK_STEPS),
+              columns * s.depth <= SERIAL_PACK)
+    columns = column(s, s.end, lane) - column(s, s.first, lane)
+    run_tasks(<pool.task_t> multiply_task[real], s, s.groups * s.blocks,
+              2.0 * p.m * columns * s.depth <= SERIAL_FLOPS)
+
+
+cdef inline void run_tasks(
+    pool.task_t task, void* context, Py_ssize_t count, bint serial
+) noexcept nogil:
+    cdef Py_ssize_t index
+    if serial:
+        for index in range(count):
+            task(context, index)
+    else:
+        pool.parallel(task, context, count)
+
+
+# ── Packing ───────────────────────────────────────────────────────────────────────────────────────
+
+cdef inline void pack_task(real* context, Py_ssize_t index) noexcept nogil:
+    """PACK_STEPS rows of one panel of B. The context is a Stage; its type here tells the dtype."""
+    cdef const Stage* s = <const Stage*> context
+    cdef const Product* p = s.product
+    cdef Py_ssize_t lane = lanes(context), size = sizeof(real), i
+    cdef Py_ssize_t chunks = ceil_div(s.depth, PACK_STEPS), start = index % chunks * PACK_STEPS
+    cdef Py_ssize_t panel = s.first_packed + index // chunks, left = column(s, panel, lane)
+    cdef Py_ssize_t row = (column(s, panel + 1, lane) - left) * size  # a panel's, in bytes
+    cdef Py_ssize_t columns = min(row // size, p.n - left), steps = min(s.depth - start, PACK_STEPS)
+    cdef const char* x = p.b + (s.start + start) * p.b_row + left * p.b_col
+    cdef char* y = s.packed + (left - column(s, s.first_packed, lane)) * s.depth * size
+    y += start * row
+    if p.b_row == size and p.b_col != size:
+        transpose(context, x, p.b_col, y, row, columns, steps)
+    else:
+        pack_rows(context, x, p.b_row, p.b_col, y, row, steps, columns)
+    if columns * size < row:
+        for i in range(steps):
+            memset(y + i * row + columns * size, 0, row - columns * size)
+
+
+# ── A task: some panels of B, some rows of A ──────────────────────────────────────────────────────
+
+cdef inline void multiply_task(real* context, Py_ssize_t index) noexcept nogil:
+    cdef const Stage* s = <const Stage*> context
+    cdef const Product* p = s.product
+    cdef Py_ssize_t left = s.first + index // s.blocks * s.group
+    cdef Py_ssize_t right = min(left + s.group, s.end)
+    cdef Py_ssize_t top = index % s.blocks * s.block, bottom = min(top + s.block, p.m)
+    cdef Py_ssize_t row = top, panel, step
+    cdef char[TILE_ROWS * DEPTH_BYTES] sliver
+    cdef const char* rows[TILE_ROWS]
+    while row < bottom:
+        step = point_at_rows(context, s, row, right - left >= MANY_PANELS, rows, sliver)
+        for panel in range(left, right):
+            multiply_tile(context, s, row, panel, rows, step)
+        row += TILE_ROWS
+    if s.start + s.depth == p.k:
+        finish(context, s, top, bottom, column(s, left, lanes(context)),
+               min(p.n, column(s, right, lanes(context))))
+
+
+cdef inline Py_ssize_t point_at_rows(
+    real* kind, const Stage* s, Py_ssize_t top, bint often, const char** rows, char* sliver
+) noexcept nogil:
+    """Points at TILE_ROWS rows of A; beyond the last, at that one again. Returns the column step."""
+    cdef const Product* p = s.product
+    cdef Py_ssize_t size = sizeof(real), row = p.a_row, step = p.a_col, i, k
+    cdef const char* a = p.a + top * row + s.start * step
+    cdef real* copy = <real*> sliver
+    if (often and TILE_ROWS * size <= SPARSE_BYTES and row == size and step != size
+            and top + TILE_ROWS <= p.m):
+        for k in range(s.depth):
+            for i in range(TILE_ROWS):
+                copy[k * TILE_ROWS + i] = (<const real*> (a + k * step))[i]
+        a, step = sliver, TILE_ROWS * size
+    for i in range(TILE_ROWS):
+        rows[i] = a + min(i, p.m - 1 - top) * row
+    return step
+
+
+cdef inline void multiply_tile(
+    real* kind, const Stage* s, Py_ssize_t top, Py_ssize_t panel, const char** rows, Py_ssize_t step
+) noexcept nogil:
+    """One tile of C, its ragged edges included."""
+    cdef const Product* p = s.product
+    cdef Py_ssize_t lane = lanes(kind), size = sizeof(real), i, b_row = p.b_row, c_row = p.c_row
+    cdef Py_ssize_t left = column(s, panel, lane), width = column(s, panel + 1, lane) - left
+    cdef Py_ssize_t valid = min(p.m - top, TILE_ROWS)
+    cdef const char* b = p.b + s.start * b_row + left * size
+    cdef const char* bias = NULL
+    cdef char* c = p.c + top * c_row + left * size
+    cdef char* out[TILE_ROWS]
+    cdef real[TILE_ROWS * TILE_VECTORS * TILE_LANES] edge
+    cdef real[TILE_VECTORS * TILE_LANES] spare
+    cdef bint ragged = left + width > p.n, add = p.add or s.start > 0
+    if panel >= s.first_packed:
+        b = s.packed + (left - column(s, s.first_packed, lane)) * s.depth * size
+        b_row = width * size
+    if p.bias != NULL and s.start + s.depth == p.k:
+        bias = p.bias + left * size
+    if not ragged:
+        for i in range(TILE_ROWS):
+            out[i] = c + i * c_row if i < valid else <char*> spare
+        any_tile(kind, width // lane, rows, step, b, b_row, s.depth, out, add, bias)
+    else:
+        for i in range(TILE_ROWS):
+            out[i] = <char*> (edge + i * width)
+        any_tile(kind, width // lane, rows, step, b, b_row, s.depth, out, False, NULL)
+        for i in range(valid):
+            copy_out(<const real*> out[i], <real*> (c + i * c_row), p.n - left, add,
+                     <const real*> bias)
+
+
+cdef inline void copy_out(
+    const real* x, real* y, Py_ssize_t n, bint add, const real* bias
+) noexcept nogil:
+    """What the tile does when it writes to C, for a few columns."""
+    cdef Py_ssize_t j
+    cdef real value
+    for j in range(n):
+        value = y[j] + x[j] if add else x[j]
+        y[j] = value + bias[j] if bias != NULL else value
+
+
+cdef inline void finish(
+    real* kind, const Stage* s, Py_ssize_t top, Py_ssize_t bottom, Py_ssize_t left, Py_ssize_t right
+) noexcept nogil:
+    """What is left to do with a finished block of C: turn it back, apply the activation."""
+    cdef const Product* p = s.product
+    cdef const Product* wanted = s.wanted
+    cdef Py_ssize_t size = sizeof(real), i, j
+    cdef real* row
+    if p != wanted:
+        transpose(kind, p.c + top * p.c_row + left * size, p.c_row,
+                  wanted.c + left * wanted.c_row + top * size, wanted.c_row,
+                  bottom - top, right - left)
+        top, bottom, left, right = left, right, top, bottom
+        if wanted.bias != NULL:
+            for i in range(top, bottom):
+                row = <real*> (wanted.c + i * wanted.c_row)
+                for j in range(left, right):
+                    row[j] += (<const real*> wanted.bias)[j]
+    if wanted.activation != NULL:
+        for i in range(top, bottom):
+            row = <real*> (wanted.c + i * wanted.c_row) + left
+            wanted.activation(NULL, row, row, right - left, wanted.alpha, wanted.beta)
+
+
+# ── A matrix times a vector ───────────────────────────────────────────────────────────────────────
+
+cdef inline bint multiply_vector(real* kind, const Product* p) noexcept nogil:
+    """Computes p if C is one row or one column and all of K is contiguous; else returns False.
+
+    The tile would fill one row or one lane of itself; dot products read the matrix as it lies."""
+    cdef Product turned = p[0]
+    cdef Py_ssize_t size = sizeof(real), rows
+    if p.a_col != size or p.b_row != size or (p.n != 1 and p.m != 1):
+        return False
+    turned.b_col = 0  # from here on the step of the bias: one number for a whole column,
+    if p.n != 1:      # or a row of them, for a row of C seen as a column
+        turned.m, turned.n, turned.b_col = p.n, 1, size
+        turned.a, turned.a_row, turned.b = p.b, p.b_col, p.a
+    rows = turned.m
+    run_tasks(<pool.task_t> dot_task[real], &turned, ceil_div(rows, DOT_ROWS),
+              2.0 * rows * p.k <= SERIAL_DOT_FLOPS)
+    if p.activation != NULL:
+        p.activation(NULL, p.c, p.c, rows, p.alpha, p.beta)
+    return True
+
+
+cdef inline void dot_task(real* context, Py_ssize_t index) noexcept nogil:
+    """DOT_ROWS rows of a column of C. The context is a Product of which m is the only size left."""
+    cdef const Product* p = <const Product*> context
+    cdef Py_ssize_t row = index * DOT_ROWS, bottom = min(row + DOT_ROWS, p.m), i
+    cdef const char* rows[TILE_ROWS]
+    cdef real[TILE_ROWS] sums
+    cdef real* c = <real*> p.c
+    while row < bottom:
+        for i in range(TILE_ROWS):
+            rows[i] = p.a + min(row + i, p.m - 1) * p.a_row
+        any_dots(context, rows, p.b, p.k, sums)
+        for i in range(row, min(row + TILE_ROWS, bottom)):
+            copy_out(&sums[i - row], &c[i], 1, p.add,
+                     <const real*> (p.bias + i * p.b_col) if p.bias != NULL else NULL)
+        row += TILE_ROWS

@@ -1,0 +1,16 @@
+cimport numpy as cnp
+
+# An uninitialised C-contiguous array, 64-byte aligned, whose memory goes back to the free list when
+# the last view of it dies. MemoryError when the machine has no more, ValueError on a bad shape.
+cdef cnp.ndarray empty(int ndim, cnp.npy_intp* shape, int typenum)
+
+# Shape and dtype of x, and its memory layout where x is one dense block (channels-last stays
+# channels-last); C order where it is not.
+cdef cnp.ndarray empty_like(cnp.ndarray x)
+
+# Scratch, 64-byte aligned, from the same free list; NULL when out of memory. give(NULL) is allowed.
+cdef void* take(size_t nbytes) noexcept nogil
+cdef void give(void* data) noexcept nogil
+
+# Whether x's elements fill one block without gaps or overlap, whatever the order of the axes.
+cdef bint is_dense(cnp.ndarray x) noexcept

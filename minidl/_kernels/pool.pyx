@@ -1,0 +1,378 @@
+"""The one thread pool: every parallel loop of minidl runs here, matrix products included.
+
+A call opens a gate; the workers that are awake walk in and claim indices from one counter, beside
+the caller. When no index is left the caller shuts the gate and waits for those inside, no others: a
+worker that wakes too late finds it shut. So a busy machine costs the caller help, never a wait.
+
+After work a worker watches the gate for SPIN_NS, because a training step's next call comes within
+microseconds, and then sleeps, because a spinning thread takes a core from the user's own NumPy.
+"""
+
+import os
+
+from libc.stdlib cimport calloc, free
+
+cdef extern from *:
+    """
+    #if defined(_WIN32) || (defined(__EMSCRIPTEN__) && !defined(__EMSCRIPTEN_PTHREADS__))
+      /* No pthreads: no worker is ever started and every call runs inline. */
+      #define POOL_CAN_START 0
+      #define pool_load(p) (*(p))
+      #define pool_store(p, v) (*(p) = (v))
+      #define pool_add(p, v) (*(p) += (v))
+      #define pool_swap(p, old, new_) (*(p) == (old) && ((*(p) = (new_)), 1))
+      #define pool_relax() ((void)0)
+      #define pool_now() 0LL
+      #define POOL_WORKERS 0
+      #define POOL_CALLER 1
+      #define pool_sleep(who, p, v) ((void)0)
+      #define pool_wake(who, n) ((void)0)
+      #define pool_start(i, work) ((void)(work), 0)
+      #define pool_leave_core(workers, all) ((void)0)
+      #define pool_at_fork(fresh) ((void)(fresh))
+    #else
+      #include <pthread.h>
+      #include <signal.h>
+      #include <time.h>
+      #define POOL_CAN_START 1
+      /* Sequentially consistent all: "open, then look for sleepers" races with "say that I sleep,
+         then look at the gate", and nothing weaker forbids that both miss. */
+      #define pool_load(p) __atomic_load_n(p, __ATOMIC_SEQ_CST)
+      #define pool_store(p, v) __atomic_store_n(p, v, __ATOMIC_SEQ_CST)
+      #define pool_add(p, v) __atomic_add_fetch(p, v, __ATOMIC_SEQ_CST)
+      static inline int pool_swap(unsigned* p, unsigned old, unsigned new_) {
+        return __atomic_compare_exchange_n(p, &old, new_, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+      }
+      #if defined(__x86_64__) || defined(__i386__)
+        #define pool_relax() __builtin_ia32_pause()
+      #elif defined(__aarch64__)
+        #define pool_relax() __asm__ volatile("isb")
+      #else
+        #define pool_relax() __asm__ volatile("" ::: "memory")
+      #endif
+      static long long pool_now(void) {
+        struct timespec t;
+        clock_gettime(CLOCK_MONOTONIC, &t);
+        return t.tv_sec * 1000000000LL + t.tv_nsec;
+      }
+      /* One condition variable for the workers, one for the caller (a futex measured the same). */
+      enum {POOL_WORKERS, POOL_CALLER};
+      static pthread_mutex_t pool_door;
+      static pthread_cond_t pool_bell[2];
+      static void pool_sleep(int who, unsigned* p, unsigned v) {
+        pthread_mutex_lock(&pool_door);
+        if (pool_load(p) == v) pthread_cond_wait(&pool_bell[who], &pool_door);
+        pthread_mutex_unlock(&pool_door);
+      }
+      static void pool_wake(int who, Py_ssize_t count) {
+        pthread_mutex_lock(&pool_door); /* so that none is between its look and its wait */
+        pthread_mutex_unlock(&pool_door);
+        while (count-- > 0) pthread_cond_signal(&pool_bell[who]);
+      }
+      static void pool_fresh_bells(void) {
+        pthread_mutex_init(&pool_door, NULL);
+        pthread_cond_init(&pool_bell[POOL_WORKERS], NULL);
+        pthread_cond_init(&pool_bell[POOL_CALLER], NULL);
+      }
+      static pthread_t pool_threads[1024];
+      /* Where another pool spins on the other cores (OpenBLAS does for 25 ms), a woken worker lands
+         on the caller's own core half the time, and waits there until the call is over. So workers
+         may run on any core that the caller may use but the one it is on. */
+      #ifdef __linux__
+        #include <sched.h>
+        #include <string.h>
+        static cpu_set_t pool_cores;
+        static void pool_leave_core(Py_ssize_t workers, int all) {
+          cpu_set_t cores;
+          Py_ssize_t i;
+          int core = sched_getcpu();
+          if (core < 0 || sched_getaffinity(0, sizeof cores, &cores)) return;
+          if (CPU_COUNT(&cores) > workers && core < CPU_SETSIZE) CPU_CLR(core, &cores);
+          if (!all && CPU_EQUAL(&cores, &pool_cores)) return;
+          for (i = 0; i < workers; i++)
+            pthread_setaffinity_np(pool_threads[i], sizeof cores, &cores);
+          pool_cores = cores;
+        }
+      #else
+        #define pool_leave_core(workers, all) ((void)0)
+      #endif
+      static void* pool_main(void* work) {
+        ((void (*)(void))work)();
+        return NULL;
+      }
+      /* Workers block every signal but their own faults, so Ctrl-C reaches a Python thread. */
+      static int pool_start(Py_ssize_t i, void (*work)(void)) {
+        const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL};
+        pthread_attr_t attr;
+        sigset_t blocked, before;
+        int k, error;
+        sigfillset(&blocked);
+        for (k = 0; k < 4; k++) sigdelset(&blocked, faults[k]);
+        pthread_attr_init(&attr);
+        pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+        pthread_attr_setstacksize(&attr, 4 << 20); /* macOS and musl give far less */
+        pthread_sigmask(SIG_SETMASK, &blocked, &before);
+        error = pthread_create(&pool_threads[i], &attr, pool_main, (void*)work);
+        pthread_sigmask(SIG_SETMASK, &before, NULL);
+        pthread_attr_destroy(&attr);
+        return !error;
+      }
+      static void (*pool_child)(void);
+      static void pool_in_child(void) {
+        pool_fresh_bells();
+        pool_child();
+      }
+      static void pool_at_fork(void (*fresh)(void)) {
+        pool_child = fresh;
+        pool_fresh_bells();
+        pthread_atfork(NULL, NULL, pool_in_child);
+      }
+    #endif
+    """
+    const bint CAN_START "POOL_CAN_START"
+    unsigned load "pool_load"(unsigned* word) noexcept nogil
+    void store "pool_store"(unsigned* word, unsigned value) noexcept nogil
+    unsigned add "pool_add"(unsigned* word, unsigned value) noexcept nogil
+    Py_ssize_t add_index "pool_add"(Py_ssize_t* counter, Py_ssize_t value) noexcept nogil
+    bint swap "pool_swap"(unsigned* word, unsigned old, unsigned new) noexcept nogil
+    void relax "pool_relax"() noexcept nogil
+    long long now "pool_now"() noexcept nogil
+    const int WORKERS "POOL_WORKERS", CALLER "POOL_CALLER"
+    # Sleeps if *word is value; may return for no reason.
+    void sleep "pool_sleep"(int who, unsigned* word, unsigned value) noexcept nogil
+    void wake "pool_wake"(int who, Py_ssize_t count) noexcept nogil
+    void leave_core "pool_leave_core"(Py_ssize_t workers, bint all) noexcept nogil
+    bint start "pool_start"(Py_ssize_t i, void (*work)() noexcept nogil) noexcept nogil
+    void at_fork "pool_at_fork"(void (*fresh)() noexcept nogil) noexcept nogil
+
+# A worker watches the gate for SPIN_NS after work, PATIENCE times as long after three calls running
+# that came within SPIN_NS: a training step has a longer pause here and there among many short ones;
+# where a user's np.matmul stands between our calls, every pause is long, and it wants the core.
+# (Measured on 2 cores: waking a worker costs the caller 7 us, and its help comes 10 us later.)
+cdef long long SPIN_NS = 10_000
+cdef enum:
+    PATIENCE = 4
+    MAX_THREADS = 1024
+    INSIDE = 0xFFFF    # the low half of the gate counts the workers inside
+    TURN = 0x10000     # the high half counts openings and closings: odd is open
+
+cdef Py_ssize_t _threads = 1      # a call may use so many, the caller included
+cdef long long _spin = 0          # how long a worker watches the gate before it sleeps
+cdef unsigned _busy = 0           # 1 while a call has the pool
+cdef unsigned _gate = 0
+cdef unsigned _asleep = 0         # workers asleep, or about to be
+cdef unsigned _waiting = 0        # 1 while the caller sleeps until the last worker has left
+cdef Py_ssize_t _workers = 0      # workers started
+# The call in progress: written while the gate is shut and nobody is inside.
+cdef task_t _run
+cdef void* _context
+cdef Py_ssize_t _count
+cdef Py_ssize_t _helpers          # so many workers may be inside
+cdef Py_ssize_t _next             # the next index to claim
+
+
+cdef Py_ssize_t threads() noexcept nogil:
+    return _threads
+
+
+cdef void parallel(task_t run, void* context, Py_ssize_t count) noexcept nogil:
+    global _run, _context, _count, _helpers, _next, _workers
+    cdef Py_ssize_t helpers = min(count, _threads) - 1, awake, i
+    # A call from inside a task finds the pool busy too, and so runs inline.
+    if helpers < 1 or load(&_busy) or not swap(&_busy, 0, 1):
+        for i in range(count):
+            run(context, i)
+        return
+    if _workers < helpers:
+        while _workers < helpers and start(_workers, work):
+            _workers += 1
+        leave_core(_workers, True)
+    _run, _context, _count, _helpers, _next = run, context, count, helpers, 0
+    add(&_gate, TURN)
+    awake = _workers - <Py_ssize_t>load(&_asleep)
+    if awake < helpers:
+        leave_core(_workers, False)
+        wake(WORKERS, helpers - awake)
+    claim()
+    add(&_gate, TURN)
+    wait_until_empty()
+    store(&_busy, 0)
+
+
+cdef inline void claim() noexcept nogil:
+    cdef task_t run = _run
+    cdef void* context = _context
+    cdef Py_ssize_t count = _count, i = add_index(&_next, 1) - 1
+    while i < count:
+        run(context, i)
+        i = add_index(&_next, 1) - 1
+
+
+cdef void wait_until_empty() noexcept nogil:
+    """Sleeps in the end: a worker inside may have lost its core to another program."""
+    cdef unsigned tries = 0
+    cdef long long since = now() if load(&_gate) & INSIDE else 0
+    while load(&_gate) & INSIDE:
+        tries += 1
+        if (tries & 15) or now() - since < 10 * _spin:
+            relax()
+        else:
+            store(&_waiting, 1)
+            if load(&_gate) & INSIDE:
+                sleep(CALLER, &_waiting, 1)
+    store(&_waiting, 0)
+
+
+cdef void work() noexcept nogil:
+    """The life of a worker."""
+    cdef unsigned gate, seen = 0, tries = 0, streak = 0
+    cdef long long since = now()
+    while True:
+        gate = load(&_gate)
+        if (gate & TURN) and gate // TURN != seen and <Py_ssize_t> (gate & INSIDE) < _helpers:
+            if swap(&_gate, gate, gate + 1):
+                streak = streak + 1 if now() - since <= _spin else 0
+                seen = gate // TURN
+                claim()
+                if add(&_gate, <unsigned> -1) & INSIDE == 0 and load(&_waiting):
+                    store(&_waiting, 0)
+                    wake(CALLER, 1)
+                since = now()
+        elif (tries & 15) or now() - since < (PATIENCE if streak >= 3 else 1) * _spin:
+            relax()
+        else:
+            add(&_asleep, 1)
+            sleep(WORKERS, &_gate, gate)
+            add(&_asleep, <unsigned> -1)
+            since = now()
+            streak = 0
+        tries += 1
+
+
+cdef void fresh() noexcept nogil:
+    """In a forked child: the workers stayed behind, whatever they were doing."""
+    global _busy, _gate, _asleep, _waiting, _workers
+    _busy = _gate = _asleep = _waiting = 0
+    _workers = 0
+
+
+def get_num_threads():
+    """The number of threads minidl uses, the calling one included."""
+    return _threads
+
+
+def set_num_threads(n):
+    """Use n threads, the calling one included; more than there are processors is allowed.
+
+    Results have the same bits for every n. Where the build has no threads (Windows), n stays 1.
+    Raises TypeError if n is no int, ValueError if it is not in 1..1024.
+    """
+    global _threads, _spin
+    if isinstance(n, bool) or not hasattr(n, "__index__"):
+        raise TypeError(f"set_num_threads: n must be an int, got {n!r}")
+    n = n.__index__()
+    if not 1 <= n <= MAX_THREADS:
+        raise ValueError(f"set_num_threads: n must be in 1..{MAX_THREADS}, got {n}")
+    _threads = n if CAN_START else 1
+    # With more threads than processors a spinning worker keeps a working one from its core.
+    _spin = SPIN_NS if n <= _processors() else 0
+
+
+def _cgroup(controller, name, root="/"):
+    """The values of a limit file in this process's control group and its parents (v1 and v2)."""
+    found = []
+    try:
+        with open(os.path.join(root, "proc/self/cgroup")) as file:
+            lines = [line.rstrip("\n").split(":", 2) for line in file]
+    except OSError:
+        return found
+    for line in lines:
+        controllers, path = (line[1].split(","), line[2]) if len(line) == 3 else ([], "")
+        if controllers != [""] and controller not in controllers:
+            continue
+        base = os.path.join(root, "sys/fs/cgroup", controller if controllers != [""] else "")
+        parts = [part for part in path.split("/") if part]
+        # Inside a container the path may be the host's: the parents up to the root always exist.
+        for depth in range(len(parts), -1, -1):
+            try:
+                with open(os.path.join(base, *parts[:depth], name)) as file:
+                    found.append(file.read().split())
+            except OSError:
+                pass
+    return found
+
+
+def _processors(root="/"):
+    """How many processors this process may use: affinity, and control group quota rounded up."""
+    if hasattr(os, "sched_getaffinity"):
+        count = len(os.sched_getaffinity(0))
+    else:
+        count = os.cpu_count() or 1
+    limits = _cgroup("cpu", "cpu.max", root)
+    quotas = _cgroup("cpu", "cpu.cfs_quota_us", root)
+    limits += [q + p for q, p in zip(quotas, _cgroup("cpu", "cpu.cfs_period_us", root))]
+    for limit in limits:
+        if len(limit) == 2 and limit[0].isdigit() and limit[1].isdigit() and int(limit[1]):
+            count = min(count, max(1, -(-int(limit[0]) // int(limit[1]))))
+    return count
+
+
+def _default_threads(environ=os.environ):
+    asked = environ.get("MINIDL_NUM_THREADS", "").strip()
+    if not asked:
+        return min(_processors(), MAX_THREADS)
+    if not asked.isdecimal() or not 1 <= int(asked) <= MAX_THREADS:
+        raise ValueError(f"MINIDL_NUM_THREADS must be an int in 1..{MAX_THREADS}, got {asked!r}")
+    return int(asked)
+
+
+at_fork(fresh)
+set_num_threads(_default_threads())
+
+
+# The tests' window: tasks that count their runs and those of a nested call, and see one another.
+cdef struct Probe:
+    unsigned* runs
+    unsigned* nested_runs
+    Py_ssize_t nested
+    long long nanoseconds
+    unsigned inside, peak
+
+
+cdef void count_run(void* runs, Py_ssize_t index) noexcept nogil:
+    add(<unsigned*> runs, 1)
+
+
+cdef void probe(void* context, Py_ssize_t index) noexcept nogil:
+    cdef Probe* p = <Probe*> context
+    cdef long long deadline = now() + p.nanoseconds
+    cdef unsigned inside = add(&p.inside, 1), peak = load(&p.peak)
+    while inside > peak and not swap(&p.peak, peak, inside):
+        peak = load(&p.peak)
+    add(&p.runs[index], 1)
+    parallel(count_run, &p.nested_runs[index], p.nested)
+    while p.nanoseconds and now() < deadline:
+        relax()
+    add(&p.inside, <unsigned> -1)
+
+
+def _selftest(Py_ssize_t count, Py_ssize_t nested=0, double seconds=0, bint hold_gil=False):
+    """Run count tasks of so many seconds, each with a nested call of its own.
+
+    Returns the runs of each index, those of its nested call, and the most tasks that ran at once.
+    """
+    cdef Probe p = Probe(NULL, NULL, nested, <long long> (seconds * 1e9), 0, 0)
+    p.runs = <unsigned*> calloc(2 * count + 1, sizeof(unsigned))
+    p.nested_runs = p.runs + count
+    if p.runs == NULL:
+        raise MemoryError
+    try:
+        if hold_gil:
+            parallel(probe, &p, count)
+        else:
+            with nogil:
+                parallel(probe, &p, count)
+        runs = [p.runs[i] for i in range(count)]
+        return runs, [p.nested_runs[i] for i in range(count)], p.peak
+    finally:
+        free(p.runs)

@@ -1,0 +1,171 @@
+"""PReLU: y = max(0, x) + slope min(0, x), one slope a channel.
+
+x is seen as (outer, channels, inner) in C order: inner is what lies behind the channel axis (1 when channels are last).
+The gradient of the slopes is a sum over outer and inner. Each piece of fixed size has partial sums of its own and these
+are added in order, so that the bits do not depend on the number of threads.
+"""
+
+cimport numpy as cnp
+from minidl._kernels cimport memory, pool
+from minidl._kernels._array cimport check_out, dense, same_layout
+from minidl._kernels._math cimport real
+
+cnp.import_array()
+
+cdef enum:
+    CHUNK = 16384  # elements a task, about
+    LANES = 16  # partial sums side by side, so that a sum vectorises
+
+
+cdef struct Work:
+    const void* x
+    const void* slope
+    const void* gy
+    void* out
+    void* partial
+    Py_ssize_t channels, inner, rows, pieces, per_task
+
+
+# ── Channels last (inner = 1): a task is a block of rows, the loop runs over channels ────────────────────────────────
+
+cdef void forward_rows(Work* w, real* _, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
+    cdef const real* slope = <const real*>w.slope
+    cdef const real* x
+    cdef real* y
+    cdef Py_ssize_t r, c
+    for r in range(first, last):
+        x, y = <const real*>w.x + r * w.channels, <real*>w.out + r * w.channels
+        for c in range(w.channels):
+            y[c] = slope[c] * x[c] if x[c] <= 0 else x[c]
+
+
+cdef void backward_rows(Work* w, real* _, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
+    cdef const real* slope = <const real*>w.slope
+    cdef const real* x
+    cdef const real* gy
+    cdef real* gx
+    cdef real* sums = <real*>w.partial + first // w.per_task * w.channels
+    cdef Py_ssize_t r, c
+    for c in range(w.channels):
+        sums[c] = 0
+    for r in range(first, last):
+        x, gy = <const real*>w.x + r * w.channels, <const real*>w.gy + r * w.channels
+        gx = <real*>w.out + r * w.channels
+        for c in range(w.channels):
+            gx[c] = slope[c] * gy[c] if x[c] <= 0 else gy[c]
+            sums[c] += x[c] * gy[c] if x[c] <= 0 else 0
+
+
+# ── Channels before other axes: a task is a run of pieces, each CHUNK elements or less of one channel ────────────────
+
+cdef void forward_pieces(Work* w, real* _, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
+    cdef Py_ssize_t piece, start, n, i
+    cdef const real* x
+    cdef real* y
+    cdef real slope
+    for piece in range(first, last):
+        slope = (<const real*>w.slope)[piece // w.pieces % w.channels]
+        start = piece % w.pieces * CHUNK
+        n = min(w.inner - start, <Py_ssize_t>CHUNK)
+        start += piece // w.pieces * w.inner
+        x, y = <const real*>w.x + start, <real*>w.out + start
+        for i in range(n):
+            y[i] = slope * x[i] if x[i] <= 0 else x[i]
+
+
+cdef void backward_pieces(Work* w, real* _, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
+    cdef Py_ssize_t piece, start, n, i, j
+    cdef const real* x
+    cdef const real* gy
+    cdef real* gx
+    cdef real slope
+    cdef real[LANES] sums
+    for piece in range(first, last):
+        slope = (<const real*>w.slope)[piece // w.pieces % w.channels]
+        start = piece % w.pieces * CHUNK
+        n = min(w.inner - start, <Py_ssize_t>CHUNK)
+        start += piece // w.pieces * w.inner
+        x, gy, gx = <const real*>w.x + start, <const real*>w.gy + start, <real*>w.out + start
+        for j in range(LANES):
+            sums[j] = 0
+        for i in range(n // LANES):
+            for j in range(LANES):
+                gx[j] = slope * gy[j] if x[j] <= 0 else gy[j]
+                sums[j] += x[j] * gy[j] if x[j] <= 0 else 0
+            x, gy, gx = x + LANES, gy + LANES, gx + LANES
+        for j in range(n % LANES):
+            gx[j] = slope * gy[j] if x[j] <= 0 else gy[j]
+            sums[j] += x[j] * gy[j] if x[j] <= 0 else 0
+        for j in range(1, LANES):
+            sums[0] += sums[j]
+        (<real*>w.partial)[piece] = sums[0]
+
+
+# ── The faces ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+ctypedef void (*loop_t)(Work*, void*, Py_ssize_t, Py_ssize_t) noexcept nogil
+
+cdef struct Job:
+    Work work
+    loop_t loop
+
+
+cdef void run_task(void* context, Py_ssize_t index) noexcept nogil:
+    cdef Job* job = <Job*>context
+    cdef Py_ssize_t first = index * job.work.per_task
+    job.loop(&job.work, NULL, first, min(first + job.work.per_task, job.work.rows))
+
+
+cdef int prepare(Job* job, cnp.ndarray x, object slope, loop_t[4] loops) except -1:
+    """Fills in sizes and picks the loop: over rows or pieces, float32 or float64. Returns the number of tasks."""
+    if cnp.PyArray_NDIM(x) != 3 or not cnp.PyArray_IS_C_CONTIGUOUS(x):
+        raise ValueError("prelu: expected x as (outer, channels, inner) in C order")
+    if slope.shape != (x.shape[1],) or slope.dtype != x.dtype or not slope.flags.c_contiguous:
+        raise ValueError(f"prelu: expected {x.shape[1]} slopes of {x.dtype}, got {slope.shape} of {slope.dtype}")
+    cdef Work* w = &job.work
+    cdef Py_ssize_t outer = cnp.PyArray_DIM(x, 0), row
+    w.channels, w.inner = cnp.PyArray_DIM(x, 1), cnp.PyArray_DIM(x, 2)
+    w.x, w.slope = cnp.PyArray_DATA(x), cnp.PyArray_DATA(slope)
+    w.pieces = (w.inner + CHUNK - 1) // CHUNK
+    if w.inner == 1:
+        w.rows, row = outer, w.channels
+    else:
+        w.rows, row = outer * w.channels * w.pieces, min(w.inner, <Py_ssize_t>CHUNK)
+    w.per_task = max(CHUNK // max(row, <Py_ssize_t>1), <Py_ssize_t>1)
+    job.loop = loops[2 * (w.inner == 1) + (cnp.PyArray_TYPE(x) == cnp.NPY_DOUBLE)]
+    return (w.rows + w.per_task - 1) // w.per_task
+
+
+def prelu_forward(x, slope, out=None):
+    """y for x of shape (outer, channels, inner) and slope of shape (channels,); `out` may be x."""
+    cdef cnp.ndarray xs = dense(x, "prelu"), y = check_out(out, xs, "prelu")
+    cdef Job job
+    cdef Py_ssize_t tasks = prepare(&job, xs, slope, [
+        <loop_t>forward_pieces[float], <loop_t>forward_pieces[double],
+        <loop_t>forward_rows[float], <loop_t>forward_rows[double],
+    ])
+    job.work.out = cnp.PyArray_DATA(y)
+    with nogil:
+        pool.parallel(run_task, &job, tasks)
+    return y
+
+
+def prelu_backward(x, slope, gy):
+    """(gx, gslope): gx = gy (1 or slope), gslope = Σ gy min(0, x) over outer and inner."""
+    cdef cnp.ndarray xs = dense(x, "prelu"), gs = same_layout(gy, xs, "prelu")
+    cdef cnp.ndarray gx = memory.empty_like(xs)
+    cdef Job job
+    cdef Py_ssize_t tasks = prepare(&job, xs, slope, [
+        <loop_t>backward_pieces[float], <loop_t>backward_pieces[double],
+        <loop_t>backward_rows[float], <loop_t>backward_rows[double],
+    ])
+    cdef bint last = job.work.inner == 1
+    cdef cnp.npy_intp[3] shape = [
+        tasks if last else cnp.PyArray_DIM(xs, 0), job.work.channels, 1 if last else job.work.pieces
+    ]
+    cdef cnp.ndarray partial = memory.empty(3, shape, cnp.PyArray_TYPE(xs))
+    job.work.gy, job.work.out = cnp.PyArray_DATA(gs), cnp.PyArray_DATA(gx)
+    job.work.partial = cnp.PyArray_DATA(partial)
+    with nogil:
+        pool.parallel(run_task, &job, tasks)
+    return gx, partial.sum(axis=(0, 2))

@@ -1,0 +1,132 @@
+"""The NumPy twin of every kernel, same names and signatures: what a kernel means, in a line or two.
+
+The tests hold each compiled kernel against its twin; ``MINIDL_KERNELS=reference`` runs the whole library on them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from minidl._kernels.reference_arithmetic import (  # noqa: F401  (these are faces, too)
+    binary,
+    broadcast_to,
+    number,
+    sum_axes,
+    sum_to,
+    unary,
+)
+from minidl._kernels.reference_gemm import (  # noqa: F401  (these are faces, too)
+    affine_forward,
+    affine_weight_grad,
+    matmul,
+)
+from minidl._kernels.reference_optim import (  # noqa: F401  (these are faces, too)
+    adam_step,
+    first_misfit,
+    scale_all,
+    sgd_step,
+    sum_of_squares,
+)
+
+ACTIVATIONS: dict[
+    str, Any
+] = {}  # name -> (value, slope); minidl.ops.activation fills it from its rows
+
+
+def _quiet(function, *args) -> np.ndarray:
+    with np.errstate(all="ignore"):
+        return function(*args)
+
+
+def _result(value: np.ndarray, like: np.ndarray, out: np.ndarray | None) -> np.ndarray:
+    value = np.asarray(value).astype(like.dtype, copy=False)
+    if out is None:
+        return value
+    out[...] = value
+    return out
+
+
+def sigmoid(x: np.ndarray) -> np.ndarray:
+    """1 / (1 + exp(-x)), by the formula that does not overflow on x's side of 0."""
+    e = _quiet(np.exp, -np.abs(x))
+    return np.where(x >= 0, 1 / (1 + e), e / (1 + e)) + 0 * np.where(np.isnan(x), x, 0)
+
+
+def activation_forward(name, x, a=0.0, b=0.0, out=None):
+    value, _ = ACTIVATIONS[name]
+    return _result(_quiet(value, x, *_used(value, a, b)), x, out)
+
+
+def activation_backward(name, xy, gy, a=0.0, b=0.0, out=None):
+    _, slope = ACTIVATIONS[name]
+    s = _quiet(slope, xy, *_used(slope, a, b))
+    return _result(_quiet(lambda: np.where(s != 0, gy * s, 0)), xy, out)
+
+
+def activation_address(name, wide):
+    return 0  # Python has no machine code to point to
+
+
+def _used(function, a: float, b: float) -> tuple[float, ...]:
+    return (a, b)[: function.__code__.co_argcount - 1]
+
+
+def prelu_forward(x, slope, out=None):
+    return _result(np.where(x <= 0, _quiet(np.multiply, slope[:, None], x), x), x, out)
+
+
+def prelu_backward(x, slope, gy):
+    gx = np.where(x <= 0, slope[:, None] * gy, gy)
+    return gx, np.where(x <= 0, _quiet(np.multiply, x, gy), 0).sum(axis=(0, 2), dtype=x.dtype)
+
+
+def softmax_forward(x):
+    e = _quiet(lambda: np.exp(x - x.max(axis=1, keepdims=True, initial=-np.inf)))
+    return _quiet(lambda: e / e.sum(axis=1, keepdims=True))
+
+
+def softmax_backward(y, gy):
+    return y * (gy - (gy * y).sum(axis=1, keepdims=True))
+
+
+def log_softmax_forward(x):
+    d = _quiet(lambda: x - x.max(axis=1, keepdims=True, initial=-np.inf))
+    return _quiet(lambda: d - np.log(np.exp(d).sum(axis=1, keepdims=True)))
+
+
+def log_softmax_backward(y, gy):
+    return gy - np.exp(y) * gy.sum(axis=1, keepdims=True)
+
+
+def cross_entropy_forward(x, target, scale=0.0):
+    target, n = np.asarray(target), x.shape[1]
+    for row in np.flatnonzero((target < 0) | (target >= n)):
+        raise ValueError(
+            f"cross_entropy: target {target[row]} of row {row} is out of range for {n} classes"
+        )
+    y = log_softmax_forward(x)
+    loss = -y[np.arange(len(x)), target]
+    return (loss if scale == 0 else np.asarray(scale * loss.sum(), x.dtype)), np.exp(y)
+
+
+def cross_entropy_backward(p, target, gy, scale=1.0):
+    gx = scale * gy.reshape(-1, 1) * p
+    gx[np.arange(len(p)), target] -= scale * gy.reshape(-1)
+    return gx.astype(p.dtype, copy=False)
+
+
+def layer_norm_forward(x, weight, bias, eps):
+    n = max(x.shape[1], 1)
+    mean = x.sum(axis=1) / n
+    variance = ((x - mean[:, None]) ** 2).sum(axis=1) / n
+    rstd = _quiet(lambda: 1 / np.sqrt(variance + eps)).astype(x.dtype)
+    return (x - mean[:, None]) * rstd[:, None] * weight + bias, mean, rstd
+
+
+def layer_norm_backward(x, weight, gy, mean, rstd):
+    z, g = (x - mean[:, None]) * rstd[:, None], gy * weight
+    gz = z * (g * z).mean(axis=1, keepdims=True)
+    gx = rstd[:, None] * (g - g.mean(axis=1, keepdims=True) - gz)
+    return gx, (gy * z).sum(axis=0), gy.sum(axis=0)

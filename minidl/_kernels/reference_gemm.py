@@ -1,0 +1,61 @@
+"""The NumPy twins of the matrix products, and what runs in their place where no tile beats BLAS."""
+
+from __future__ import annotations
+
+import ctypes
+
+import numpy as np
+
+# void (void* tag, void* x, void* y, Py_ssize_t n, double alpha, double beta), x and y the same
+_ACTIVATION = ctypes.CFUNCTYPE(
+    None, *[ctypes.c_void_p] * 3, ctypes.c_ssize_t, ctypes.c_double, ctypes.c_double
+)
+
+
+def _floats(name: str, *arrays) -> None:
+    for x in arrays:
+        if not isinstance(x, np.ndarray):
+            raise TypeError(f"{name}: expected an ndarray, got {type(x).__name__}")
+        kind = x.dtype.type  # the byte order does not matter
+        if kind not in (np.float32, np.float64) or kind != arrays[0].dtype.type:
+            dtypes = ", ".join(str(x.dtype) for x in arrays)
+            raise TypeError(f"{name}: expected float32 or float64 throughout, got {dtypes}")
+
+
+def matmul(a, b, out=None, accumulate=False):
+    _floats("matmul", a, b, *(() if out is None else (out,)))
+    if accumulate and out is None:
+        raise ValueError("matmul: accumulate needs out")
+    with np.errstate(all="ignore"):
+        c = np.asarray(np.matmul(a, b))
+        if out is None:
+            return c
+        if out.shape != c.shape:
+            raise ValueError(f"matmul: out must have shape {c.shape}, got {out.shape}")
+        out[...] = out + c if accumulate else c
+        return out
+
+
+def affine_forward(x, weight, bias=None, activation=0, alpha=0.0, beta=0.0):
+    _floats("affine", x, weight, *(() if bias is None else (bias,)))
+    if weight.ndim != 2 or x.ndim < 1 or weight.shape[1] != x.shape[-1]:
+        expected = x.shape[-1] if x.ndim else 1
+        raise ValueError(f"affine: expected weight (out, {expected}), got {weight.shape}")
+    if bias is not None and bias.shape != weight.shape[:1]:
+        raise ValueError(f"affine: expected bias ({weight.shape[0]},), got {bias.shape}")
+    y = np.ascontiguousarray(matmul(x, weight.T))
+    if bias is not None:
+        with np.errstate(all="ignore"):
+            y += bias
+    if activation:
+        _ACTIVATION(activation)(None, y.ctypes.data, y.ctypes.data, y.size, alpha, beta)
+    return y
+
+
+def affine_weight_grad(x, gy, gw_out=None):
+    _floats("affine", x, gy)
+    if x.ndim < 1 or gy.ndim < 1 or x.shape[:-1] != gy.shape[:-1]:
+        raise ValueError(f"affine: x and gy differ before the last axis: {x.shape}, {gy.shape}")
+    rows, gy_rows = (v.reshape(int(np.prod(v.shape[:-1])), v.shape[-1]) for v in (x, gy))
+    with np.errstate(all="ignore"):
+        return matmul(gy_rows.T, rows, out=gw_out), gy_rows.sum(axis=0)

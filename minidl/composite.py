@@ -1,0 +1,101 @@
+"""Every fused op once more in elementary ops: its textbook definition, and the oracle of its tests.
+
+The fused ops in `minidl.ops` are what the library runs: one kernel, stable and fast. Here each is written as the book
+has it, for reading and for `tests/test_composite.py`, which holds value, gradient and second derivative of both against
+each other. These take Tensors.
+"""
+
+from __future__ import annotations
+
+from minidl.ops import (
+    abs,
+    exp,
+    log,
+    matmul,
+    max,
+    mean,
+    minimum,
+    one_hot,
+    sqrt,
+    sum,
+    where,
+)
+from minidl.tensor import Tensor
+
+
+def affine(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """y = x Wᵀ + b."""
+    return matmul(x, weight.T) + bias
+
+
+def relu(x: Tensor) -> Tensor:
+    """max(0, x)."""
+    return where(x > 0, x, 0.0)
+
+
+def leaky_relu(x: Tensor, negative_slope: float = 0.01) -> Tensor:
+    """max(0, x) + a min(0, x)."""
+    return where(x > 0, x, negative_slope * x)
+
+
+def prelu(x: Tensor, slope: Tensor) -> Tensor:
+    """max(0, x) + slope min(0, x), with slopes that broadcast against x."""
+    return where(x > 0, x, slope * x)
+
+
+def elu(x: Tensor, alpha: float = 1.0) -> Tensor:
+    """x for x > 0, α (exp(x) - 1) otherwise."""
+    return where(x > 0, x, alpha * (exp(minimum(x, 0.0)) - 1))
+
+
+def sigmoid(x: Tensor) -> Tensor:
+    """1 / (1 + exp(-x))."""
+    return 1 / (1 + exp(-x))
+
+
+def tanh(x: Tensor) -> Tensor:
+    """(exp(x) - exp(-x)) / (exp(x) + exp(-x))."""
+    return (exp(x) - exp(-x)) / (exp(x) + exp(-x))
+
+
+def softplus(x: Tensor, beta: float = 1.0) -> Tensor:
+    """log(1 + exp(βx)) / β."""
+    return log(1 + exp(beta * x)) / beta
+
+
+def softmax(x: Tensor) -> Tensor:
+    """exp(x) / Σ exp(x) over the last axis."""
+    e = exp(x - max(x, axis=-1, keepdims=True).detach())
+    return e / sum(e, axis=-1, keepdims=True)
+
+
+def log_softmax(x: Tensor) -> Tensor:
+    """log softmax(x)."""
+    return log(softmax(x))
+
+
+def cross_entropy(x: Tensor, target: Tensor) -> Tensor:
+    """-log softmax(x)[target], averaged over the samples."""
+    return -mean(sum(one_hot(target, x.shape[-1], x.dtype) * log_softmax(x), axis=-1))
+
+
+def binary_cross_entropy(p: Tensor, target: Tensor) -> Tensor:
+    """-(t log p + (1 - t) log(1 - p)), averaged."""
+    return -mean(target * log(p) + (1 - target) * log(1 - p))
+
+
+def binary_cross_entropy_with_logits(x: Tensor, target: Tensor) -> Tensor:
+    """Binary cross-entropy of sigmoid(x)."""
+    return binary_cross_entropy(sigmoid(x), target)
+
+
+def huber_loss(x: Tensor, target: Tensor, delta: float = 1.0) -> Tensor:
+    """d²/2 for |d| <= δ, δ (|d| - δ/2) beyond, averaged."""
+    d = abs(x - target)
+    return mean(where(d <= delta, d * d / 2, delta * (d - delta / 2)))
+
+
+def layer_norm(x: Tensor, weight: Tensor, bias: Tensor, eps: float = 1e-5) -> Tensor:
+    """(x - mean) / sqrt(var + ε) · weight + bias over the last axis."""
+    d = x - mean(x, axis=-1, keepdims=True)
+    return d / sqrt(mean(d * d, axis=-1, keepdims=True) + eps) * weight + bias

@@ -1,0 +1,36 @@
+"""What this installation is: version, CPU level, threads."""
+
+from __future__ import annotations
+
+import importlib.util
+import platform
+from importlib.metadata import PackageNotFoundError, version
+
+import numpy as np
+
+from minidl import _kernels as K
+
+try:
+    __version__ = version("minidl")
+except PackageNotFoundError:  # run from a source tree that was never installed
+    __version__ = "0+unknown"
+
+
+def _blas() -> str:
+    """The library behind NumPy's matrix products, by NumPy's own account."""
+    try:
+        blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
+        return f"{blas['name']} {blas['version']}"
+    except (TypeError, KeyError):
+        return "unknown"
+
+
+def show_config() -> None:
+    """Prints the version, the CPU level of the kernels, the threads, and the libraries found."""
+    optional = ("matplotlib", "tqdm", "safetensors")
+    found = [name for name in optional if importlib.util.find_spec(name)]
+    print(f"minidl    {__version__} on Python {platform.python_version()}, {platform.platform()}")
+    print(f"kernels   {K.active} (this machine runs: {', '.join(K.available)})")
+    print(f"threads   {K.get_num_threads()}")
+    print(f"numpy     {np.__version__}, BLAS: {_blas()}")
+    print(f"optional  {', '.join(found) or 'none'} (of {', '.join(optional)})")

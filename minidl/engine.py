@@ -1,0 +1,231 @@
+"""The engine: reverse-mode automatic differentiation on one page.
+
+A `Tensor` is an array that remembers which `Op` made it. An op's `forward` speaks ndarray and calls kernels; its
+`backward` speaks Tensor, so that a gradient is computed by ops again and has a gradient of its own, to any order.
+
+    x ──┐
+        Op ── y        forward:  y = op.forward(x.data, w.data)
+    w ──┘              backward: gx, gw = op.backward(gy)
+
+`backward()` walks the ops from the result to the leaves, each op once and after all of its consumers. Gradients wait
+in a dict until they reach a leaf. Read `minidl.op` first, then `_walk`.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from operator import attrgetter
+from typing import Any
+
+import numpy as np
+
+from minidl import _kernels as K
+from minidl import tensor
+from minidl.modes import enable_grad, no_grad, watching
+from minidl.op import Add, Cast, Op, SumTo, alike, check_history
+from minidl.tensor import Tensor, as_array, wrap
+
+
+def _consumers_first(roots: Sequence[Tensor]) -> list[Op]:
+    """All ops that the roots depend on, each after every op that consumes its result. No recursion.
+
+    Ops are numbered as they are recorded, and an op can only consume what was there before it: descending numbers are
+    the order wanted.
+    """
+    seen = {root._op for root in roots if root._op is not None}
+    order = list(seen)
+    for op in order:  # grows while we walk over it
+        if op.edges is None:
+            raise RuntimeError(
+                f"{type(op).__name__}: the graph was freed by an earlier backward(); "
+                "pass retain_graph=True to that call to walk it again"
+            )
+        for edge in op.edges:
+            if isinstance(edge, Op) and edge not in seen:
+                seen.add(edge)
+                order.append(edge)
+    order.sort(key=attrgetter("_number"), reverse=True)
+    return order
+
+
+def _leading_to(targets: set, order: list[Op]) -> set[Op]:
+    """The ops of `order` from which some target can be reached: the others need not run backward."""
+    useful: set[Op] = set()
+    for op in reversed(order):
+        if any([edge in targets or edge in useful for edge in op.edges]):
+            useful.add(op)
+    return useful
+
+
+def _walk(
+    roots: Sequence[Tensor],
+    seeds: Sequence[Tensor],
+    targets: set | None,
+    retain_graph: bool,
+    create_graph: bool,
+) -> dict:
+    """Carries the seeds from the roots to the targets (None: to all leaves); returns {leaf or op: gradient}.
+
+    A target that the roots depend on, but with slope 0 everywhere (relu's second derivative), has None for a gradient.
+    """
+    order = _consumers_first(roots)
+    grads: dict[Any, Any] = {}
+    useful = None
+    if targets is not None:
+        useful = _leading_to(targets, order)
+        grads = {edge: None for op in useful for edge in op.edges if edge in targets}
+    for root, seed in zip(roots, seeds, strict=True):
+        _add_to(grads, root._op or root, seed)
+    with no_grad() if not create_graph else enable_grad():
+        for op in order:
+            gy = grads.get(op)
+            if gy is not None and (useful is None or op in useful):
+                _step(op, gy, grads, targets, useful)
+            if gy is not None and (targets is None or op not in targets):
+                del grads[op]
+            if not retain_graph:
+                op._free()
+    return grads
+
+
+def _step(op: Op, gy: Tensor, grads: dict, targets: set | None, useful: set[Op] | None) -> None:
+    """Passes the finished gradient of op's result on to op's inputs."""
+    edges = op.edges
+    if targets is None or useful is None:
+        op._wanted = [edge is not None for edge in edges]
+    else:
+        op._wanted = [edge in targets or edge in useful for edge in edges]
+    gxs = op.backward(gy)
+    if not isinstance(gxs, tuple):
+        gxs = (gxs,)
+    for i, gx in enumerate(gxs):
+        if gx is not None and edges[i] is not None and op.needs(i):
+            _add_to(grads, edges[i], _as_input(op, i, gx, gy))
+
+
+def _as_input(op: Op, i: int, gx: Tensor, gy: Tensor) -> Tensor:
+    """gx in the shape and dtype of op's input i: summed over broadcast axes, and cast back."""
+    if op._likes is not None or not alike(gx._data, gy._data):
+        shape, dtype = op._likes[i] if op._likes is not None else (gy._data.shape, gy._data.dtype)
+        if gx._data.shape != shape:
+            gx = SumTo(shape)(gx)
+        if gx._data.dtype != dtype:
+            gx = Cast(dtype)(gx)
+    if watching():
+        _check_anomaly(op, gx)
+    return gx
+
+
+def _add_to(grads: dict, key: Any, g: Tensor) -> None:
+    before = grads.get(key)
+    grads[key] = g if before is None else Add()(before, g)
+
+
+def backward(y: Tensor, gradient: Any, retain_graph: bool, create_graph: bool) -> None:
+    """`Tensor.backward`: where it is documented."""
+    seeds = _seeds([y], [gradient])
+    grads = _walk([y], seeds, None, retain_graph or create_graph, create_graph)
+    # Each leaf gets an array of its own, which may be changed freely.
+    owners = {id(_owner(seed._data)) for seed in seeds}
+    for leaf, g in grads.items():
+        if leaf.grad is not None:
+            leaf.grad = (
+                leaf.grad + g if create_graph else wrap(K.binary("add", leaf.grad._data, g._data))
+            )
+            continue
+        owner = id(_owner(g._data))
+        shared = owner in owners or owner == id(_owner(leaf._data)) or not g._data.flags.forc
+        owners.add(owner)
+        if create_graph:
+            leaf.grad = Cast(g._data.dtype)(g) if shared else g  # a Cast copies
+        else:
+            leaf.grad = wrap(g._data.copy() if shared else g._data)
+
+
+def _owner(array: np.ndarray) -> Any:
+    """The object that owns the memory: views of one array have the same."""
+    while isinstance(array, np.ndarray) and array.base is not None:
+        array = array.base
+    return array
+
+
+def _seeds(outputs: Sequence[Tensor], gradients: Sequence[Any]) -> list[Tensor]:
+    """The gradients to start from, checked before anything is done."""
+    seeds = []
+    for y, gradient in zip(outputs, gradients, strict=True):
+        if not y._requires_grad:
+            raise RuntimeError(
+                "backward: this tensor does not require a gradient: none of what it was computed from "
+                "has requires_grad=True, or it was computed inside no_grad()"
+            )
+        check_history(y)
+        if gradient is None:
+            if y.size != 1:
+                raise RuntimeError(
+                    f"backward: the tensor has shape {y.shape}; a gradient may only be left out for "
+                    "one element: reduce it (sum, mean) or pass gradient="
+                )
+            seeds.append(wrap(K.number(1.0, y._data) if y.ndim == 0 else np.ones_like(y._data)))
+            continue
+        seed = gradient if isinstance(gradient, Tensor) else wrap(as_array(gradient, y._data.dtype))
+        if seed.shape != y.shape:
+            raise ValueError(f"backward: expected a gradient of shape {y.shape}, got {seed.shape}")
+        seeds.append(seed if seed.dtype == y.dtype else Cast(y.dtype)(seed))
+    return seeds
+
+
+def grad(
+    outputs: Tensor | Sequence[Tensor],
+    inputs: Tensor | Sequence[Tensor],
+    grad_outputs: Any = None,
+    create_graph: bool = False,
+    retain_graph: bool | None = None,
+    allow_unused: bool = False,
+) -> Any:
+    """The gradients of the outputs' sum with respect to the inputs; ``.grad`` is left alone.
+
+    Args:
+        outputs, inputs: a Tensor or a sequence of them; inputs need not be leaves.
+        grad_outputs: gradient of each output; None for scalars.
+        create_graph: record the computation, so that the result can be differentiated again (any order).
+        retain_graph: keep the graph; default: what `create_graph` says.
+        allow_unused: give None for an input that the outputs do not depend on, instead of raising.
+
+    Returns:
+        A Tensor for a single input, else a tuple.
+    """
+    single = isinstance(inputs, Tensor)
+    xs: list[Tensor] = [inputs] if isinstance(inputs, Tensor) else list(inputs)
+    ys: list[Tensor] = [outputs] if isinstance(outputs, Tensor) else list(outputs)
+    if grad_outputs is None or isinstance(outputs, Tensor):
+        grad_outputs = [grad_outputs] * len(ys)
+    if len(grad_outputs) != len(ys):
+        raise ValueError(f"grad: {len(ys)} outputs, but {len(grad_outputs)} grad_outputs")
+    for i, x in enumerate(xs):
+        if not x._requires_grad:
+            raise RuntimeError(f"grad: input {i} does not require a gradient")
+    keys = [x._op or x for x in xs]
+    keep = create_graph if retain_graph is None else retain_graph
+    grads = _walk(ys, _seeds(ys, grad_outputs), set(keys), keep, create_graph)
+    for i, key in enumerate(keys):
+        if key not in grads and not allow_unused:
+            raise RuntimeError(
+                f"grad: the outputs do not depend on input {i}; allow_unused=True gives None for it"
+            )
+    results = tuple(
+        wrap(np.zeros_like(x._data)) if key in grads and grads[key] is None else grads.get(key)
+        for x, key in zip(xs, keys, strict=True)
+    )
+    return results[0] if single else results
+
+
+def _check_anomaly(op: Op, gx: Tensor) -> None:
+    if np.isnan(gx._data).any():
+        where = getattr(op, "_where", "(it was called outside detect_anomaly)")
+        raise RuntimeError(
+            f"{type(op).__name__}: its backward gave NaN. The op was called here:\n{where}"
+        )
+
+
+tensor.engine = sys.modules[__name__]

@@ -1,0 +1,39 @@
+"""F: every stateless function by its name, no logic. ``from minidl import functional as F; F.relu(x)``."""
+
+from minidl.ops.activation import FUNCTIONS, identity, log_softmax, prelu, softmax
+from minidl.ops.indexing import embedding
+from minidl.ops.linalg import affine
+from minidl.ops.loss import (
+    binary_cross_entropy,
+    binary_cross_entropy_with_logits,
+    cross_entropy,
+    huber_loss,
+    l1_loss,
+    mse_loss,
+    nll_loss,
+    one_hot,
+)
+from minidl.ops.noise import dropout
+from minidl.ops.norm import layer_norm
+
+globals().update(FUNCTIONS)  # relu, sigmoid, ...: one for each row of the activation table
+
+__all__ = [
+    "affine",
+    "binary_cross_entropy",
+    "binary_cross_entropy_with_logits",
+    "cross_entropy",
+    "dropout",
+    "embedding",
+    "huber_loss",
+    "identity",
+    "l1_loss",
+    "layer_norm",
+    "log_softmax",
+    "mse_loss",
+    "nll_loss",
+    "one_hot",
+    "prelu",
+    "softmax",
+    *FUNCTIONS,
+]

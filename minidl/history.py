@@ -1,0 +1,85 @@
+"""What a training was like, epoch by epoch, and its picture."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Mapping
+
+
+class History:
+    """The values of each epoch, as `fit` returns them.
+
+    Attributes:
+        history: a list per name, one number per epoch: "loss", "accuracy" (or whatever the metrics
+            are called), the same with "val_" before it if there was a validation, "lr" at the end
+            of the epoch, "time" in seconds. Training values are means over the samples of the epoch
+            while the model was learning.
+        interrupted: whether Ctrl-C ended the training.
+
+    >>> history = History()
+    >>> history.append({"loss": 0.5, "time": 1.0})
+    >>> history["loss"], len(history)
+    ([0.5], 1)
+    """
+
+    def __init__(self) -> None:
+        self.history: dict[str, list[float]] = {}
+        self.interrupted = False
+
+    def append(self, values: Mapping[str, float]) -> None:
+        """Adds the values of one more epoch."""
+        for name, value in values.items():
+            self.history.setdefault(name, []).append(value)
+
+    def __getitem__(self, name: str) -> list[float]:
+        return self.history[name]
+
+    def __len__(self) -> int:
+        return max(map(len, self.history.values()), default=0)
+
+    def __repr__(self) -> str:
+        last = ", ".join(f"{name} {values[-1]:.4g}" for name, values in self.history.items())
+        cut = ", interrupted" if self.interrupted else ""
+        return f"History({len(self)} epochs{cut}{': ' if last else ''}{last})"
+
+    def plot(self, path: str | os.PathLike[str] | None = None) -> None:
+        """Draws the learning curves, one panel for the loss and one per metric, training and
+        validation together.
+
+        Args:
+            path: a file to write (the ending tells the format); without it a window, or the
+                notebook's cell, shows them.
+
+        Raises:
+            ModuleNotFoundError: matplotlib is missing; says how to install it.
+        """
+        try:
+            from matplotlib import pyplot  # an optional extra
+            from matplotlib.figure import Figure
+        except ModuleNotFoundError as error:
+            raise ModuleNotFoundError(
+                'History.plot: matplotlib is missing; install it with: pip install "minidl[plot]"'
+            ) from error
+        names = [
+            name
+            for name in self.history
+            if name not in ("time", "lr") and not name.startswith("val_")
+        ] or ["loss"]
+        new_figure = pyplot.figure if path is None else Figure  # the latter never opens a window
+        figure = new_figure(figsize=(4.5 * len(names), 3.5), layout="constrained")
+        for axes, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
+            for key, label in ((name, "training"), (f"val_{name}", "validation")):
+                values = self.history.get(key, [])
+                if values:
+                    axes.plot(range(1, len(values) + 1), values, ".-", label=label)
+                    axes.legend()
+            axes.set(xlabel="epoch", ylabel=name)
+            axes.xaxis.get_major_locator().set_params(integer=True)
+            axes.grid(alpha=0.3)
+        if path is not None:
+            figure.savefig(path, dpi=120)
+            return
+        with warnings.catch_warnings():  # that there is no screen is no reason to fail
+            warnings.filterwarnings("ignore", message=".*non-interactive.*")
+            pyplot.show()

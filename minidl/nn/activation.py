@@ -1,0 +1,212 @@
+"""Activation layers: one class for each row of the activation table, and those that are more than a
+formula.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+from minidl import check
+from minidl import functional as F
+from minidl.init import Constant
+from minidl.nn.module import Module
+from minidl.nn.parameter import ParameterMaker, initial_values
+from minidl.ops.activation import ROWS, Row
+from minidl.tensor import Tensor, as_tensor
+
+
+class Activation(Module):
+    """Base of the classes made from table rows: y = f(x), element by element."""
+
+    row: ClassVar[Row]
+    signature: ClassVar[inspect.Signature]
+
+    def __init__(self, *values: Any, **named: Any) -> None:
+        name = type(self).__name__
+        try:
+            bound = self.signature.bind(*values, **named)
+        except TypeError as error:
+            raise TypeError(f"{name}{self.signature}: {error}") from None
+        bound.apply_defaults()
+        self.inplace = check.flag(name, "inplace", bound.arguments.pop("inplace", False))
+        for param, value in bound.arguments.items():
+            setattr(self, param, check.number(name, param, value))
+        self._params = tuple(getattr(self, param) for param in self.row.params)
+        if self.row.check is not None and not self.row.check[0](*self._params):
+            raise ValueError(f"{name}: {self.row.check[1]}, got {self.extra_repr()}")
+
+    def forward(self, x: Any) -> Tensor:
+        options = {"inplace": True} if self.inplace else {}
+        return getattr(F, self.row.name)(x, *self._params, **options)
+
+    def extra_repr(self) -> str:
+        parts = [f"{param}={getattr(self, param):g}" for param in self.row.params]
+        return ", ".join(parts + (["inplace=True"] if self.inplace else []))
+
+
+def _layer(row: Row) -> type[Activation]:
+    """The class of a row: ``LeakyReLU(negative_slope=0.01, inplace=False)``."""
+    arguments = dict(row.params) | ({"inplace": False} if row.inplace else {})
+    either = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    signature = inspect.Signature(
+        [inspect.Parameter(name, either, default=value) for name, value in arguments.items()]
+    )
+    members = {
+        "__doc__": f"y = {row.formula}\n\nThe layer of `F.{row.name}`. Source: {row.paper}.",
+        "__module__": __name__,
+        "__signature__": signature,
+        "row": row,
+        "signature": signature,
+    }
+    return type(row.class_name, (Activation,), members)
+
+
+LAYERS = {row.class_name: _layer(row) for row in ROWS}
+globals().update(LAYERS)  # nn.ReLU and its relatives, under the names by which pickle finds them
+
+
+_QUARTER = Constant(1.0, multiplier=0.25)
+
+
+class PReLU(Module):
+    """y = max(0, x) + slope * min(0, x), where the slope is learned.
+
+    Axes are counted without the batch axis, as Sony's Neural Network Console does: with x of shape
+    (N, 4, 3, 5), ``base_axis`` 0, 1, 2 learn 4, 3, 5 slopes; ``base_axis=(0, 2)`` learns (4, 5) of
+    them, ``base_axis=None`` one per element, (4, 3, 5), and ``shared=True`` a single one.
+
+    Args:
+        shape: the number of slopes, or the shape of x without the batch axis. None: the first batch
+            tells. The slope is then a parameter from the start (an optimizer may be built before),
+            and empty until that batch.
+        base_axis: the axis, or axes, along which slopes differ.
+        shared: one slope for all elements.
+        slope: its source (see `ParameterMaker`), 0.25 by default. A file or an array also tells its
+            shape.
+        lr_mult: learning-rate multiplier. Slopes are exempt from weight decay.
+        scope: layers with the same scope name share their slopes.
+
+    The gradient at x = 0 is the slope, that of the negative side. The gradient of a slope is the
+    sum of min(0, x) gy over all elements that it serves.
+
+    Raises:
+        ValueError: x does not fit the slopes. TypeError: an argument of another library's PReLU
+            (the right one is named).
+
+    Source: He, Zhang, Ren & Sun, Delving Deep into Rectifiers, ICCV 2015.
+
+    >>> PReLU(4)
+    PReLU(base_axis=0; slope (4,))
+    >>> PReLU(shared=True)([[-4.0, 4.0]]).numpy()
+    array([[-1.,  4.]], dtype=float32)
+    """
+
+    def __init__(
+        self,
+        shape: int | tuple[int, ...] | None = None,
+        base_axis: int | tuple[int, ...] | None = 0,
+        shared: bool = False,
+        slope: Any = _QUARTER,
+        lr_mult: float | Mapping[str, float] = 1.0,
+        scope: str | None = None,
+        **unknown: Any,
+    ) -> None:
+        if unknown:
+            raise TypeError("; ".join(_wrong_argument(name) for name in unknown))
+        self.shared = check.flag("PReLU", "shared", shared)
+        self.base_axis = base_axis if base_axis is None else _base_axis(base_axis)
+        self._source = slope if callable(slope) else _QUARTER
+        make = ParameterMaker("PReLU", ("slope",), lr_mult, scope)
+        self.slope = make("slope", slope, _QUARTER, self._slope_shape(shape), decay=False)
+
+    def _slope_shape(self, shape: int | Sequence[int] | None) -> tuple[int, ...] | None:
+        """The slope's shape, from the number of slopes or x's shape without the batch axis."""
+        sizes = None if shape is None else check.integers("PReLU", "shape", shape, 1)
+        if self.shared:
+            return (1,)
+        if sizes is None or self.base_axis is None:
+            return sizes
+        if isinstance(self.base_axis, int) and not isinstance(shape, Sequence):
+            return sizes
+        return tuple(sizes[axis] for axis in self._axes(len(sizes)))
+
+    def _axes(self, ndim: int) -> tuple[int, ...]:
+        """base_axis as a tuple without negative numbers, for `ndim` axes without the batch."""
+        axes = self.base_axis
+        if axes is None:
+            return tuple(range(ndim))
+        axes = (axes,) if isinstance(axes, int) else axes
+        if not all(-ndim <= axis < ndim for axis in axes):
+            raise ValueError(
+                f"PReLU: base_axis={self.base_axis} counts without the batch axis; x has "
+                f"{ndim} such axes"
+            )
+        return tuple(axis % ndim for axis in axes)
+
+    def forward(self, x: Any) -> Tensor:
+        x = as_tensor(x)
+        if self.shared:
+            return F.prelu(x, self.slope)
+        axes = self._axes(x.ndim - 1)
+        if self.slope.shape == (0,):
+            self._make_slope(x.shape)
+        expected = tuple([x.shape[axis + 1] for axis in axes])
+        if self.slope.shape not in (expected, (1,)):
+            raise ValueError(
+                f"PReLU(base_axis={self.base_axis}): x of shape {x.shape} needs slopes of shape "
+                f"{expected}, this layer has {self.slope.shape}"
+            )
+        return F.prelu(x, self.slope, tuple([axis + 1 for axis in axes]))
+
+    def _make_slope(self, x_shape: tuple[int, ...]) -> None:
+        """The first batch has told the shape."""
+        shape = self._slope_shape(x_shape[1:])
+        values = initial_values("PReLU.slope", self._source, shape, None, self.slope.dtype)
+        self.slope._data = values
+        self.slope._mark_changed()
+
+    def extra_repr(self) -> str:
+        return "shared=True" if self.shared else f"base_axis={self.base_axis}"
+
+
+def _base_axis(base_axis: Any) -> int | tuple[int, ...]:
+    if isinstance(base_axis, tuple | list):
+        return check.integers("PReLU", "base_axis", base_axis)
+    return check.integer("PReLU", "base_axis", base_axis)
+
+
+def _wrong_argument(name: str) -> str:
+    right = {
+        "alpha": "slope=, an initializer, array, file or Parameter: slope=init.Constant(0.25)",
+        "init": "slope=, which takes any initializer: slope=init.Constant(0.25)",
+        "weight": "slope=",
+        "negative_slope": "slope=init.Constant(...)",
+        "num_parameters": "shape=: the number of slopes; for a single one shared=True",
+        "axis": "base_axis=, counted without the batch axis",
+    }.get(name, "one of shape, base_axis, shared, slope, lr_mult, scope")
+    return f"PReLU: no argument {name!r}; use {right}"
+
+
+class Softmax(Module):
+    """y = exp(x) / sum(exp(x)), the sum over `axis`: positive numbers that add up to 1."""
+
+    def __init__(self, axis: int = -1) -> None:
+        self.axis = check.integer("Softmax", "axis", axis)
+
+    def forward(self, x: Any) -> Tensor:
+        return F.softmax(x, self.axis)
+
+    def extra_repr(self) -> str:
+        return f"axis={self.axis}"
+
+
+class LogSoftmax(Softmax):
+    """y = x - log(sum(exp(x))), the sum over `axis`: the logarithm of `Softmax`, but exact."""
+
+    def __init__(self, axis: int = -1) -> None:
+        self.axis = check.integer("LogSoftmax", "axis", axis)
+
+    def forward(self, x: Any) -> Tensor:
+        return F.log_softmax(x, self.axis)

@@ -1,0 +1,96 @@
+"""Layers without parameters: Dropout, Flatten, Reshape, Identity."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from minidl import check, random
+from minidl import functional as F
+from minidl.nn.module import Module
+from minidl.tensor import Tensor, as_tensor
+
+
+class Dropout(Module):
+    """Training: each element is 0 with probability p, else x / (1 - p). Evaluation: y = x.
+
+    Args:
+        p: probability, from 0 to 1.
+        rng: a `numpy.random.Generator`, an int seed, or None for the library's own.
+
+    Source: Srivastava et al., Dropout: A Simple Way to Prevent Neural Networks from Overfitting,
+    JMLR 2014.
+
+    >>> Dropout(0.5).eval()([1.0, 2.0])
+    Tensor([1. 2.])
+    """
+
+    def __init__(self, p: float = 0.5, rng: Any = None) -> None:
+        self.p = check.number("Dropout", "p", p, 0.0, 1.0)
+        # A seed starts one stream for the layer's whole life, not the same mask at every call.
+        self.rng = None if rng is None else random.generator(rng)
+
+    def forward(self, x: Any) -> Tensor:
+        return F.dropout(x, self.p, self.training, self.rng)
+
+    def extra_repr(self) -> str:
+        return f"p={self.p:g}"
+
+
+class Flatten(Module):
+    """All axes from `start_axis` on become one: (N, C, H, W) -> (N, C*H*W).
+
+    >>> Flatten()([[[1.0], [2.0]]]).shape
+    (1, 2)
+    """
+
+    def __init__(self, start_axis: int = 1) -> None:
+        self.start_axis = check.integer("Flatten", "start_axis", start_axis)
+
+    def forward(self, x: Any) -> Tensor:
+        return as_tensor(x).flatten(self.start_axis)
+
+    def extra_repr(self) -> str:
+        return "" if self.start_axis == 1 else f"start_axis={self.start_axis}"
+
+
+class Reshape(Module):
+    """Each sample gets a new shape, the batch axis stays: ``Reshape(8, 4, 4)`` takes (N, 128) to
+    (N, 8, 4, 4).
+
+    Args:
+        shape: lengths without the batch axis, as ints or one tuple; one of them may be -1.
+
+    Raises:
+        ValueError: the sample has another number of elements.
+
+    >>> Reshape(2, -1)([[1.0, 2.0, 3.0, 4.0]]).shape
+    (1, 2, 2)
+    """
+
+    def __init__(self, *shape: Any) -> None:
+        sizes = shape[0] if len(shape) == 1 else shape
+        self.shape = check.integers("Reshape", "shape", sizes, -1)
+        if self.shape.count(-1) > 1:
+            raise ValueError(f"Reshape: only one length can be -1, got {self.shape}")
+
+    def forward(self, x: Any) -> Tensor:
+        x = as_tensor(x)
+        try:
+            return x.reshape(x.shape[0], *self.shape)
+        except (ValueError, IndexError) as error:
+            raise ValueError(
+                f"Reshape: cannot give samples of shape {x.shape[1:]} the shape {self.shape}"
+            ) from error
+
+    def extra_repr(self) -> str:
+        return ", ".join(map(str, self.shape))
+
+
+class Identity(Module):
+    """y = x. Arguments are ignored, so that it can stand in for any layer."""
+
+    def __init__(self, *ignored: Any, **ignored_too: Any) -> None:
+        pass
+
+    def forward(self, x: Any) -> Tensor:
+        return F.identity(x)

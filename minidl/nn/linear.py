@@ -1,0 +1,107 @@
+"""Affine and Embedding: layers that are a matrix."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from minidl import check
+from minidl import functional as F
+from minidl.init import Normal, VarianceScaling
+from minidl.nn.module import Module
+from minidl.nn.parameter import ParameterMaker
+from minidl.tensor import Tensor, as_tensor
+
+# U(-1/sqrt(fan_in), 1/sqrt(fan_in)) for weights and biases, as PyTorch's Linear and Conv have it:
+# runs of the same script in both start alike. For deep ReLU networks init.HeNormal() is the better
+# choice.
+DEFAULT_INIT = VarianceScaling(1 / 3, "fan_in", "uniform")
+
+
+class Affine(Module):
+    """y = x W^T + b, on the last axis of x.
+
+    Shapes: x (N, ..., in_features), weight (out_features, in_features), bias (out_features,), y (N,
+    ..., out_features).
+
+    Args:
+        bias, weight: where the parameters come from (see `ParameterMaker`); ``bias=False`` means
+            none. By default both are drawn from U(-1/sqrt(in_features), 1/sqrt(in_features)), as in
+            PyTorch.
+        lr_mult: learning-rate multiplier of both, or a dict by name.
+        scope: layers with the same scope name share their parameters.
+        activation: the name of one to apply in the same pass, such as "relu" (see `F.affine`).
+
+    Raises:
+        ValueError: the last axis of x is not `in_features` long.
+
+    >>> Affine(784, 10)
+    Affine(784, 10; weight (10, 784), bias (10,))
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        bias: Any = True,
+        weight: Any = None,
+        lr_mult: float | Mapping[str, float] = 1.0,
+        scope: str | None = None,
+        activation: str | None = None,
+    ) -> None:
+        if activation is not None:
+            F.affine([[0.0]], [[0.0]], activation=activation)  # a wrong name is told here
+        self.activation = activation
+        self.in_features = check.integer("Affine", "in_features", in_features, 1)
+        self.out_features = check.integer("Affine", "out_features", out_features, 1)
+        make = ParameterMaker("Affine", ("weight", "bias"), lr_mult, scope)
+        fan = (self.in_features, self.out_features)
+        self.weight = make("weight", weight, DEFAULT_INIT, (self.out_features, self.in_features))
+        self.bias = make("bias", bias, DEFAULT_INIT, (self.out_features,), fan, optional=True)
+
+    def forward(self, x: Any) -> Tensor:
+        x = as_tensor(x)
+        if x.ndim == 0 or x.shape[-1] != self.in_features:
+            raise ValueError(
+                f"Affine({self.in_features}, {self.out_features}): expected {self.in_features} "
+                f"features in the last axis of x, got shape {x.shape}"
+            )
+        return F.affine(x, self.weight, self.bias, self.activation)
+
+    def extra_repr(self) -> str:
+        shape = f"{self.in_features}, {self.out_features}"
+        return f"{shape}, activation={self.activation!r}" if self.activation else shape
+
+
+class Embedding(Module):
+    """y[...] = weight[ids[...]]: a learned vector for each of `num_embeddings` ids.
+
+    Shapes: ids of any shape, integers in [0, num_embeddings); weight (num_embeddings,
+    embedding_dim); y has ids' axes and one more of length `embedding_dim`. The weight is drawn from
+    N(0, 1) by default, as in PyTorch.
+
+    Raises:
+        IndexError: an id out of range. TypeError: ids that are no integers.
+
+    >>> Embedding(10, 3)([[1, 2]]).shape
+    (1, 2, 3)
+    """
+
+    def __init__(
+        self,
+        num_embeddings: int,
+        embedding_dim: int,
+        weight: Any = None,
+        lr_mult: float | Mapping[str, float] = 1.0,
+        scope: str | None = None,
+    ) -> None:
+        self.num_embeddings = check.integer("Embedding", "num_embeddings", num_embeddings, 1)
+        self.embedding_dim = check.integer("Embedding", "embedding_dim", embedding_dim, 1)
+        make = ParameterMaker("Embedding", ("weight",), lr_mult, scope)
+        self.weight = make("weight", weight, Normal(), (self.num_embeddings, self.embedding_dim))
+
+    def forward(self, ids: Any) -> Tensor:
+        return F.embedding(ids, self.weight)
+
+    def extra_repr(self) -> str:
+        return f"{self.num_embeddings}, {self.embedding_dim}"

@@ -1,0 +1,353 @@
+"""Module: a thing with parameters and a forward function.
+
+A layer is a plain object. What it holds as attributes, in the order of assignment, is what it
+consists of:
+
+- a `Parameter` is trained;
+- a `Module` is a child, whose parameters belong to this one too, under ``child.name``;
+- an ndarray is a buffer: saved, not trained (an attribute that starts with an underscore is not
+one);
+- lists, tuples and dicts are looked into, so that no parameter in them is left untrained.
+
+>>> from minidl.nn import Affine
+>>> class Net(Module):
+...     def __init__(self):
+...         self.layers = [Affine(2, 3), Affine(3, 1)]
+>>> [name for name, p in Net().named_parameters()]
+['layers.0.weight', 'layers.0.bias', 'layers.1.weight', 'layers.1.bias']
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from minidl import check
+from minidl.nn.parameter import Parameter
+from minidl.state import StateDict
+from minidl.tensor import Tensor
+
+
+class Mismatch(NamedTuple):
+    """The names in which a state and a module differ."""
+
+    missing_keys: list[str]
+    unexpected_keys: list[str]
+
+
+class Module:
+    """Base of all layers and models: write ``forward``, assign parts as attributes, call it."""
+
+    training = True
+
+    def forward(self, *inputs: Any) -> Any:
+        raise NotImplementedError(f"{type(self).__name__} has no forward()")
+
+    def __call__(self, *inputs: Any, **options: Any) -> Any:
+        return self.forward(*inputs, **options)
+
+    # ── What it consists of ───────────────────────────────────────────────────────────────────────
+
+    def _parts(self) -> Mapping[str, Any]:
+        """What is looked through for parameters, buffers and children, by name."""
+        return vars(self)
+
+    def _own(self) -> Iterator[tuple[str, Any]]:
+        """(name, value) of its own parameters, buffers and children."""
+        for name, value in self._parts().items():
+            if isinstance(value, np.ndarray):
+                if not name.startswith("_"):
+                    yield name, value
+            else:
+                yield from _unpacked(name, value)
+
+    def _all(self, prefix: str = "", above: tuple[Module, ...] = ()) -> Iterator[tuple[str, Any]]:
+        """(name, value) of all parameters and buffers; what is shared comes under each name."""
+        for name, value in self._own():
+            if not isinstance(value, Module):
+                yield prefix + name, value
+            elif value is not self and value not in above:  # a child may point back to its parent
+                yield from value._all(f"{prefix}{name}.", (*above, self))
+
+    def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
+        """(name, parameter), each parameter once, under its first name. The order never varies."""
+        seen = set()
+        for name, value in self._all():
+            if isinstance(value, Parameter) and id(value) not in seen:
+                seen.add(id(value))
+                yield name, value
+
+    def parameters(self) -> Iterator[Parameter]:
+        """All parameters, each once."""
+        return (parameter for _, parameter in self.named_parameters())
+
+    @property
+    def buffers(self) -> dict[str, np.ndarray]:
+        """The arrays that are saved but not trained, by name."""
+        return {name: value for name, value in self._all() if isinstance(value, np.ndarray)}
+
+    def num_parameters(self) -> int:
+        """How many numbers are trained."""
+        return sum(parameter.size for parameter in self.parameters())
+
+    def named_children(self) -> Iterator[tuple[str, Module]]:
+        """(name, module) of the modules one level below, each once."""
+        seen = {id(self)}
+        for name, value in self._own():
+            if isinstance(value, Module) and id(value) not in seen:
+                seen.add(id(value))
+                yield name, value
+
+    def children(self) -> Iterator[Module]:
+        """The modules one level below."""
+        return (child for _, child in self.named_children())
+
+    def named_modules(
+        self, prefix: str = "", seen: set[int] | None = None
+    ) -> Iterator[tuple[str, Module]]:
+        """(name, module) of itself (named "") and all modules below, each once, parents first."""
+        seen = set() if seen is None else seen
+        if id(self) in seen:
+            return
+        seen.add(id(self))
+        yield prefix, self
+        for name, child in self.named_children():
+            yield from child.named_modules(f"{prefix}.{name}" if prefix else name, seen)
+
+    def modules(self) -> Iterator[Module]:
+        """Itself and all modules below it."""
+        return (module for _, module in self.named_modules())
+
+    # ── What is done to all of it ─────────────────────────────────────────────────────────────────
+
+    def train(self, mode: bool = True) -> Module:
+        """Sets ``training``, which dropout looks at, here and below; returns itself."""
+        if not isinstance(mode, bool):
+            raise TypeError(f"train: mode must be True or False, got {mode!r}")
+        for module in self.modules():
+            module.training = mode
+        return self
+
+    def eval(self) -> Module:
+        """``train(False)``."""
+        return self.train(False)
+
+    def zero_grad(self) -> None:
+        """Forgets all gradients."""
+        for parameter in self.parameters():
+            parameter.grad = None
+
+    def apply(self, fn: Callable[[Module], Any]) -> Module:
+        """Calls fn on every module, children first; returns itself."""
+        seen = set()
+
+        def visit(module: Module) -> None:
+            seen.add(id(module))
+            for child in module.children():
+                if id(child) not in seen:
+                    visit(child)
+            fn(module)
+
+        visit(self)
+        return self
+
+    def astype(self, dtype: Any) -> Module:
+        """Converts parameters, gradients and float buffers to float32 or float64; returns itself.
+
+        An optimizer built before keeps state of the old dtype and will refuse to step: build it
+            afterwards.
+        """
+        dtype = np.dtype(dtype)
+        if dtype not in (np.float32, np.float64):
+            raise TypeError(f"astype: expected float32 or float64, got {dtype}")
+        for parameter in self.parameters():
+            parameter._data = parameter._data.astype(dtype)
+            parameter._mark_changed()
+            if parameter.grad is not None:
+                parameter.grad = Tensor(parameter.grad.data, dtype=dtype)
+        for module in self.modules():
+            for name, value in module._own():
+                if isinstance(value, np.ndarray) and value.dtype.kind == "f":
+                    setattr(module, name, value.astype(dtype))
+        return self
+
+    # ── State ─────────────────────────────────────────────────────────────────────────────────────
+
+    def state_dict(self) -> StateDict:
+        """Copies of all parameters and buffers by name, shared ones under each name;
+        ``.multipliers`` beside them.
+        """
+        state = StateDict()
+        for name, value in self._all():
+            state[name] = np.array(value)
+            if isinstance(value, Parameter):
+                state.multipliers[name] = {"lr_mult": value.lr_mult, "decay": value.decay}
+        return state
+
+    def load_state_dict(self, state: Mapping[str, Any], strict: bool = True) -> Mismatch:
+        """Copies a state's values into the parameters and buffers, in place and in their dtypes.
+
+        Values may be arrays, Tensors or anything that NumPy can read. Everything is checked before
+        anything changes. A shared parameter needs only one of its names. ``lr_mult`` and ``decay``
+        are restored where the state has them (``state.multipliers``).
+
+        Args:
+            strict: names that are missing or not known raise, too; else they are only returned.
+
+        Raises:
+            RuntimeError: names or shapes do not match; the message lists all of them.
+        """
+        own = dict(self._all())
+        given = {id(own[name]) for name in state if name in own}
+        missing = [name for name, value in own.items() if id(value) not in given]
+        unexpected = [name for name in state if name not in own]
+        problems = []
+        if strict and missing:
+            problems.append(f"missing: {', '.join(missing)}")
+        if strict and unexpected:
+            problems.append(f"not known here: {', '.join(map(str, unexpected))}")
+        values = {name: np.asarray(state[name]) for name in own if name in state}
+        for name, value in values.items():
+            problems += _misfit(name, own[name], value)
+        multipliers = {
+            name: (check.number(name, "lr_mult", m["lr_mult"], 0.0), bool(m["decay"]))
+            for name, m in getattr(state, "multipliers", {}).items()
+            if name in values and isinstance(own[name], Parameter)
+        }
+        if problems:
+            raise RuntimeError(
+                f"{type(self).__name__}.load_state_dict:" + "".join(f"\n  {p}" for p in problems)
+            )
+        for name, value in values.items():
+            _assign(own[name], value)
+        for name, (lr_mult, decay) in multipliers.items():
+            own[name].lr_mult, own[name].decay = lr_mult, decay
+        return Mismatch(missing, unexpected)
+
+    # ── Text ──────────────────────────────────────────────────────────────────────────────────────
+
+    def extra_repr(self) -> str:
+        """The settings, as they stand between the parentheses of the repr."""
+        return ""
+
+    def __repr__(self) -> str:
+        name = type(self).__name__
+        own = [_described(key, value) for key, value in self._own() if isinstance(value, Parameter)]
+        inside = "; ".join(part for part in (self.extra_repr(), ", ".join(own)) if part)
+        children = [f"({key}): {child!r}" for key, child in self.named_children()]
+        if not children:
+            return f"{name}({inside})"
+        lines = "\n".join(([inside] if inside else []) + children).splitlines()
+        return f"{name}(\n" + "".join(f"  {line}\n" for line in lines) + ")"
+
+
+def _unpacked(name: str, value: Any) -> Iterator[tuple[str, Any]]:
+    """The Modules and Parameters in value: itself, or what lists, tuples and dicts hold."""
+    if isinstance(value, Module | Parameter):
+        yield name, value
+    elif isinstance(value, list | tuple):
+        for i, item in enumerate(value):
+            yield from _unpacked(f"{name}.{i}", item)
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield from _unpacked(f"{name}.{key}", item)
+
+
+def _described(name: str, parameter: Parameter) -> str:
+    shape = "of a shape that the first batch tells" if parameter.shape == (0,) else parameter.shape
+    lr_mult = f" lr_mult={parameter.lr_mult:g}" if parameter.lr_mult != 1 else ""
+    return f"{name} {shape}{lr_mult}"
+
+
+def _misfit(name: str, own: Parameter | np.ndarray, value: np.ndarray) -> list[str]:
+    """What is wrong with value as the new value of own, as a list of no or one message."""
+    waits_for_shape = isinstance(own, Parameter) and own.shape == (0,)
+    if value.shape != own.shape and not waits_for_shape:
+        return [f"{name}: expected shape {own.shape}, got {value.shape}"]
+    if not np.can_cast(value.dtype, own.dtype, "same_kind"):
+        return [f"{name}: expected {own.dtype}, got {value.dtype}"]
+    return []
+
+
+def _assign(own: Parameter | np.ndarray, value: np.ndarray) -> None:
+    if isinstance(own, np.ndarray):
+        own[...] = value
+    elif own.shape != value.shape:
+        own._data = value.astype(own.dtype)
+    else:
+        own._data[...] = value
+        own._mark_changed()
+
+
+# ── Modules of modules ────────────────────────────────────────────────────────────────────────────
+
+
+class ModuleList(Module):
+    """A list of modules whose names are their places: "0", "1", ..."""
+
+    def __init__(self, modules: Iterable[Module] = ()) -> None:
+        self._layers: list[Module] = []
+        self.extend(modules)
+
+    def _parts(self) -> Mapping[str, Any]:
+        return {str(i): layer for i, layer in enumerate(self._layers)} | {
+            name: value for name, value in vars(self).items() if name != "_layers"
+        }
+
+    def append(self, module: Module) -> ModuleList:
+        """Adds a module at the end; returns itself."""
+        if not isinstance(module, Module):
+            raise TypeError(
+                f"{type(self).__name__}: expected a Module at position {len(self)}, "
+                f"got {type(module).__name__}"
+            )
+        self._layers.append(module)
+        return self
+
+    def extend(self, modules: Iterable[Module]) -> ModuleList:
+        """Adds modules at the end; returns itself."""
+        for module in modules:
+            self.append(module)
+        return self
+
+    def __len__(self) -> int:
+        return len(self._layers)
+
+    def __iter__(self) -> Iterator[Module]:
+        return iter(self._layers)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return type(self)(self._layers[index])
+        return self._layers[index]
+
+    def __setitem__(self, index: int, module: Module) -> None:
+        if not isinstance(module, Module):
+            raise TypeError(
+                f"{type(self).__name__}: expected a Module, got {type(module).__name__}"
+            )
+        self._layers[index] = module
+
+
+class Sequential(ModuleList):
+    """Modules that are called one after the other: y = last(... second(first(x))).
+
+    >>> from minidl.nn import Affine, ReLU
+    >>> Sequential(Affine(4, 8), ReLU(), Affine(8, 2)).num_parameters()
+    58
+    """
+
+    def __init__(self, *layers: Module) -> None:
+        super().__init__(layers)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return type(self)(*self._layers[index])
+        return self._layers[index]
+
+    def forward(self, x: Any) -> Any:
+        for layer in self._layers:
+            x = layer(x)
+        return x

@@ -1,0 +1,323 @@
+"""Parameter: a tensor that is trained; and where a layer's parameters come from."""
+
+from __future__ import annotations
+
+import io
+import math
+import os
+from collections.abc import Callable, Mapping, Sequence
+from contextvars import ContextVar, Token
+from numbers import Real
+from pathlib import Path
+from typing import Any
+from weakref import WeakValueDictionary
+
+import numpy as np
+
+from minidl import check
+from minidl.init import Fan, Initializer
+from minidl.tensor import Tensor
+
+
+class Parameter(Tensor):
+    """A Tensor that requires a gradient and knows how it wants to be trained.
+
+    Args:
+        data: as for `Tensor`; an array is shared, or copied if it cannot be written in place.
+        lr_mult: every optimizer steps this parameter with ``lr * lr_mult``; 0 freezes it and its
+            optimizer state.
+        decay: False exempts it from weight decay.
+        name: a name for the reader; nothing depends on it.
+
+    Raises:
+        TypeError: integer data. ValueError: `lr_mult` is negative or not finite.
+
+    >>> Parameter([1.0, 2.0], lr_mult=2.0).lr_mult
+    2.0
+    """
+
+    __slots__ = ("_lr_mult", "decay", "name")
+
+    def __init__(
+        self, data: Any, lr_mult: float = 1.0, decay: bool = True, name: str | None = None
+    ) -> None:
+        super().__init__(data, requires_grad=True)
+        if not (self._data.flags.writeable and self._data.flags.forc):
+            self._data = self._data.copy()
+        self.lr_mult = lr_mult
+        self.decay = bool(decay)
+        self.name = name
+
+    @property
+    def lr_mult(self) -> float:
+        """The factor on the learning rate."""
+        return self._lr_mult
+
+    @lr_mult.setter
+    def lr_mult(self, value: float) -> None:
+        self._lr_mult = check.number("Parameter", "lr_mult", value, least=0.0)
+
+    def __reduce__(self) -> tuple:
+        # The last item is what copy and pickle set on the new object: (nothing for __dict__,
+        # slots).
+        return (
+            type(self),
+            (self._data, self._lr_mult, self.decay, self.name),
+            (None, {"requires_grad": self._requires_grad}),
+        )
+
+
+# ── Where a parameter comes from ──────────────────────────────────────────────────────────────────
+
+
+class ParameterScope:
+    """Keeps scope names apart: ``scope="s"`` inside means another "s" than outside.
+
+    Without a ParameterScope, a name holds for the whole program. In both cases it is forgotten when
+    the last layer that uses it is gone: names do not keep parameters alive.
+
+    >>> from minidl.nn import PReLU
+    >>> with ParameterScope():
+    ...     a, b = PReLU(4, scope="s"), PReLU(4, scope="s")
+    >>> a.slope is b.slope
+    True
+    """
+
+    def __init__(self) -> None:
+        # (scope name, parameter name) -> the parameter, and the layer that made it.
+        self._parameters: WeakValueDictionary[tuple[str, str], Parameter] = WeakValueDictionary()
+        self._makers: dict[tuple[str, str], str] = {}
+        self._tokens: list[Token] = []
+
+    def __enter__(self) -> ParameterScope:
+        self._tokens.append(_scope.set(self))
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        _scope.reset(self._tokens.pop())
+
+
+_scope: ContextVar[ParameterScope] = ContextVar("parameter scope", default=ParameterScope())  # noqa: B039
+
+
+class ParameterMaker:
+    """Makes the parameters of one layer, with all that layers have in common.
+
+    Args:
+        layer: the layer's name, for errors.
+        names: all of its parameters.
+        lr_mult: one number for all of them, or a dict by name.
+        scope: layers with the same scope name share their parameters; the first one makes them.
+
+    >>> from minidl.init import Constant
+    >>> make = ParameterMaker("Affine", ("weight", "bias"), lr_mult={"bias": 2.0})
+    >>> make("bias", [0.0, 1.0], Constant(0.0), (2,)).lr_mult
+    2.0
+    """
+
+    def __init__(
+        self,
+        layer: str,
+        names: Sequence[str],
+        lr_mult: float | Mapping[str, float] = 1.0,
+        scope: str | None = None,
+    ) -> None:
+        if scope is not None and not isinstance(scope, str):
+            raise TypeError(f"{layer}: scope must be a string, got {scope!r}")
+        multipliers = lr_mult if isinstance(lr_mult, Mapping) else dict.fromkeys(names, lr_mult)
+        unknown = [name for name in multipliers if name not in names]
+        if unknown:
+            raise ValueError(
+                f"{layer}: lr_mult names {unknown}, but its parameters are {list(names)}"
+            )
+        self.layer = layer
+        self.scope = scope
+        self.lr_mult = {
+            name: check.number(f"{layer}.{name}", "lr_mult", value, least=0.0)
+            for name, value in multipliers.items()
+        }
+
+    def __call__(
+        self,
+        name: str,
+        source: Any,
+        default: Initializer,
+        shape: tuple[int, ...] | None,
+        fan: Fan | None = None,
+        decay: bool = True,
+        optional: bool = False,
+    ) -> Any:
+        """The Parameter `name`, from whatever the user gave as its source (None if left out).
+
+        Args:
+            source: an initializer, array, file path, another Parameter (then shared), or None for
+                `default`. An optional parameter is left out for False or None, and made from
+                `default` for True.
+            shape: what it must have; None if only the first batch will tell. An initializer then
+                gives an empty parameter of shape (0,), which the layer fills: its optimizer may be
+                built before.
+            fan: (fan_in, fan_out) where the shape does not tell.
+        """
+        where = f"{self.layer}.{name}"
+        if source is None or isinstance(source, bool | np.bool_):
+            if optional and not source:
+                return None
+            if source is not None and not optional:
+                raise TypeError(f"{where}: expected {_SOURCES}, got {source}")
+            source = default
+        lr_mult = self.lr_mult.get(name, 1.0)
+        if self.scope is None:
+            return _parameter(where, name, source, shape, fan, lr_mult, decay)
+
+        scope, key = _scope.get(), (self.scope, name)
+        parameter = scope._parameters.get(key)
+        if parameter is None:
+            parameter = _parameter(where, name, source, shape, fan, lr_mult, decay)
+            scope._parameters[key] = parameter
+            scope._makers[key] = self.layer
+            return parameter
+        if shape is not None and parameter.shape == (0,):
+            parameter._data = initial_values(where, source, shape, fan, parameter.dtype)
+        elif shape not in (None, parameter.shape):
+            raise ValueError(
+                f"{where}: scope {self.scope!r} holds the {name} of shape {parameter.shape} that "
+                f"{scope._makers[key]} made; "
+                f"this layer needs {shape}: give it another scope name, or use nn.ParameterScope()"
+            )
+        return _shared(where, parameter, lr_mult)
+
+
+_SOURCES = "an initializer, an array, the path of a file or a Parameter"
+
+
+def _parameter(
+    where: str,
+    name: str,
+    source: Any,
+    shape: tuple[int, ...] | None,
+    fan: Fan | None,
+    lr_mult: float,
+    decay: bool,
+) -> Parameter:
+    if isinstance(source, Parameter):
+        if shape is not None and source.shape not in (shape, (0,)):
+            raise ValueError(
+                f"{where}: expected shape {shape}, the given Parameter has {source.shape}"
+            )
+        return _shared(where, source, lr_mult)
+    data = initial_values(where, source, shape, fan, np.dtype(np.float32))
+    return Parameter(data, lr_mult=lr_mult, decay=decay, name=name)
+
+
+def _shared(where: str, parameter: Parameter, lr_mult: float) -> Parameter:
+    if lr_mult not in (1.0, parameter.lr_mult):
+        raise ValueError(
+            f"{where}: lr_mult={lr_mult} was given, but the parameter is shared and has "
+            f"lr_mult={parameter.lr_mult}: set it where the parameter is made"
+        )
+    return parameter
+
+
+def initial_values(
+    where: str, source: Any, shape: tuple[int, ...] | None, fan: Fan | None, dtype: np.dtype
+) -> np.ndarray:
+    """The first values: an array of its own, in `dtype`."""
+    if isinstance(source, type) and issubclass(source, Initializer):
+        source = source()
+    if isinstance(source, str | os.PathLike):
+        origin = f"the file {os.fspath(source)}"
+        values = read_array(where, Path(source), shape)
+    elif isinstance(source, np.ndarray | list | tuple) or hasattr(source, "__array__"):
+        origin = "the array"
+        values = np.asarray(source)
+    elif callable(source):
+        if shape is None:
+            return np.empty(0, dtype)
+        origin = f"the initializer {source!r}"
+        values = np.asarray(_draw(where, source, shape, fan, dtype))
+    else:
+        raise TypeError(
+            f"{where}: expected {_SOURCES}, got {source!r}"
+            + (f" (for a constant: init.Constant({source}))" if isinstance(source, Real) else "")
+        )
+    if values.dtype.kind not in "fiu":
+        raise TypeError(f"{where}: expected numbers, {origin} has dtype {values.dtype}")
+    if shape is not None and values.shape != shape:
+        raise ValueError(f"{where}: expected shape {shape}, {origin} has {values.shape}")
+    return np.array(values, dtype, order="C")
+
+
+def _draw(where: str, source: Callable, shape: tuple[int, ...], fan: Fan | None, dtype: Any) -> Any:
+    if not isinstance(source, Initializer):
+        return source(shape, dtype=dtype)
+    try:
+        return source(shape, dtype=dtype, fan=fan)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error
+
+
+# ── Files ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+def read_array(where: str, path: Path, shape: tuple[int, ...] | None) -> np.ndarray:
+    """The array in a file; of several in .npz or .safetensors, the one with the parameter's name.
+
+    A .csv (commas) or .txt (commas or spaces) file is a table of one row per index of the first
+    axis; later axes lie side by side in it. A vector may be a row or a column.
+
+    Raises:
+        FileNotFoundError: no such file. ValueError: any other reason why it cannot be read, `where`
+            and path named.
+    """
+    readers = {
+        ".npy": _read_numpy,
+        ".npz": _read_numpy,
+        ".safetensors": _read_safetensors,
+        ".csv": _read_table,
+        ".txt": _read_table,
+    }
+    reader = readers.get(path.suffix.lower())
+    if reader is None:
+        raise ValueError(f"{where}: {path} ends in none of {', '.join(readers)}")
+    if not path.is_file():
+        raise FileNotFoundError(f"{where}: there is no file {path}")
+    try:
+        found = reader(path)
+    except ImportError:
+        raise
+    except Exception as error:  # a broken file raises whatever its reader stumbles over
+        raise ValueError(f"{where}: cannot read {path}: {error}") from error
+    if isinstance(found, np.ndarray):
+        return _from_table(found, shape) if reader is _read_table else found
+    name = where.rpartition(".")[2]
+    if name not in found and len(found) != 1:
+        raise ValueError(f"{where}: {path} has no array {name!r} but {sorted(found)}")
+    return found[name] if name in found else next(iter(found.values()))
+
+
+def _read_numpy(path: Path) -> np.ndarray | dict[str, np.ndarray]:
+    # From memory: np.load leaves a file open when its content is broken.
+    found = np.load(io.BytesIO(path.read_bytes()), allow_pickle=False)
+    return found if isinstance(found, np.ndarray) else {name: found[name] for name in found.files}
+
+
+def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
+    try:
+        from safetensors.numpy import load_file
+    except ImportError as error:
+        raise ImportError(f"{path}: reading it needs: pip install minidl[safetensors]") from error
+    return load_file(path)
+
+
+def _read_table(path: Path) -> np.ndarray:
+    text = path.read_text(encoding="utf-8-sig").replace(",", " ")
+    rows = [line.partition("#")[0].split() for line in text.splitlines()]
+    return np.array([[float(cell) for cell in row] for row in rows if row], ndmin=2)
+
+
+def _from_table(table: np.ndarray, shape: tuple[int, ...] | None) -> np.ndarray:
+    """The table in the parameter's shape if its rows and columns are right, else as it is."""
+    if shape is None or len(shape) < 2:
+        squeezed = table.reshape(-1) if 1 in table.shape else table
+        return squeezed.reshape(()) if shape == () and squeezed.size == 1 else squeezed
+    return table.reshape(shape) if table.shape == (shape[0], math.prod(shape[1:])) else table

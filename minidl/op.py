@@ -1,0 +1,274 @@
+"""Op: one operation of the graph. What a subclass writes, and what is remembered of a call for the way back."""
+
+from __future__ import annotations
+
+import traceback
+import zlib
+from typing import Any
+
+import numpy as np
+
+from minidl import _kernels as K
+from minidl.modes import recording, watching
+from minidl.tensor import Tensor, wrap
+
+_recorded = 0  # ops recorded so far, in this process
+
+
+class Op:
+    """One operation: what it computes, and how a gradient passes through it.
+
+    A subclass writes ``forward(self, *arrays) -> ndarray`` and ``backward(self, gy) -> gradient of each input`` (a
+    Tensor or None; a tuple of these for several inputs). Settings that are no tensors go to its constructor. Backward
+    may return a gradient in the broadcast shape or in another float dtype: the engine sums and casts it back.
+
+    Class attributes, which the engine obeys:
+        saves: the inputs that backward reads with `input(i)`; None means all. The others are not kept alive.
+        saves_output: backward reads the result with `output()`.
+        shares: "view" if the result shares the memory of input 0, "inplace" if it has overwritten input 0.
+    The attribute `kept` is for arrays that forward leaves for backward.
+    """
+
+    saves: Any = None
+    saves_output = False
+    shares = ""
+
+    # What is remembered of a call. `edges` is None before it, and again when the graph was freed.
+    edges: Any
+    kept: Any
+    _likes: Any
+    _saved: Any
+    _counts: Any
+    _output: Any
+    _output_changes: Any
+    _output_count: int
+    _wanted: Any
+    _number: int
+    _prints: Any
+    _where: Any
+
+    def forward(self, *xs: Any, **_: Any) -> np.ndarray:
+        raise NotImplementedError(f"{type(self).__name__} has no forward")
+
+    def backward(self, gy: Tensor) -> Any:
+        raise NotImplementedError(f"{type(self).__name__} has no gradient")
+
+    def __call__(self, *inputs: Tensor) -> Tensor:
+        return self._apply(inputs)
+
+    def _apply(self, inputs: tuple[Tensor, ...]) -> Tensor:
+        """Runs forward on the inputs' arrays and records the op if a gradient may be asked for."""
+        x = inputs[0]
+        if len(inputs) == 1:  # one and two inputs are written out for speed
+            y = self.forward(x._data)
+        elif len(inputs) == 2:
+            second = inputs[1]
+            y = self.forward(x._data, second._data)
+        else:
+            y = self.forward(*[x._data for x in inputs])
+        out = wrap(y)
+        shares = self.shares
+        if shares:
+            if shares == "inplace":
+                x._mark_changed()
+            out._changes, out._seen = x._shared_changes(), x._seen
+        for x in inputs:
+            if x._requires_grad:
+                if recording():
+                    self._record(inputs, out)
+                break
+        return out
+
+    def _record(self, inputs: tuple[Tensor, ...], out: Tensor) -> None:
+        if self.edges is not None:
+            raise RuntimeError(
+                f"{type(self).__name__}: an op object records one call; make a new one"
+            )
+        for x in inputs:
+            if x._changes is not None and x._seen != x._changes.overwritten:
+                check_history(x)
+        for x in inputs:
+            if not alike(x._data, out._data):
+                if out._data.dtype.kind != "f":
+                    return  # nothing flows through integers
+                self._likes = [(x._data.shape, x._data.dtype) for x in inputs]
+                break
+        # Without _likes, every gradient must have the shape and dtype of the output's.
+        global _recorded
+        _recorded += 1
+        self._number = _recorded
+        out._op = self
+        out._requires_grad = True
+        # An edge leads to the op that made the input, or to the leaf itself. (The tensor could be overwritten later by
+        # an in-place op and then belong to another op.)
+        self.edges = tuple([(x._op or x) if x._requires_grad else None for x in inputs])
+        saves = self.saves
+        if saves is None:
+            self._saved = inputs
+        elif saves:
+            self._saved = tuple([x if i in saves else None for i, x in enumerate(inputs)])
+        if saves is None or saves:
+            self._counts = [
+                0 if x is None or x._changes is None else x._changes.count for x in self._saved
+            ]
+        if self.saves_output:
+            changes = out._shared_changes()
+            self._output, self._output_changes, self._output_count = (
+                out._data,
+                changes,
+                changes.count,
+            )
+        if watching():
+            calls = [call for call in traceback.extract_stack() if call.filename != __file__]
+            self._where = "".join(traceback.format_list(calls))
+            self._prints = [None if x is None else fingerprint(x._data) for x in self._saved or ()]
+            self._prints.append(fingerprint(out._data) if self.saves_output else None)
+
+    def input(self, i: int) -> Tensor:
+        """The i-th input, for backward; RuntimeError if it was changed in place since forward."""
+        x = self._saved[i]
+        changes = x._changes
+        if changes is not None and changes.count != self._counts[i]:
+            raise RuntimeError(self._changed_message(f"input {i}", x.shape))
+        if self._prints is not None and self._prints[i] != fingerprint(x._data):
+            raise RuntimeError(self._changed_message(f"input {i}", x.shape))
+        return x
+
+    def output(self) -> Tensor:
+        """The result, for backward; RuntimeError if it was changed in place since forward."""
+        if self._output_changes.count != self._output_count:
+            raise RuntimeError(self._changed_message("the output", self._output.shape))
+        if self._prints is not None and self._prints[-1] != fingerprint(self._output):
+            raise RuntimeError(self._changed_message("the output", self._output.shape))
+        return wrap(self._output, self, self._output_changes, True)
+
+    def _changed_message(self, which: str, shape: tuple) -> str:
+        return (
+            f"{type(self).__name__}: {which} (shape {shape}) is needed for its gradient but was "
+            "changed in place after the op ran; change it after backward(), or give the op a copy"
+        )
+
+    def needs(self, i: int) -> bool:
+        """In backward: whether the gradient of input i is wanted."""
+        return self._wanted is None or self._wanted[i]
+
+    def _free(self) -> None:
+        """Lets go of all that was saved. An op whose `edges` are None cannot be walked any more."""
+        self.edges = self._likes = self._saved = self._counts = self._wanted = self.kept = None
+        self._output = self._output_changes = None
+
+
+if not hasattr(Op, "edges"):  # plain Python: what the attributes that op.pxd declares start with
+    Op.edges = Op._likes = Op._saved = Op._wanted = Op._prints = Op._where = Op.kept = None
+
+
+def alike(x: np.ndarray, y: np.ndarray) -> bool:
+    """Whether x and y have the same shape and dtype."""
+    if x.ndim != y.ndim or x.dtype is not y.dtype:
+        return False
+    for i in range(x.ndim):  # noqa: SIM110  (a loop compiles to better code)
+        if x.shape[i] != y.shape[i]:
+            return False
+    return True
+
+
+def apply_inplace(op: Op, x: Tensor, *others: Tensor) -> Tensor:
+    """Runs an op that overwrites x's memory; x itself becomes the result, as later readers of x must see.
+
+    Raises:
+        RuntimeError: x is a leaf that requires a gradient, or a view of one (its old value would be lost to the
+            optimizer).
+    """
+    if recording() and x._requires_grad:
+        made = x._op or x
+        while isinstance(made, Op) and made.shares == "view" and made.edges is not None:
+            made = made.edges[0]
+        if isinstance(made, Tensor):
+            raise RuntimeError(
+                f"{type(op).__name__}: a leaf that requires a gradient cannot be changed in place"
+            )
+        check_history(x)
+    changes = x._shared_changes()
+    before = wrap(x._data, x._op, changes, x._requires_grad)
+    after = op(before, *others)
+    if recording():
+        x._op, x._requires_grad = after._op, after._requires_grad
+        if x._requires_grad:
+            changes.overwritten += 1
+            x._seen = changes.overwritten
+    return x
+
+
+def check_history(x: Tensor) -> None:
+    """Refuses a tensor whose memory an op has overwritten through another view: its gradient would be wrong."""
+    if x._requires_grad and x._changes is not None and x._seen != x._changes.overwritten:
+        raise RuntimeError(
+            f"a tensor of shape {x.shape} was overwritten in place through another view of its memory; "
+            "use the result of the in-place op, or give that op a copy"
+        )
+
+
+def fingerprint(array: np.ndarray) -> int:
+    return zlib.crc32(np.ascontiguousarray(array).data)
+
+
+# ── The engine's own ops: gradients add up, and broadcasting and casting are undone ──────────────────────────────────
+
+
+class Add(Op):
+    """y = x0 + x1, with broadcasting."""
+
+    saves = ()
+
+    def forward(self, x0: np.ndarray, x1: np.ndarray) -> np.ndarray:
+        return K.binary("add", x0, x1)
+
+    def backward(self, gy: Tensor) -> tuple[Tensor, Tensor]:
+        return gy, gy
+
+
+class SumTo(Op):
+    """y = x summed over the axes along which `shape` was broadcast."""
+
+    saves = ()
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        self.shape = shape
+
+    def forward(self, x: np.ndarray) -> np.ndarray:
+        self.x_shape = x.shape
+        return K.sum_to(x, self.shape)
+
+    def backward(self, gy: Tensor) -> Tensor:
+        return BroadcastTo(self.x_shape)(gy)
+
+
+class BroadcastTo(Op):
+    """y = x, repeated along new axes and axes of length 1. (A read-only view: nothing is copied.)"""
+
+    saves = ()
+    shares = "view"
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        self.shape = shape
+
+    def forward(self, x: np.ndarray) -> np.ndarray:
+        return K.broadcast_to(x, self.shape)
+
+    def backward(self, gy: Tensor) -> Tensor:
+        return gy
+
+
+class Cast(Op):
+    """y = x in another dtype."""
+
+    saves = ()
+
+    def __init__(self, dtype: Any) -> None:
+        self.dtype = np.dtype(dtype)
+
+    def forward(self, x: np.ndarray) -> np.ndarray:
+        return x.astype(self.dtype)
+
+    def backward(self, gy: Tensor) -> Tensor:
+        return gy

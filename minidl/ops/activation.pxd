@@ -1,0 +1,30 @@
+# The types that make the compiled module fast. activation.py says what everything means, and runs without this file.
+
+cimport cython
+from minidl.op cimport Op
+from minidl.modes cimport recording
+from minidl.tensor cimport Tensor, as_tensor, wrap
+
+cdef class Activation(Op):
+    cdef public object row, name
+    cdef public object a, b
+    cdef public tuple saves
+    cdef public str shares
+    cdef public bint saves_output
+
+cdef class ActivationGrad(Op):
+    cdef public object row, name
+    cdef public object a, b
+
+cdef class PReLU(Op):
+    pass
+
+cdef class Softmax(Op):
+    pass
+
+cdef class LogSoftmax(Op):
+    pass
+
+cpdef activation(row, x, a=*, b=*, bint inplace=*)
+
+cpdef Tensor activation_gradient(row, a, b, Tensor residual, Tensor gy)

@@ -1,0 +1,361 @@
+"""Arithmetic, comparison and selection, element by element, with broadcasting.
+
+Python numbers take the dtype of the tensor they meet, and integers give way to floats: ``x * 2`` and ``x + ids`` keep
+x's float32. Where inputs were broadcast the engine sums their gradients back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from minidl import _kernels as K
+from minidl.op import Add, Cast, Op
+from minidl.tensor import Tensor, as_tensor, plain, wrap
+
+Number = (int, float)  # bool and numpy.float64 are subclasses of these
+
+
+def operands(*xs: Any) -> Sequence[Tensor]:
+    """The arguments as tensors that NumPy can combine without surprises in the dtype."""
+    dtype = xs[0]._data.dtype if isinstance(xs[0], Tensor) else None
+    for x in xs:
+        if not isinstance(x, Tensor) or x._data.dtype is not dtype:
+            return _with_number(xs) or _converted(xs)
+    return xs
+
+
+def _with_number(xs: tuple) -> tuple[Tensor, Tensor] | None:
+    """The common case, made quick: one float tensor and one Python number."""
+    if len(xs) != 2:
+        return None
+    x0, x1 = xs
+    if type(x1) in Number and isinstance(x0, Tensor) and x0._data.dtype.kind == "f":
+        return x0, wrap(K.number(x1, x0._data))
+    if type(x0) in Number and isinstance(x1, Tensor) and x1._data.dtype.kind == "f":
+        return wrap(K.number(x0, x1._data)), x1
+    return None
+
+
+def _converted(xs: tuple) -> list[Tensor]:
+    kinds = [
+        x.dtype
+        for x in xs
+        if isinstance(x, Tensor | np.ndarray | np.generic) and not isinstance(x, Number)
+    ]
+    floats = [kind for kind in kinds if kind.kind == "f"]
+    common = np.result_type(*floats) if floats else None
+    if common is None and any(isinstance(x, float) for x in xs):
+        common = np.dtype(np.float32)
+    return [_operand(x, common, kinds) for x in xs]
+
+
+def _operand(x: Any, common: np.dtype | None, kinds: list[np.dtype]) -> Tensor:
+    if isinstance(x, Number):
+        if common is None:  # nothing but integers and bools
+            common = np.result_type(*kinds) if kinds else np.dtype(np.float32)
+            if common.kind == "b":
+                common = np.dtype(np.int64)
+        return Tensor(x, dtype=common)
+    x = as_tensor(x, dtype=common if isinstance(x, list | tuple) else None)
+    if common is not None and x.dtype.kind != "f":
+        return Tensor(x, dtype=common)
+    return x
+
+
+def as_float(x: Any) -> Tensor:
+    """x as a tensor that has a logarithm: integers become float32."""
+    x = as_tensor(x)
+    return x if x._data.dtype.kind == "f" else Tensor(x, dtype=np.float32)
+
+
+class Sub(Op):
+    saves = ()
+
+    def forward(self, x0: np.ndarray, x1: np.ndarray) -> np.ndarray:
+        return K.binary("sub", x0, x1)
+
+    def backward(self, gy: Tensor) -> tuple:
+        return gy, -gy if self.needs(1) else None
+
+
+class Mul(Op):
+    def forward(self, x0: np.ndarray, x1: np.ndarray) -> np.ndarray:
+        return K.binary("mul", x0, x1)
+
+    def backward(self, gy: Tensor) -> tuple:
+        return (
+            gy * self.input(1) if self.needs(0) else None,
+            gy * self.input(0) if self.needs(1) else None,
+        )
+
+
+class Div(Op):
+    def forward(self, x0: np.ndarray, x1: np.ndarray) -> np.ndarray:
+        return K.binary("div", x0, x1)
+
+    def backward(self, gy: Tensor) -> tuple:
+        x1 = self.input(1)
+        gx0 = gy / x1
+        return gx0, -gx0 * self.input(0) / x1 if self.needs(1) else None
+
+
+class Neg(Op):
+    saves = ()
+
+    def forward(self, x: np.ndarray) -> np.ndarray:
+        return K.unary("neg", x)
+
+    def backward(self, gy: Tensor) -> Tensor:
+        return -gy
+
+
+class PowNumber(Op):
+    """y = x^p for a plain number p."""
+
+    def __init__(self, p: float) -> None:
+        self.p = p
+
+    def forward(self, x: np.ndarray) -> np.ndarray:
+        if self.p == 2:
+            return K.unary("square", x)
+        with np.errstate(all="ignore"):
+            return np.asarray(x**self.p)
+
+    def backward(self, gy: Tensor) -> Tensor | None:
+        return gy * (self.p * self.input(0) ** (self.p - 1)) if self.p != 0 else None
+
+
+class Pow(Op):
+    """y = x0^x1. At x0 = 0 the gradient of x1 is 0 where x1 >= 0, as PyTorch has it."""
+
+    def forward(self, x0: np.ndarray, x1: np.ndarray) -> np.ndarray:
+        with np.errstate(all="ignore"):
+            return np.asarray(x0**x1)
+
+    def backward(self, gy: Tensor) -> tuple:
+        x0, x1 = self.input(0), self.input(1)
+        gx0 = gx1 = None
+        if self.needs(0):
+            flat = x1 == 0  # x^0 is 1 everywhere, at 0 too
+            gx0 = where(flat, 0.0, gy * x1 * x0 ** where(flat, 1.0, x1 - 1))
+        if self.needs(1):
+            zero = Tensor((x0.data == 0) & (x1.data >= 0))
+            gx1 = where(zero, 0.0, gy * x0**x1 * log(where(zero, 1.0, x0)))
+        return gx0, gx1
+
+
+class Exp(Op):
+    saves = ()
+    saves_output = True
+
+    def forward(self, x: np.ndarray) -> np.ndarray:
+        return K.unary("exp", x)
+
+    def backward(self, gy: Tensor) -> Tensor:
+        return gy * self.output()
+
+
+class Log(Op):
+    def forward(self, x: np.ndarray) -> np.ndarray:
+        return K.unary("log", x)
+
+    def backward(self, gy: Tensor) -> Tensor:
+        return gy / self.input(0)
+
+
+class Sqrt(Op):
+    saves = ()
+    saves_output = True
+
+    def forward(self, x: np.ndarray) -> np.ndarray:
+        return K.unary("sqrt", x)
+
+    def backward(self, gy: Tensor) -> Tensor:
+        return gy / (2 * self.output())
+
+
+class Abs(Op):
+    def forward(self, x: np.ndarray) -> np.ndarray:
+        return K.unary("abs", x)
+
+    def backward(self, gy: Tensor) -> Tensor:
+        return gy * wrap(K.unary("sign", self.input(0).data))
+
+
+class Clip(Op):
+    def __init__(self, low: float, high: float) -> None:
+        self.low, self.high = low, high
+
+    def forward(self, x: np.ndarray) -> np.ndarray:
+        return np.asarray(np.clip(x, self.low, self.high), dtype=x.dtype)
+
+    def backward(self, gy: Tensor) -> Tensor:
+        x = self.input(0).data
+        inside = np.ones(x.shape, bool)
+        if self.low is not None:
+            inside &= x >= self.low
+        if self.high is not None:
+            inside &= x <= self.high
+        return where(Tensor(inside), gy, 0.0)
+
+
+class Maximum(Op):
+    name = "maximum"
+
+    def forward(self, x0: np.ndarray, x1: np.ndarray) -> np.ndarray:
+        return K.binary(self.name, x0, x1)
+
+    def backward(self, gy: Tensor) -> tuple:
+        x0, x1 = self.input(0).data, self.input(1).data
+        chosen = K.binary(self.name, x0, x1)
+        shares = [(x == chosen).astype(gy.dtype) for x in (x0, x1)]
+        total = np.maximum(shares[0] + shares[1], 1)
+        return gy * Tensor(shares[0] / total), gy * Tensor(shares[1] / total)
+
+
+class Minimum(Maximum):
+    name = "minimum"
+
+
+class Where(Op):
+    """y = x0 where condition holds, else x1; the condition has no gradient."""
+
+    saves = (0,)
+
+    def forward(self, condition: np.ndarray, x0: np.ndarray, x1: np.ndarray) -> np.ndarray:
+        return np.where(condition, x0, x1)
+
+    def backward(self, gy: Tensor) -> tuple:
+        condition = self.input(0)
+        return (
+            None,
+            where(condition, gy, 0.0) if self.needs(1) else None,
+            where(condition, 0.0, gy) if self.needs(2) else None,
+        )
+
+
+def add(x0: Any, x1: Any) -> Tensor:
+    """x0 + x1."""
+    return Add()(*operands(x0, x1))
+
+
+def sub(x0: Any, x1: Any) -> Tensor:
+    """x0 - x1."""
+    return Sub()(*operands(x0, x1))
+
+
+def mul(x0: Any, x1: Any) -> Tensor:
+    """x0 * x1."""
+    return Mul()(*operands(x0, x1))
+
+
+def div(x0: Any, x1: Any) -> Tensor:
+    """x0 / x1; integers are divided as float32. x/0 is inf, 0/0 is NaN, without a warning."""
+    x0, x1 = operands(x0, x1)
+    return Div()(as_float(x0), as_float(x1))
+
+
+def neg(x: Any) -> Tensor:
+    """-x."""
+    return Neg()(as_tensor(x))
+
+
+def pow(x0: Any, x1: Any) -> Tensor:
+    """x0 to the power x1."""
+    if isinstance(x1, Number) and isinstance(x0, Tensor) and x0.dtype.kind == "f":
+        return PowNumber(float(x1) if isinstance(x1, float) else x1)(x0)
+    return Pow()(*operands(x0, x1))
+
+
+def exp(x: Any) -> Tensor:
+    """e^x."""
+    return Exp()(as_float(x))
+
+
+def log(x: Any) -> Tensor:
+    """The natural logarithm; -inf at 0, NaN below, without a warning."""
+    return Log()(as_float(x))
+
+
+def sqrt(x: Any) -> Tensor:
+    """The square root; its slope at 0 is inf."""
+    return Sqrt()(as_float(x))
+
+
+def abs(x: Any) -> Tensor:
+    """|x|; the slope at 0 is 0."""
+    return Abs()(as_tensor(x))
+
+
+def clip(x: Any, min: float | None = None, max: float | None = None) -> Tensor:
+    """x limited to [min, max]; the slope is 1 at the limits themselves, 0 beyond.
+
+    Raises:
+        ValueError: neither limit given, or min > max.
+    """
+    if min is None and max is None:
+        raise ValueError("clip: give min, max or both")
+    if min is not None and max is not None and min > max:
+        raise ValueError(f"clip: min {min} is greater than max {max}")
+    return Clip(min, max)(as_tensor(x))  # type: ignore[arg-type]
+
+
+def maximum(x0: Any, x1: Any) -> Tensor:
+    """The greater of x0 and x1; where they are equal each gets half of the gradient."""
+    return Maximum()(*operands(x0, x1))
+
+
+def minimum(x0: Any, x1: Any) -> Tensor:
+    """The smaller of x0 and x1; where they are equal each gets half of the gradient."""
+    return Minimum()(*operands(x0, x1))
+
+
+def where(condition: Any, x0: Any, x1: Any) -> Tensor:
+    """x0 where `condition` holds, x1 elsewhere; all three broadcast."""
+    condition = as_tensor(condition if isinstance(condition, Tensor) else np.asarray(condition))
+    return Where()(condition, *operands(x0, x1))
+
+
+def astype(x: Any, dtype: Any) -> Tensor:
+    """x in another dtype; the gradient flows between float32 and float64.
+
+    Raises:
+        TypeError: a dtype that tensors do not have.
+    """
+    x, dtype = as_tensor(x), np.dtype(dtype)
+    if dtype.kind not in "fiub" or dtype.itemsize not in (1, 2, 4, 8) or dtype == np.float16:
+        raise TypeError(f"astype: expected float32, float64, an integer or bool, got {dtype}")
+    return x if x.dtype == dtype else Cast(dtype)(x)
+
+
+def equal(x0: Any, x1: Any) -> Tensor:
+    """x0 == x1, as a bool tensor."""
+    return Tensor(np.equal(plain(x0), plain(x1)))
+
+
+def not_equal(x0: Any, x1: Any) -> Tensor:
+    """x0 != x1, as a bool tensor."""
+    return Tensor(np.not_equal(plain(x0), plain(x1)))
+
+
+def less(x0: Any, x1: Any) -> Tensor:
+    """x0 < x1, as a bool tensor."""
+    return Tensor(np.less(plain(x0), plain(x1)))
+
+
+def less_equal(x0: Any, x1: Any) -> Tensor:
+    """x0 <= x1, as a bool tensor."""
+    return Tensor(np.less_equal(plain(x0), plain(x1)))
+
+
+def greater(x0: Any, x1: Any) -> Tensor:
+    """x0 > x1, as a bool tensor."""
+    return Tensor(np.greater(plain(x0), plain(x1)))
+
+
+def greater_equal(x0: Any, x1: Any) -> Tensor:
+    """x0 >= x1, as a bool tensor."""
+    return Tensor(np.greater_equal(plain(x0), plain(x1)))

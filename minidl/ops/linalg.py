@@ -1,0 +1,236 @@
+"""Products of matrices. They close under differentiation: the gradient of a product is two products."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from minidl import _kernels as K
+from minidl.modes import recording
+from minidl.op import Op
+from minidl.ops.activation import Row, activation_gradient, fused_row
+from minidl.ops.arithmetic import operands
+from minidl.ops.reduction import sum
+from minidl.ops.shape import broadcast_to, expand_dims, reshape, squeeze, transpose
+from minidl.tensor import Tensor, wrap
+
+
+class MatMul(Op):
+    """y = x0 @ x1 over the last two axes; the axes before them broadcast."""
+
+    def forward(self, x0: np.ndarray, x1: np.ndarray) -> np.ndarray:
+        if x0.dtype.kind == "f" and x0.dtype == x1.dtype:
+            return K.matmul(x0, x1)
+        return np.matmul(x0, x1)
+
+    def backward(self, gy: Tensor) -> tuple:
+        return (
+            gy @ swap(self.input(1)) if self.needs(0) else None,
+            swap(self.input(0)) @ gy if self.needs(1) else None,
+        )
+
+
+class Affine(Op):
+    """y = f(x @ weight.T + bias) for x (N, in), weight (out, in), bias (out,); f by its row, or the identity."""
+
+    def __init__(self, row: Row | None = None, a: float = 0.0) -> None:
+        self.row, self.a = row, a
+        self.saves_output = row is not None
+
+    def forward(self, x: np.ndarray, w: np.ndarray, b: np.ndarray | None = None) -> np.ndarray:
+        if self.row is None:
+            return K.affine_forward(x, w, b)
+        loop = K.activation_address(self.row.name, x.dtype == np.float64)
+        y = K.affine_forward(x, w, b, loop, self.a)
+        return y if loop else K.activation_forward(self.row.name, y, self.a, 0.0, y)
+
+    def backward(self, gy: Tensor) -> tuple:
+        if self.row is not None:
+            gy = activation_gradient(self.row, self.a, 0.0, self.output(), gy)
+        if recording():
+            gx = gy @ self.input(1) if self.needs(0) else None
+            gw = gy.T @ self.input(0) if self.needs(1) else None
+            gb = sum(gy, axis=0)
+        else:
+            gx = wrap(K.matmul(gy._data, self.input(1)._data)) if self.needs(0) else None
+            gw, gb = self._parameter_gradients(gy)
+        return (gx, gw, gb)[: len(self.edges)]
+
+    def _parameter_gradients(self, gy: Tensor) -> tuple:
+        """gw = gyᵀ x and gb = Σ gy in one kernel."""
+        if not self.needs(1):
+            return None, sum(gy, axis=0)
+        gw, gb = K.affine_weight_grad(self.input(0)._data, gy._data)
+        return wrap(gw), wrap(gb)
+
+
+def swap(x: Tensor) -> Tensor:
+    """The last two axes exchanged."""
+    return transpose(x, (*range(x.ndim - 2), x.ndim - 1, x.ndim - 2))
+
+
+def matmul(x0: Any, x1: Any) -> Tensor:
+    """x0 @ x1 as in NumPy: the last two axes are matrices, 1-D arguments are vectors, the rest broadcasts.
+
+    Raises:
+        ValueError: a scalar, or sizes that do not match; says which.
+    """
+    x0, x1 = operands(x0, x1)
+    if x0.ndim == 0 or x1.ndim == 0:
+        raise ValueError(f"matmul: expected at least one axis, got shapes {x0.shape}, {x1.shape}")
+    inner = x1.shape[0] if x1.ndim == 1 else x1.shape[-2]
+    if x0.shape[-1] != inner:
+        raise ValueError(
+            f"matmul: the last axis of x0 has {x0.shape[-1]}, axis {-1 if x1.ndim == 1 else -2} of "
+            f"x1 has {inner} (shapes {x0.shape}, {x1.shape})"
+        )
+    if x0.ndim == 1:
+        return squeeze(matmul(expand_dims(x0, 0), x1), -1 if x1.ndim == 1 else -2)
+    if x1.ndim == 1:
+        return squeeze(matmul(x0, expand_dims(x1, 1)), -1)
+    if x0.ndim > 2 and x1.ndim == 2:  # one large product, and one gradient of x1 instead of a batch
+        y = MatMul()(reshape(x0, (int(np.prod(x0.shape[:-1])), inner)), x1)
+        return reshape(y, (*x0.shape[:-1], x1.shape[-1]))
+    return MatMul()(x0, x1)
+
+
+def affine(x: Any, weight: Any, bias: Any = None, activation: str | None = None) -> Tensor:
+    """y = x @ weight.T + bias, with an activation applied to it in the same pass if one is named.
+
+    Args:
+        x: (..., in); axes before the last are a batch.
+        weight: (out, in).
+        bias: (out,) or None.
+        activation: "relu", "leaky_relu", "elu", "sigmoid" or "tanh", with default parameters; the same as a call of it
+            on the result, but the result is in the cache still.
+
+    Raises:
+        ValueError: shapes that do not fit; names the argument, the axis, what was expected and what was given.
+    """
+    args = operands(x, weight) if bias is None else operands(x, weight, bias)
+    dtype = args[0]._data.dtype
+    if dtype.kind != "f" or any([arg._data.dtype is not dtype for arg in args]):
+        floats = [arg.dtype for arg in args if arg.dtype.kind == "f"]
+        args = [arg.astype(np.result_type(*(floats or [np.dtype(np.float32)]))) for arg in args]
+    x, w = args[0]._data, args[1]._data
+    if w.ndim != 2:
+        raise ValueError(f"affine: weight: expected 2 axes (out, in), got shape {w.shape}")
+    if x.ndim == 0 or x.shape[-1] != w.shape[1]:
+        raise ValueError(
+            f"affine: last axis of x: expected {w.shape[1]} (weight is (out, in) = {w.shape}), "
+            f"got shape {x.shape}"
+        )
+    if bias is not None and args[2].shape != w.shape[:1]:
+        raise ValueError(f"affine: bias: expected shape {w.shape[:1]}, got {args[2].shape}")
+    op = Affine(*fused_row(activation)) if activation else Affine()
+    if x.ndim == 2:
+        return op(*args)
+    flat = reshape(args[0], (int(np.prod(x.shape[:-1])), x.shape[-1]))
+    return reshape(op(flat, *args[1:]), (*x.shape[:-1], w.shape[0]))
+
+
+# ── einsum ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class Einsum(Op):
+    """Einstein summation over operands whose subscripts are explicit and name each axis of an operand once."""
+
+    def __init__(self, inputs: list[str], output: str) -> None:
+        self.inputs, self.output_subscripts = inputs, output
+
+    def forward(self, *xs: np.ndarray) -> np.ndarray:
+        self.shapes = [x.shape for x in xs]
+        equation = f"{','.join(self.inputs)}->{self.output_subscripts}"
+        return np.asarray(np.einsum(equation, *xs, optimize=len(xs) > 2))
+
+    def backward(self, gy: Tensor) -> tuple:
+        return tuple(
+            self._gradient(i, gy) if self.needs(i) else None for i in range(len(self.inputs))
+        )
+
+    def _gradient(self, i: int, gy: Tensor) -> Tensor:
+        """The same sum with gy in place of operand i; letters that only operand i has were summed: broadcast."""
+        rest = [self.input(j) for j in range(len(self.inputs)) if j != i]
+        subscripts = [s for j, s in enumerate(self.inputs) if j != i]
+        known = set(self.output_subscripts).union(*subscripts)
+        mine, shape = self.inputs[i], self.shapes[i]
+        reached = "".join(letter for letter in mine if letter in known)
+        g = Einsum([self.output_subscripts, *subscripts], reached)(gy, *rest)
+        missing = tuple(axis for axis, letter in enumerate(mine) if letter not in known)
+        g = expand_dims(g, missing) if missing else g
+        full = [m if n == 1 else n for n, m in zip(g.shape, shape, strict=True)]
+        return g if g.shape == tuple(full) else broadcast_to(g, full)
+
+
+def einsum(equation: str, *operands_: Any) -> Tensor:
+    """Einstein summation as in ``numpy.einsum``: ``einsum("nk,km->nm", a, b)``; "..." and repeated letters work.
+
+    Raises:
+        ValueError: an equation that does not fit its operands.
+    """
+    xs = list(operands(*operands_)) if operands_ else []
+    inputs, output = _explicit(equation, xs)
+    for i, letters in enumerate(inputs):
+        xs[i], inputs[i] = _diagonal(xs[i], letters)
+    _check_sizes(equation, xs, inputs)
+    return Einsum(inputs, output)(*xs)
+
+
+def _explicit(equation: str, xs: list[Tensor]) -> tuple[list[str], str]:
+    """The subscripts with "..." spelled out with letters of its own, and the output NumPy would choose."""
+    left, arrow, output = equation.replace(" ", "").partition("->")
+    inputs = left.split(",")
+    if len(inputs) != len(xs):
+        raise ValueError(
+            f"einsum {equation!r}: {len(inputs)} subscripts, but {len(xs)} operands were given"
+        )
+    spare = [chr(c) for c in range(ord("z"), ord("a") - 1, -1) if chr(c) not in equation]
+    spare += [chr(c) for c in range(ord("Z"), ord("A") - 1, -1) if chr(c) not in equation]
+    widest = 0
+    for i, (letters, x) in enumerate(zip(inputs, xs, strict=True)):
+        named = len(letters.replace("...", ""))
+        if "..." in letters:
+            width = x.ndim - named
+            widest = max(widest, width)
+            inputs[i] = letters.replace("...", "".join(spare[:width][::-1]))
+        if len(inputs[i]) != x.ndim or named > x.ndim:
+            raise ValueError(
+                f"einsum {equation!r}: operand {i} has {x.ndim} axes, its subscripts name {named}"
+            )
+    batch = "".join(spare[:widest][::-1])
+    if arrow:
+        return inputs, output.replace("...", batch)
+    letters = "".join(inputs)
+    once = sorted(c for c in set(letters) if letters.count(c) == 1 and c not in batch)
+    return inputs, batch + "".join(once)
+
+
+def _diagonal(x: Tensor, letters: str) -> tuple[Tensor, str]:
+    """A repeated letter names a diagonal: it is taken by indexing, whose gradient is known."""
+    for letter in dict.fromkeys(letters):
+        axes = [axis for axis, c in enumerate(letters) if c == letter]
+        if len(axes) > 1:
+            n = x.shape[axes[0]]
+            if any(x.shape[axis] != n for axis in axes):
+                raise ValueError(
+                    f"einsum: letter {letter!r} names axes of shape {x.shape} that differ"
+                )
+            rest = [axis for axis in range(x.ndim) if axis not in axes]
+            ids = np.arange(n)
+            x = transpose(x, (*axes, *rest))[(ids,) * len(axes)]
+            letters = letter + "".join(letters[axis] for axis in rest)
+    return x, letters
+
+
+def _check_sizes(equation: str, xs: list[Tensor], inputs: list[str]) -> None:
+    sizes: dict[str, int] = {}
+    for i, (x, letters) in enumerate(zip(xs, inputs, strict=True)):
+        for axis, letter in enumerate(letters):
+            n = x.shape[axis]
+            if n != sizes.setdefault(letter, n) and 1 not in (n, sizes[letter]):
+                raise ValueError(
+                    f"einsum {equation!r}: letter {letter!r}: axis {axis} of operand {i} has {n}, "
+                    f"an earlier axis has {sizes[letter]}"
+                )
+            sizes[letter] = max(n, sizes[letter])

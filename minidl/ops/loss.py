@@ -1,0 +1,223 @@
+"""Losses. `reduction` is "mean" (default), "sum" or "none" (one value per element, or per sample for class losses)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from minidl import _kernels as K
+from minidl.modes import recording
+from minidl.op import Op
+from minidl.ops.activation import log_softmax, softmax, softplus
+from minidl.ops.arithmetic import abs, as_float, clip, log, maximum, operands
+from minidl.ops.reduction import mean, sum
+from minidl.ops.shape import getitem, reshape, transpose
+from minidl.tensor import Tensor, as_tensor, plain, wrap
+
+
+class CrossEntropy(Op):
+    """loss[r] = log Σ exp(x[r]) - x[r, target[r]]: softmax and cross-entropy in one pass, as stable as log_softmax.
+
+    With a scale, the result is scale Σ loss[r].
+    """
+
+    def __init__(self, target: np.ndarray, scale: float = 0.0) -> None:
+        self.target, self.scale = target, scale
+
+    def forward(self, x: np.ndarray) -> np.ndarray:
+        loss, self.kept = K.cross_entropy_forward(x, self.target, self.scale)
+        return loss
+
+    def backward(self, gy: Tensor) -> Tensor:
+        scale = self.scale or 1.0
+        if recording():
+            x = self.input(0)
+            difference = softmax(x) - one_hot(self.target, x.shape[1], x.dtype)
+            return reshape(gy, (-1, 1)) * scale * difference
+        return wrap(K.cross_entropy_backward(self.kept, self.target, gy.data, scale))
+
+
+class BinaryCrossEntropy(Op):
+    """y = -(t log p + (1 - t) log(1 - p)), with both logarithms kept above -100, as PyTorch does."""
+
+    def forward(self, p: np.ndarray, t: np.ndarray) -> np.ndarray:
+        with np.errstate(divide="ignore"):
+            log_p, log_q = np.maximum(np.log(p), -100), np.maximum(np.log1p(-p), -100)
+        return np.asarray(-(t * log_p + (1 - t) * log_q))
+
+    def backward(self, gy: Tensor) -> tuple:
+        p, t = self.input(0), self.input(1)
+        gt = None
+        if self.needs(1):
+            gt = gy * (maximum(log(1 - p), -100.0) - maximum(log(p), -100.0))
+        return gy * (p - t) / maximum(p * (1 - p), 1e-12) if self.needs(0) else None, gt
+
+
+def _reduce(name: str, loss: Tensor, reduction: str) -> Tensor:
+    if reduction == "mean":
+        return mean(loss)
+    if reduction == "sum":
+        return sum(loss)
+    if reduction == "none":
+        return loss
+    raise ValueError(f'{name}: reduction: expected "mean", "sum" or "none", got {reduction!r}')
+
+
+def one_hot(ids: Any, n: int, dtype: Any = "float32") -> Tensor:
+    """A row of n zeros with a 1 at the id, for each id: shape (*ids.shape, n).
+
+    Raises:
+        TypeError: ids that are not integers.
+        ValueError: an id outside 0 ... n - 1.
+    """
+    ids = class_ids("one_hot", ids, n)
+    return Tensor((ids[..., None] == np.arange(n)).astype(dtype))
+
+
+def class_ids(name: str, ids: Any, n: int) -> np.ndarray:
+    """ids as an integer array, each checked to lie in 0 ... n - 1."""
+    array = np.asarray(plain(ids))
+    if array.dtype.kind not in "iu" and array.size:
+        raise TypeError(f"{name}: expected integer ids, got {array.dtype}")
+    array = array.astype(np.int64, copy=False)
+    if array.size and not (array.min() >= 0 and array.max() < n):
+        wrong = array[(array < 0) | (array >= n)].flat[0]
+        raise ValueError(f"{name}: id {wrong} is out of range for {n} classes (0 to {n - 1})")
+    return array
+
+
+def _rows(name: str, x: Tensor) -> Tensor:
+    """Scores (N, C, ...) as rows (N..., C): the classes stand on axis 1, or on axis 0 of a single sample."""
+    if x.ndim == 0:
+        raise ValueError(f"{name}: expected scores of shape (N, classes), got a scalar")
+    if x.ndim <= 2:
+        return reshape(x, (1, -1)) if x.ndim == 1 else x
+    moved = transpose(x, (0, *range(2, x.ndim), 1))
+    return reshape(moved, (int(np.prod(moved.shape[:-1])), moved.shape[-1]))
+
+
+def _class_targets(name: str, x: Tensor, target: np.ndarray) -> np.ndarray:
+    """Targets that fit the scores x, one an item; whether they are in range is seen where they are used."""
+    shape = x._data.shape
+    expected = shape[:1] + shape[2:] if len(shape) > 1 else ()
+    if target.shape != expected:
+        raise ValueError(
+            f"{name}: expected class ids of shape {expected} for scores {shape}, got {target.shape}"
+        )
+    if target.dtype.kind not in "iu" and target.size:
+        raise TypeError(f"{name}: expected integer class ids, got {target.dtype}")
+    return target if target.ndim == 1 else target.reshape(-1)
+
+
+def cross_entropy(logits: Any, target: Any, reduction: str = "mean") -> Tensor:
+    """-log softmax(logits)[target], averaged over the samples.
+
+    Args:
+        logits: (N, C), (C,) or (N, C, ...): scores, before softmax.
+        target: class ids of shape (N,), (), (N, ...); or class probabilities in logits' shape.
+        reduction: "mean", "sum" or "none".
+
+    Raises:
+        ValueError: shapes that do not fit, or an id out of range.
+        TypeError: ids that are not integers.
+    """
+    x = as_float(logits)
+    t = target if isinstance(target, Tensor) else Tensor(np.asarray(target))
+    if isinstance(target, list | tuple) and t.dtype.kind == "f":  # numbers take the logits' dtype
+        t = t.astype(x.dtype)
+    if t.dtype.kind == "f" and t.shape == x.shape and x.ndim:
+        x, t = operands(x, t)
+        loss = -sum(t * log_softmax(x, axis=min(x.ndim - 1, 1)), axis=min(x.ndim - 1, 1))
+        return _reduce("cross_entropy", loss, reduction)
+    rows = _rows("cross_entropy", x)
+    ids = _class_targets("cross_entropy", x, t.data)
+    if reduction in ("mean", "sum") and len(ids):
+        return CrossEntropy(ids, 1.0 if reduction == "sum" else 1 / len(ids))(rows)
+    loss = CrossEntropy(ids)(rows)
+    shape = x.shape[:1] + x.shape[2:] if x.ndim > 1 else ()
+    return _reduce(
+        "cross_entropy", loss if loss.shape == shape else reshape(loss, shape), reduction
+    )
+
+
+def nll_loss(log_probabilities: Any, target: Any, reduction: str = "mean") -> Tensor:
+    """-log_probabilities[target]: the negative log-likelihood, for the output of `log_softmax`.
+
+    Shapes, errors and reduction as in `cross_entropy` (class ids only).
+    """
+    x = as_float(log_probabilities)
+    rows = _rows("nll_loss", x)
+    ids = _class_targets("nll_loss", x, np.asarray(plain(target)))
+    ids = class_ids("nll_loss", ids, rows.shape[1])
+    loss = -getitem(rows, (np.arange(len(ids)), ids))
+    return _reduce(
+        "nll_loss", reshape(loss, x.shape[:1] + x.shape[2:] if x.ndim > 1 else ()), reduction
+    )
+
+
+def _pair(name: str, x: Any, target: Any) -> tuple[Tensor, Tensor]:
+    x = as_float(x)
+    x, t = operands(x, as_tensor(target))
+    if x.shape != t.shape:
+        raise ValueError(f"{name}: expected a target of shape {x.shape}, got {t.shape}")
+    return x, t
+
+
+def binary_cross_entropy(p: Any, target: Any, reduction: str = "mean") -> Tensor:
+    """-(t log p + (1 - t) log(1 - p)); the logarithms are kept above -100, so that p = 0 and 1 stay finite.
+
+    Raises:
+        ValueError: a probability outside [0, 1] (a logit? then use binary_cross_entropy_with_logits), or other shapes.
+    """
+    p, t = _pair("binary_cross_entropy", p, target)
+    if p.size and not (p.data.min() >= 0 and p.data.max() <= 1) and not np.isnan(p.data).any():
+        raise ValueError(
+            f"binary_cross_entropy: expected probabilities in [0, 1], got {p.data.min():g} to "
+            f"{p.data.max():g}; for logits use binary_cross_entropy_with_logits"
+        )
+    return _reduce("binary_cross_entropy", BinaryCrossEntropy()(p, t), reduction)
+
+
+def binary_cross_entropy_with_logits(x: Any, target: Any, reduction: str = "mean") -> Tensor:
+    """softplus(x) - x t: binary cross-entropy of sigmoid(x), stable for any x."""
+    x, t = _pair("binary_cross_entropy_with_logits", x, target)
+    return _reduce("binary_cross_entropy_with_logits", softplus(x) - x * t, reduction)
+
+
+def mse_loss(x: Any, target: Any, reduction: str = "mean") -> Tensor:
+    """(x - t)²."""
+    x, t = _pair("mse_loss", x, target)
+    d = x - t
+    return _reduce("mse_loss", d * d, reduction)
+
+
+def l1_loss(x: Any, target: Any, reduction: str = "mean") -> Tensor:
+    """|x - t|; the slope at 0 is 0."""
+    x, t = _pair("l1_loss", x, target)
+    return _reduce("l1_loss", abs(x - t), reduction)
+
+
+def huber_loss(x: Any, target: Any, reduction: str = "mean", delta: float = 1.0) -> Tensor:
+    """d²/2 for |d| <= delta, delta (|d| - delta/2) beyond, with d = x - t.
+
+    Source: Huber, Robust Estimation of a Location Parameter, 1964.
+    """
+    if not delta > 0:
+        raise ValueError(f"huber_loss: delta must be greater than 0, got {delta}")
+    x, t = _pair("huber_loss", x, target)
+    d = x - t
+    inner = clip(d, -delta, delta)  # ±delta beyond, d within: one formula serves both
+    return _reduce("huber_loss", inner * (d - inner * 0.5), reduction)
+
+
+__all__ = [
+    "binary_cross_entropy",
+    "binary_cross_entropy_with_logits",
+    "cross_entropy",
+    "huber_loss",
+    "l1_loss",
+    "mse_loss",
+    "nll_loss",
+    "one_hot",
+]

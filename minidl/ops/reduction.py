@@ -1,0 +1,125 @@
+"""Sums, means, variances and extrema over axes, as in NumPy: ``axis`` is None (all), an int or a tuple."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from minidl import _kernels as K
+from minidl.op import Op
+from minidl.ops.arithmetic import sqrt, where
+from minidl.ops.shape import broadcast_to, normalize_axis, reshape
+from minidl.tensor import Tensor, as_tensor
+
+Axis = int | tuple[int, ...] | None
+
+
+def _axes(name: str, axis: Axis, ndim: int) -> tuple[int, ...]:
+    if axis is None:
+        return tuple(range(ndim))
+    axes = axis if isinstance(axis, tuple) else (axis,)
+    return tuple(normalize_axis(name, a, ndim) for a in axes)
+
+
+def _kept(shape: tuple[int, ...], axes: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape after a reduction with keepdims=True."""
+    return tuple(1 if i in axes else n for i, n in enumerate(shape))
+
+
+class Sum(Op):
+    """y = Σ x / divisor; with the number of elements as the divisor it is the mean."""
+
+    saves = ()
+
+    def __init__(self, axes: tuple[int, ...], keepdims: bool, divisor: float = 1.0) -> None:
+        self.axes, self.keepdims, self.divisor = axes, keepdims, divisor
+
+    def forward(self, x: np.ndarray) -> np.ndarray:
+        self.x_shape = x.shape
+        return K.sum_axes(x, self.axes, self.keepdims, self.divisor)
+
+    def backward(self, gy: Tensor) -> Tensor:
+        if self.divisor != 1:
+            gy = gy / self.divisor
+        return broadcast_to(reshape(gy, _kept(self.x_shape, self.axes)), self.x_shape)
+
+
+class Max(Op):
+    """The greatest element; elements that share it share the gradient evenly."""
+
+    saves = (0,)
+    saves_output = True
+    reduce: Any = staticmethod(np.max)
+
+    def __init__(self, axes: tuple[int, ...], keepdims: bool) -> None:
+        self.axes, self.keepdims = axes, keepdims
+
+    def forward(self, x: np.ndarray) -> np.ndarray:
+        return np.asarray(self.reduce(x, axis=self.axes, keepdims=self.keepdims))
+
+    def backward(self, gy: Tensor) -> Tensor:
+        x = self.input(0).data
+        kept = _kept(x.shape, self.axes)
+        chosen = (x == self.output().data.reshape(kept)).astype(x.dtype)
+        shares = chosen / np.maximum(chosen.sum(axis=self.axes, keepdims=True), 1)
+        return reshape(gy, kept) * Tensor(shares)
+
+
+class Min(Max):
+    reduce = staticmethod(np.min)
+
+
+def sum(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
+    """The sum over the axes; 0 for no elements."""
+    x = as_tensor(x)
+    return Sum(_axes("sum", axis, x.ndim), keepdims)(x)
+
+
+def mean(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
+    """The mean over the axes; NaN for no elements, without a warning."""
+    x = as_tensor(x)
+    axes = _axes("mean", axis, x.ndim)
+    count = _count(x, axes)
+    if x.dtype.kind != "f":
+        return Sum(axes, keepdims)(x) / count
+    return Sum(axes, keepdims, count)(x)
+
+
+def var(x: Any, axis: Axis = None, keepdims: bool = False, ddof: int = 0) -> Tensor:
+    """The variance, Σ(x - mean)² / (n - ddof), in two passes (exact for large means)."""
+    x = as_tensor(x)
+    deviation = x - mean(x, axis, keepdims=True)
+    return sum(deviation * deviation, axis, keepdims) / (
+        _count(x, _axes("var", axis, x.ndim)) - ddof
+    )
+
+
+def std(x: Any, axis: Axis = None, keepdims: bool = False, ddof: int = 0) -> Tensor:
+    """The square root of the variance; where that is 0 the gradient is 0."""
+    v = var(x, axis, keepdims, ddof)
+    zero = v == 0
+    return where(zero, v, sqrt(where(zero, 1.0, v)))
+
+
+def max(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
+    """The greatest element; NaN if there is one. Equal elements share the gradient evenly."""
+    return _extremum("max", Max, x, axis, keepdims)
+
+
+def min(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
+    """The smallest element; NaN if there is one. Equal elements share the gradient evenly."""
+    return _extremum("min", Min, x, axis, keepdims)
+
+
+def _extremum(name: str, op: type[Max], x: Any, axis: Axis, keepdims: bool) -> Tensor:
+    x = as_tensor(x)
+    axes = _axes(name, axis, x.ndim)
+    if x.size == 0 and any(x.shape[a] == 0 for a in axes):
+        raise ValueError(f"{name}: no elements along axis {axes} of shape {x.shape}")
+    return op(axes, keepdims)(x)
+
+
+def _count(x: Tensor, axes: tuple[int, ...]) -> float:
+    return float(math.prod([x.shape[a] for a in axes]))

@@ -1,0 +1,223 @@
+"""Shapes, joining and indexing. Most results are views: they share the memory of what they came from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from minidl.op import BroadcastTo, Op
+from minidl.ops.arithmetic import operands
+from minidl.tensor import Tensor, as_tensor, plain
+
+
+class Reshape(Op):
+    saves = ()
+    shares = "view"
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        self.shape = shape
+
+    def forward(self, x: np.ndarray) -> np.ndarray:
+        self.x_shape = x.shape
+        return x.reshape(self.shape)
+
+    def backward(self, gy: Tensor) -> Tensor:
+        return reshape(gy, self.x_shape)
+
+
+class Transpose(Op):
+    saves = ()
+    shares = "view"
+
+    def __init__(self, axes: tuple[int, ...]) -> None:
+        self.axes = axes
+
+    def forward(self, x: np.ndarray) -> np.ndarray:
+        return x.transpose(self.axes)
+
+    def backward(self, gy: Tensor) -> Tensor:
+        return Transpose(tuple(np.argsort(self.axes).tolist()))(gy)
+
+
+class GetItem(Op):
+    saves = ()
+
+    def __init__(self, index: Any) -> None:
+        self.index = index
+        items = index if isinstance(index, tuple) else (index,)
+        # Basic indices give views and name each element once; index arrays copy and may repeat elements.
+        basic = (int, np.integer, slice, type(None), type(Ellipsis))
+        self.unique = all(isinstance(item, basic) for item in items)
+        self.shares = "view" if self.unique else ""
+
+    def forward(self, x: np.ndarray) -> np.ndarray:
+        self.x_shape = x.shape
+        return np.asarray(x[self.index])
+
+    def backward(self, gy: Tensor) -> Tensor:
+        return PutItem(self.index, self.x_shape, unique=self.unique)(gy)
+
+
+class PutItem(Op):
+    """Zeros of `shape` with x added at `index`: the gradient of GetItem, and GetItem is its."""
+
+    saves = ()
+
+    def __init__(self, index: Any, shape: tuple[int, ...], unique: bool) -> None:
+        self.index, self.shape, self.unique = index, shape, unique
+
+    def forward(self, x: np.ndarray) -> np.ndarray:
+        y = np.zeros(self.shape, x.dtype)
+        if self.unique:
+            y[self.index] = x
+        else:
+            np.add.at(y, self.index, x)
+        return y
+
+    def backward(self, gy: Tensor) -> Tensor:
+        return GetItem(self.index)(gy)
+
+
+class Pad(Op):
+    saves = ()
+
+    def __init__(self, widths: list[tuple[int, int]], value: float) -> None:
+        self.widths, self.value = widths, value
+
+    def forward(self, x: np.ndarray) -> np.ndarray:
+        return np.pad(x, self.widths, constant_values=self.value)
+
+    def backward(self, gy: Tensor) -> Tensor:
+        return gy[tuple(slice(a, n - b) for (a, b), n in zip(self.widths, gy.shape, strict=True))]
+
+
+class Concatenate(Op):
+    saves = ()
+
+    def __init__(self, axis: int) -> None:
+        self.axis = axis
+
+    def forward(self, *xs: np.ndarray) -> np.ndarray:
+        self.stops = np.cumsum([x.shape[self.axis] for x in xs]).tolist()
+        return np.concatenate(xs, axis=self.axis)
+
+    def backward(self, gy: Tensor) -> tuple:
+        lead = (slice(None),) * self.axis
+        starts = [0, *self.stops[:-1]]
+        return tuple(
+            gy[(*lead, slice(a, b))] if self.needs(i) else None
+            for i, (a, b) in enumerate(zip(starts, self.stops, strict=True))
+        )
+
+
+def reshape(x: Any, *shape: Any) -> Tensor:
+    """x in another shape of the same size; one length may be -1. ``reshape(x, 2, 3)`` or ``reshape(x, (2, 3))``."""
+    if len(shape) == 1 and not isinstance(shape[0], int | np.integer):
+        shape = tuple(shape[0])
+    return Reshape(shape)(as_tensor(x))
+
+
+def transpose(x: Any, *axes: Any) -> Tensor:
+    """x with its axes in another order; without `axes`, reversed."""
+    x = as_tensor(x)
+    if len(axes) == 1 and not isinstance(axes[0], int | np.integer):
+        axes = tuple(axes[0]) if axes[0] is not None else ()
+    order = tuple(axes) or tuple(range(x.ndim))[::-1]
+    places = tuple(normalize_axis("transpose", axis, x.ndim) for axis in order)
+    if sorted(places) != list(range(x.ndim)):
+        raise ValueError(f"transpose: axes {order} are no permutation of the {x.ndim} axes of x")
+    return Transpose(places)(x)
+
+
+def flatten(x: Any, start_axis: int = 0) -> Tensor:
+    """All axes from `start_axis` on made one; ``flatten(x, 1)`` keeps the batch axis."""
+    x = as_tensor(x)
+    start = normalize_axis("flatten", start_axis, max(x.ndim, 1))
+    return reshape(x, (*x.shape[:start], int(np.prod(x.shape[start:]))))
+
+
+def squeeze(x: Any, axis: Any = None) -> Tensor:
+    """x without its axes of length 1, or without those in `axis` (ValueError if one is longer)."""
+    x = as_tensor(x)
+    axes = axis if isinstance(axis, tuple) else () if axis is None else (axis,)
+    for a in axes:
+        if x.shape[normalize_axis("squeeze", a, x.ndim)] != 1:
+            raise ValueError(f"squeeze: axis {a}: expected length 1, got shape {x.shape}")
+    return reshape(x, np.squeeze(x.data, axis).shape)
+
+
+def expand_dims(x: Any, axis: Any) -> Tensor:
+    """x with a new axis of length 1 at `axis` (an int or a tuple, as in the result)."""
+    x = as_tensor(x)
+    return reshape(x, np.expand_dims(x.data, axis).shape)
+
+
+def broadcast_to(x: Any, shape: Any) -> Tensor:
+    """x repeated to `shape` by NumPy's rules; a read-only view."""
+    return BroadcastTo(tuple(shape))(as_tensor(x))
+
+
+def pad(x: Any, pad_width: Any, value: float = 0.0) -> Tensor:
+    """x with `value` around it; `pad_width` as in NumPy: a number, (before, after), or one pair per axis."""
+    x = as_tensor(x)
+    widths = np.asarray(pad_width)
+    if widths.shape not in ((), (1,), (2,), (1, 2), (x.ndim, 2)):
+        raise ValueError(
+            f"pad: pad_width: expected one (before, after) for each of {x.ndim} axes, got {pad_width}"
+        )
+    widths = np.broadcast_to(widths, (x.ndim, 2)).tolist()
+    if any(width < 0 for pair in widths for width in pair):
+        raise ValueError(f"pad: widths must not be negative, got {pad_width}")
+    return Pad([tuple(pair) for pair in widths], value)(x)
+
+
+def getitem(x: Any, index: Any) -> Tensor:
+    """x[index] for ints, slices, None, Ellipsis (a view), integer and boolean arrays (a copy)."""
+    return GetItem(plain(index))(as_tensor(x))
+
+
+def concatenate(xs: Sequence[Any], axis: int = 0) -> Tensor:
+    """The tensors one after another along an axis that they have.
+
+    Raises:
+        ValueError: nothing to join, or shapes that differ off the axis; says which tensor and axis.
+    """
+    xs = list(xs)
+    if not xs:
+        raise ValueError("concatenate: expected at least one tensor, got none")
+    tensors = operands(*xs)
+    axis = normalize_axis("concatenate", axis, tensors[0].ndim)
+    _check_same("concatenate", tensors, skip=axis)
+    return Concatenate(axis)(*tensors)
+
+
+def stack(xs: Sequence[Any], axis: int = 0) -> Tensor:
+    """The tensors, all of one shape, along a new axis."""
+    xs = list(xs)
+    if not xs:
+        raise ValueError("stack: expected at least one tensor, got none")
+    tensors = operands(*xs)
+    _check_same("stack", tensors, skip=None)
+    axis = normalize_axis("stack", axis, tensors[0].ndim + 1)
+    return Concatenate(axis)(*[expand_dims(x, axis) for x in tensors])
+
+
+def _check_same(name: str, tensors: Sequence[Tensor], skip: int | None) -> None:
+    first = tensors[0].shape
+    for i, x in enumerate(tensors):
+        if x.ndim != len(first):
+            raise ValueError(f"{name}: tensor {i} has {x.ndim} axes, tensor 0 has {len(first)}")
+        for axis, (n, expected) in enumerate(zip(x.shape, first, strict=True)):
+            if axis != skip and n != expected:
+                raise ValueError(
+                    f"{name}: axis {axis} of tensor {i}: expected {expected} as in tensor 0, got {n}"
+                )
+
+
+def normalize_axis(name: str, axis: int, ndim: int) -> int:
+    """axis counted from the front; ValueError naming the function if there is no such axis."""
+    if not -ndim <= axis < ndim:
+        raise ValueError(f"{name}: axis {axis} is out of range for {ndim} axes")
+    return axis % ndim

@@ -1,0 +1,331 @@
+"""What all optimizers have in common: groups of parameters, their settings, state and checks.
+
+The formulas stand in `minidl/optim.py` and `minidl/_kernels/optim.pyx`. A parameter takes part in a
+step if it has a gradient and its ``lr_mult`` is not 0; all others are left as they are, their
+moments and step count included.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+
+from minidl import _kernels as K
+from minidl import check
+from minidl.tensor import Tensor
+
+# ── Settings ───────────────────────────────────────────────────────────────────────────────────
+
+
+def _at_least_0(owner: str, name: str, value: Any) -> float:
+    return check.number(owner, name, value, least=0.0)
+
+
+def _betas(owner: str, name: str, value: Any) -> tuple[float, float]:
+    pair = tuple(value) if isinstance(value, Sequence) else ()
+    if len(pair) != 2:
+        raise TypeError(f"{owner}: {name} must be two numbers, got {value!r}")
+    first, second = (check.number(owner, name, beta, least=0.0) for beta in pair)
+    if max(first, second) >= 1:
+        raise ValueError(f"{owner}: {name} must be less than 1, got {value}")
+    return first, second
+
+
+CHECKS: dict[str, Callable[[str, str, Any], Any]] = {
+    "lr": _at_least_0,
+    "weight_decay": _at_least_0,
+    "momentum": _at_least_0,
+    "nesterov": check.flag,
+    "betas": _betas,
+    "eps": _at_least_0,
+}
+
+
+class _Slot:
+    """What an optimizer keeps for one parameter."""
+
+    __slots__ = ("data", "moments", "parameter", "step")
+
+    def __init__(self, parameter: Tensor) -> None:
+        self.parameter: Any = parameter  # a Parameter, or a Tensor without lr_mult and decay
+        self.data: np.ndarray | None = None  # the array that was last found fit to be stepped
+        self.moments: tuple[np.ndarray, ...] = ()
+        self.step = 0
+
+
+class Group(dict):
+    """Some parameters and their settings; ``group["lr"] = 0.1`` is checked as the constructor's
+    arguments are.
+    """
+
+    def __init__(self, owner: str, params: Sequence[Tensor], options: Mapping[str, Any]) -> None:
+        super().__init__({name: CHECKS[name](owner, name, v) for name, v in options.items()})
+        super().__setitem__("params", tuple(params))
+        self.owner = owner
+        self.slots = [_Slot(p) for p in params]
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        if name not in self or name == "params":
+            raise KeyError(
+                f"{self.owner}: {name!r} cannot be set; settable: {list(self.options())}"
+            )
+        super().__setitem__(name, CHECKS[name](self.owner, name, value))
+
+    def options(self) -> dict[str, Any]:
+        """The settings without the parameters."""
+        return {name: value for name, value in self.items() if name != "params"}
+
+
+# ── The base of the optimizers ─────────────────────────────────────────────────────────────────
+
+
+class Optimizer:
+    """Base of the optimizers. A subclass names its moments and writes `_moments` and `_step`.
+
+    Attributes:
+        groups: the parameter groups, each a dict of "params" and settings.
+    """
+
+    MOMENTS: ClassVar[tuple[str, ...]] = ()  # the names of a parameter's moments in the state
+
+    def __init__(self, params: Any, options: dict[str, Any]) -> None:
+        name = type(self).__name__
+        self.groups = [
+            Group(name, members, options | own) for members, own in _groups(name, params, options)
+        ]
+        _check_parameters(name, [p for group in self.groups for p in group["params"]])
+
+    @property
+    def lr(self) -> float:
+        """The learning rate (the first group's). Setting it sets that of all groups."""
+        return self.groups[0]["lr"]
+
+    @lr.setter
+    def lr(self, value: float) -> None:
+        value = _at_least_0(type(self).__name__, "lr", value)
+        for group in self.groups:
+            group["lr"] = value
+
+    def zero_grad(self) -> None:
+        """Forgets the gradients of all parameters."""
+        for group in self.groups:
+            for slot in group.slots:
+                slot.parameter.grad = None
+
+    def step(self) -> None:
+        """Changes all parameters that have a gradient, in place.
+
+        Raises:
+            ValueError: a gradient has another shape or dtype than its parameter, or a parameter's
+                array cannot be written in place; then nothing has changed.
+        """
+        batches = [self._gather(group) for group in self.groups]
+        for group, batch in zip(self.groups, batches, strict=True):
+            slots, arrays, grads, lrs, decays = batch
+            if not slots:
+                continue
+            for slot in slots:
+                slot.step += 1
+            self._step(group, slots, arrays, grads, lrs, decays)
+            for slot in slots:
+                slot.parameter._mark_changed()
+
+    def _gather(self, group: Group) -> tuple[list, list, list, list, list]:
+        """The slots that take part, their arrays, gradients, learning rates and weight decays."""
+        slots: list[_Slot] = []
+        arrays: list[np.ndarray] = []
+        grads: list[np.ndarray] = []
+        lrs: list[float] = []
+        decays: list[float] = []
+        lr, weight_decay, count = group["lr"], group["weight_decay"], self._moments(group)
+        for slot in group.slots:
+            parameter = slot.parameter
+            grad = parameter.grad
+            lr_mult = getattr(parameter, "lr_mult", 1.0)
+            if grad is None or lr_mult == 0:
+                continue
+            data = parameter._data
+            if data is not slot.data or len(slot.moments) != count:
+                self._prepare(slot, count)
+            slots.append(slot)
+            arrays.append(data)
+            grads.append(grad._data if isinstance(grad, Tensor) else grad)
+            lrs.append(lr * lr_mult)
+            decays.append(weight_decay if getattr(parameter, "decay", True) else 0.0)
+        misfit = K.first_misfit(arrays, grads)
+        if misfit >= 0:
+            data, grad = arrays[misfit], grads[misfit]
+            raise ValueError(
+                f"{type(self).__name__}.step: {self._name_of(slots[misfit])}: expected "
+                f"a gradient of shape {data.shape} and dtype {data.dtype}, "
+                f"got {grad.shape}, {grad.dtype}"
+            )
+        return slots, arrays, grads, lrs, decays
+
+    def _prepare(self, slot: _Slot, count: int) -> None:
+        """Fits a slot to an array that is new to it: the moments must lie in memory as it does."""
+        data = slot.parameter._data
+        what = f"{type(self).__name__}.step: {self._name_of(slot)}"
+        if not (data.flags.writeable and data.flags.aligned and _is_dense(data)):
+            raise ValueError(
+                f"{what}: its array is read-only or not one block of memory; "
+                "assign a copy: p.data = p.data.copy()"
+            )
+        for moment in slot.moments:
+            if moment.shape != data.shape or moment.dtype != data.dtype:
+                raise ValueError(
+                    f"{what}: it is now {data.dtype}{data.shape}, its state in the optimizer "
+                    f"{moment.dtype}{moment.shape}; build the optimizer after astype()"
+                )
+        moments = [np.zeros_like(data) for _ in range(count)]
+        for new, old in zip(moments, slot.moments, strict=False):
+            new[...] = old
+        slot.moments = tuple(moments)
+        slot.data = data
+
+    def _name_of(self, slot: _Slot) -> str:
+        place = [id(s) for group in self.groups for s in group.slots].index(id(slot))
+        name = getattr(slot.parameter, "name", None)
+        return f"parameter {place}" + (f" ({name})" if name else "")
+
+    def _moments(self, group: Group) -> int:
+        """How many moments a parameter of this group has."""
+        return len(self.MOMENTS)
+
+    def _step(
+        self, group: Group, slots: list, arrays: list, grads: list, lrs: list, decays: list
+    ) -> None:
+        raise NotImplementedError(f"{type(self).__name__} has no _step()")
+
+    # State.
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that a run needs to go on with the same bits.
+
+        Settings, multipliers, step counts and copies of the moments.
+
+        A tree of dicts, lists, arrays and plain values, which `minidl.save` can keep.
+        """
+        return {
+            "optimizer": type(self).__name__,
+            "groups": [
+                group.options() | {"parameters": [self._slot_state(slot) for slot in group.slots]}
+                for group in self.groups
+            ],
+        }
+
+    def _slot_state(self, slot: _Slot) -> dict[str, Any]:
+        return {
+            "lr_mult": getattr(slot.parameter, "lr_mult", 1.0),
+            "decay": getattr(slot.parameter, "decay", True),
+            "step": slot.step,
+            **{name: m.copy() for name, m in zip(self.MOMENTS, slot.moments, strict=False)},
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restores what `state_dict` gave. Everything is checked before anything changes.
+
+        Raises:
+            ValueError: the state of another optimizer, of other groups or parameters.
+        """
+        name = f"{type(self).__name__}.load_state_dict"
+        if state.get("optimizer") != type(self).__name__:
+            raise ValueError(f"{name}: this is the state of {state.get('optimizer')!r}")
+        saved = state["groups"]
+        if len(saved) != len(self.groups):
+            raise ValueError(f"{name}: expected {len(self.groups)} groups, got {len(saved)}")
+        restored = []
+        for i, (group, its) in enumerate(zip(self.groups, saved, strict=True)):
+            missing = [key for key in (*group.options(), "parameters") if key not in its]
+            if missing:
+                raise ValueError(f"{name}: group {i} lacks {missing}")
+            if len(its["parameters"]) != len(group.slots):
+                raise ValueError(
+                    f"{name}: group {i}: expected {len(group.slots)} parameters, "
+                    f"got {len(its['parameters'])}"
+                )
+            options = {key: CHECKS[key](name, key, its[key]) for key in group.options()}
+            pairs = zip(group.slots, its["parameters"], strict=True)
+            restored.append((options, [self._checked(slot, values) for slot, values in pairs]))
+        for group, (options, slots) in zip(self.groups, restored, strict=True):
+            for key, value in options.items():
+                group[key] = value
+            for slot, (lr_mult, decay, step, moments) in zip(group.slots, slots, strict=True):
+                slot.data, slot.step, slot.moments = None, step, moments
+                if hasattr(slot.parameter, "lr_mult"):
+                    slot.parameter.lr_mult, slot.parameter.decay = lr_mult, decay
+
+    def _checked(self, slot: _Slot, values: Mapping[str, Any]) -> tuple:
+        """The saved values of one parameter, as copies."""
+        what = f"{type(self).__name__}.load_state_dict: {self._name_of(slot)}"
+        like = slot.parameter._data
+        moments = tuple(np.array(values[key], like.dtype) for key in self.MOMENTS if key in values)
+        for moment in moments:
+            if moment.shape != like.shape:
+                raise ValueError(
+                    f"{what}: expected moments of shape {like.shape}, got {moment.shape}"
+                )
+        return (
+            check.number(what, "lr_mult", values["lr_mult"], 0.0),
+            check.flag(what, "decay", values["decay"]),
+            check.integer(what, "step", values["step"], 0),
+            moments,
+        )
+
+    def __repr__(self) -> str:
+        groups = [
+            ", ".join(f"{name}={value}" for name, value in group.options().items())
+            + f"; {len(group.slots)} parameters"
+            for group in self.groups
+        ]
+        return f"{type(self).__name__}(" + " | ".join(groups) + ")"
+
+
+def _groups(name: str, params: Any, options: dict[str, Any]) -> list[tuple[list, dict[str, Any]]]:
+    """(parameters, settings of their own) of each group."""
+    if isinstance(params, Tensor) or not isinstance(params, Iterable):
+        hint = "; call its parameters()" if hasattr(params, "parameters") else ""
+        raise TypeError(
+            f"{name}: params must be a sequence of Parameters or of groups, "
+            f"got {type(params).__name__}{hint}"
+        )
+    items = list(params)
+    if not any(isinstance(item, Mapping) for item in items):
+        return [(items, {})]
+    groups = []
+    for i, item in enumerate(items):
+        if not isinstance(item, Mapping) or "params" not in item:
+            raise TypeError(f"{name}: group {i} must be a dict with 'params', got {item!r}")
+        own = {key: value for key, value in item.items() if key != "params"}
+        unknown = [key for key in own if key not in options]
+        if unknown:
+            raise ValueError(f"{name}: group {i} sets {unknown}, but settings are {list(options)}")
+        members = item["params"]
+        groups.append(([members] if isinstance(members, Tensor) else list(members), own))
+    return groups
+
+
+def _check_parameters(name: str, params: list[Any]) -> None:
+    if not params:
+        raise ValueError(f"{name}: params is empty (an iterator may have been used up already)")
+    first: dict[int, int] = {}
+    for i, p in enumerate(params):
+        if not isinstance(p, Tensor):
+            raise TypeError(f"{name}: parameter {i} must be a Parameter, got {type(p).__name__}")
+        if not p.requires_grad:
+            raise ValueError(f"{name}: parameter {i} does not require a gradient")
+        if p._op is not None:
+            raise ValueError(
+                f"{name}: parameter {i} is the result of an op; only leaves can be stepped"
+            )
+        if id(p) in first:
+            raise ValueError(f"{name}: parameters {first[id(p)]} and {i} are the same one")
+        first[id(p)] = i
+
+
+def _is_dense(array: np.ndarray) -> bool:
+    """One block without gaps, the axes in any order."""
+    order = sorted(range(array.ndim), key=lambda axis: -array.strides[axis])
+    return array.size == 0 or array.transpose(order).flags.c_contiguous

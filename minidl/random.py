@@ -1,0 +1,26 @@
+"""The one source of randomness: a `numpy.random.Generator`, passed to a function or taken from here."""
+
+from __future__ import annotations
+
+import numpy as np
+
+_generator = np.random.default_rng()
+
+
+def manual_seed(n: int) -> None:
+    """Starts the library's generator anew from seed n: initial weights, dropout, shuffling repeat exactly."""
+    global _generator
+    _generator = np.random.default_rng(n)
+
+
+def generator(rng: np.random.Generator | int | None = None) -> np.random.Generator:
+    """rng itself, a generator seeded with rng if it is an int, or the library's own if it is None."""
+    if rng is None:
+        return _generator
+    if isinstance(rng, np.random.Generator):
+        return rng
+    if isinstance(rng, int | np.integer):
+        return np.random.default_rng(int(rng))
+    raise TypeError(
+        f"rng: expected a numpy Generator, an int seed or None, got {type(rng).__name__}"
+    )

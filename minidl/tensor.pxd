@@ -1,0 +1,22 @@
+# The types that make the compiled module fast. tensor.py says what everything means, and runs without this file.
+
+cimport cython
+
+from minidl.modes cimport recording
+
+cdef class Changes:
+    cdef public Py_ssize_t count, overwritten
+
+cdef class Tensor:
+    cdef public object _data, _op, grad
+    cdef public Changes _changes
+    cdef public bint _requires_grad
+    cdef public Py_ssize_t _seen
+    cdef object __weakref__
+    @cython.locals(changes=Changes)
+    cpdef _mark_changed(self)
+    cpdef Changes _shared_changes(self)
+
+@cython.locals(tensor=Tensor)
+cpdef Tensor wrap(object array, object op=*, Changes changes=*, bint requires_grad=*)
+cpdef Tensor as_tensor(object x, object dtype=*)

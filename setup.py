@@ -1,0 +1,167 @@
+"""Kernels x CPU levels, and the engine, -> extension modules; all else about the build stands in pyproject.toml.
+
+Each ``minidl/_kernels/*.pyx`` is translated to C once and compiled once per CPU level, with the same source and other
+flags; ``minidl/_kernels/__init__.py`` picks a level at import. Two modules own state of the whole process (the thread
+pool, the recycled memory) or look at the CPU: those are compiled once.
+
+The engine and the ops are plain Python files that also run as they are; here they are compiled too, with the types that
+the `.pxd` beside them declares, because calling them must cost less than the arithmetic of a small layer.
+
+Environment: ``MINIDL_LEVELS=v3`` builds only this level and the baseline; ``CFLAGS`` is respected as usual.
+"""
+
+import os
+import platform
+import shutil
+import tempfile
+from pathlib import Path
+
+import numpy
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+
+from distutils.ccompiler import new_compiler  # isort: skip  (setuptools provides it)
+from distutils.sysconfig import customize_compiler  # isort: skip
+
+KERNELS = Path("minidl/_kernels")
+COMPILED_ONCE = {"cpu", "memory", "pool"}
+ENGINE = ["minidl/modes.py", "minidl/tensor.py", "minidl/op.py", "minidl/engine.py"] + [
+    f"minidl/ops/{name}.py"
+    for name in ("activation", "arithmetic", "linalg", "loss", "norm", "reduction", "shape")
+]
+KERNEL_DIRECTIVES = {
+    "language_level": 3,
+    "boundscheck": False,
+    "wraparound": False,
+    "cdivision": True,
+    "initializedcheck": False,
+    "embedsignature": True,
+}
+ENGINE_DIRECTIVES = {  # plain Python: it keeps Python's meaning, compiled or not
+    "language_level": 3,
+    "annotation_typing": False,  # hints are for readers and mypy; the .pxd files declare what is compiled
+    "embedsignature": True,
+}
+# No -ffast-math: it would change the floating-point mode of the user's whole process. These two name what vectorising
+# needs: nobody reads errno after a kernel, and no floating-point trap is enabled.
+GNU = ["-O3", "-g0", "-fno-math-errno", "-fno-trapping-math"]
+GNU_LEVELS = {
+    "baseline": GNU,
+    "v3": [*GNU, "-march=x86-64-v3"],
+    "v4": [*GNU, "-march=x86-64-v4", "-mprefer-vector-width=512"],
+}
+MSVC_LEVELS = {
+    "baseline": ["/O2"],
+    "v3": ["/O2", "/arch:AVX2"],
+    "v4": ["/O2", "/arch:AVX512"],
+}
+
+
+def is_x86() -> bool:
+    # macOS may be asked for another processor than the one it runs on.
+    target = os.environ.get("ARCHFLAGS", "") or platform.machine()
+    return any(name in target.lower() for name in ("x86_64", "amd64"))
+
+
+class BuildKernels(build_ext):
+    """Turns one extension per kernel into one per kernel and level."""
+
+    def initialize_options(self) -> None:
+        super().initialize_options()
+        self.parallel = os.cpu_count()
+
+    def finalize_options(self) -> None:
+        kernels = self.distribution.ext_modules
+        if not any(ext.name.startswith("minidl._kernels.baseline") for ext in kernels):
+            # (Otherwise another command was here before: egg_info asks for the sources.)
+            levels = available_levels(self.compiler)
+            self.distribution.ext_modules = [
+                ext
+                for module in kernels
+                for ext in (
+                    expand(module, levels) if "_kernels" in module.name else [engine(module)]
+                )
+            ]
+        super().finalize_options()
+        self.include_dirs.append(numpy.get_include())
+
+    def copy_extensions_to_source(self) -> None:
+        for ext in self.extensions:  # an editable install: the level folders are not in the source
+            Path(self.get_ext_fullpath(ext.name)).parent.mkdir(parents=True, exist_ok=True)
+        super().copy_extensions_to_source()
+
+
+def available_levels(compiler_name: str | None) -> dict[str, list[str]]:
+    """The levels asked for (by default all that the target processor has) that the compiler knows."""
+    compiler = new_compiler(compiler=compiler_name)
+    customize_compiler(compiler)
+    table = MSVC_LEVELS if compiler.compiler_type == "msvc" else GNU_LEVELS
+    default = "baseline,v3,v4" if is_x86() else "baseline"
+    wanted = {"baseline", *os.environ.get("MINIDL_LEVELS", default).split(",")}
+    return {
+        level: table[level]
+        for level in table
+        if level in wanted and accepts(compiler, level, table[level])
+    }
+
+
+def accepts(compiler, level: str, flags: list[str]) -> bool:
+    """Old compilers do not know the newer levels: the others are built."""
+    if level == "baseline":
+        return True
+    with tempfile.TemporaryDirectory() as folder:
+        probe = Path(folder, "probe.c")
+        probe.write_text("int main(void) { return 0; }\n")
+        try:
+            compiler.compile([str(probe)], output_dir=folder, extra_postargs=flags)
+        except Exception as error:
+            print(f"minidl: level {level} left out, the compiler does not take {flags}: {error}")
+            return False
+    return True
+
+
+def expand(kernel: Extension, levels: dict[str, list[str]]) -> list[Extension]:
+    stem = kernel.name.rpartition(".")[2]
+    if stem in COMPILED_ONCE:
+        return [compiled(kernel, kernel.name, levels["baseline"], threads=True)]
+    return [
+        compiled(kernel, f"minidl._kernels.{level}.{stem}", flags)
+        for level, flags in levels.items()
+    ]
+
+
+def engine(module: Extension) -> Extension:
+    return Extension(
+        module.name, module.sources, extra_compile_args=["-O2", "-g0"] if os.name == "posix" else []
+    )
+
+
+def compiled(kernel: Extension, name: str, flags: list[str], threads: bool = False) -> Extension:
+    """The extension `name` from a copy of the kernel's C file, so that each level has its own object file."""
+    original = Path(kernel.sources[0])
+    copy = Path("build/levels", *name.split(".")).with_suffix(original.suffix)
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(original, copy)
+    pthread = ["-pthread"] if threads and os.name == "posix" else []
+    return Extension(
+        name,
+        [copy.as_posix()],
+        define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")],
+        extra_compile_args=flags + pthread,
+        extra_link_args=pthread,
+    )
+
+
+def translate(paths, directives: dict) -> list[Extension]:
+    extensions = [
+        Extension(".".join(path.with_suffix("").parts), [path.as_posix()]) for path in paths
+    ]
+    return cythonize(extensions, build_dir="build/cython", compiler_directives=directives)
+
+
+setup(
+    ext_modules=translate(sorted(KERNELS.glob("*.pyx")), KERNEL_DIRECTIVES)
+    + translate(map(Path, ENGINE), ENGINE_DIRECTIVES),
+    cmdclass={"build_ext": BuildKernels},
+)

@@ -1,0 +1,133 @@
+"""The optimizer kernels against their NumPy twins, at every CPU level and in both dtypes."""
+
+import numpy as np
+import pytest
+
+from minidl import _kernels as K
+from minidl._kernels import reference_optim as reference
+
+LEVELS = [pytest.param(K.load(level), id=level) for level in K.available]
+DTYPES = [np.float32, np.float64]
+# One element, around the vector width, two axes, none, a scalar, and more than one piece of work.
+SHAPES = [(1,), (7,), (8,), (9,), (33,), (3, 5), (0,), (), (16384 + 5,), (3, 16384)]
+
+
+def arrays(seed, dtype, positive=False):
+    rng = np.random.default_rng(seed)
+    values = [np.asarray(rng.normal(size=shape)).astype(dtype) for shape in SHAPES]
+    return [np.asarray(np.abs(v)) for v in values] if positive else values
+
+
+def copies(lists):
+    return [[x.copy() for x in items] for items in lists]
+
+
+def assert_close(results, expected, dtype):
+    rtol = 2e-6 if dtype == np.float32 else 1e-14
+    for x, y in zip(results, expected, strict=True):
+        np.testing.assert_allclose(x, y, rtol=rtol, atol=rtol)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("kernels", LEVELS)
+@pytest.mark.parametrize(("momentum", "nesterov"), [(0.0, False), (0.9, False), (0.9, True)])
+def test_sgd(kernels, dtype, momentum, nesterov):
+    given = [arrays(seed, dtype) for seed in range(3)]
+    lrs = [0.01 * (k + 1) for k in range(len(SHAPES))]
+    decays = [0.1 * (k % 2) for k in range(len(SHAPES))]
+    (p, g, m), (rp, rg, rm) = copies(given), copies(given)
+    with_moments = momentum > 0
+    kernels.sgd_step(p, g, m if with_moments else None, lrs, decays, momentum, nesterov)
+    reference.sgd_step(rp, rg, rm if with_moments else None, lrs, decays, momentum, nesterov)
+    assert_close(p, rp, dtype)
+    assert_close(m, rm, dtype)
+    assert all(np.array_equal(x, y) for x, y in zip(g, given[1], strict=True))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("kernels", LEVELS)
+@pytest.mark.parametrize("decoupled", [False, True])
+def test_adam(kernels, dtype, decoupled):
+    given = [*(arrays(seed, dtype) for seed in range(3)), arrays(3, dtype, positive=True)]
+    count = len(SHAPES)
+    steps, lrs = list(range(1, count + 1)), [0.01 * (k + 1) for k in range(count)]
+    settings = (steps, lrs, [0.1 * (k % 2) for k in range(count)], 0.9, 0.99, 1e-8, decoupled)
+    ours, theirs = copies(given), copies(given)
+    kernels.adam_step(*ours, *settings)
+    reference.adam_step(*theirs, *settings)
+    for k in (0, 2, 3):
+        assert_close(ours[k], theirs[k], dtype)
+
+
+@pytest.mark.parametrize("kernels", LEVELS)
+def test_bits_do_not_depend_on_the_number_of_threads(kernels):
+    before = K.get_num_threads()
+    results = []
+    try:
+        for threads in (1, 2, 3):
+            K.set_num_threads(threads)
+            given = [*(arrays(seed, np.float32) for seed in range(3)), arrays(3, np.float32, True)]
+            count = len(SHAPES)
+            kernels.adam_step(*given, [5] * count, [0.1] * count, [0.1] * count, 0.9, 0.99, 1e-8)
+            results.append([x.tobytes() for x in given[0]] + [kernels.sum_of_squares(given[1])])
+    finally:
+        K.set_num_threads(before)
+    assert results[0] == results[1] == results[2]
+
+
+@pytest.mark.parametrize("kernels", LEVELS)
+def test_other_memory_layouts(kernels):
+    p = np.asfortranarray(np.arange(12, dtype=np.float32).reshape(3, 4))
+    g = np.ones((3, 8), np.float32)[:, ::2]  # strided, and in another order than p
+    expected = p - 0.5
+    kernels.sgd_step([p], [g], None, [0.5], [0.0])
+    np.testing.assert_array_equal(p, expected)
+
+
+@pytest.mark.parametrize("kernels", LEVELS)
+@pytest.mark.parametrize(
+    ("p", "g", "error"),
+    [
+        (np.zeros(3), np.zeros(4), ValueError),
+        (np.zeros(3), np.zeros(3, np.float32), TypeError),
+        (np.zeros(3, np.int64), np.zeros(3, np.int64), TypeError),
+        (np.zeros((4, 4))[:, ::2], np.zeros((4, 2)), ValueError),
+        (np.broadcast_to(0.0, (3,)), np.zeros(3), ValueError),
+        ([0.0], np.zeros(1), TypeError),
+    ],
+)
+def test_bad_arrays_change_nothing(kernels, p, g, error):
+    first = np.zeros(2)
+    with pytest.raises(error):
+        kernels.sgd_step([first, p], [np.ones(2), g], None, [1.0, 1.0], [0.0, 0.0])
+    assert (first == 0).all()
+
+
+@pytest.mark.parametrize("kernels", LEVELS)
+def test_moments_that_would_become_subnormal_become_zero(kernels):
+    m = [np.array([1.2e-38, -1.2e-38, 1e-30, np.nan], np.float32)]
+    zeros = [np.zeros(4, np.float32)]
+    kernels.sgd_step([np.ones(4, np.float32)], zeros, m, [0.1], [0.0], 0.5)
+    np.testing.assert_array_equal(m[0], np.array([0, 0, 0.5e-30, np.nan], np.float32))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("kernels", LEVELS)
+def test_sum_of_squares_and_scale(kernels, dtype):
+    xs = arrays(0, dtype)
+    assert kernels.sum_of_squares(xs) == pytest.approx(reference.sum_of_squares(xs), rel=1e-13)
+    assert kernels.sum_of_squares([]) == 0.0
+    assert kernels.sum_of_squares([np.full(3, 1e30, np.float32)]) == pytest.approx(3e60)
+    expected = [(x * dtype(0.5)) for x in xs]
+    kernels.scale_all(xs, 0.5)
+    assert all(np.array_equal(x, y) for x, y in zip(xs, expected, strict=True))
+
+
+@pytest.mark.parametrize("kernels", [*LEVELS, pytest.param(reference, id="reference")])
+def test_first_misfit(kernels):
+    p = [np.zeros(2), np.zeros((2, 1)), np.zeros(3)]
+    assert kernels.first_misfit(p, [x.copy() for x in p]) == -1
+    assert kernels.first_misfit([], []) == -1
+    assert kernels.first_misfit(p, [p[0], np.zeros((1, 2)), p[2]]) == 1
+    assert kernels.first_misfit(p, [p[0], p[1], np.zeros(3, np.float32)]) == 2
+    assert kernels.first_misfit(p, [[0.0, 0.0], p[1], p[2]]) == 0

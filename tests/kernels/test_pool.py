@@ -1,0 +1,269 @@
+"""The thread pool: every index once, whoever calls, from wherever, and no trace left behind."""
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from minidl._kernels import pool
+
+HAS_THREADS = os.name == "posix"
+HAS_FORK = hasattr(os, "fork")
+needs_threads = pytest.mark.skipif(not HAS_THREADS, reason="the build has no threads")
+needs_fork = pytest.mark.skipif(not HAS_FORK, reason="no fork here")
+needs_linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+
+
+@pytest.fixture(autouse=True)
+def keep_thread_count():
+    before = pool.get_num_threads()
+    yield
+    pool.set_num_threads(before)
+
+
+def check(count, nested=0, **options):
+    runs, nested_runs, peak = pool._selftest(count, nested, **options)
+    assert runs == [1] * count
+    assert nested_runs == [nested] * count
+    assert peak <= pool.get_num_threads()
+    return peak
+
+
+def run_python(code, timeout=60, **env):
+    """A fresh interpreter; its output, or a failure with its errors."""
+    command = [sys.executable, "-c", "from minidl._kernels import pool\n" + code]
+    env = {k: v for k, v in os.environ.items() if k != "MINIDL_NUM_THREADS"} | env
+    done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, env=env)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3, 4, 8])
+def test_every_index_runs_once(threads):
+    pool.set_num_threads(threads)
+    for count in (0, 1, 2, 3, 7, 64, 1000):
+        for _ in range(30):
+            check(count, nested=count % 4)
+            check(count, hold_gil=True)
+
+
+@needs_threads
+def test_the_threads_run_at_the_same_time():
+    pool.set_num_threads(2)
+    # A loaded machine may refuse its second core for a while.
+    assert any(check(4, seconds=0.02) == 2 for _ in range(50))
+
+
+def test_one_thread_runs_inline():
+    pool.set_num_threads(1)
+    assert check(20, nested=3, seconds=0.0005) == 1
+
+
+@needs_threads
+def test_concurrent_callers():
+    pool.set_num_threads(3)
+    failures = []
+
+    def call(seed):
+        try:
+            for i in range(150):
+                check(5 + (seed * i) % 40, nested=2, hold_gil=i % 7 == 0)
+        except BaseException as error:
+            failures.append(error)
+
+    callers = [threading.Thread(target=call, args=(seed,)) for seed in range(5)]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join(60)
+    assert not failures
+    assert not any(caller.is_alive() for caller in callers)
+
+
+@needs_threads
+def test_the_thread_count_may_change_at_any_time():
+    for threads in (4, 2, 6, 1, 3) * 20:
+        pool.set_num_threads(threads)
+        assert pool.get_num_threads() == threads
+        check(50)
+
+
+@pytest.mark.parametrize("n", [0, -1, 1025])
+def test_bad_thread_counts(n):
+    before = pool.get_num_threads()
+    with pytest.raises(ValueError, match=rf"1\.\.1024, got {n}"):
+        pool.set_num_threads(n)
+    assert pool.get_num_threads() == before
+
+
+@pytest.mark.parametrize("n", [2.0, "2", None, True, [2]])
+def test_thread_counts_of_the_wrong_type(n):
+    with pytest.raises(TypeError, match="must be an int"):
+        pool.set_num_threads(n)
+
+
+@needs_threads
+def test_the_environment_sets_the_thread_count():
+    assert run_python("print(pool.get_num_threads())", MINIDL_NUM_THREADS="5") == "5"
+    for wrong in ("0", "-2", "many", "1.5", "9999"):
+        with pytest.raises(ValueError, match="MINIDL_NUM_THREADS must be an int"):
+            pool._default_threads({"MINIDL_NUM_THREADS": wrong})
+    assert pool._default_threads({"MINIDL_NUM_THREADS": ""}) == pool._default_threads({})
+
+
+@needs_linux
+def test_the_affinity_is_respected_and_one_processor_gets_no_workers():
+    code = """
+import os
+os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:1])
+from minidl._kernels import pool
+before = len(os.listdir("/proc/self/task"))
+runs = pool._selftest(50)[0]
+print(pool.get_num_threads(), runs == [1] * 50, len(os.listdir("/proc/self/task")) - before)
+"""
+    env = {k: v for k, v in os.environ.items() if k != "MINIDL_NUM_THREADS"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, env=env
+    )
+    assert done.stdout.split() == ["1", "True", "0"], done.stderr
+
+
+@needs_linux
+@pytest.mark.parametrize(
+    ("group", "files", "expected"),
+    [
+        ("0::/job\n", {"job/cpu.max": "150000 100000", "cpu.max": "max 100000"}, 2),
+        ("0::/job\n", {"job/cpu.max": "max 100000", "cpu.max": "50000 100000"}, 1),
+        ("0::/not/seen/here\n", {"cpu.max": "10000 100000"}, 1),
+        (
+            "4:cpu,cpuacct:/a\n1:name=systemd:/b\n",
+            {"cpu/a/cpu.cfs_quota_us": "100000", "cpu/a/cpu.cfs_period_us": "100000"},
+            1,
+        ),
+        (
+            "4:cpu,cpuacct:/a\n",
+            {"cpu/a/cpu.cfs_quota_us": "-1", "cpu/a/cpu.cfs_period_us": "100000"},
+            None,
+        ),
+        ("0::/\n", {"cpu.max": "nonsense"}, None),
+        ("", {}, None),
+    ],
+)
+def test_control_groups(tmp_path, group, files, expected):
+    (tmp_path / "proc/self").mkdir(parents=True)
+    (tmp_path / "proc/self/cgroup").write_text(group)
+    for name, text in files.items():
+        path = tmp_path / "sys/fs/cgroup" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text + "\n")
+    allowed = len(os.sched_getaffinity(0))
+    assert pool._processors(tmp_path) == min(allowed, expected or allowed)
+
+
+@needs_threads
+@needs_linux
+def test_workers_sleep_when_there_is_no_work():
+    pool.set_num_threads(2)
+    check(100)
+    time.sleep(0.01)
+    before = time.process_time()
+    time.sleep(0.3)
+    assert time.process_time() - before < 0.05
+
+
+@needs_threads
+@needs_linux
+def test_workers_block_signals_but_not_their_own_faults():
+    code = """
+import os, signal, time
+pool.set_num_threads(2)
+tasks = set(os.listdir("/proc/self/task"))
+pool._selftest(10)
+time.sleep(0.2)  # a thread is born with all signals blocked
+(worker,) = set(os.listdir("/proc/self/task")) - tasks
+with open(f"/proc/self/task/{worker}/status") as file:
+    mask = next(int(line.split()[1], 16) for line in file if line.startswith("SigBlk"))
+blocked = lambda number: bool(mask >> (number - 1) & 1)
+print(blocked(signal.SIGINT), blocked(signal.SIGTERM), blocked(signal.SIGSEGV))
+print(signal.pthread_sigmask(signal.SIG_BLOCK, []))
+"""
+    assert run_python(code).split("\n") == ["True True False", "set()"]
+
+
+@needs_threads
+def test_ctrl_c_reaches_python():
+    code = """
+import sys
+pool.set_num_threads(2)
+pool._selftest(10)
+print("ready", flush=True)
+try:
+    while True:
+        pool._selftest(10, seconds=0.001)
+except KeyboardInterrupt:
+    print(set(pool._selftest(10)[0]))
+"""
+    command = [sys.executable, "-c", "from minidl._kernels import pool\n" + code]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "ready\n"
+        time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        assert process.stdout.readline() == "{1}\n"
+        assert process.wait(30) == 0
+
+
+@needs_threads
+@pytest.mark.parametrize("pause", [0, 0.05])
+def test_exit_with_workers_awake_asleep_and_at_work(pause):
+    run_python(f"import time; pool.set_num_threads(3); pool._selftest(50); time.sleep({pause})")
+    run_python(
+        "import threading, time\n"
+        "def forever():\n    while True: pool._selftest(50, seconds=0.001)\n"
+        "threading.Thread(target=forever, daemon=True).start()\n"
+        f"pool.set_num_threads(3); time.sleep(0.02 + {pause})"
+    )
+
+
+def in_child(number):
+    return pool._selftest(20 + number, 2)[:2] == ([1] * (20 + number), [2] * (20 + number))
+
+
+@needs_fork
+@needs_threads
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_forked_child_has_a_fresh_pool():
+    pool.set_num_threads(3)
+    check(100)
+    with multiprocessing.get_context("fork").Pool(2) as workers:
+        assert all(workers.map_async(in_child, range(20)).get(60))
+    check(100)
+
+
+@needs_fork
+@needs_threads
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_fork_while_another_thread_is_in_the_pool():
+    pool.set_num_threads(3)
+    stop = threading.Event()
+
+    def keep_busy():
+        while not stop.is_set():
+            check(20, seconds=0.0002)
+
+    busy = threading.Thread(target=keep_busy)
+    busy.start()
+    try:
+        for number in range(20):
+            child = os.fork()
+            if child == 0:
+                signal.alarm(30)  # a child that hangs must fail
+                os._exit(0 if in_child(number) else 1)
+            assert os.waitpid(child, 0)[1] == 0
+    finally:
+        stop.set()
+        busy.join()

@@ -1,0 +1,269 @@
+"""Each layer: what it computes, as PyTorch where there is such a layer, and what it refuses."""
+
+import numpy as np
+import pytest
+
+import minidl as md
+from minidl import functional as F
+from minidl import init, nn, optim
+from minidl.nn.activation import LAYERS
+
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(6, 4, 3, 5)).astype(np.float32)
+
+
+def test_affine():
+    layer = nn.Affine(5, 2)
+    x = X[0]
+    np.testing.assert_allclose(
+        layer(x).data, x @ layer.weight.data.T + layer.bias.data, rtol=1e-5, atol=1e-6
+    )
+    assert layer(X).shape == (6, 4, 3, 2)
+    assert nn.Affine(5, 2, bias=False)(x).shape == (4, 3, 2)
+    limit = np.abs(nn.Affine(400, 300).weight.data).max()
+    assert 0.99 / 20 < limit <= 1 / 20
+    assert np.abs(nn.Affine(400, 3000).bias.data).max() == pytest.approx(1 / 20, rel=0.01)
+    for bad in (np.zeros((2, 4), np.float32), np.float32(1)):
+        with pytest.raises(
+            ValueError, match=r"Affine\(5, 2\): expected 5 features in the last axis"
+        ):
+            layer(bad)
+
+
+def test_embedding():
+    layer = nn.Embedding(5, 3)
+    ids = np.array([[0, 4], [4, 1]])
+    y = layer(ids)
+    np.testing.assert_array_equal(y.data, layer.weight.data[ids])
+    y.sum().backward()
+    np.testing.assert_array_equal(layer.weight.grad.data[:, 0], [1, 1, 0, 0, 2])
+    assert nn.Embedding(1000, 30).weight.data.std() == pytest.approx(1, rel=0.03)
+    with pytest.raises((ValueError, IndexError)):
+        layer(np.array([5]))
+
+
+@pytest.mark.parametrize("shape", [5, (5,), (3, 5)])
+def test_layer_norm(shape):
+    torch = pytest.importorskip("torch")
+    layer, oracle = nn.LayerNorm(shape), torch.nn.LayerNorm(shape)
+    weight = RNG.normal(size=layer.weight.shape).astype(np.float32)
+    layer.load_state_dict({"weight": weight, "bias": weight * 2})
+    oracle.load_state_dict({"weight": torch.tensor(weight), "bias": torch.tensor(weight * 2)})
+    expected = oracle(torch.tensor(X)).detach().numpy()
+    np.testing.assert_allclose(layer(X).data, expected, rtol=1e-4, atol=1e-5)
+    plain = nn.LayerNorm(shape, affine=False)
+    assert list(plain.parameters()) == []
+    np.testing.assert_allclose(
+        plain(X).data.mean(axis=-1 if shape != (3, 5) else (2, 3)), 0, atol=1e-6
+    )
+    with pytest.raises(ValueError, match="LayerNorm: expected x with last axes"):
+        layer(np.zeros((2, 4), np.float32))
+
+
+def test_dropout():
+    x = np.ones((100, 100), np.float32)
+    layer = nn.Dropout(0.25, rng=0)
+    y = layer(x).data
+    assert set(np.unique(y)) == {np.float32(0), np.float32(1 / 0.75)}
+    assert (y == 0).mean() == pytest.approx(0.25, abs=0.02)
+    assert not np.array_equal(layer(x).data, y)  # a seed starts one stream, not one mask
+    np.testing.assert_array_equal(nn.Dropout(0.25, rng=0)(x).data, y)
+    np.testing.assert_array_equal(layer.eval()(x).data, x)
+    md.manual_seed(3)
+    y = nn.Dropout()(x).data
+    md.manual_seed(3)
+    np.testing.assert_array_equal(nn.Dropout()(x).data, y)
+    assert (nn.Dropout(1.0)(x).data == 0).all()
+
+
+def test_shapes():
+    assert nn.Flatten()(X).shape == (6, 60)
+    assert nn.Flatten(start_axis=2)(X).shape == (6, 4, 15)
+    assert nn.Reshape(5, 12)(X).shape == nn.Reshape((5, -1))(X).shape == (6, 5, 12)
+    with pytest.raises(ValueError, match=r"Reshape: cannot give samples of shape \(4, 3, 5\)"):
+        nn.Reshape(7)(X)
+    assert nn.Identity(54, unused=True)(X).shape == X.shape
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (lambda: nn.Affine(0, 2), ValueError, "Affine: in_features"),
+        (lambda: nn.Affine(2, -1), ValueError, "Affine: out_features"),
+        (lambda: nn.Affine(2.0, 1), TypeError, "Affine: in_features"),
+        (lambda: nn.Affine(True, 1), TypeError, "Affine: in_features"),
+        (lambda: nn.Embedding(0, 3), ValueError, "Embedding: num_embeddings"),
+        (lambda: nn.LayerNorm(()), ValueError, "LayerNorm: normalized_shape"),
+        (lambda: nn.LayerNorm(3, eps=-1), ValueError, "LayerNorm: eps"),
+        (lambda: nn.LayerNorm(3, affine=1), TypeError, "LayerNorm: affine"),
+        (lambda: nn.Dropout(1.5), ValueError, "Dropout: p must be a finite number from 0 to 1"),
+        (lambda: nn.Dropout(float("nan")), ValueError, "Dropout: p"),
+        (lambda: nn.Reshape(-1, -1), ValueError, "Reshape: only one"),
+        (lambda: nn.Reshape(), ValueError, "Reshape: shape must not be empty"),
+        (lambda: nn.Flatten("1"), TypeError, "Flatten: start_axis"),
+        (lambda: nn.Softmax(axis=1.0), TypeError, "Softmax: axis"),
+        (lambda: nn.LeakyReLU(negative_slope="a"), TypeError, "LeakyReLU: negative_slope"),
+        (lambda: nn.LeakyReLU(float("nan")), ValueError, "LeakyReLU: negative_slope"),
+        (lambda: nn.ReLU(alpha=1), TypeError, r"ReLU\(inplace=False\): .*alpha"),
+        (lambda: nn.ReLU(inplace="yes"), TypeError, "ReLU: inplace"),
+        (lambda: nn.Sigmoid(1), TypeError, "Sigmoid"),
+        (lambda: nn.Softplus(beta=0), ValueError, "Softplus: beta"),
+    ],
+)
+def test_bad_settings(make, error, message):
+    with pytest.raises(error, match=message):
+        make()
+
+
+# ── Activations ──────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("name", sorted(LAYERS))
+def test_activation_layers(name):
+    layer = getattr(nn, name)()
+    expected = getattr(F, layer.row.name)(X)
+    np.testing.assert_array_equal(layer(X).data, expected.data)
+    assert type(layer).__doc__ and layer.row.paper in type(layer).__doc__
+    for param, default in layer.row.params.items():
+        other = getattr(nn, name)(**{param: default + 0.5})
+        assert getattr(other, param) == default + 0.5 and f"{param}=" in repr(other)
+        changed = getattr(F, layer.row.name)(X, **{param: default + 0.5})
+        np.testing.assert_array_equal(other(X).data, changed.data)
+    if layer.row.inplace:
+        x = md.Tensor(X.copy())
+        assert getattr(nn, name)(inplace=True)(x) is x
+        np.testing.assert_allclose(x.data, expected.data, rtol=1e-6)
+
+
+def test_softmax_layers():
+    for axis in (-1, 1):
+        np.testing.assert_allclose(nn.Softmax(axis)(X).data.sum(axis=axis), 1, rtol=1e-5)
+        np.testing.assert_allclose(
+            np.exp(nn.LogSoftmax(axis)(X).data), nn.Softmax(axis)(X).data, rtol=1e-5
+        )
+
+
+# ── PReLU ────────────────────────────────────────────────────────────────────────────────────────
+
+# arguments, shape of the slopes, their shape for broadcasting over X
+PRELU = [
+    ({"base_axis": 0}, (4,), (4, 1, 1)),
+    ({"base_axis": 1}, (3,), (3, 1)),
+    ({"base_axis": 2}, (5,), (5,)),
+    ({"base_axis": -1}, (5,), (5,)),
+    ({"base_axis": (0, 1)}, (4, 3), (4, 3, 1)),
+    ({"base_axis": (0, 2)}, (4, 5), (4, 1, 5)),
+    ({"base_axis": None}, (4, 3, 5), (4, 3, 5)),
+    ({"shared": True}, (1,), (1,)),
+]
+
+
+@pytest.mark.parametrize("given", [None, (4, 3, 5), "number"])
+@pytest.mark.parametrize(("arguments", "slopes", "broadcast"), PRELU)
+def test_prelu(arguments, slopes, broadcast, given):
+    shape = slopes[0] if given == "number" else given
+    if given == "number" and len(slopes) > 1:
+        pytest.skip("one number tells no shape of several axes")
+    layer = nn.PReLU(shape, **arguments)
+    x = md.Tensor(X, requires_grad=True)
+    layer(x)
+    assert layer.slope.shape == slopes and (layer.slope.data == 0.25).all()
+    layer.slope.data[...] = RNG.normal(size=slopes)
+    y = layer(x)
+    a = layer.slope.data.reshape(broadcast)
+    np.testing.assert_allclose(y.data, np.maximum(0, X) + a * np.minimum(0, X), rtol=1e-6)
+    g = RNG.normal(size=X.shape).astype(np.float32)
+    y.backward(g)
+    np.testing.assert_allclose(x.grad.data, np.where(X > 0, 1, a) * g, rtol=1e-6)
+    summed = np.minimum(0, X) * g
+    axes = tuple(i for i, n in enumerate((1, *(1,) * (3 - len(broadcast)), *broadcast)) if n == 1)
+    expected = summed.sum(axis=axes).reshape(slopes)
+    np.testing.assert_allclose(layer.slope.grad.data, expected, rtol=1e-4, atol=1e-5)
+    assert not layer.slope.decay
+
+
+def test_the_optimizer_may_be_built_before_the_first_batch():
+    model = nn.Sequential(nn.Affine(2, 3), nn.PReLU(lr_mult=2.0))
+    assert "first batch" in repr(model)
+    optimizer = optim.SGD(model.parameters(), lr=0.1)
+    slope = model[1].slope
+    model(-np.ones((4, 2), np.float32)).sum().backward()
+    optimizer.step()
+    assert model[1].slope is slope and slope.shape == (3,) and slope.lr_mult == 2.0
+    assert (slope.data != 0.25).any()
+
+
+def test_state_of_a_prelu_without_shape():
+    trained = nn.PReLU(slope=init.Constant(0.5))
+    trained(X)
+    fresh = nn.PReLU()
+    fresh.load_state_dict(trained.state_dict())
+    np.testing.assert_array_equal(fresh(X).data, trained(X).data)
+    wide = nn.PReLU().astype("float64")
+    assert wide(X.astype(np.float64)).dtype == np.float64 and wide.slope.dtype == np.float64
+
+
+def test_prelu_slopes_from_anywhere(tmp_path):
+    values = np.array([0.1, 0.2, 0.3, 0.4], np.float32)
+    np.save(tmp_path / "slope.npy", values)
+    for source in (values, tmp_path / "slope.npy", nn.Parameter(values)):
+        for shape in (4, None):
+            layer = nn.PReLU(shape, slope=source)
+            np.testing.assert_array_equal(layer.slope.data, values)
+            assert layer(X).shape == X.shape
+    for source in (init.Uniform(-1, 1, 0.25), init.Normal(0, 1, 0.25)):
+        assert (np.abs(nn.PReLU(100, slope=source).slope.data) < 1.3).all()
+
+
+def test_prelu_scope_shares_and_updates_once():
+    with nn.ParameterScope():
+        a, b = nn.PReLU(4, scope="s"), nn.PReLU(4, scope="s")
+        lazy_a, lazy_b = nn.PReLU(scope="t"), nn.PReLU((4, 3, 5), scope="t")
+    assert lazy_a.slope is lazy_b.slope and lazy_a.slope.shape == (4,)
+    model = nn.Sequential(a, b)
+    optimizer = optim.SGD(model.parameters(), lr=0.1)
+    y = model(X[:, :, 0, 0])
+    (y.sum()).backward()
+    x = np.minimum(0, X[:, :, 0, 0]).astype(np.float64)
+    np.testing.assert_allclose(a.slope.grad.data, 2 * 0.25 * x.sum(axis=0), rtol=1e-4)
+    optimizer.step()
+    assert a.slope is b.slope
+    np.testing.assert_allclose(a.slope.data, 0.25 - 0.1 * 0.5 * x.sum(axis=0), rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (lambda: nn.PReLU(alpha=0.25), TypeError, "'alpha'; use slope="),
+        (lambda: nn.PReLU(init=0.25), TypeError, "'init'; use slope="),
+        (lambda: nn.PReLU(num_parameters=4), TypeError, "'num_parameters'; use shape="),
+        (lambda: nn.PReLU(nonsense=4), TypeError, "'nonsense'; use one of shape"),
+        (lambda: nn.PReLU(slope=0.25), TypeError, r"init.Constant\(0.25\)"),
+        (lambda: nn.PReLU(0), ValueError, "PReLU: shape"),
+        (lambda: nn.PReLU((4, 3), base_axis=2), ValueError, "base_axis=2"),
+        (lambda: nn.PReLU(base_axis=3)(X), ValueError, "base_axis=3"),
+        (lambda: nn.PReLU(base_axis=-4)(X), ValueError, "base_axis=-4"),
+        (lambda: nn.PReLU(base_axis=0.5), TypeError, "base_axis"),
+        (lambda: nn.PReLU(shared=1), TypeError, "shared"),
+        (
+            lambda: nn.PReLU(7)(X),
+            ValueError,
+            r"needs slopes of shape \(4,\), this layer has \(7,\)",
+        ),
+        (lambda: nn.PReLU()(np.zeros(3, np.float32)), ValueError, "base_axis=0"),
+    ],
+)
+def test_bad_prelu(make, error, message):
+    with pytest.raises(error, match=message):
+        make()
+
+
+def test_prelu_as_pytorch():
+    torch = pytest.importorskip("torch")
+    layer, oracle = nn.PReLU(4), torch.nn.PReLU(4)
+    x = torch.tensor(X, requires_grad=True)
+    oracle(x).sum().backward()
+    ours = md.Tensor(X, requires_grad=True)
+    layer(ours).sum().backward()
+    np.testing.assert_allclose(ours.grad.data, x.grad.numpy(), rtol=1e-6)
+    np.testing.assert_allclose(layer.slope.grad.data, oracle.weight.grad.numpy(), rtol=1e-4)

@@ -1,0 +1,212 @@
+"""Wrong shapes, axes and arguments: the error names the axis, what was expected and given."""
+
+import numpy as np
+import pytest
+
+import minidl as md
+from minidl import Tensor, ops
+from minidl import functional as F
+
+X = np.ones((2, 3), "float32")
+
+CASES = [
+    (lambda: ops.add(X, np.ones(4)), ValueError, r"\(2,3\) \(4,\)"),
+    (lambda: ops.reshape(X, 4), ValueError, r"size 6 into shape \(4,\)"),
+    (lambda: ops.transpose(X, 0, 2), ValueError, "transpose: axis 2 is out of range for 2 axes"),
+    (lambda: ops.transpose(X, 0, -3), ValueError, "transpose: axis -3 is out of range"),
+    (lambda: ops.transpose(X, 0, 0), ValueError, r"transpose: axes \(0, 0\) are no permutation"),
+    (
+        lambda: ops.transpose(X, 0),
+        ValueError,
+        r"transpose: axes \(0,\) are no permutation of the 2",
+    ),
+    (lambda: ops.flatten(X, 2), ValueError, "flatten: axis 2 is out of range for 2 axes"),
+    (
+        lambda: ops.squeeze(X, 0),
+        ValueError,
+        r"squeeze: axis 0: expected length 1, got shape \(2, 3\)",
+    ),
+    (lambda: ops.squeeze(X, 5), ValueError, "squeeze: axis 5 is out of range for 2 axes"),
+    (lambda: ops.expand_dims(X, 5), ValueError, "axis 5 is out of bounds"),
+    (lambda: ops.broadcast_to(X, (2, 4)), ValueError, r"\(2, ?3\).*\(2, ?4\)"),
+    (
+        lambda: ops.pad(X, ((1, 1), (1, 1), (1, 1))),
+        ValueError,
+        "pad: pad_width: expected .* 2 axes, got",
+    ),
+    (lambda: ops.pad(X, -1), ValueError, "pad: widths must not be negative, got -1"),
+    (lambda: ops.concatenate([]), ValueError, "concatenate: expected at least one tensor"),
+    (lambda: ops.concatenate([X, X.T]), ValueError, "axis 1 of tensor 1: expected 3 .* got 2"),
+    (lambda: ops.concatenate([X, X[0]]), ValueError, "tensor 1 has 1 axes, tensor 0 has 2"),
+    (lambda: ops.concatenate([X], 2), ValueError, "concatenate: axis 2 is out of range for 2 axes"),
+    (lambda: ops.stack([]), ValueError, "stack: expected at least one tensor"),
+    (lambda: ops.stack([X, X.T]), ValueError, "stack: axis 0 of tensor 1: expected 2 .* got 3"),
+    (lambda: ops.stack([X], 3), ValueError, "stack: axis 3 is out of range for 3 axes"),
+    (lambda: Tensor(X)[5], IndexError, "index 5 is out of bounds for axis 0 with size 2"),
+    (lambda: Tensor(X)[0, 0, 0], IndexError, "too many indices"),
+    (lambda: Tensor(X)[[0, 7]], IndexError, "index 7"),
+    (lambda: ops.sum(X, 2), ValueError, "sum: axis 2 is out of range for 2 axes"),
+    (lambda: ops.sum(X, (0, 0)), ValueError, "duplicate value in 'axis'"),
+    (lambda: ops.mean(X, -3), ValueError, "axis -3 is out of range for 2 axes"),
+    (lambda: ops.max(X, 2), ValueError, "max: axis 2 is out of range"),
+    (
+        lambda: ops.max(X[:0], 0),
+        ValueError,
+        r"max: no elements along axis \(0,\) of shape \(0, 3\)",
+    ),
+    (lambda: ops.min(X[:0]), ValueError, "min: no elements"),
+    (lambda: ops.clip(X), ValueError, "clip: give min, max or both"),
+    (lambda: ops.clip(X, 2, 1), ValueError, "clip: min 2 is greater than max 1"),
+    (lambda: ops.matmul(X, X), ValueError, "last axis of x0 has 3, axis -2 of x1 has 2"),
+    (lambda: ops.matmul(X, X[0, :2]), ValueError, "last axis of x0 has 3, axis -1 of x1 has 2"),
+    (lambda: ops.matmul(X, 2.0), ValueError, r"matmul: expected at least one axis"),
+    (lambda: ops.einsum("ij,jk->ik", X), ValueError, "2 subscripts, but 1 operands"),
+    (lambda: ops.einsum("ijk->i", X), ValueError, "operand 0 has 2 axes, its subscripts name 3"),
+    (lambda: ops.einsum("ij,jk->ik", X, X), ValueError, "letter 'j': axis 0 of operand 1 has 2"),
+    (lambda: ops.einsum("ii->i", X), ValueError, "letter 'i' names axes of shape"),
+    (lambda: ops.einsum("ij->k", X), ValueError, "k"),
+    (
+        lambda: F.affine(X, np.ones((4, 2))),
+        ValueError,
+        r"last axis of x: expected 2 .* got shape \(2, 3\)",
+    ),
+    (lambda: F.affine(X, np.ones(3)), ValueError, r"weight: expected 2 axes .* got shape \(3,\)"),
+    (
+        lambda: F.affine(X, np.ones((4, 3)), np.ones(3)),
+        ValueError,
+        r"bias: expected shape \(4,\), got \(3,\)",
+    ),
+    (lambda: F.affine(1.0, X), ValueError, "affine: last axis of x"),
+    (lambda: F.softmax(X, 2), ValueError, "Softmax: axis 2 is out of range for 2 axes"),
+    (lambda: F.log_softmax(1.0), ValueError, "axis -1 is out of range for 0 axes"),
+    (lambda: F.prelu(X, np.ones(2)), ValueError, r"slope: expected shape \(3,\).*got \(2,\)"),
+    (lambda: F.prelu(X, np.ones((2, 3)), None), ValueError, r"slope: expected shape \(3,\)"),
+    (lambda: F.prelu(X, np.ones(3), 2), ValueError, "prelu: base_axis: axis 2 is out of range"),
+    (lambda: F.prelu(X, np.ones((3, 3)), (1, 1)), ValueError, "names an axis twice"),
+    (lambda: F.softplus(X, beta=0), ValueError, "softplus: beta must be greater than 0, got 0"),
+    (lambda: F.softplus(X, beta=float("nan")), ValueError, "softplus: beta must be greater than 0"),
+    (lambda: F.dropout(X, 1.5), ValueError, r"dropout: p must lie in \[0, 1\], got 1.5"),
+    (lambda: F.dropout(X, float("nan")), ValueError, "dropout: p must lie"),
+    (
+        lambda: F.dropout(X, rng="a"),
+        TypeError,
+        "rng: expected a numpy Generator, an int seed or None",
+    ),
+    (
+        lambda: F.layer_norm(X, 4),
+        ValueError,
+        r"layer_norm: expected last axes \(4,\), got .*\(2, 3\)",
+    ),
+    (lambda: F.layer_norm(X, ()), ValueError, "layer_norm: expected last axes"),
+    (
+        lambda: F.layer_norm(X, 3, np.ones(2)),
+        ValueError,
+        r"weight: expected shape \(3,\), got \(2,\)",
+    ),
+    (lambda: F.layer_norm(X, 3, None, X), ValueError, r"bias: expected shape \(3,\), got \(2, 3\)"),
+    (lambda: F.embedding([3], X), ValueError, "embedding: id 3 is out of range for 2"),
+    (lambda: F.embedding([-1], X), ValueError, "embedding: id -1 is out of range"),
+    (lambda: F.embedding([0.5], X), TypeError, "embedding: expected integer ids, got float64"),
+    (
+        lambda: F.embedding([0], X[0]),
+        ValueError,
+        r"embedding: weight: expected 2 axes, got shape \(3,\)",
+    ),
+    (lambda: F.one_hot([0, 3], 3), ValueError, "one_hot: id 3 is out of range for 3 classes"),
+    (lambda: F.one_hot([True], 3), TypeError, "one_hot: expected integer ids, got bool"),
+    (
+        lambda: F.cross_entropy(X, [0, 3]),
+        ValueError,
+        "(id|target) 3 .*is out of range for 3 classes",
+    ),
+    (lambda: F.cross_entropy(X, [0, -1]), ValueError, "(id|target) -1 .*is out of range"),
+    (
+        lambda: F.cross_entropy(X, [0]),
+        ValueError,
+        r"expected class ids of shape \(2,\) .* got \(1,\)",
+    ),
+    (lambda: F.cross_entropy(X, [0.0, 1.0]), TypeError, "expected integer (class )?ids"),
+    (lambda: F.cross_entropy(1.0, 0), ValueError, "got a scalar"),
+    (
+        lambda: F.cross_entropy(X, [0, 1], "avg"),
+        ValueError,
+        'reduction: expected "mean", "sum" or "none"',
+    ),
+    (lambda: F.nll_loss(X, [0, 3]), ValueError, "nll_loss: id 3 is out of range"),
+    (lambda: F.nll_loss(X, [[0, 1]]), ValueError, r"nll_loss: expected class ids of shape \(2,\)"),
+    (
+        lambda: F.mse_loss(X, X[0]),
+        ValueError,
+        r"mse_loss: expected a target of shape \(2, 3\), got \(3,\)",
+    ),
+    (lambda: F.l1_loss(X, X.T), ValueError, "l1_loss: expected a target of shape"),
+    (
+        lambda: F.huber_loss(X, X, delta=0),
+        ValueError,
+        "huber_loss: delta must be greater than 0, got 0",
+    ),
+    (lambda: F.huber_loss(X, X, delta=float("nan")), ValueError, "huber_loss: delta must"),
+    (
+        lambda: F.binary_cross_entropy(X * 2, X),
+        ValueError,
+        r"expected probabilities in \[0, 1\], got 2 to 2",
+    ),
+    (
+        lambda: F.binary_cross_entropy(X, X[0]),
+        ValueError,
+        "binary_cross_entropy: expected a target of shape",
+    ),
+    (lambda: F.binary_cross_entropy_with_logits(X, X, "x"), ValueError, "with_logits: reduction"),
+]
+
+
+@pytest.mark.parametrize(("call", "error", "text"), CASES, ids=[text for _, _, text in CASES])
+def test_error(call, error, text):
+    with pytest.raises(error, match=text):
+        call()
+
+
+def test_inplace_with_a_negative_slope():
+    x = Tensor(np.array([-1.0, 2.0]))
+    for function, name in ((F.leaky_relu, "negative_slope"), (F.elu, "alpha")):
+        with pytest.raises(ValueError, match=f"inplace needs {name} >= 0, got -0.5"):
+            function(x, -0.5, inplace=True)
+    np.testing.assert_array_equal(x.data, [-1, 2])
+
+
+FUNCTIONS = [
+    name
+    for name in F.__all__
+    if name not in ("affine", "embedding", "one_hot", "layer_norm", "prelu")
+]
+FUNCTIONS = [name for name in FUNCTIONS if "loss" not in name and "entropy" not in name]
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_functions_take_tensors_arrays_lists_and_numbers(name):
+    function = getattr(F, name)
+    options = {"rng": 0} if name == "dropout" else {}
+    axis = {"axis": 0} if "softmax" in name else {}
+    expected = function(Tensor(X), **options).data
+    for x in (X, X.tolist(), Tensor(X), np.asfortranarray(X)):
+        result = function(x, **options)
+        assert isinstance(result, Tensor) and result.dtype == np.float32
+        np.testing.assert_array_equal(result.data, expected)
+    assert function(np.float64(0.5).reshape(1), **options, **axis).dtype == np.float64
+    assert function(np.arange(3), **options).dtype == (
+        np.int64 if name == "identity" else np.float32
+    )
+    if not axis:
+        assert function(0.5, **options).shape == ()
+
+
+def test_the_others_take_arrays_and_lists():
+    np.testing.assert_array_equal(F.affine([1.0, 2.0], [[1, 1]], [0.5]).data, [3.5])
+    np.testing.assert_array_equal(F.embedding(1, [[1, 2], [3, 4]]).data, [3, 4])
+    np.testing.assert_array_equal(F.one_hot(1, 3).data, [0, 1, 0])
+    np.testing.assert_array_equal(F.prelu(-2, 0.5).data, -1)
+    np.testing.assert_array_equal(F.layer_norm([1.0, 1.0], 2, [1, 1], [2, 3]).data, [2, 3])
+    assert F.mse_loss(3, 1).item() == 4 and F.l1_loss([3, 1], [1, 1]).item() == 1
+    assert F.huber_loss(0.5, 0).item() == 0.125 and md.where(True, 1, 2).item() == 1
+    np.testing.assert_allclose(F.cross_entropy([0.0, 0.0], 1).item(), np.log(2), rtol=1e-6)
+    assert F.cross_entropy(X, [[0.5, 0.5, 0], [1, 0, 0]]).dtype == np.float32

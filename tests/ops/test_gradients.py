@@ -1,0 +1,138 @@
+"""Every differentiable function against differences, to second order or higher; see table.py."""
+
+import inspect
+
+import numpy as np
+import pytest
+
+from minidl import functional as F
+from minidl import ops
+from minidl.engine import grad
+from minidl.op import Op
+from minidl.tensor import Tensor
+from minidl.testing import check_grads
+
+from .table import ALIASES, NOT_DIFFERENTIABLE, NOT_RECORDED, ROWS, Row
+
+by_name = pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+with_kernels = pytest.mark.parametrize(
+    "row", [row for row in ROWS if row.levels], ids=lambda row: row.name
+)
+
+
+def inputs(row: Row, seed: int = 0) -> list[np.ndarray]:
+    return [np.asarray(x) for x in row.inputs(np.random.default_rng(seed))]
+
+
+def gradients(row: Row, arrays: list[np.ndarray], dtype: str, create_graph: bool = False) -> tuple:
+    """The result and the gradients of a fixed weighted sum of it."""
+    xs = [
+        Tensor(a.astype(dtype), requires_grad=True) if a.dtype.kind == "f" else Tensor(a)
+        for a in arrays
+    ]
+    y = row.fn(*xs)
+    w = np.random.default_rng(1).standard_normal(y.shape).astype(y.dtype)
+    return y, grad(
+        ops.sum(y * w),
+        [x for x in xs if x.requires_grad],
+        create_graph=create_graph,
+        allow_unused=True,
+    )
+
+
+def square(y: Tensor) -> Tensor:
+    return y * y
+
+
+@by_name
+def test_differences(row):
+    check_grads(row.fn, inputs(row), order=row.order, eps=row.eps, rtol=row.rtol)
+
+
+@by_name
+def test_differences_of_the_square(row):
+    """The gradient that enters depends on x: linear ops, too, must differentiate their backward."""
+    check_grads(
+        lambda *xs: square(row.fn(*xs)), inputs(row), order=2, eps=row.eps, rtol=10 * row.rtol
+    )
+
+
+@with_kernels
+def test_differences_at_every_level(row, level):
+    check_grads(row.fn, inputs(row, seed=1), order=2, eps=row.eps, rtol=row.rtol)
+
+
+@by_name
+def test_float32(row):
+    """Gradients in float32 have that dtype and the values of float64, to rounding."""
+    if row.single is None:
+        pytest.skip("opted out in its row")
+    arrays = [a.astype("float32") if a.dtype.kind == "f" else a for a in inputs(row)]
+    (y, single), (_, double) = gradients(row, arrays, "float32"), gradients(row, arrays, "float64")
+    assert y.dtype == np.float32
+    for g, expected in zip(single, double, strict=True):
+        if expected is None:
+            assert g is None
+            continue
+        assert g.dtype == np.float32
+        scale = np.abs(expected.data).max(initial=1e-3)
+        np.testing.assert_allclose(g.data, expected.data, rtol=0, atol=row.single * scale)
+
+
+@by_name
+def test_recording_changes_nothing(row):
+    """With create_graph backward takes other ops than the fused kernels, with the same results."""
+    arrays = inputs(row)
+    for g, again in zip(
+        gradients(row, arrays, "float64")[1],
+        gradients(row, arrays, "float64", True)[1],
+        strict=True,
+    ):
+        if g is not None:
+            np.testing.assert_allclose(g.data, again.data, rtol=1e-9, atol=1e-12)
+
+
+def public_names() -> set[str]:
+    names = {f"F.{name}" for name in F.__all__}
+    for name, value in vars(ops).items():
+        if inspect.isroutine(value) and not name.startswith("_") and name not in ALIASES:
+            names.add(f"ops.{name}")
+    return names
+
+
+def test_every_public_function_has_a_row():
+    covered = {row.covers for row in ROWS} | NOT_DIFFERENTIABLE
+    assert public_names() - covered == set(), "no row in tests/ops/table.py"
+    assert covered - public_names() == set(), "a row for what does not exist"
+    assert len({row.name for row in ROWS}) == len(ROWS)
+
+
+def op_classes(base: type = Op) -> set[type]:
+    found = set()
+    for child in base.__subclasses__():
+        found |= {child} | op_classes(child)
+    return {op for op in found if op.__module__.split(".")[0] == "minidl"}
+
+
+def recorded(y: Tensor) -> set[type]:
+    """The classes of all ops that y depends on."""
+    seen = {y._op} - {None}
+    stack = list(seen)
+    while stack:
+        for edge in stack.pop().edges:
+            if isinstance(edge, Op) and edge not in seen:
+                seen.add(edge)
+                stack.append(edge)
+    return {type(op) for op in seen}
+
+
+def test_every_op_is_reached():
+    reached = set()
+    for row in ROWS:
+        squared = Row(row.name, lambda *xs, row=row: square(row.fn(*xs)), row.inputs)
+        y, gs = gradients(squared, inputs(row), "float64", create_graph=True)
+        for tensor in (y, *gs):
+            if tensor is not None:
+                reached |= recorded(tensor)
+    missing = {op.__name__ for op in op_classes() - reached} - set(NOT_RECORDED)
+    assert missing == set(), "no row of tests/ops/table.py records these ops"

@@ -1,0 +1,140 @@
+"""F.relu(x, inplace=True) and its relatives: what changes, what is differentiated, what raises."""
+
+import numpy as np
+import pytest
+
+import minidl as md
+from minidl import Tensor, ops
+from minidl import functional as F
+from minidl.ops.activation import ROWS
+
+every_dtype = pytest.mark.parametrize("dtype", ["float32", "float64"])
+INPLACE = [row for row in ROWS if row.inplace]
+every_inplace = pytest.mark.parametrize("row", INPLACE, ids=lambda row: row.name)
+
+
+@every_inplace
+@every_dtype
+def test_inplace_overwrites_and_differentiates(row, dtype, level):
+    function = F.FUNCTIONS[row.name]
+    x = np.concatenate([np.random.default_rng(0).standard_normal(37), [0.0, -0.0, 30, -30]]).astype(
+        dtype
+    )
+    t, again = (Tensor(x.copy(), requires_grad=True) for _ in range(2))
+    h = t + 0
+    memory = h.data
+    y = function(h, inplace=True)
+    assert y is h and y.data is memory
+    expected = function(again)
+    np.testing.assert_array_equal(y.data, expected.data)
+    weights = np.random.default_rng(1).standard_normal(x.shape).astype(dtype)
+    y.backward(weights)
+    expected.backward(weights)
+    np.testing.assert_allclose(t.grad.data, again.grad.data, rtol=1e-5, atol=1e-7)
+    np.testing.assert_array_equal(t.data, x)
+
+
+@every_inplace
+def test_inplace_on_arrays_and_any_strides(row, level):
+    function = F.FUNCTIONS[row.name]
+    x = np.random.default_rng(0).standard_normal((4, 6)).astype("float32")
+    expected = function(x).data
+    for array in (x.copy(), np.asfortranarray(x), np.repeat(x, 2, axis=1)[:, ::2]):
+        y = function(array, inplace=True)
+        assert np.shares_memory(y.data, array)
+        np.testing.assert_array_equal(array, expected)
+    frozen = x.copy()
+    frozen.flags.writeable = False
+    with pytest.raises(ValueError, match=r"writ|read-only"):
+        function(frozen, inplace=True)
+    np.testing.assert_array_equal(frozen, x)
+
+
+@every_inplace
+def test_inplace_raises_where_the_old_value_is_needed(row):
+    function = F.FUNCTIONS[row.name]
+    leaf = Tensor(np.array([-1.0, 2.0]), requires_grad=True)
+    with pytest.raises(
+        RuntimeError, match="a leaf that requires a gradient cannot be changed in place"
+    ):
+        function(leaf, inplace=True)
+    np.testing.assert_array_equal(leaf.data, [-1, 2])
+    h = leaf * 1
+    needs_h = (h * h).sum()
+    function(h, inplace=True)
+    with pytest.raises(RuntimeError, match=r"Mul: input . .*changed in place"):
+        needs_h.backward()
+    h = ops.exp(leaf)  # its own backward reads its result
+    function(h - 0, inplace=True).sum().backward()
+    h = ops.exp(leaf)
+    y = function(h, inplace=True)
+    with pytest.raises(RuntimeError, match=r"Exp: the output .*changed in place"):
+        y.sum().backward()
+
+
+@every_inplace
+def test_inplace_without_recording(row):
+    leaf = Tensor(np.array([-1.0, 2.0]), requires_grad=True)
+    y = (leaf * leaf).sum()
+    with md.no_grad():
+        F.FUNCTIONS[row.name](leaf, inplace=True)
+    assert leaf.requires_grad and leaf.data[0] > -1
+    with pytest.raises(RuntimeError, match="changed in place"):
+        y.backward()
+    (leaf * 2).sum().backward()
+    np.testing.assert_array_equal(leaf.grad.data, [2, 2])
+
+
+@every_inplace
+def test_inplace_twice(row):
+    leaf = Tensor(np.array([-1.0, 2.0, 0.0]), requires_grad=True)
+    function = F.FUNCTIONS[row.name]
+    y = function(function(leaf * 2, inplace=True) * 3, inplace=True)
+    again = Tensor(leaf.data, requires_grad=True)
+    function(function(again * 2) * 3).sum().backward()
+    y.sum().backward()
+    np.testing.assert_allclose(leaf.grad.data, again.grad.data, rtol=1e-12)
+
+
+VIEWS = [lambda t: t[0], lambda t: t.reshape(-1), lambda t: t.T, lambda t: t[:, :1]]
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_a_tensor_overwritten_through_a_view_cannot_be_used(view):
+    """Its op does not know of the change: the gradient would be wrong."""
+    leaf = Tensor(np.array([[-1.0, 2.0], [3.0, -4.0]]), requires_grad=True)
+    h = leaf * 2
+    v = view(h)
+    F.relu(v, inplace=True)
+    for use in (
+        lambda: h.sum(),
+        lambda: h[1],
+        lambda: F.relu(h, inplace=True),
+        lambda: h.backward(h.data),
+    ):
+        with pytest.raises(RuntimeError, match="overwritten in place through another view"):
+            use()
+    (v * 1).sum().backward()
+    expected = Tensor(leaf.data, requires_grad=True)
+    F.relu(view(expected * 2)).sum().backward()
+    np.testing.assert_array_equal(leaf.grad.data, expected.grad.data)
+
+
+def test_a_view_of_what_is_overwritten_cannot_be_used():
+    leaf = Tensor(np.array([-1.0, 2.0]), requires_grad=True)
+    h = leaf * 2
+    v, before = h[:1], h[1:] * 1
+    F.relu(h, inplace=True)
+    with pytest.raises(RuntimeError, match="overwritten in place through another view"):
+        v * 2
+    assert (v > 0).data.tolist() == [False]  # only gradients are refused
+    (h[:1] + before).sum().backward()
+    np.testing.assert_array_equal(leaf.grad.data, [0, 2])
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_a_view_of_a_leaf_cannot_be_overwritten(view):
+    leaf = Tensor(np.array([[-1.0, 2.0], [3.0, -4.0]]), requires_grad=True)
+    with pytest.raises(RuntimeError, match="a leaf that requires a gradient cannot be changed"):
+        F.relu(view(view(leaf).reshape(2, -1)), inplace=True)
+    assert leaf.data[0, 0] == -1

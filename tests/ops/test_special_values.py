@@ -1,0 +1,331 @@
+"""Zeros, infinities, NaN, odd lengths, strides: at every CPU level and without a warning."""
+
+import numpy as np
+import pytest
+
+from minidl import Tensor
+from minidl import functional as F
+from minidl.ops.activation import ROWS
+
+INF, NAN = float("inf"), float("nan")
+DTYPES = ["float32", "float64"]
+every_row = pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+every_dtype = pytest.mark.parametrize("dtype", DTYPES)
+
+
+def special(dtype: str) -> np.ndarray:
+    info = np.finfo(dtype)
+    small = [
+        info.smallest_subnormal,
+        100 * info.smallest_subnormal,
+        info.tiny,
+        info.eps,
+        1e-6,
+        1e-3,
+    ]
+    usual = [
+        0.1,
+        0.5,
+        1.0,
+        3.0,
+        6.0,
+        19.9,
+        20.1,
+        88.0,
+        89.0,
+        104.0,
+        709.0,
+        750.0,
+        1e30,
+        float(info.max),
+    ]
+    positive = np.array([0.0, *small, *usual, INF], dtype)
+    return np.concatenate([positive, -positive, np.array([NAN], dtype)])
+
+
+def apply(row, x, gradient=1.0):
+    """The activation with its default parameters: (value, gradient) as arrays."""
+    t = Tensor(x, requires_grad=True)
+    y = F.FUNCTIONS[row.name](t)
+    y.backward(np.full(y.shape, gradient, y.dtype))
+    return y.data, t.grad.data
+
+
+def exact(row, x):
+    """Value and slope by the NumPy formulas of the row, in float64."""
+    params, x = tuple(row.params.values()), x.astype("float64")
+    with np.errstate(all="ignore"):
+        y = np.asarray(row.value(x, *params))
+        return y, np.broadcast_to(row.slope(x if row.residual == "x" else y, *params), y.shape)
+
+
+# ── Activations ───────────────────────────────────────────────────────────────────────────────────
+
+
+@every_row
+@every_dtype
+def test_special_values(row, dtype, level):
+    x = special(dtype)
+    y, gx = apply(row, x)
+    expected, slope = exact(row, x)
+    with np.errstate(over="ignore", under="ignore"):
+        expected = expected.astype(dtype)
+    rtol = 4e-6 if dtype == "float32" else 1e-13
+    tiny = np.finfo(dtype).tiny  # below it, processors and C libraries may round differently
+    np.testing.assert_allclose(y, expected, rtol=rtol, atol=tiny)
+    # The slope of a saturated unit is a difference of nearly equal numbers: absolute accuracy.
+    finite = ~np.isnan(x)
+    np.testing.assert_allclose(gx[finite], slope[finite], rtol=rtol, atol=2 * np.finfo(dtype).eps)
+    assert np.isnan(y[-1]), "NaN in, NaN out"
+
+
+@every_row
+@every_dtype
+def test_limits(row, dtype, level):
+    for at, value in row.limits.items():
+        y, gx = apply(row, np.array([at], dtype))
+        assert y[0] == value, f"{row.name}({at}) is {y[0]}, its row says {value}"
+        assert not np.isnan(gx[0])
+
+
+@every_row
+@every_dtype
+def test_the_slope_at_a_kink_is_that_of_the_negative_side(row, dtype, level):
+    kinks = row.kinks(*row.params.values())
+    for kink in kinks:
+        below = np.array([kink - 1e-3], dtype)
+        at = np.array([kink], dtype)
+        np.testing.assert_allclose(apply(row, at)[1], apply(row, below)[1], atol=5e-3)
+        if kink == 0:
+            np.testing.assert_array_equal(apply(row, -at)[1], apply(row, at)[1])
+
+
+@every_row
+def test_a_dead_unit_passes_no_infinity_on(row, level):
+    x = np.array([-INF, -1e30, INF, 1e30], "float32")
+    _, slope = apply(row, x)
+    _, gx = apply(row, x, gradient=INF)
+    assert (gx[slope == 0] == 0).all()
+
+
+@every_row
+@every_dtype
+def test_every_length(row, dtype, level):
+    """The vector loop and its remainder give the same bits, wherever an element stands."""
+    rng = np.random.default_rng(0)
+    x = (3 * rng.standard_normal(67)).astype(dtype)
+    y, gx = apply(row, x)
+    expected, slope = exact(row, x)
+    rtol = 4e-6 if dtype == "float32" else 1e-13
+    np.testing.assert_allclose(y, expected, rtol=rtol, atol=rtol)
+    np.testing.assert_allclose(gx, slope, rtol=rtol, atol=rtol)
+    for n in range(67):
+        for start in (0, 67 - n):
+            part, gradient = apply(row, x[start : start + n])
+            assert np.array_equal(part, y[start : start + n])
+            assert np.array_equal(gradient, gx[start : start + n])
+
+
+def layouts(x):
+    """x (4, 6) in every kind of memory: (name, array)."""
+    wide = np.zeros((8, 18), x.dtype)
+    wide[::2, ::3] = x
+    turned = np.ascontiguousarray(x[::-1, ::-1])
+    frozen = x.copy()
+    frozen.flags.writeable = False
+    shifted = np.zeros(x.nbytes + 1, np.uint8)[1:].view(x.dtype).reshape(x.shape)
+    shifted[...] = x
+    yield "strided", wide[::2, ::3]
+    yield "Fortran order", np.asfortranarray(x)
+    yield "reversed", turned[::-1, ::-1]
+    yield "read-only", frozen
+    yield "not aligned", shifted
+    yield "other byte order", x.astype(x.dtype.newbyteorder())
+
+
+@pytest.mark.parametrize("name", [*F.FUNCTIONS, "softmax", "log_softmax"])
+@every_dtype
+def test_every_layout(name, dtype, level):
+    function = getattr(F, name)
+    x = np.random.default_rng(0).standard_normal((4, 6)).astype(dtype)
+    gy = np.random.default_rng(1).standard_normal(function(x).shape).astype(dtype)
+
+    def run(array, gradient):
+        t = Tensor(array, requires_grad=True)
+        y = function(t)
+        y.backward(gradient)
+        return y.data, t.grad.data
+
+    y, gx = run(x, gy)
+    for layout, array in layouts(x):
+        for gradient in (gy, np.asfortranarray(gy), np.repeat(gy, 2, axis=1)[:, ::2]):
+            again, gradient_again = run(array, gradient)
+            assert np.array_equal(again, y), layout
+            assert np.array_equal(gradient_again, gx), layout
+
+
+@pytest.mark.parametrize("name", [*F.FUNCTIONS, "softmax", "log_softmax"])
+@pytest.mark.parametrize("shape", [(0,), (0, 3), (3, 0), (2, 0, 4)])
+def test_empty(name, shape, level):
+    t = Tensor(np.zeros(shape, "float32"), requires_grad=True)
+    y = getattr(F, name)(t)
+    assert y.shape == shape
+    y.backward(np.zeros(shape))
+    assert t.grad.shape == shape
+
+
+@every_row
+def test_one_number(row, level):
+    y, gx = apply(row, np.array(0.5, "float32"))
+    assert y.shape == gx.shape == () and type(y) is type(gx) is np.ndarray
+
+
+# ── Softmax and losses ────────────────────────────────────────────────────────────────────────────
+
+ROWS_OF_SCORES = [  # scores, softmax, log_softmax
+    ([0.0, 0.0], [0.5, 0.5], [-np.log(2), -np.log(2)]),
+    ([1e30, 0.0], [1, 0], [0, -1e30]),
+    ([-1e30, 0.0, -1e30], [0, 1, 0], [-1e30, 0, -1e30]),
+    ([-INF, 0.0], [0, 1], [-INF, 0]),
+    ([7.0], [1], [0]),
+    ([-INF, -INF], [NAN, NAN], [NAN, NAN]),
+    ([INF, 0.0], [NAN, NAN], [NAN, NAN]),
+    ([NAN, 0.0, 1.0], [NAN] * 3, [NAN] * 3),
+    ([1.0, 0.0, NAN], [NAN] * 3, [NAN] * 3),
+    (
+        [1000.0, 1000.0, 999.0],
+        [0.42231880, 0.42231880, 0.15536240],
+        [-0.8619948, -0.8619948, -1.8619948],
+    ),
+    ([1e-45, -1e-45], [0.5, 0.5], [-np.log(2), -np.log(2)]),
+]
+
+
+@pytest.mark.parametrize(
+    ("scores", "softmax", "log_softmax"), ROWS_OF_SCORES, ids=lambda v: str(v)[:20]
+)
+@every_dtype
+def test_softmax(scores, softmax, log_softmax, dtype, level):
+    x = np.array(scores, dtype)
+    for shape, axis in (((1, -1), 1), ((-1,), 0), ((-1, 1), 0)):
+        np.testing.assert_allclose(
+            F.softmax(x.reshape(shape), axis).data.ravel(), softmax, rtol=1e-6
+        )
+        np.testing.assert_allclose(
+            F.log_softmax(x.reshape(shape), axis).data.ravel(),
+            np.array(log_softmax, dtype),
+            rtol=1e-6,
+        )
+
+
+@every_dtype
+def test_softmax_of_every_length(dtype, level):
+    rng = np.random.default_rng(0)
+    for n in range(1, 68):
+        x = (5 * rng.standard_normal((3, n))).astype(dtype)
+        wide = x.astype("float64")
+        expected = np.exp(wide) / np.exp(wide).sum(1, keepdims=True)
+        tolerance = 1e-6 if dtype == "float32" else 1e-14
+        np.testing.assert_allclose(F.softmax(x).data, expected, rtol=20 * tolerance)
+        np.testing.assert_allclose(
+            F.log_softmax(x).data, np.log(expected), rtol=20 * tolerance, atol=tolerance
+        )
+        ids = rng.integers(0, n, 3)
+        t = Tensor(x, requires_grad=True)
+        F.cross_entropy(t, ids, "sum").backward()
+        np.testing.assert_allclose(t.grad.data, expected - np.eye(n)[ids], atol=4 * tolerance)
+
+
+@every_dtype
+def test_cross_entropy(dtype, level):
+    cases = [
+        ([1e30, 0.0], 0, 0, [0, 0]),
+        ([1e30, 0.0], 1, 1e30, [1, -1]),
+        ([-1e30, 0.0], 0, 1e30, [-1, 1]),
+        ([-INF, 0.0], 1, 0, [0, 0]),
+        ([-INF, 0.0], 0, INF, [-1, 1]),
+        ([3.0], 0, 0, [0]),
+        ([NAN, 0.0], 1, NAN, [NAN, NAN]),
+    ]
+    for scores, target, loss, gradient in cases:
+        t = Tensor(np.array([scores], dtype), requires_grad=True)
+        y = F.cross_entropy(t, [target], "none")
+        np.testing.assert_allclose(y.data, np.array([loss], dtype), rtol=1e-6)
+        y.sum().backward()
+        np.testing.assert_allclose(t.grad.data[0], gradient, atol=1e-6)
+    assert F.cross_entropy(np.zeros((0, 3), dtype), np.zeros(0, int), "sum").item() == 0
+    assert np.isnan(F.cross_entropy(np.zeros((0, 3), dtype), np.zeros(0, int)).item())
+    assert F.cross_entropy(np.zeros((0, 3), dtype), np.zeros(0, int), "none").shape == (0,)
+
+
+@every_dtype
+def test_binary_cross_entropy(dtype, level):
+    p, t = np.array([0.0, 1.0, 0.0, 1.0, NAN], dtype), np.array([0.0, 1.0, 1.0, 0.0, 1.0], dtype)
+    x = Tensor(p, requires_grad=True)
+    y = F.binary_cross_entropy(x, t, "none")
+    np.testing.assert_array_equal(y.data, np.array([0, 0, 100, 100, NAN], dtype))
+    y.sum().backward()
+    np.testing.assert_array_equal(x.grad.data[:2], [0, 0])
+    assert np.isfinite(x.grad.data[:4]).all()
+    x = Tensor(np.array([1e30, -1e30, 1e30, -1e30, 0.0, -0.0], dtype), requires_grad=True)
+    t = np.array([1.0, 0.0, 0.0, 1.0, 1.0, 0.0], dtype)
+    y = F.binary_cross_entropy_with_logits(x, t, "none")
+    np.testing.assert_allclose(
+        y.data, np.array([0, 0, 1e30, 1e30, np.log(2), np.log(2)], dtype), rtol=1e-6
+    )
+    y.sum().backward()
+    np.testing.assert_allclose(x.grad.data, [0, 0, 1, -1, -0.5, 0.5])
+
+
+def test_other_losses_far_out(level):
+    x = Tensor(np.array([1e30, -1e30, 1e4, 0.0], "float32"), requires_grad=True)
+    zero = np.zeros(4, "float32")
+    y = F.huber_loss(x, zero, "none", delta=0.5)
+    np.testing.assert_allclose(y.data, [5e29, 5e29, 4999.875, 0], rtol=1e-6)
+    y.sum().backward()
+    np.testing.assert_array_equal(x.grad.data, [0.5, -0.5, 0.5, 0])
+    x.zero_grad()
+    F.l1_loss(x, zero, "sum").backward()
+    np.testing.assert_array_equal(x.grad.data, [1, -1, 1, 0])
+    for loss in (F.mse_loss, F.l1_loss, F.huber_loss, F.binary_cross_entropy):
+        nothing = np.zeros((0, 2), "float32")
+        assert loss(nothing, nothing, "sum").item() == 0 and np.isnan(loss(nothing, nothing).item())
+
+
+# ── PReLU and layer normalisation ─────────────────────────────────────────────────────────────────
+
+
+@every_dtype
+def test_prelu(dtype, level):
+    x = Tensor(np.array([[-INF, -1.0, -0.0, 0.0, 2.0, INF, NAN]], dtype).T, requires_grad=True)
+    slope = Tensor(np.array([0.25], dtype), requires_grad=True)
+    y = F.prelu(x, slope)
+    np.testing.assert_array_equal(y.data[:, 0], [-INF, -0.25, 0, 0, 2, INF, NAN])
+    y.backward(np.array([[0], [1], [1], [1], [1], [1], [1]], dtype)[:, :] * 1.0 + 0)
+    np.testing.assert_array_equal(x.grad.data[1:, 0], [0.25, 0.25, 0.25, 1, 1, 1])
+    for shape in ((0, 3), (2, 3, 0), (0, 3, 2)):
+        x = Tensor(np.zeros(shape, dtype), requires_grad=True)
+        slope = Tensor(np.ones(3, dtype), requires_grad=True)
+        F.prelu(x, slope).backward(np.zeros(shape))
+        assert x.grad.shape == shape and np.array_equal(slope.grad.data, np.zeros(3))
+
+
+@every_dtype
+def test_layer_norm(dtype, level):
+    x = np.array([[1e4, 1e4 + 1, 1e4 + 2], [5, 5, 5], [-1e15, 0, 1e15]], dtype)
+    y = F.layer_norm(x, 3).data
+    unit = np.sqrt(1.5)
+    np.testing.assert_allclose(y, [[-unit, 0, unit], [0, 0, 0], [-unit, 0, unit]], atol=1e-4)
+    for n in range(1, 68):
+        x = np.random.default_rng(n).standard_normal((3, n)).astype(dtype)
+        wide = x.astype("float64")
+        expected = (wide - wide.mean(1, keepdims=True)) / np.sqrt(wide.var(1, keepdims=True) + 0.1)
+        np.testing.assert_allclose(
+            F.layer_norm(x, n, eps=0.1).data, expected, atol=1e-5 if dtype == "float32" else 1e-13
+        )
+    assert F.layer_norm(np.zeros((0, 3), dtype), 3).shape == (0, 3)
+    assert F.layer_norm(np.zeros((2, 0), dtype), 0).shape == (2, 0)
+    assert np.isnan(F.layer_norm(np.array([[1, NAN], [1, 2]], dtype), 2).data).tolist() == [
+        [True] * 2,
+        [False] * 2,
+    ]

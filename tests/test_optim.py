@@ -1,0 +1,436 @@
+"""Optimizers, schedules and clipping: PyTorch's formulas, exact multipliers, complete state."""
+
+import math
+
+import numpy as np
+import pytest
+
+import minidl as md
+from minidl import nn, optim
+
+RNG = np.random.default_rng(0)
+SHAPES = [(5, 3), (3,), ()]
+START = [np.asarray(RNG.normal(size=shape)) for shape in SHAPES]
+GRADS = [[np.asarray(RNG.normal(size=shape)) for shape in SHAPES] for _ in range(20)]
+
+OPTIONS = {
+    optim.SGD: [
+        {"lr": 0.1},
+        {"lr": 0.1, "weight_decay": 0.1},
+        {"lr": 0.1, "momentum": 0.9},
+        {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.1},
+        {"lr": 0.1, "momentum": 0.9, "nesterov": True, "weight_decay": 0.1},
+    ],
+    optim.Adam: [
+        {},
+        {"lr": 0.1, "betas": (0.5, 0.9)},
+        {"lr": 0.1, "eps": 0.1},
+        {"lr": 0.1, "weight_decay": 0.1},
+        {"lr": 0.1, "betas": (0.0, 0.0)},
+    ],
+    optim.AdamW: [{}, {"lr": 0.1, "weight_decay": 0.3, "betas": (0.5, 0.999), "eps": 1e-5}],
+}
+CASES = [(cls, options) for cls, rows in OPTIONS.items() for options in rows]
+NAMES = [f"{cls.__name__}-{options}" for cls, options in CASES]
+
+
+def parameters(dtype=np.float32, **settings):
+    return [nn.Parameter(x.astype(dtype), **settings) for x in START]
+
+
+def run(optimizer, params, grads=GRADS):
+    for step in grads:
+        for p, g in zip(params, step, strict=True):
+            p.grad = md.Tensor(g.astype(p.dtype))
+        optimizer.step()
+    return [p.data.copy() for p in params]
+
+
+def same_bits(xs, ys):
+    return all(np.array_equal(x, y) for x, y in zip(xs, ys, strict=True))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("cls", "options"), CASES, ids=NAMES)
+def test_20_steps_as_pytorch(cls, options, dtype):
+    torch = pytest.importorskip("torch")
+    theirs = [torch.tensor(x.astype(dtype), requires_grad=True) for x in START]
+    oracle = getattr(torch.optim, cls.__name__)(theirs, **options)
+    ours = parameters(dtype)
+    optimizer = cls(ours, **options)
+    rtol = 3e-6 if dtype == np.float32 else 1e-13
+    for grads in GRADS:
+        for p, g in zip(theirs, grads, strict=True):
+            p.grad = torch.tensor(g.astype(dtype))
+        oracle.step()
+        run(optimizer, ours, [grads])
+        for p, q in zip(ours, theirs, strict=True):
+            np.testing.assert_allclose(p.data, q.detach().numpy(), rtol=rtol, atol=rtol)
+
+
+# ── Multipliers ──────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(("cls", "options"), CASES, ids=NAMES)
+def test_lr_mult_is_exact(cls, options):
+    lr = options.get("lr", 1e-3)
+    doubled, plain = parameters(lr_mult=2.0), parameters()
+    results = run(cls(doubled, **options), doubled)
+    assert same_bits(results, run(cls(plain, **options | {"lr": 2 * lr}), plain))
+    assert not same_bits(results, run(cls(plain := parameters(), **options), plain))
+
+
+@pytest.mark.parametrize(("cls", "options"), CASES, ids=NAMES)
+def test_lr_mult_0_freezes_parameter_and_state(cls, options):
+    frozen, plain = parameters(), parameters()
+    optimizer, other = cls(frozen, **options), cls(plain, **options)
+    run(optimizer, frozen, GRADS[:5])
+    run(other, plain, GRADS[:5])
+    for p in frozen:
+        p.lr_mult = 0
+    before = optimizer.state_dict()
+    assert same_bits(run(optimizer, frozen, GRADS[5:10]), [p.data for p in plain])
+    for p, saved in zip(frozen, before["groups"][0]["parameters"], strict=True):
+        p.lr_mult = saved["lr_mult"] = 1.0
+    assert str(optimizer.state_dict()) == str(before)
+    assert same_bits(run(optimizer, frozen, GRADS[10:]), run(other, plain, GRADS[10:]))
+
+
+@pytest.mark.parametrize("cls", [optim.SGD, optim.Adam, optim.AdamW])
+def test_decay_false_exempts(cls):
+    exempt, plain = parameters(decay=False), parameters()
+    results = run(cls(exempt, lr=0.1, weight_decay=0.5), exempt)
+    assert same_bits(results, run(cls(plain, lr=0.1, weight_decay=0.0), plain))
+    assert not same_bits(results, run(cls(p := parameters(), lr=0.1, weight_decay=0.5), p))
+
+
+def test_parameters_without_gradient_are_skipped():
+    params = parameters()
+    optimizer = optim.Adam(params, weight_decay=0.1)
+    params[0].grad = md.Tensor(np.ones((5, 3), np.float32))
+    optimizer.step()
+    assert not np.array_equal(params[0].data, START[0].astype(np.float32))
+    assert same_bits([p.data for p in params[1:]], [x.astype(np.float32) for x in START[1:]])
+    steps = [p["step"] for p in optimizer.state_dict()["groups"][0]["parameters"]]
+    assert steps == [1, 0, 0]
+
+
+def test_plain_tensors_and_groups():
+    a, b = md.Tensor([1.0], requires_grad=True), nn.Parameter([1.0])
+    optimizer = optim.SGD([{"params": a, "lr": 1.0}, {"params": [b], "weight_decay": 1.0}], lr=0.5)
+    a.grad = b.grad = md.Tensor([0.25])
+    optimizer.step()
+    assert a.item() == 0.75
+    assert b.item() == 1 - 0.5 * 1.25
+    optimizer.zero_grad()
+    assert a.grad is None and b.grad is None
+    assert optimizer.lr == 1.0
+    optimizer.lr = 0.25
+    assert [group["lr"] for group in optimizer.groups] == [0.25, 0.25]
+    optimizer.groups[1]["lr"] = 2
+    assert optimizer.groups[1]["lr"] == 2.0
+
+
+def test_a_step_counts_as_in_place_change():
+    p = nn.Parameter([2.0])
+    y = (p * p).sum()
+    optimizer = optim.SGD([p], lr=0.1)
+    p.grad = md.Tensor([1.0])
+    optimizer.step()
+    with pytest.raises(RuntimeError, match="in place"):
+        y.backward()
+
+
+def test_momentum_can_be_switched_on_and_off():
+    params = parameters()
+    optimizer = optim.SGD(params, lr=0.1)
+    run(optimizer, params, GRADS[:1])
+    optimizer.groups[0]["momentum"] = 0.9
+    run(optimizer, params, GRADS[1:3])
+    optimizer.groups[0]["momentum"] = 0.0
+    run(optimizer, params, GRADS[3:4])
+    expected = START[0] - 0.1 * (GRADS[0][0] + 1.9 * GRADS[1][0] + GRADS[2][0] + GRADS[3][0])
+    np.testing.assert_allclose(params[0].data, expected, rtol=1e-5)
+
+
+def test_an_assigned_array_of_another_layout_is_stepped_with_the_same_moments():
+    plain, moved = parameters(), parameters()
+    first, second = optim.Adam(plain, lr=0.1), optim.Adam(moved, lr=0.1)
+    run(first, plain, GRADS[:3])
+    run(second, moved, GRADS[:3])
+    moved[0].data = np.asfortranarray(moved[0].data)
+    assert same_bits(run(first, plain, GRADS[3:6]), run(second, moved, GRADS[3:6]))
+
+
+# ── State ────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("ending", ["", ".npz", ".safetensors"])
+@pytest.mark.parametrize(("cls", "options"), CASES, ids=NAMES)
+def test_resume_has_the_same_bits(cls, options, ending, tmp_path):
+    params = parameters(lr_mult=3.0)
+    params[1].decay = False
+    optimizer = cls(params, **options)
+    run(optimizer, params, GRADS[:7])
+    state = optimizer.state_dict()
+    if ending:
+        if ending == ".safetensors":
+            pytest.importorskip("safetensors")
+        md.save(state, tmp_path / f"state{ending}")
+        state = md.load(tmp_path / f"state{ending}")
+    resumed = [nn.Parameter(p.data.copy()) for p in params]
+    other = cls(resumed, lr=123.0)
+    other.load_state_dict(state)
+    assert (other.lr, resumed[0].lr_mult, resumed[1].decay) == (optimizer.lr, 3.0, False)
+    expected = run(optimizer, params, GRADS[7:])
+    assert same_bits(run(other, resumed, GRADS[7:]), expected)
+
+
+def change(path, value):
+    def apply(state):
+        for key in path[:-1]:
+            state = state[key]
+        if value is None:
+            del state[path[-1]]
+        else:
+            state[path[-1]] = value
+
+    return apply
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (change(["optimizer"], "SGD"), "state of 'SGD'"),
+        (change(["groups"], []), "expected 1 groups"),
+        (change(["groups", 0, "lr"], None), "lacks"),
+        (change(["groups", 0, "lr"], math.nan), "lr must be a finite"),
+        (change(["groups", 0, "parameters"], []), "expected 3 parameters, got 0"),
+        (change(["groups", 0, "parameters", 2, "mean"], np.zeros(7)), "shape"),
+        (change(["groups", 0, "parameters", 2, "step"], -1), "step"),
+        (change(["groups", 0, "parameters", 2, "lr_mult"], -1.0), "lr_mult"),
+    ],
+)
+def test_a_bad_state_changes_nothing(spoil, message):
+    params = parameters()
+    optimizer = optim.Adam(params)
+    run(optimizer, params, GRADS[:2])
+    before = str(optimizer.state_dict())
+    state = optim.Adam(parameters(lr_mult=9.0), lr=0.5).state_dict()
+    spoil(state)
+    with pytest.raises(ValueError, match=message):
+        optimizer.load_state_dict(state)
+    assert str(optimizer.state_dict()) == before
+
+
+# ── Bad input ────────────────────────────────────────────────────────────────────────────────────
+
+P = nn.Parameter([1.0])
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (lambda: optim.SGD([], lr=0.1), ValueError, "empty"),
+        (lambda: optim.SGD(iter([]), lr=0.1), ValueError, "empty"),
+        (lambda: optim.SGD([P, P], lr=0.1), ValueError, "0 and 1 are the same"),
+        (lambda: optim.SGD([{"params": [P]}, {"params": P}], lr=0.1), ValueError, "same"),
+        (lambda: optim.SGD([np.zeros(1)], lr=0.1), TypeError, "ndarray"),
+        (lambda: optim.SGD(P, lr=0.1), TypeError, "sequence"),
+        (lambda: optim.SGD(nn.Affine(1, 1), lr=0.1), TypeError, r"parameters\(\)"),
+        (lambda: optim.SGD([md.Tensor([1.0])], lr=0.1), ValueError, "does not require"),
+        (lambda: optim.SGD([P * 2], lr=0.1), ValueError, "result of an op"),
+        (lambda: optim.SGD([P, {"params": []}], lr=0.1), TypeError, "group 0"),
+        (lambda: optim.SGD([{"params": [P], "rate": 1}], lr=0.1), ValueError, "rate"),
+        (lambda: optim.SGD([{"params": [P], "lr": -1}], lr=0.1), ValueError, "lr"),
+        (lambda: optim.SGD([P], lr=math.nan), ValueError, "SGD: lr must be a finite number"),
+        (lambda: optim.SGD([P], lr=math.inf), ValueError, "lr"),
+        (lambda: optim.SGD([P], lr=-0.1), ValueError, "lr"),
+        (lambda: optim.SGD([P], lr="0.1"), TypeError, "lr"),
+        (lambda: optim.SGD([P], lr=0.1, momentum=-1), ValueError, "momentum"),
+        (lambda: optim.SGD([P], lr=0.1, nesterov=True), ValueError, "nesterov"),
+        (lambda: optim.SGD([P], lr=0.1, weight_decay=math.nan), ValueError, "weight_decay"),
+        (lambda: optim.Adam([P], betas=(0.9, 1.0)), ValueError, "betas"),
+        (lambda: optim.Adam([P], betas=(-0.1, 0.9)), ValueError, "betas"),
+        (lambda: optim.Adam([P], betas=0.9), TypeError, "betas"),
+        (lambda: optim.Adam([P], eps=-1e-8), ValueError, "eps"),
+        (lambda: setattr(optim.Adam([P]), "lr", math.nan), ValueError, "lr"),
+        (lambda: optim.Adam([P]).groups[0].__setitem__("lr", -1), ValueError, "lr"),
+        (lambda: optim.Adam([P]).groups[0].__setitem__("momentum", 1), KeyError, "momentum"),
+        (lambda: optim.StepLR(optim.Adam([P]), 0), ValueError, "step_size"),
+        (lambda: optim.CosineLR(P, 3), TypeError, "optimizer"),
+        (lambda: optim.WarmupLR(optim.Adam([P]), 3, after=1), ValueError, "after"),
+        (lambda: optim.clip_grad_norm([P], -1.0), ValueError, "max_norm"),
+        (lambda: optim.clip_grad_norm([P], math.nan), ValueError, "max_norm"),
+    ],
+)
+def test_bad_settings(make, error, message):
+    with pytest.raises(error, match=message):
+        make()
+
+
+@pytest.mark.parametrize(
+    "gradient", [np.ones(4, np.float32), np.ones(3), np.ones((1, 3), np.float32)]
+)
+def test_a_bad_gradient_changes_nothing(gradient):
+    params = parameters()
+    params[1].name = "bias"
+    groups = [{"params": params[:1]}, {"params": params[1:]}]
+    optimizer = optim.Adam(groups)
+    for p, g in zip(params, GRADS[0], strict=True):
+        p.grad = md.Tensor(g.astype(np.float32))
+    params[1].grad = md.Tensor(gradient)
+    with pytest.raises(ValueError, match=r"parameter 1 \(bias\): expected a gradient of shape"):
+        optimizer.step()
+    assert same_bits([p.data for p in params], [x.astype(np.float32) for x in START])
+    assert optimizer.state_dict()["groups"][0]["parameters"][0]["step"] == 0
+
+
+def test_arrays_that_cannot_be_stepped():
+    p = nn.Parameter([1.0, 2.0])
+    p.grad = md.Tensor([1.0, 1.0])
+    optimizer = optim.SGD([p], lr=0.1, momentum=0.5)
+    p.data = np.broadcast_to(np.float32(1), 2)
+    with pytest.raises(ValueError, match="read-only"):
+        optimizer.step()
+    p.data = np.zeros(2, np.float32)
+    optimizer.step()
+    layer = nn.Affine(2, 1)
+    optimizer = optim.SGD(layer.parameters(), lr=0.1, momentum=0.5)
+    for dtype in ("float32", "float64"):
+        layer.astype(dtype)
+        layer.zero_grad()
+        layer(np.ones((1, 2), dtype)).sum().backward()
+        if dtype == "float32":
+            optimizer.step()
+    with pytest.raises(ValueError, match="after astype"):
+        optimizer.step()
+
+
+# ── Schedules ────────────────────────────────────────────────────────────────────────────────────
+
+
+def rates(schedule, optimizer, count=12):
+    result = []
+    for _ in range(count):
+        result.append([group["lr"] for group in optimizer.groups])
+        schedule.step()
+    return result
+
+
+def two_groups():
+    a, b = nn.Parameter([1.0]), nn.Parameter([1.0])
+    return optim.SGD([{"params": [a]}, {"params": [b], "lr": 0.4}], lr=0.1)
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "options"),
+    [
+        ("StepLR", "StepLR", {"step_size": 3, "gamma": 0.5}),
+        ("MultiStepLR", "MultiStepLR", {"milestones": [2, 5], "gamma": 0.5}),
+        ("ExponentialLR", "ExponentialLR", {"gamma": 0.7}),
+        ("CosineLR", "CosineAnnealingLR", {"total": 11, "min_lr": 0.01}),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:Detected call of")
+def test_schedules_as_pytorch(ours, theirs, options):
+    torch = pytest.importorskip("torch")
+    optimizer = two_groups()
+    result = rates(getattr(optim, ours)(optimizer, **options), optimizer)
+    a, b = torch.ones(1, requires_grad=True), torch.ones(1, requires_grad=True)
+    oracle = torch.optim.SGD([{"params": [a]}, {"params": [b], "lr": 0.4}], lr=0.1)
+    names = {"total": "T_max", "min_lr": "eta_min"}
+    options = {names.get(key, key): value for key, value in options.items()}
+    schedule = getattr(torch.optim.lr_scheduler, theirs)(oracle, **options)
+    expected = []
+    for _ in range(12):
+        expected.append([group["lr"] for group in oracle.param_groups])
+        schedule.step()
+    np.testing.assert_allclose(result, expected, rtol=1e-12, atol=1e-15)
+
+
+def test_cosine_stays_at_its_end():
+    optimizer = two_groups()
+    assert rates(optim.CosineLR(optimizer, 2, min_lr=0.05), optimizer, 6)[2:] == [[0.05, 0.05]] * 4
+
+
+def test_warmup_then_another_schedule():
+    optimizer = two_groups()
+    schedule = optim.WarmupLR(optimizer, 3, after=optim.StepLR(optimizer, 2, gamma=0.5))
+    result = [pair[0] for pair in rates(schedule, optimizer, 8)]
+    expected = [0.025, 0.05, 0.075, 0.1, 0.1, 0.05, 0.05, 0.025]
+    np.testing.assert_allclose(result, expected, rtol=1e-12)
+    again = two_groups()
+    np.testing.assert_allclose(
+        [pair[1] for pair in rates(optim.WarmupLR(again, 3), again, 5)], [0.1, 0.2, 0.3, 0.4, 0.4]
+    )
+
+
+def test_schedule_state():
+    optimizer = two_groups()
+    schedule = optim.CosineLR(optimizer, 10)
+    before = rates(schedule, optimizer, 4)
+    state = schedule.state_dict()
+    after = rates(schedule, optimizer, 4)
+    fresh = two_groups()
+    fresh.lr = 7.0
+    resumed = optim.CosineLR(fresh, 10)
+    resumed.load_state_dict(state)
+    assert rates(resumed, fresh, 4) == after != before
+    with pytest.raises(ValueError, match="2 groups"):
+        resumed.load_state_dict({"count": 1, "base": [0.1]})
+
+
+# ── Clipping ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def with_gradients(*arrays):
+    params = [nn.Parameter(np.zeros_like(x)) for x in arrays]
+    for p, x in zip(params, arrays, strict=True):
+        p.grad = md.Tensor(x.copy())
+    return params
+
+
+@pytest.mark.parametrize("max_norm", [0.1, 1.0, 100.0, math.inf])
+def test_clip_grad_norm_as_pytorch(max_norm):
+    torch = pytest.importorskip("torch")
+    arrays = [RNG.normal(size=shape).astype(np.float32) for shape in [(30, 1000), (7,)]]
+    params = [*with_gradients(*arrays), nn.Parameter([1.0])]
+    theirs = [torch.zeros(x.shape, requires_grad=True) for x in arrays]
+    for p, x in zip(theirs, arrays, strict=True):
+        p.grad = torch.tensor(x)
+    norm = optim.clip_grad_norm(iter([*params, params[0]]), max_norm)
+    assert isinstance(norm, float)
+    oracle = torch.nn.utils.clip_grad_norm_(theirs, max_norm).item()
+    assert norm == pytest.approx(oracle, rel=1e-5)
+    for p, q in zip(params[:2], theirs, strict=True):
+        np.testing.assert_allclose(p.grad.data, q.grad.numpy(), rtol=1e-5)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_clip_leaves_gradients_alone_when_the_norm_is_not_finite(bad):
+    params = with_gradients(np.array([1.0, bad]), np.array([2.0]))
+    norm = optim.clip_grad_norm(params, 1.0)
+    assert not math.isfinite(norm)
+    np.testing.assert_array_equal(params[0].grad.data, [1.0, bad])
+    assert params[1].grad.item() == 2.0
+
+
+def test_clip_without_gradients_and_with_odd_arrays():
+    assert optim.clip_grad_norm([nn.Parameter([1.0])], 1.0) == 0.0
+    p = nn.Parameter(np.zeros((2, 2)))
+    p.grad = md.Tensor(np.broadcast_to(3.0, (2, 2)))
+    assert optim.clip_grad_norm(p, 1.0) == 6.0
+    np.testing.assert_allclose(p.grad.data, 0.5, rtol=1e-6)
+
+
+def test_gradients_of_a_shared_parameter_add_up_and_are_stepped_once():
+    first = nn.Affine(2, 2, bias=False)
+    second = nn.Affine(2, 2, bias=False, weight=first.weight)
+    model = nn.Sequential(first, second)
+    before = first.weight.data.copy()
+    optimizer = optim.SGD(model.parameters(), lr=0.1)
+    model(np.ones((1, 2), np.float32)).sum().backward()
+    grad = first.weight.grad.data.copy()
+    optimizer.step()
+    np.testing.assert_allclose(second.weight.data, before - 0.1 * grad, rtol=1e-6)

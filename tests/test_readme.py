@@ -1,0 +1,45 @@
+"""The README does what it says: its tour runs, its commands and links are there."""
+
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_tour_runs(tmp_path, monkeypatch, capsys):
+    (tour,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    assert len(tour.splitlines()) <= 22
+    monkeypatch.chdir(tmp_path)
+    scope: dict = {}
+    exec(compile(tour, "README.md", "exec"), scope)
+    printed = capsys.readouterr().out
+    assert "[ 3. 12. 27.] [ 6. 12. 18.]" in printed
+    claimed = float(re.search(r"about (\d+)%", tour)[1])
+    assert abs(scope["history"]["val_accuracy"][-1] * 100 - claimed) < 2
+    loaded = scope["md"].load("digits.npz")
+    assert not scope["model"].load_state_dict(loaded).missing_keys
+
+
+def test_links_and_pictures_are_there():
+    targets = re.findall(r"\]\(([^)#:]+)\)", README)
+    assert len(targets) > 6
+    assert [target for target in targets if not (ROOT / target).exists()] == []
+
+
+def test_commands_are_in_the_makefile():
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    commands = re.findall(r"^make (\w+)", README, re.MULTILINE)
+    assert commands == ["demo", "test"]
+    for command in commands:
+        assert re.search(rf"^{command}:", makefile, re.MULTILINE), command
+
+
+def test_names_in_the_table_exist():
+    import minidl as md
+
+    table = README[README.index("## What is there") : README.index("Not there yet")]
+    for dotted in re.findall(r"`md\.(\w+)", table):
+        assert hasattr(md, dotted), dotted
+    for name in re.findall(r"`([A-Z]\w+)`", table):
+        assert any(hasattr(space, name) for space in (md.nn, md.data)), name

@@ -1,0 +1,192 @@
+"""The house: who may import whom, how long a file may be, and that public names are documented."""
+
+import ast
+import graphlib
+import inspect
+import sys
+from pathlib import Path
+
+import pytest
+
+import minidl as md
+from minidl import data, init, nn, optim, testing
+from minidl import functional as F
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = ROOT / "minidl"
+
+# A module, or a package with all in it -> what of minidl it may import besides itself.
+ALLOWED = {
+    "_source": set(),
+    "_kernels": set(),
+    "random": set(),
+    "check": set(),
+    "files": set(),
+    "state": set(),
+    "modes": set(),
+    "tensor": {"modes"},
+    "op": {"modes", "tensor", "_kernels"},
+    "engine": {"modes", "op", "tensor", "_kernels"},
+    "ops": {"op", "modes", "tensor", "_kernels", "random", "check"},
+    "composite": {"ops", "tensor", "random"},
+    "functional": {"ops", "composite"},
+    "init": {"random", "check"},
+    "nn": {"functional", "ops", "init", "tensor", "random", "check", "state", "files"},
+    "optimizer": {"tensor", "_kernels", "check"},
+    "schedule": {"optimizer", "check"},
+    "optim": {"optimizer", "schedule", "tensor", "_kernels", "check"},
+    "config": {"_kernels"},
+    "data": {"random", "files", "check"},
+    "serialize": {"files", "state", "tensor"},
+    "history": set(),
+    "metrics": {"tensor"},
+    "progress": {"metrics"},
+    "train": {
+        "data",
+        "functional",
+        "history",
+        "metrics",
+        "modes",
+        "nn",
+        "progress",
+        "tensor",
+        "check",
+    },
+    "testing": {"engine", "ops", "functional", "tensor"},
+}
+
+
+def modules() -> dict[str, Path]:
+    """Each module's name, without "minidl.", and its file; packages by their own name."""
+    found = {}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        parts = path.relative_to(PACKAGE).with_suffix("").parts
+        name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+        found[name] = path
+    return found
+
+
+MODULES = modules()
+
+
+def imports(tree: ast.AST) -> set[str]:
+    """What of minidl the code imports, functions included, but not what only type checkers see."""
+    found: set[str] = set()
+    waiting = [tree]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            waiting += node.orelse
+            continue
+        waiting += ast.iter_child_nodes(node)
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"line {node.lineno}: a relative import"
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        else:
+            continue
+        for name in names:
+            package, _, rest = name.partition(".")
+            if package == "minidl":
+                while rest and rest not in MODULES and not is_kernel(rest):
+                    rest = rest.rpartition(".")[0]  # a function: its module counts
+                found.add(rest)
+    return found
+
+
+def is_kernel(name: str) -> bool:
+    return (PACKAGE / name.replace(".", "/")).with_suffix(".pyx").is_file()
+
+
+IMPORTS = {
+    name: imports(ast.parse(path.read_text(encoding="utf-8"))) for name, path in MODULES.items()
+}
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if name])
+def test_nobody_imports_upward(name):
+    house = name.split(".")[0]
+    assert house in ALLOWED, f"{name} is new: say in ALLOWED what it may import"
+    used = {other.split(".")[0] for other in IMPORTS[name]} - {house}
+    assert used <= ALLOWED[house], f"{name} imports {used - ALLOWED[house]}; see ALLOWED"
+
+
+def test_no_circles():
+    edges = {name: used - {name} for name, used in IMPORTS.items() if name}
+    list(graphlib.TopologicalSorter(edges).static_order())  # CycleError names the circle
+
+
+def test_a_circle_would_be_seen():
+    tree = ast.parse("def f():\n    from minidl.nn import Affine\nimport minidl.optim")
+    assert imports(tree) == {"nn", "optim"}
+    hidden = "if TYPE_CHECKING:\n    from minidl.nn import Affine"
+    assert imports(ast.parse(hidden)) == set()
+
+
+def test_numpy_is_all_that_is_needed():
+    extras = {"matplotlib", "tqdm", "safetensors"}  # each imported where it is used, not before
+    for name, path in MODULES.items():
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        at_import = set(tree.body)
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                names = [node.module or ""]
+            else:
+                continue
+            others = {n.split(".")[0] for n in names} - sys.stdlib_module_names
+            allowed = {"minidl", "numpy"} | (set() if node in at_import else extras)
+            assert others <= allowed, f"{name}, line {node.lineno}: imports {others - allowed}"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        path.relative_to(ROOT).as_posix()
+        for folder in ("minidl", "tests", "examples", "benchmarks", "tools", "docs")
+        for path in sorted((ROOT / folder).rglob("*"))
+        if path.suffix in {".py", ".pyx", ".pxd"}
+    ],
+)
+def test_no_file_is_longer_than_450_lines(path):
+    lines = len((ROOT / path).read_text(encoding="utf-8").splitlines())
+    assert lines <= 450, f"{path} has {lines} lines: is it about one subject?"
+
+
+def public_names():
+    """(what to call it, the thing) for all that users see."""
+    for space, prefix in ((md, "md"), (F, "F"), (nn, "nn"), (optim, "optim"), (init, "init"),
+                          (data, "data"), (testing, "md.testing")):  # fmt: skip
+        names = getattr(space, "__all__", None) or [n for n in vars(space) if not n.startswith("_")]
+        for name in names:
+            thing = getattr(space, name)
+            ours = getattr(thing, "__module__", "") or ""
+            if callable(thing) and ours.startswith("minidl"):
+                yield f"{prefix}.{name}", thing
+
+
+PUBLIC = dict(public_names())
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_public_names_are_documented(name):
+    thing = PUBLIC[name]
+    own = vars(thing).get("__doc__") if inspect.isclass(thing) else thing.__doc__
+    assert own and own.strip(), f"{name} has no docstring"
+
+
+@pytest.mark.parametrize("name", [n for n, thing in PUBLIC.items() if inspect.isclass(thing)])
+def test_public_methods_are_documented(name):
+    for base in PUBLIC[name].__mro__:
+        if base.__module__.startswith("minidl"):
+            for method, value in vars(base).items():
+                if method.startswith("_") or method in ("forward", "backward"):
+                    continue
+                if inspect.isroutine(value) or isinstance(value, property):
+                    assert inspect.getdoc(value), f"{base.__name__}.{method} has no docstring"
+
+
+def test_there_are_enough_names_to_mean_something():
+    assert {"md.Tensor", "F.relu", "nn.Affine", "optim.Adam", "data.DataLoader"} <= set(PUBLIC)
