@@ -1,6 +1,8 @@
 """minidl: a deep learning framework that one person can read in an afternoon."""
 
 import os
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 if os.environ.get("MINIDL_ENGINE") == "python":
     from minidl._source import prefer_source
@@ -48,8 +50,33 @@ from minidl.ops import (
     where,
 )
 from minidl.random import manual_seed
-from minidl.serialize import load, save
 from minidl.tensor import Tensor
-from minidl.train import History, evaluate, fit
 
-from minidl import data, testing  # isort: skip  (they stand above the rest)
+if TYPE_CHECKING:
+    from minidl import data, testing
+    from minidl.serialize import load, save
+    from minidl.train import History, evaluate, fit
+
+# Imported when first used: they bring half of the standard library with them.
+_LATE = {
+    "data": "minidl.data",
+    "testing": "minidl.testing",
+    "load": "minidl.serialize",
+    "save": "minidl.serialize",
+    "History": "minidl.train",
+    "evaluate": "minidl.train",
+    "fit": "minidl.train",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATE:
+        raise AttributeError(f"module 'minidl' has no attribute {name!r}")
+    module = import_module(_LATE[name])
+    value = module if module.__name__ == f"minidl.{name}" else getattr(module, name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LATE})

@@ -2,13 +2,17 @@
 
 cimport cython
 from minidl.modes cimport watching
-from minidl.op cimport Add, Cast, Op, SumTo, alike
+from minidl._kernels.memory cimport alike
+from minidl.op cimport Add, Cast, Op, SumTo
 from minidl.tensor cimport Tensor, wrap
 
-@cython.locals(op=Op, seen=set, order=list)
+@cython.locals(op=Op, before=Op, seen=set, order=list, i=Py_ssize_t)
 cdef list _consumers_first(roots)
 
-@cython.locals(edges=tuple, i=Py_ssize_t)
+@cython.locals(op=Op, order=list, grads=dict, useful=set)
+cdef dict _walk(roots, seeds, set targets, bint retain_graph, bint create_graph)
+
+@cython.locals(edges=tuple, gxs=tuple, i=Py_ssize_t)
 cdef _step(Op op, Tensor gy, dict grads, set targets, set useful)
 
 cdef Tensor _as_input(Op op, Py_ssize_t i, Tensor gx, Tensor gy)

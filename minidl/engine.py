@@ -22,8 +22,9 @@ import numpy as np
 
 from minidl import _kernels as K
 from minidl import tensor
+from minidl._kernels.memory import alike
 from minidl.modes import enable_grad, no_grad, watching
-from minidl.op import Add, Cast, Op, SumTo, alike, check_history
+from minidl.op import Add, Cast, Op, SumTo, check_history
 from minidl.tensor import Tensor, as_array, wrap
 
 
@@ -45,7 +46,12 @@ def _consumers_first(roots: Sequence[Tensor]) -> list[Op]:
             if isinstance(edge, Op) and edge not in seen:
                 seen.add(edge)
                 order.append(edge)
-    order.sort(key=attrgetter("_number"), reverse=True)
+    before = None
+    for op in order:  # a chain is found in this order
+        if before is not None and op._number > before._number:
+            order.sort(key=attrgetter("_number"), reverse=True)
+            break
+        before = op
     return order
 
 
@@ -79,11 +85,9 @@ def _walk(
         _add_to(grads, root._op or root, seed)
     with no_grad() if not create_graph else enable_grad():
         for op in order:
-            gy = grads.get(op)
+            gy = grads.get(op) if targets is not None and op in targets else grads.pop(op, None)
             if gy is not None and (useful is None or op in useful):
                 _step(op, gy, grads, targets, useful)
-            if gy is not None and (targets is None or op not in targets):
-                del grads[op]
             if not retain_graph:
                 op._free()
     return grads
@@ -92,16 +96,14 @@ def _walk(
 def _step(op: Op, gy: Tensor, grads: dict, targets: set | None, useful: set[Op] | None) -> None:
     """Passes the finished gradient of op's result on to op's inputs."""
     edges = op.edges
-    if targets is None or useful is None:
-        op._wanted = [edge is not None for edge in edges]
-    else:
+    op._wanted = None
+    if targets is not None and useful is not None:
         op._wanted = [edge in targets or edge in useful for edge in edges]
-    gxs = op.backward(gy)
-    if not isinstance(gxs, tuple):
-        gxs = (gxs,)
-    for i, gx in enumerate(gxs):
-        if gx is not None and edges[i] is not None and op.needs(i):
-            _add_to(grads, edges[i], _as_input(op, i, gx, gy))
+    result = op.backward(gy)
+    gxs = result if isinstance(result, tuple) else (result,)
+    for i in range(len(gxs)):
+        if gxs[i] is not None and edges[i] is not None and op.needs(i):
+            _add_to(grads, edges[i], _as_input(op, i, gxs[i], gy))
 
 
 def _as_input(op: Op, i: int, gx: Tensor, gy: Tensor) -> Tensor:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
-import secrets
-import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import BinaryIO
 
 
@@ -20,23 +18,24 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     Raises:
         FileNotFoundError: the folder of `path` is not there.
     """
-    target = Path(os.path.realpath(path))  # a symbolic link stays one: its target is replaced
-    if not target.parent.is_dir():
-        raise FileNotFoundError(f"{path}: its folder {target.parent} is not there")
-    if target.is_dir():
+    target = os.path.realpath(path)  # a symbolic link stays one: its target is replaced
+    folder = os.path.dirname(target)
+    if not os.path.isdir(folder):
+        raise FileNotFoundError(f"{path}: its folder {folder} is not there")
+    if os.path.isdir(target):
         raise IsADirectoryError(f"{path} is a folder, expected a file")
     # In the same folder, as os.replace is atomic only within a file system. Not tempfile: its files
     # can be read by their owner only, and the new file would stay so.
-    temporary = target.parent / f".minidl-{os.getpid()}-{secrets.token_hex(4)}.tmp"
+    temporary = os.path.join(folder, f".minidl-{os.getpid()}-{os.urandom(4).hex()}.tmp")
     try:
         with open(temporary, "xb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        if target.exists():
-            shutil.copymode(target, temporary)
+        if os.path.exists(target):
+            os.chmod(temporary, stat.S_IMODE(os.stat(target).st_mode))
         os.replace(temporary, target)
     except BaseException:
         with suppress(OSError):
-            temporary.unlink()
+            os.unlink(temporary)
         raise

@@ -1,11 +1,16 @@
 # The types that make the compiled module fast. op.py says what everything means, and runs without this file.
 
 cimport cython
-cimport numpy as cnp
+from minidl._kernels.memory cimport alike
 from minidl.modes cimport recording, watching
 from minidl.tensor cimport Changes, Tensor, wrap
 
 cdef Py_ssize_t _recorded
+cdef dict _traits
+
+cdef class Traits:
+    cdef public tuple saves
+    cdef public bint saves_output, shares, inplace
 
 cdef class Op:
     cdef public tuple edges, _saved
@@ -14,10 +19,10 @@ cdef class Op:
     cdef public Changes _output_changes
     cdef public Py_ssize_t _output_count, _number
     cdef object __weakref__
-    @cython.locals(x=Tensor, second=Tensor, out=Tensor)
-    cpdef Tensor _apply(self, tuple inputs)
-    @cython.locals(x=Tensor, changes=Changes, i=Py_ssize_t)
-    cpdef _record(self, tuple inputs, Tensor out)
+    @cython.locals(x=Tensor, second=Tensor, out=Tensor, traits=Traits)
+    cpdef Tensor apply(self, tuple inputs)
+    @cython.locals(x=Tensor, saves=tuple)
+    cpdef _record(self, tuple inputs, Tensor out, Traits traits)
     @cython.locals(x=Tensor, changes=Changes)
     cpdef Tensor input(self, Py_ssize_t i)
     cpdef Tensor output(self)
@@ -36,5 +41,5 @@ cdef class BroadcastTo(Op):
 cdef class Cast(Op):
     cdef public object dtype
 
-@cython.locals(i=Py_ssize_t)
-cpdef bint alike(cnp.ndarray x, cnp.ndarray y)
+cdef _edge(Tensor x)
+cdef Py_ssize_t _count(Tensor x)

@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
-import traceback
 import zlib
 from typing import Any
 
 import numpy as np
 
 from minidl import _kernels as K
+from minidl._kernels import binary
+from minidl._kernels.memory import alike
 from minidl.modes import recording, watching
 from minidl.tensor import Tensor, wrap
 
 _recorded = 0  # ops recorded so far, in this process
+_traits: dict[type, Traits] = {}  # of every class of ops that was called
+
+
+class Traits:
+    """What a class of ops declares: `saves`, `saves_output`, `shares`. Read once: an attribute of a class is found slowly."""
+
+    __slots__ = ("inplace", "saves", "saves_output", "shares")
+
+    def __init__(self, kind: type[Op]) -> None:
+        self.saves = kind.saves
+        self.saves_output = kind.saves_output
+        self.shares = kind.shares in ("view", "inplace")
+        self.inplace = kind.shares == "inplace"
+        _traits[kind] = self
 
 
 class Op:
@@ -22,7 +37,7 @@ class Op:
     Tensor or None; a tuple of these for several inputs). Settings that are no tensors go to its constructor. Backward
     may return a gradient in the broadcast shape or in another float dtype: the engine sums and casts it back.
 
-    Class attributes, which the engine obeys:
+    Class attributes, which the engine reads when the class is first used:
         saves: the inputs that backward reads with `input(i)`; None means all. The others are not kept alive.
         saves_output: backward reads the result with `output()`.
         shares: "view" if the result shares the memory of input 0, "inplace" if it has overwritten input 0.
@@ -54,9 +69,9 @@ class Op:
         raise NotImplementedError(f"{type(self).__name__} has no gradient")
 
     def __call__(self, *inputs: Tensor) -> Tensor:
-        return self._apply(inputs)
+        return self.apply(inputs)
 
-    def _apply(self, inputs: tuple[Tensor, ...]) -> Tensor:
+    def apply(self, inputs: tuple[Tensor, ...]) -> Tensor:
         """Runs forward on the inputs' arrays and records the op if a gradient may be asked for."""
         x = inputs[0]
         if len(inputs) == 1:  # one and two inputs are written out for speed
@@ -67,19 +82,21 @@ class Op:
         else:
             y = self.forward(*[x._data for x in inputs])
         out = wrap(y)
-        shares = self.shares
-        if shares:
-            if shares == "inplace":
+        traits = _traits.get(type(self))
+        if traits is None:
+            traits = Traits(type(self))
+        if traits.shares:
+            if traits.inplace:
                 x._mark_changed()
             out._changes, out._seen = x._shared_changes(), x._seen
         for x in inputs:
             if x._requires_grad:
                 if recording():
-                    self._record(inputs, out)
+                    self._record(inputs, out, traits)
                 break
         return out
 
-    def _record(self, inputs: tuple[Tensor, ...], out: Tensor) -> None:
+    def _record(self, inputs: tuple[Tensor, ...], out: Tensor, traits: Traits) -> None:
         if self.edges is not None:
             raise RuntimeError(
                 f"{type(self).__name__}: an op object records one call; make a new one"
@@ -101,34 +118,41 @@ class Op:
         out._requires_grad = True
         # An edge leads to the op that made the input, or to the leaf itself. (The tensor could be overwritten later by
         # an in-place op and then belong to another op.)
-        self.edges = tuple([(x._op or x) if x._requires_grad else None for x in inputs])
-        saves = self.saves
-        if saves is None:
+        if len(inputs) == 1:
+            self.edges = (_edge(inputs[0]),)
+        elif len(inputs) == 2:
+            self.edges = (_edge(inputs[0]), _edge(inputs[1]))
+        else:
+            self.edges = tuple([_edge(x) for x in inputs])
+        saves = traits.saves
+        if saves is None or len(saves) == len(inputs):
             self._saved = inputs
         elif saves:
             self._saved = tuple([x if i in saves else None for i, x in enumerate(inputs)])
-        if saves is None or saves:
-            self._counts = [
-                0 if x is None or x._changes is None else x._changes.count for x in self._saved
-            ]
-        if self.saves_output:
-            changes = out._shared_changes()
-            self._output, self._output_changes, self._output_count = (
-                out._data,
-                changes,
-                changes.count,
-            )
+        if self._saved is not None:
+            for x in self._saved:
+                if x is not None and x._changes is not None:  # (without, all counts are 0)
+                    self._counts = [_count(x) for x in self._saved]
+                    break
+        if traits.saves_output:
+            self._output = out._data
+            self._output_changes = out._shared_changes()
+            self._output_count = self._output_changes.count
         if watching():
+            import traceback  # here, as it is slow to import and seldom needed
+
             calls = [call for call in traceback.extract_stack() if call.filename != __file__]
             self._where = "".join(traceback.format_list(calls))
             self._prints = [None if x is None else fingerprint(x._data) for x in self._saved or ()]
-            self._prints.append(fingerprint(out._data) if self.saves_output else None)
+            self._prints.append(fingerprint(out._data) if traits.saves_output else None)
 
     def input(self, i: int) -> Tensor:
         """The i-th input, for backward; RuntimeError if it was changed in place since forward."""
         x = self._saved[i]
         changes = x._changes
-        if changes is not None and changes.count != self._counts[i]:
+        if changes is not None and changes.count != (
+            0 if self._counts is None else self._counts[i]
+        ):
             raise RuntimeError(self._changed_message(f"input {i}", x.shape))
         if self._prints is not None and self._prints[i] != fingerprint(x._data):
             raise RuntimeError(self._changed_message(f"input {i}", x.shape))
@@ -144,13 +168,13 @@ class Op:
 
     def _changed_message(self, which: str, shape: tuple) -> str:
         return (
-            f"{type(self).__name__}: {which} (shape {shape}) is needed for its gradient but was "
+            f"{getattr(self, 'name', type(self).__name__)}: {which} (shape {shape}) is needed for its gradient but was "
             "changed in place after the op ran; change it after backward(), or give the op a copy"
         )
 
     def needs(self, i: int) -> bool:
         """In backward: whether the gradient of input i is wanted."""
-        return self._wanted is None or self._wanted[i]
+        return self.edges[i] is not None if self._wanted is None else self._wanted[i]
 
     def _free(self) -> None:
         """Lets go of all that was saved. An op whose `edges` are None cannot be walked any more."""
@@ -159,17 +183,16 @@ class Op:
 
 
 if not hasattr(Op, "edges"):  # plain Python: what the attributes that op.pxd declares start with
-    Op.edges = Op._likes = Op._saved = Op._wanted = Op._prints = Op._where = Op.kept = None
+    Op.edges = Op._likes = Op._saved = Op._counts = Op._wanted = Op._prints = Op._where = None
+    Op.kept = None
 
 
-def alike(x: np.ndarray, y: np.ndarray) -> bool:
-    """Whether x and y have the same shape and dtype."""
-    if x.ndim != y.ndim or x.dtype is not y.dtype:
-        return False
-    for i in range(x.ndim):  # noqa: SIM110  (a loop compiles to better code)
-        if x.shape[i] != y.shape[i]:
-            return False
-    return True
+def _edge(x: Tensor) -> Any:
+    return (x._op or x) if x._requires_grad else None
+
+
+def _count(x: Tensor | None) -> int:
+    return 0 if x is None or x._changes is None else x._changes.count
 
 
 def apply_inplace(op: Op, x: Tensor, *others: Tensor) -> Tensor:
@@ -221,7 +244,7 @@ class Add(Op):
     saves = ()
 
     def forward(self, x0: np.ndarray, x1: np.ndarray) -> np.ndarray:
-        return K.binary("add", x0, x1)
+        return binary("add", x0, x1)
 
     def backward(self, gy: Tensor) -> tuple[Tensor, Tensor]:
         return gy, gy

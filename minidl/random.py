@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-_generator = np.random.default_rng()
+_generator: np.random.Generator | None = None  # made when it is first asked for
 
 
 def manual_seed(n: int) -> None:
@@ -15,7 +15,10 @@ def manual_seed(n: int) -> None:
 
 def generator(rng: np.random.Generator | int | None = None) -> np.random.Generator:
     """rng itself, a generator seeded with rng if it is an int, or the library's own if it is None."""
+    global _generator
     if rng is None:
+        if _generator is None:
+            _generator = np.random.default_rng()
         return _generator
     if isinstance(rng, np.random.Generator):
         return rng

@@ -16,8 +16,27 @@ from minidl.modes import recording
 if TYPE_CHECKING:
     from minidl.op import Op
 
-ops: Any = None  # minidl.ops: Tensor's methods are its functions
 engine: Any = None  # minidl.engine, for backward()
+
+
+class Operations:
+    """The functions of minidl.ops that are Tensor's methods and operators; that package provides them."""
+
+    __slots__ = (
+        *("abs", "add", "astype", "broadcast_to", "clip", "div", "equal", "exp", "expand_dims"),
+        *("flatten", "getitem", "greater", "greater_equal", "less", "less_equal", "log", "matmul"),
+        *("max", "mean", "min", "mul", "neg", "not_equal", "pad", "pow", "reshape", "sqrt"),
+        *("squeeze", "std", "sub", "sum", "transpose", "var"),
+    )
+
+
+ops: Any = Operations()
+
+
+def provide(functions: dict[str, Any]) -> None:
+    """Gives Tensor its operations: those of its methods' names."""
+    for name in Operations.__slots__:
+        setattr(ops, name, functions[name])
 
 
 class Changes:

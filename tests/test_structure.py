@@ -159,7 +159,7 @@ def public_names():
     """(what to call it, the thing) for all that users see."""
     for space, prefix in ((md, "md"), (F, "F"), (nn, "nn"), (optim, "optim"), (init, "init"),
                           (data, "data"), (testing, "md.testing")):  # fmt: skip
-        names = getattr(space, "__all__", None) or [n for n in vars(space) if not n.startswith("_")]
+        names = getattr(space, "__all__", None) or [n for n in dir(space) if not n.startswith("_")]
         for name in names:
             thing = getattr(space, name)
             ours = getattr(thing, "__module__", "") or ""

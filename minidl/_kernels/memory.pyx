@@ -263,6 +263,22 @@ cdef bint is_dense(cnp.ndarray x) noexcept:
     return True
 
 
+cpdef bint same_dtype(cnp.ndarray x, cnp.ndarray y):
+    """Whether x and y have the same dtype object, as all arrays of one native kind have."""
+    return cnp.PyArray_DESCR(x) is cnp.PyArray_DESCR(y)
+
+
+cpdef bint alike(cnp.ndarray x, cnp.ndarray y):
+    """Whether x and y have the same shape and dtype."""
+    cdef int axis, ndim = cnp.PyArray_NDIM(x)
+    if ndim != cnp.PyArray_NDIM(y) or not same_dtype(x, y):
+        return False
+    for axis in range(ndim):
+        if cnp.PyArray_DIMS(x)[axis] != cnp.PyArray_DIMS(y)[axis]:
+            return False
+    return True
+
+
 cdef int typenum_of(dtype) except -1:
     if dtype is FLOAT32:
         return cnp.NPY_FLOAT

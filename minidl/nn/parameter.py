@@ -8,7 +8,6 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar, Token
 from numbers import Real
-from pathlib import Path
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -226,7 +225,7 @@ def initial_values(
         source = source()
     if isinstance(source, str | os.PathLike):
         origin = f"the file {os.fspath(source)}"
-        values = read_array(where, Path(source), shape)
+        values = read_array(where, os.fspath(source), shape)
     elif isinstance(source, np.ndarray | list | tuple) or hasattr(source, "__array__"):
         origin = "the array"
         values = np.asarray(source)
@@ -259,7 +258,7 @@ def _draw(where: str, source: Callable, shape: tuple[int, ...], fan: Fan | None,
 # ── Files ─────────────────────────────────────────────────────────────────────────────────────────
 
 
-def read_array(where: str, path: Path, shape: tuple[int, ...] | None) -> np.ndarray:
+def read_array(where: str, path: str, shape: tuple[int, ...] | None) -> np.ndarray:
     """The array in a file; of several in .npz or .safetensors, the one with the parameter's name.
 
     A .csv (commas) or .txt (commas or spaces) file is a table of one row per index of the first
@@ -276,10 +275,10 @@ def read_array(where: str, path: Path, shape: tuple[int, ...] | None) -> np.ndar
         ".csv": _read_table,
         ".txt": _read_table,
     }
-    reader = readers.get(path.suffix.lower())
+    reader = readers.get(os.path.splitext(path)[1].lower())
     if reader is None:
         raise ValueError(f"{where}: {path} ends in none of {', '.join(readers)}")
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise FileNotFoundError(f"{where}: there is no file {path}")
     try:
         found = reader(path)
@@ -295,13 +294,16 @@ def read_array(where: str, path: Path, shape: tuple[int, ...] | None) -> np.ndar
     return found[name] if name in found else next(iter(found.values()))
 
 
-def _read_numpy(path: Path) -> np.ndarray | dict[str, np.ndarray]:
-    # From memory: np.load leaves a file open when its content is broken.
-    found = np.load(io.BytesIO(path.read_bytes()), allow_pickle=False)
+def _read_numpy(path: str) -> np.ndarray | dict[str, np.ndarray]:
+    with open(
+        path, "rb"
+    ) as file:  # np.load, given a path, leaves it open when its content is broken
+        content = io.BytesIO(file.read())
+    found = np.load(content, allow_pickle=False)
     return found if isinstance(found, np.ndarray) else {name: found[name] for name in found.files}
 
 
-def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
+def _read_safetensors(path: str) -> dict[str, np.ndarray]:
     try:
         from safetensors.numpy import load_file
     except ImportError as error:
@@ -309,9 +311,9 @@ def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
     return load_file(path)
 
 
-def _read_table(path: Path) -> np.ndarray:
-    text = path.read_text(encoding="utf-8-sig").replace(",", " ")
-    rows = [line.partition("#")[0].split() for line in text.splitlines()]
+def _read_table(path: str) -> np.ndarray:
+    with open(path, encoding="utf-8-sig") as file:
+        rows = [line.partition("#")[0].replace(",", " ").split() for line in file]
     return np.array([[float(cell) for cell in row] for row in rows if row], ndmin=2)
 
 

@@ -1,7 +1,5 @@
 """The differentiable operations, one file a family. Importing this package gives Tensor its methods."""
 
-import sys
-
 from minidl import tensor
 from minidl.ops.arithmetic import (
     abs,
@@ -54,4 +52,4 @@ from minidl.ops.shape import (
     transpose,
 )
 
-tensor.ops = sys.modules[__name__]
+tensor.provide(globals())

@@ -8,9 +8,12 @@ from minidl.tensor cimport Tensor, as_tensor, wrap
 cdef class Activation(Op):
     cdef public object row, name
     cdef public object a, b
-    cdef public tuple saves
-    cdef public str shares
-    cdef public bint saves_output
+
+cdef class ActivationFromY(Activation):
+    pass
+
+cdef class ActivationInPlace(ActivationFromY):
+    pass
 
 cdef class ActivationGrad(Op):
     cdef public object row, name

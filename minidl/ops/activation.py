@@ -161,23 +161,38 @@ reference.ACTIVATIONS.update({row.name: (row.value, row.slope) for row in [*ROWS
 class Activation(Op):
     """y = f(x), element by element; a and b are the parameters of the row, as far as it has them."""
 
-    def __init__(self, row: Row, a: float, b: float, inplace: bool = False) -> None:
+    def __init__(self, row: Row, a: float, b: float) -> None:
         self.row, self.name, self.a, self.b = row, row.name, a, b
-        self.shares = "inplace" if inplace else ""
-        self.saves_output = row.residual == "y"
-        self.saves = () if self.saves_output else (0,)
 
     def forward(self, x: np.ndarray) -> np.ndarray:
-        if self.shares:
-            if not x.flags.forc:  # the kernel writes dense memory only
-                x[...] = K.activation_forward(self.name, x, self.a, self.b)
-                return x
-            return K.activation_forward(self.name, x, self.a, self.b, x)
         return K.activation_forward(self.name, x, self.a, self.b)
 
     def backward(self, gy: Tensor) -> Tensor:
-        residual = self.output() if self.saves_output else self.input(0)
-        return activation_gradient(self.row, self.a, self.b, residual, gy)
+        return activation_gradient(self.row, self.a, self.b, self.input(0), gy)
+
+
+class ActivationFromY(Activation):
+    """The same for rows whose slope is found from y: x need not be kept."""
+
+    saves = ()
+    saves_output = True
+
+    def backward(self, gy: Tensor) -> Tensor:
+        return activation_gradient(self.row, self.a, self.b, self.output(), gy)
+
+
+class ActivationInPlace(ActivationFromY):
+    """The same in x's own memory."""
+
+    shares = "inplace"
+
+    def forward(self, x: np.ndarray) -> np.ndarray:
+        if x.flags.forc:
+            return K.activation_forward(self.name, x, self.a, self.b, x)
+        x[...] = K.activation_forward(
+            self.name, x, self.a, self.b
+        )  # a kernel writes dense memory only
+        return x
 
 
 def activation_gradient(row: Row, a: float, b: float, residual: Tensor, gy: Tensor) -> Tensor:
@@ -210,13 +225,13 @@ def activation(row: Row, x: Any, a: float = 0.0, b: float = 0.0, inplace: bool =
         raise ValueError(f"{row.name}: {row.check[1]}, got {a}")
     x = as_float(x)
     if not inplace:
-        return Activation(row, a, b)(x)
+        return (ActivationFromY if row.residual == "y" else Activation)(row, a, b)(x)
     if a < 0:
         raise ValueError(
             f"{row.name}: inplace needs {next(iter(row.params))} >= 0, got {a}: "
             "the sign of x could not be told from the result"
         )
-    return apply_inplace(Activation(_from_y(row), a, b, True), x)
+    return apply_inplace(ActivationInPlace(_from_y(row), a, b), x)
 
 
 def _from_y(row: Row) -> Row:

@@ -6,40 +6,39 @@ x's float32. Where inputs were broadcast the engine sums their gradients back.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from minidl import _kernels as K
+from minidl._kernels import binary
+from minidl._kernels.memory import same_dtype
+from minidl.modes import recording
 from minidl.op import Add, Cast, Op
 from minidl.tensor import Tensor, as_tensor, plain, wrap
 
 Number = (int, float)  # bool and numpy.float64 are subclasses of these
 
 
-def operands(*xs: Any) -> Sequence[Tensor]:
-    """The arguments as tensors that NumPy can combine without surprises in the dtype."""
-    dtype = xs[0]._data.dtype if isinstance(xs[0], Tensor) else None
-    for x in xs:
-        if not isinstance(x, Tensor) or x._data.dtype is not dtype:
-            return _with_number(xs) or _converted(xs)
-    return xs
-
-
-def _with_number(xs: tuple) -> tuple[Tensor, Tensor] | None:
-    """The common case, made quick: one float tensor and one Python number."""
-    if len(xs) != 2:
-        return None
-    x0, x1 = xs
-    if type(x1) in Number and isinstance(x0, Tensor) and x0._data.dtype.kind == "f":
-        return x0, wrap(K.number(x1, x0._data))
-    if type(x0) in Number and isinstance(x1, Tensor) and x1._data.dtype.kind == "f":
+def pair(x0: Any, x1: Any) -> tuple[Tensor, Tensor]:
+    """Two arguments as tensors that can be combined. The common cases are quick: of one dtype, or one a number."""
+    if isinstance(x0, Tensor):
+        if isinstance(x1, Tensor):
+            if same_dtype(x0._data, x1._data):
+                return x0, x1
+        elif type(x1) in Number and x0._data.dtype.kind == "f":
+            return x0, wrap(K.number(x1, x0._data))
+    elif isinstance(x1, Tensor) and type(x0) in Number and x1._data.dtype.kind == "f":
         return wrap(K.number(x0, x1._data)), x1
-    return None
+    return _converted((x0, x1))
 
 
-def _converted(xs: tuple) -> list[Tensor]:
+def operands(*xs: Any) -> tuple[Tensor, ...]:
+    """The arguments as tensors that NumPy can combine without surprises in the dtype."""
+    return pair(*xs) if len(xs) == 2 else _converted(xs)
+
+
+def _converted(xs: tuple) -> Any:
     kinds = [
         x.dtype
         for x in xs
@@ -49,7 +48,7 @@ def _converted(xs: tuple) -> list[Tensor]:
     common = np.result_type(*floats) if floats else None
     if common is None and any(isinstance(x, float) for x in xs):
         common = np.dtype(np.float32)
-    return [_operand(x, common, kinds) for x in xs]
+    return tuple([_operand(x, common, kinds) for x in xs])
 
 
 def _operand(x: Any, common: np.dtype | None, kinds: list[np.dtype]) -> Tensor:
@@ -75,7 +74,7 @@ class Sub(Op):
     saves = ()
 
     def forward(self, x0: np.ndarray, x1: np.ndarray) -> np.ndarray:
-        return K.binary("sub", x0, x1)
+        return binary("sub", x0, x1)
 
     def backward(self, gy: Tensor) -> tuple:
         return gy, -gy if self.needs(1) else None
@@ -83,18 +82,23 @@ class Sub(Op):
 
 class Mul(Op):
     def forward(self, x0: np.ndarray, x1: np.ndarray) -> np.ndarray:
-        return K.binary("mul", x0, x1)
+        return binary("mul", x0, x1)
 
     def backward(self, gy: Tensor) -> tuple:
         return (
-            gy * self.input(1) if self.needs(0) else None,
-            gy * self.input(0) if self.needs(1) else None,
+            times(gy, self.input(1)) if self.needs(0) else None,
+            times(gy, self.input(0)) if self.needs(1) else None,
         )
+
+
+def times(gy: Tensor, x: Tensor) -> Tensor:
+    """gy * x inside a backward: by an op if this gradient must have a gradient, else by the kernel alone."""
+    return mul(gy, x) if recording() else wrap(binary("mul", gy._data, x._data))
 
 
 class Div(Op):
     def forward(self, x0: np.ndarray, x1: np.ndarray) -> np.ndarray:
-        return K.binary("div", x0, x1)
+        return binary("div", x0, x1)
 
     def backward(self, gy: Tensor) -> tuple:
         x1 = self.input(1)
@@ -155,7 +159,7 @@ class Exp(Op):
         return K.unary("exp", x)
 
     def backward(self, gy: Tensor) -> Tensor:
-        return gy * self.output()
+        return times(gy, self.output())
 
 
 class Log(Op):
@@ -239,28 +243,30 @@ class Where(Op):
 
 def add(x0: Any, x1: Any) -> Tensor:
     """x0 + x1."""
-    return Add()(*operands(x0, x1))
+    return Add().apply(pair(x0, x1))
 
 
 def sub(x0: Any, x1: Any) -> Tensor:
     """x0 - x1."""
-    return Sub()(*operands(x0, x1))
+    return Sub().apply(pair(x0, x1))
 
 
 def mul(x0: Any, x1: Any) -> Tensor:
     """x0 * x1."""
-    return Mul()(*operands(x0, x1))
+    return Mul().apply(pair(x0, x1))
 
 
 def div(x0: Any, x1: Any) -> Tensor:
     """x0 / x1; integers are divided as float32. x/0 is inf, 0/0 is NaN, without a warning."""
-    x0, x1 = operands(x0, x1)
-    return Div()(as_float(x0), as_float(x1))
+    inputs = pair(x0, x1)
+    if inputs[0]._data.dtype.kind != "f":
+        inputs = (as_float(inputs[0]), as_float(inputs[1]))
+    return Div().apply(inputs)
 
 
 def neg(x: Any) -> Tensor:
     """-x."""
-    return Neg()(as_tensor(x))
+    return Neg().apply((as_tensor(x),))
 
 
 def pow(x0: Any, x1: Any) -> Tensor:

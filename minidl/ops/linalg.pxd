@@ -6,5 +6,7 @@ cdef class MatMul(Op):
     pass
 
 cdef class Affine(Op):
+    pass
+
+cdef class ActivatedAffine(Affine):
     cdef public object row, a
-    cdef public bint saves_output

@@ -32,22 +32,12 @@ class MatMul(Op):
 
 
 class Affine(Op):
-    """y = f(x @ weight.T + bias) for x (N, in), weight (out, in), bias (out,); f by its row, or the identity."""
-
-    def __init__(self, row: Row | None = None, a: float = 0.0) -> None:
-        self.row, self.a = row, a
-        self.saves_output = row is not None
+    """y = x @ weight.T + bias for x (N, in), weight (out, in), bias (out,) or without."""
 
     def forward(self, x: np.ndarray, w: np.ndarray, b: np.ndarray | None = None) -> np.ndarray:
-        if self.row is None:
-            return K.affine_forward(x, w, b)
-        loop = K.activation_address(self.row.name, x.dtype == np.float64)
-        y = K.affine_forward(x, w, b, loop, self.a)
-        return y if loop else K.activation_forward(self.row.name, y, self.a, 0.0, y)
+        return K.affine_forward(x, w, b)
 
     def backward(self, gy: Tensor) -> tuple:
-        if self.row is not None:
-            gy = activation_gradient(self.row, self.a, 0.0, self.output(), gy)
         if recording():
             gx = gy @ self.input(1) if self.needs(0) else None
             gw = gy.T @ self.input(0) if self.needs(1) else None
@@ -63,6 +53,23 @@ class Affine(Op):
             return None, sum(gy, axis=0)
         gw, gb = K.affine_weight_grad(self.input(0)._data, gy._data)
         return wrap(gw), wrap(gb)
+
+
+class ActivatedAffine(Affine):
+    """y = f(x @ weight.T + bias): the activation of a row whose slope is found from y."""
+
+    saves_output = True
+
+    def __init__(self, row: Row, a: float) -> None:
+        self.row, self.a = row, a
+
+    def forward(self, x: np.ndarray, w: np.ndarray, b: np.ndarray | None = None) -> np.ndarray:
+        loop = K.activation_address(self.row.name, x.dtype == np.float64)
+        y = K.affine_forward(x, w, b, loop, self.a)
+        return y if loop else K.activation_forward(self.row.name, y, self.a, 0.0, y)
+
+    def backward(self, gy: Tensor) -> tuple:
+        return super().backward(activation_gradient(self.row, self.a, 0.0, self.output(), gy))
 
 
 def swap(x: Tensor) -> Tensor:
@@ -112,7 +119,8 @@ def affine(x: Any, weight: Any, bias: Any = None, activation: str | None = None)
     dtype = args[0]._data.dtype
     if dtype.kind != "f" or any([arg._data.dtype is not dtype for arg in args]):
         floats = [arg.dtype for arg in args if arg.dtype.kind == "f"]
-        args = [arg.astype(np.result_type(*(floats or [np.dtype(np.float32)]))) for arg in args]
+        common = np.result_type(*(floats or [np.dtype(np.float32)]))
+        args = tuple([arg.astype(common) for arg in args])
     x, w = args[0]._data, args[1]._data
     if w.ndim != 2:
         raise ValueError(f"affine: weight: expected 2 axes (out, in), got shape {w.shape}")
@@ -123,7 +131,7 @@ def affine(x: Any, weight: Any, bias: Any = None, activation: str | None = None)
         )
     if bias is not None and args[2].shape != w.shape[:1]:
         raise ValueError(f"affine: bias: expected shape {w.shape[:1]}, got {args[2].shape}")
-    op = Affine(*fused_row(activation)) if activation else Affine()
+    op = ActivatedAffine(*fused_row(activation)) if activation else Affine()
     if x.ndim == 2:
         return op(*args)
     flat = reshape(args[0], (int(np.prod(x.shape[:-1])), x.shape[-1]))

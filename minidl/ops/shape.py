@@ -42,15 +42,13 @@ class Transpose(Op):
 
 
 class GetItem(Op):
+    """y = x[index] for an index with arrays in it: a copy, in which elements may stand several times."""
+
     saves = ()
+    unique = False
 
     def __init__(self, index: Any) -> None:
         self.index = index
-        items = index if isinstance(index, tuple) else (index,)
-        # Basic indices give views and name each element once; index arrays copy and may repeat elements.
-        basic = (int, np.integer, slice, type(None), type(Ellipsis))
-        self.unique = all(isinstance(item, basic) for item in items)
-        self.shares = "view" if self.unique else ""
 
     def forward(self, x: np.ndarray) -> np.ndarray:
         self.x_shape = x.shape
@@ -58,6 +56,19 @@ class GetItem(Op):
 
     def backward(self, gy: Tensor) -> Tensor:
         return PutItem(self.index, self.x_shape, unique=self.unique)(gy)
+
+
+class Slice(GetItem):
+    """y = x[index] for a basic index: a view, in which each element stands once."""
+
+    shares = "view"
+    unique = True
+
+
+def item_op(index: Any) -> GetItem:
+    basic = (int, np.integer, slice, type(None), type(Ellipsis))
+    items = index if isinstance(index, tuple) else (index,)
+    return Slice(index) if all(isinstance(item, basic) for item in items) else GetItem(index)
 
 
 class PutItem(Op):
@@ -77,7 +88,7 @@ class PutItem(Op):
         return y
 
     def backward(self, gy: Tensor) -> Tensor:
-        return GetItem(self.index)(gy)
+        return item_op(self.index)(gy)
 
 
 class Pad(Op):
@@ -175,7 +186,7 @@ def pad(x: Any, pad_width: Any, value: float = 0.0) -> Tensor:
 
 def getitem(x: Any, index: Any) -> Tensor:
     """x[index] for ints, slices, None, Ellipsis (a view), integer and boolean arrays (a copy)."""
-    return GetItem(plain(index))(as_tensor(x))
+    return item_op(plain(index))(as_tensor(x))
 
 
 def concatenate(xs: Sequence[Any], axis: int = 0) -> Tensor:
