@@ -6,5 +6,5 @@ cdef class MatMul(Op):
     pass
 
 cdef class Affine(Op):
-    cdef public object row, a
+    cdef public object row, a, b
     cdef public bint saves_output
