@@ -28,7 +28,10 @@ KERNELS = Path("minidl/_kernels")
 COMPILED_ONCE = {"cpu", "memory", "pool"}
 ENGINE = ["minidl/modes.py", "minidl/tensor.py", "minidl/op.py", "minidl/engine.py"] + [
     f"minidl/ops/{name}.py"
-    for name in ("activation", "arithmetic", "linalg", "loss", "norm", "reduction", "shape")
+    for name in (
+        *("activation", "arithmetic", "linalg", "loss", "norm", "prelu", "reduction", "shape"),
+        "softmax",
+    )
 ]
 KERNEL_DIRECTIVES = {
     "language_level": 3,

@@ -1,6 +1,6 @@
 """F: every stateless function by its name, no logic. ``from minidl import functional as F; F.relu(x)``."""
 
-from minidl.ops.activation import FUNCTIONS, identity, log_softmax, prelu, softmax
+from minidl.ops.activation_table import FUNCTIONS, identity
 from minidl.ops.indexing import embedding
 from minidl.ops.linalg import affine
 from minidl.ops.loss import (
@@ -15,6 +15,8 @@ from minidl.ops.loss import (
 )
 from minidl.ops.noise import dropout
 from minidl.ops.norm import layer_norm
+from minidl.ops.prelu import prelu
+from minidl.ops.softmax import log_softmax, softmax
 
 globals().update(FUNCTIONS)  # relu, sigmoid, ...: one for each row of the activation table
 

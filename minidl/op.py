@@ -18,7 +18,7 @@ _traits: dict[type, Traits] = {}  # of every class of ops that was called
 
 
 class Traits:
-    """What a class of ops declares: `saves`, `saves_output`, `shares`. Read once: an attribute of a class is found slowly."""
+    """What a class of ops declares: `saves`, `saves_output`, `shares`. Read once: finding a class attribute is slow."""
 
     __slots__ = ("inplace", "saves", "saves_output", "shares")
 

@@ -10,7 +10,7 @@ from eager import EagerWorker
 import minidl as md
 from minidl import functional as F
 from minidl import nn, optim
-from minidl.ops.activation import ROWS
+from minidl.ops.activation_table import ROWS
 
 # Activations that are ops of their own, and the arguments that the benchmark gives them.
 OTHERS = {

@@ -274,9 +274,14 @@ cdef inline real log1p_(real x) noexcept nogil:
     return copysign_(y if x > -1 else (<real>-INFINITY if x == -1 else <real>NAN), x)
 
 
+cdef inline real log1p_exp_minus_(real x) noexcept nogil:
+    """log(1 + exp(-x)) for x >= 0."""
+    return _log1p_above(exp_(-x))
+
+
 cdef inline real softplus_(real x) noexcept nogil:
     """log(1 + exp(x)) = max(x, 0) + log1p(exp(-|x|))."""
-    return max_[real](x, 0) + _log1p_above(exp_(-abs_(x)))
+    return max_[real](x, 0) + log1p_exp_minus_(abs_(x))
 
 
 # ---- the normal distribution -----------------------------------------------------------------
@@ -361,7 +366,7 @@ cdef inline real _normal_near(real x) noexcept nogil:
 
 cdef inline real normal_cdf_(real x) noexcept nogil:
     """P(Z <= x) = erfc(-x / sqrt 2) / 2, right to a few ulp in the far left tail too."""
-    cdef real farthest = 14.5 if real is float else 38.75
+    cdef real farthest = 15 if real is float else 38.75
     cdef real y = min_(abs_(x), farthest)
     cdef real far = _bell[real](y, 0.5, _tail_far(y, False))
     far = far if x < 0 else <real>1 - far

@@ -3,22 +3,34 @@
 Design. A `Rule` is a tag: an empty struct type per activation. `rule()` is one generic function in which
 ``if Rule is Elu`` is decided when Cython specialises it, so that every loop below is compiled once per activation with
 the formula inlined, and the C compiler vectorises it. To add an activation: its tag, its three lines in `rule`, its
-line in the table; then its row in `minidl/ops/activation.py`.
+line in the table; then its row in `minidl/ops/activation_table.py`.
 
-Backward gets either x or y, whichever the formula reads (the row in ops/activation.py says which): both names are bound
+Backward gets either x or y, whichever the formula reads (the row in ops/activation_table.py says which): both names are bound
 to it. At a kink the slope is that of the negative side. NaN falls on the side that keeps it.
 """
 
 cimport numpy as cnp
 from minidl._kernels cimport memory, pool
 from minidl._kernels._array cimport check_out, dense, same_layout
-from minidl._kernels._math cimport real, exp_, expm1_, sigmoid_, softplus_, tanh_
+from minidl._kernels._activation_math cimport (
+    gelu_slope_, gelu_tanh_, gelu_tanh_slope_, mish_, mish_slope_, silu_, silu_slope_, tanhshrink_,
+)
+from minidl._kernels._math cimport (
+    abs_, copysign_, exp_, expm1_, gelu_, log1p_exp_minus_, max_, min_, real, sigmoid_, tanh_,
+)
 
 cnp.import_array()
 
 cdef enum:
     CHUNK = 16384  # elements a task; fixed, so that the bits do not depend on the number of threads
     RULES = 64
+
+cdef extern from *:
+    """
+    #define SCALE 1.0507009873554805  /* of SELU */
+    #define SELU 1.7580993408473766   /* its scale times its alpha */
+    """
+    const double SCALE, SELU
 
 
 # ── The formulas ─────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -31,11 +43,47 @@ ctypedef struct Elu:
     char _
 ctypedef struct EluFromY:
     char _
+ctypedef struct Selu:
+    char _
+ctypedef struct SeluFromY:
+    char _
+ctypedef struct Celu:
+    char _
+ctypedef struct CeluFromY:
+    char _
 ctypedef struct Sigmoid:
+    char _
+ctypedef struct LogSigmoid:
+    char _
+ctypedef struct HardSigmoid:
     char _
 ctypedef struct Tanh:
     char _
-ctypedef struct Softplus:
+ctypedef struct HardTanh:
+    char _
+ctypedef struct Relu6:
+    char _
+ctypedef struct SoftSign:
+    char _
+ctypedef struct SoftPlus:
+    char _
+ctypedef struct Silu:
+    char _
+ctypedef struct HardSwish:
+    char _
+ctypedef struct Mish:
+    char _
+ctypedef struct Gelu:
+    char _
+ctypedef struct GeluTanh:
+    char _
+ctypedef struct TanhShrink:
+    char _
+ctypedef struct SoftShrink:
+    char _
+ctypedef struct HardShrink:
+    char _
+ctypedef struct Threshold:
     char _
 
 ctypedef fused Rule:
@@ -43,9 +91,27 @@ ctypedef fused Rule:
     LeakyRelu
     Elu
     EluFromY
+    Selu
+    SeluFromY
+    Celu
+    CeluFromY
     Sigmoid
+    LogSigmoid
+    HardSigmoid
     Tanh
-    Softplus
+    HardTanh
+    Relu6
+    SoftSign
+    SoftPlus
+    Silu
+    HardSwish
+    Mish
+    Gelu
+    GeluTanh
+    TanhShrink
+    SoftShrink
+    HardShrink
+    Threshold
 
 
 cdef inline real rule(Rule* tag, bint value, real x, real y, real a, real b) noexcept nogil:
@@ -67,17 +133,90 @@ cdef inline real rule(Rule* tag, bint value, real x, real y, real a, real b) noe
         if value: return a * expm1_(x) if x <= 0 else x
         return y + a if y <= 0 else one
 
+    elif Rule is Selu:
+        if value: return <real>SELU * expm1_(x) if x <= 0 else <real>SCALE * x
+        return <real>SELU * exp_(x) if x <= 0 else <real>SCALE
+
+    elif Rule is SeluFromY:
+        if value: return <real>SELU * expm1_(x) if x <= 0 else <real>SCALE * x
+        return y + <real>SELU if y <= 0 else <real>SCALE
+
+    elif Rule is Celu:  # a: alpha
+        if value: return a * expm1_(x / a) if x <= 0 else x
+        return exp_(x / a) if x <= 0 else one
+
+    elif Rule is CeluFromY:
+        if value: return a * expm1_(x / a) if x <= 0 else x
+        return y / a + one if y <= 0 else one
+
     elif Rule is Sigmoid:
         if value: return sigmoid_(x)
         return y * (one - y)
+
+    elif Rule is LogSigmoid:
+        if value: return min_[real](x, 0) - log1p_exp_minus_(abs_(x))
+        return -expm1_(y)
+
+    elif Rule is HardSigmoid:
+        if value: return zero if x <= -3 else (one if x >= 3 else (x + <real>3) / <real>6)
+        return zero if x <= -3 or x >= 3 else one / <real>6
 
     elif Rule is Tanh:
         if value: return tanh_(x)
         return (one - y) * (one + y)
 
-    elif Rule is Softplus:  # a: beta
-        if value: return softplus_(a * x) / a
-        return sigmoid_(a * x)
+    elif Rule is HardTanh:  # a, b: the limits
+        if value: return a if x <= a else (b if x >= b else x)
+        return zero if y <= a or y >= b else one
+
+    elif Rule is Relu6:
+        if value: return zero if x <= 0 else (<real>6 if x >= 6 else x)
+        return zero if y <= 0 or y >= 6 else one
+
+    elif Rule is SoftSign:
+        x = copysign_(min_[real](abs_(x), 1e30), x)  # inf / inf is no limit
+        if value: return x / (one + abs_(x))
+        return one / (one + abs_(x)) / (one + abs_(x))
+
+    elif Rule is SoftPlus:  # a: beta
+        if value: return max_[real](x, 0) + log1p_exp_minus_(abs_(a * x)) / a
+        return -expm1_(-a * y)
+
+    elif Rule is Silu:
+        if value: return silu_(x)
+        return silu_slope_(x)
+
+    elif Rule is HardSwish:
+        if value: return zero if x <= -3 else (x if x >= 3 else x * (x + <real>3) / <real>6)
+        return zero if x <= -3 else (one if x >= 3 else x / <real>3 + <real>0.5)
+
+    elif Rule is Mish:
+        if value: return mish_(x)
+        return mish_slope_(x)
+
+    elif Rule is Gelu:
+        if value: return gelu_(x)
+        return gelu_slope_(x)
+
+    elif Rule is GeluTanh:
+        if value: return gelu_tanh_(x)
+        return gelu_tanh_slope_(x)
+
+    elif Rule is TanhShrink:
+        if value: return tanhshrink_(x)
+        return tanh_(x) * tanh_(x)
+
+    elif Rule is SoftShrink:  # a: lambd; NaN - a is NaN
+        if value: return x + a if x < -a else (zero if x <= a else x - a)
+        return zero if y == 0 else one
+
+    elif Rule is HardShrink:  # a: lambd
+        if value: return zero if abs_(x) <= a else x
+        return zero if y == 0 else one
+
+    elif Rule is Threshold:  # a: threshold, b: value
+        if value: return b if x <= a else x
+        return zero if x <= a else one
 
 
 # ── The loops ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -135,9 +274,27 @@ declare("relu", loops_of[Relu](NULL))
 declare("leaky_relu", loops_of[LeakyRelu](NULL))
 declare("elu", loops_of[Elu](NULL))
 declare("elu_from_y", loops_of[EluFromY](NULL))
+declare("selu", loops_of[Selu](NULL))
+declare("selu_from_y", loops_of[SeluFromY](NULL))
+declare("celu", loops_of[Celu](NULL))
+declare("celu_from_y", loops_of[CeluFromY](NULL))
 declare("sigmoid", loops_of[Sigmoid](NULL))
+declare("logsigmoid", loops_of[LogSigmoid](NULL))
+declare("hardsigmoid", loops_of[HardSigmoid](NULL))
 declare("tanh", loops_of[Tanh](NULL))
-declare("softplus", loops_of[Softplus](NULL))
+declare("hardtanh", loops_of[HardTanh](NULL))
+declare("relu6", loops_of[Relu6](NULL))
+declare("softsign", loops_of[SoftSign](NULL))
+declare("softplus", loops_of[SoftPlus](NULL))
+declare("silu", loops_of[Silu](NULL))
+declare("hardswish", loops_of[HardSwish](NULL))
+declare("mish", loops_of[Mish](NULL))
+declare("gelu", loops_of[Gelu](NULL))
+declare("gelu_tanh", loops_of[GeluTanh](NULL))
+declare("tanhshrink", loops_of[TanhShrink](NULL))
+declare("softshrink", loops_of[SoftShrink](NULL))
+declare("hardshrink", loops_of[HardShrink](NULL))
+declare("threshold", loops_of[Threshold](NULL))
 
 
 # ── The faces ────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -13,7 +13,8 @@ from minidl import functional as F
 from minidl.init import Constant
 from minidl.nn.module import Module
 from minidl.nn.parameter import ParameterMaker, initial_values
-from minidl.ops.activation import ROWS, Row
+from minidl.ops.activation import Row, in_y
+from minidl.ops.activation_table import ROWS
 from minidl.tensor import Tensor, as_tensor
 
 
@@ -31,30 +32,42 @@ class Activation(Module):
             raise TypeError(f"{name}{self.signature}: {error}") from None
         bound.apply_defaults()
         self.inplace = check.flag(name, "inplace", bound.arguments.pop("inplace", False))
+        self.approximate = bound.arguments.pop("approximate", "none")
+        if self.approximate not in ("none", *self.row.approximate):
+            modes = ", ".join(map(repr, ("none", *self.row.approximate)))
+            raise ValueError(f"{name}: approximate: expected {modes}, got {self.approximate!r}")
         for param, value in bound.arguments.items():
             setattr(self, param, check.number(name, param, value))
         self._params = tuple(getattr(self, param) for param in self.row.params)
-        if self.row.check is not None and not self.row.check[0](*self._params):
-            raise ValueError(f"{name}: {self.row.check[1]}, got {self.extra_repr()}")
+        self.row.check_params(*self._params, owner=name)
+        if self.inplace:
+            in_y(self.row).check_params(*self._params, owner=name)
 
     def forward(self, x: Any) -> Tensor:
-        options = {"inplace": True} if self.inplace else {}
+        options: dict[str, Any] = {"inplace": True} if self.inplace else {}
+        if self.approximate != "none":
+            options["approximate"] = self.approximate
         return getattr(F, self.row.name)(x, *self._params, **options)
 
     def extra_repr(self) -> str:
         parts = [f"{param}={getattr(self, param):g}" for param in self.row.params]
+        parts += [f"approximate={self.approximate!r}"] if self.row.approximate else []
         return ", ".join(parts + (["inplace=True"] if self.inplace else []))
 
 
 def _layer(row: Row) -> type[Activation]:
     """The class of a row: ``LeakyReLU(negative_slope=0.01, inplace=False)``."""
-    arguments = dict(row.params) | ({"inplace": False} if row.inplace else {})
-    either = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    no_default, either = inspect.Parameter.empty, inspect.Parameter.POSITIONAL_OR_KEYWORD
+    arguments: dict[str, Any] = {
+        k: no_default if row.required else v for k, v in row.params.items()
+    }
+    arguments |= {"approximate": "none"} if row.approximate else {}
+    arguments |= {"inplace": False} if row.inplace else {}
     signature = inspect.Signature(
         [inspect.Parameter(name, either, default=value) for name, value in arguments.items()]
     )
     members = {
-        "__doc__": f"y = {row.formula}\n\nThe layer of `F.{row.name}`. Source: {row.paper}.",
+        "__doc__": f"y = {row.formula}\n\n{row.kink_note}\n\nThe layer of `F.{row.name}`. Source: {row.paper}.",
         "__module__": __name__,
         "__signature__": signature,
         "row": row,
@@ -63,7 +76,7 @@ def _layer(row: Row) -> type[Activation]:
     return type(row.class_name, (Activation,), members)
 
 
-LAYERS = {row.class_name: _layer(row) for row in ROWS}
+LAYERS = {row.class_name: _layer(row) for row in ROWS if row.class_name}
 globals().update(LAYERS)  # nn.ReLU and its relatives, under the names by which pickle finds them
 
 

@@ -3,7 +3,7 @@
 cimport cython
 from minidl.op cimport Op
 from minidl.modes cimport recording
-from minidl.tensor cimport Tensor, as_tensor, wrap
+from minidl.tensor cimport Tensor, wrap
 
 cdef class Activation(Op):
     cdef public object row, name
@@ -18,15 +18,6 @@ cdef class ActivationInPlace(ActivationFromY):
 cdef class ActivationGrad(Op):
     cdef public object row, name
     cdef public object a, b
-
-cdef class PReLU(Op):
-    pass
-
-cdef class Softmax(Op):
-    pass
-
-cdef class LogSoftmax(Op):
-    pass
 
 cpdef activation(row, x, a=*, b=*, bint inplace=*)
 

@@ -9,4 +9,4 @@ cdef class Affine(Op):
     pass
 
 cdef class ActivatedAffine(Affine):
-    cdef public object row, a
+    cdef public object row, a, b

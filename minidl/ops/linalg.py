@@ -9,7 +9,8 @@ import numpy as np
 from minidl import _kernels as K
 from minidl.modes import recording
 from minidl.op import Op
-from minidl.ops.activation import Row, activation_gradient, fused_row
+from minidl.ops.activation import Row, activation_gradient
+from minidl.ops.activation_table import fused_row
 from minidl.ops.arithmetic import operands
 from minidl.ops.reduction import sum
 from minidl.ops.shape import broadcast_to, expand_dims, reshape, squeeze, transpose
@@ -60,16 +61,16 @@ class ActivatedAffine(Affine):
 
     saves_output = True
 
-    def __init__(self, row: Row, a: float) -> None:
-        self.row, self.a = row, a
+    def __init__(self, row: Row, a: float = 0.0, b: float = 0.0) -> None:
+        self.row, self.a, self.b = row, a, b
 
     def forward(self, x: np.ndarray, w: np.ndarray, b: np.ndarray | None = None) -> np.ndarray:
         loop = K.activation_address(self.row.name, x.dtype == np.float64)
-        y = K.affine_forward(x, w, b, loop, self.a)
-        return y if loop else K.activation_forward(self.row.name, y, self.a, 0.0, y)
+        y = K.affine_forward(x, w, b, loop, self.a, self.b)
+        return y if loop else K.activation_forward(self.row.name, y, self.a, self.b, y)
 
     def backward(self, gy: Tensor) -> tuple:
-        return super().backward(activation_gradient(self.row, self.a, 0.0, self.output(), gy))
+        return super().backward(activation_gradient(self.row, self.a, self.b, self.output(), gy))
 
 
 def swap(x: Tensor) -> Tensor:
@@ -109,8 +110,8 @@ def affine(x: Any, weight: Any, bias: Any = None, activation: str | None = None)
         x: (..., in); axes before the last are a batch.
         weight: (out, in).
         bias: (out,) or None.
-        activation: "relu", "leaky_relu", "elu", "sigmoid" or "tanh", with default parameters; the same as a call of it
-            on the result, but the result is in the cache still.
+        activation: the name of one whose slope can be found from its result ("relu", "elu", "tanh", ...; a wrong name
+            lists them), with default parameters; the same as a call of it, but the result is in the cache still.
 
     Raises:
         ValueError: shapes that do not fit; names the argument, the axis, what was expected and what was given.

@@ -8,15 +8,15 @@ import pytest
 
 from minidl import _kernels as K
 from minidl._kernels import reference
-from minidl.ops.activation import ELU_FROM_Y, ROWS
+from minidl.ops.activation_table import KERNEL_ROWS
 
 LEVELS = {level: K.load(level) for level in K.available}
 TWINS = K.load("reference")
 every_level = pytest.mark.parametrize("level", LEVELS)
 every_dtype = pytest.mark.parametrize("dtype", ["float32", "float64"])
 
-# A helper of other twins, no kernel.
-NO_KERNEL = {"sigmoid"}
+# Helpers of other twins, no kernels.
+NO_KERNEL = {"sigmoid", "normal_cdf", "tanhshrink", "times"}
 # The face of _math.pxd for tests; its measure is mpmath.
 NO_TWIN = {"math_apply"}
 # Kernels whose comparison with their twin stands elsewhere.
@@ -89,7 +89,7 @@ def activation_backward(name, a, b):
     def arguments(rng, *shape):
         x = 3 * with_zeros(rng, *shape)
         value, _ = reference.ACTIVATIONS[name]
-        row = next(row for row in (*ROWS, ELU_FROM_Y) if row.name == name)
+        row = KERNEL_ROWS[name]
         xy = x if row.residual == "x" else np.asarray(value(x, *(a, b)[: len(row.params)]))
         return name, xy, normal(rng, *shape), a, b
 
@@ -163,7 +163,7 @@ CASES: dict[str, list[tuple[str, Callable, list]]] = {
         )
     ],
 }
-for _row in (*ROWS, ELU_FROM_Y):
+for _row in KERNEL_ROWS.values():
     _a, _b = (*(1.25 * v if v else 0.25 for v in _row.params.values()), 0.0, 0.0)[:2]
     CASES["activation_forward"].append(
         (_row.name, activation_forward(_row.name, _a, _b), LENGTHS + FEW)

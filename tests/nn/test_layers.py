@@ -120,18 +120,20 @@ def test_bad_settings(make, error, message):
 
 @pytest.mark.parametrize("name", sorted(LAYERS))
 def test_activation_layers(name):
-    layer = getattr(nn, name)()
-    expected = getattr(F, layer.row.name)(X)
+    row = LAYERS[name].row
+    needed = row.params if row.required else {}
+    layer = getattr(nn, name)(**needed)
+    expected = getattr(F, row.name)(X, **needed)
     np.testing.assert_array_equal(layer(X).data, expected.data)
     assert type(layer).__doc__ and layer.row.paper in type(layer).__doc__
     for param, default in layer.row.params.items():
-        other = getattr(nn, name)(**{param: default + 0.5})
+        other = getattr(nn, name)(**needed | {param: default + 0.5})
         assert getattr(other, param) == default + 0.5 and f"{param}=" in repr(other)
-        changed = getattr(F, layer.row.name)(X, **{param: default + 0.5})
+        changed = getattr(F, layer.row.name)(X, **needed | {param: default + 0.5})
         np.testing.assert_array_equal(other(X).data, changed.data)
     if layer.row.inplace:
         x = md.Tensor(X.copy())
-        assert getattr(nn, name)(inplace=True)(x) is x
+        assert getattr(nn, name)(**needed, inplace=True)(x) is x
         np.testing.assert_allclose(x.data, expected.data, rtol=1e-6)
 
 

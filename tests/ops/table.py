@@ -2,7 +2,7 @@
 
 Everything public in `minidl.ops` and `minidl.functional` has a row here or stands in
 NOT_DIFFERENTIABLE; `test_gradients.py` fails otherwise. An activation's rows follow from its row in
-`minidl/ops/activation.py`.
+`minidl/ops/activation_table.py`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 
 from minidl import functional as F
 from minidl import ops
-from minidl.ops.activation import ROWS as ACTIVATION_ROWS
+from minidl.ops.activation_table import ROWS as ACTIVATION_ROWS
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,10 @@ def unit(*shape: int) -> Callable:
 MASK = np.array([[True], [False], [True]])
 IDS = np.array([[0, 2], [1, 2]])
 
-FUSED = ("relu", "leaky_relu", "elu", "sigmoid", "tanh")  # what affine applies in the same pass
+# What affine applies in the same pass.
+FUSED = [
+    row.name for row in ACTIVATION_ROWS if (row.residual == "y" or row.from_y) and not row.required
+]
 
 ROWS = [
     # Arithmetic
@@ -225,6 +228,19 @@ ROWS = [
         both(normal((2, 3, 4)), positive((3, 4))),
         levels=True,
     ),
+    Row(
+        "F.prelu/in place",
+        lambda x, a: F.prelu(x * 1.5, a, inplace=True),
+        both(normal((2, 3, 4)), positive((3,))),
+        order=3,
+        levels=True,
+    ),
+    Row(
+        "F.prelu/in place, one",
+        lambda x, a: F.prelu((x * 1.5).T, a, None, inplace=True),
+        both(normal((2, 3)), positive((1,))),
+        levels=True,
+    ),
     Row("F.softmax", F.softmax, normal((3, 4)), order=3, rtol=1e-4, levels=True),
     Row("F.softmax/axis 0", lambda x: F.softmax(x, 0), normal((3, 2, 2)), rtol=1e-4, levels=True),
     Row("F.log_softmax", F.log_softmax, normal((3, 4)), order=3, rtol=1e-4, levels=True),
@@ -304,7 +320,11 @@ def _inplace(row: Any) -> Row:
     plain = _activation(row, row.params, "/in place")
     # order 2: the next one differentiates a slope that was found from y, once more
     return Row(
-        plain.name, lambda x: function(x * 1.5, inplace=True), plain.inputs, rtol=1e-4, levels=True
+        plain.name,
+        lambda x: function(x * 1.5, **row.params, inplace=True),
+        plain.inputs,
+        rtol=1e-4,
+        levels=True,
     )
 
 

@@ -10,7 +10,7 @@ import pytest
 import minidl as md
 from minidl import Tensor, ops
 from minidl import functional as F
-from minidl.ops.activation import ROWS as ACTIVATION_ROWS
+from minidl.ops.activation_table import ROWS as ACTIVATION_ROWS
 
 from .table import FUSED, both, normal, positive, probabilities, spread, unit
 from .test_gradients import public_names
@@ -223,10 +223,16 @@ def activations() -> list[Case]:
     """Every row of the activation table, with its default parameters and with others."""
     cases = []
     for row in ACTIVATION_ROWS:
-        theirs = getattr(G, row.name, None) or getattr(torch, row.name)
+        theirs = getattr(G, row.name, None) or getattr(torch, row.name, None)
         if row.name in ("sigmoid", "tanh"):
             theirs = getattr(torch, row.name)  # G's are deprecated
         fixed = {"threshold": 1e9} if row.name == "softplus" else {}  # theirs is linear from 20 on
+        if row.name == "gelu_tanh":
+            theirs, fixed = G.gelu, {"approximate": "tanh"}
+        if row.name == "hardsigmoid":  # in float64, G.hardsigmoid takes 1/6 from float32
+            theirs = lambda x: (  # noqa: E731
+                G.hardsigmoid(x) if x.dtype == torch.float32 else G.relu6(x + 3) / 6
+            )
         for factor in (1.0, 1.5) if row.params else (1.0,):
             options = {name: factor * value for name, value in row.params.items()}
             cases.append(
@@ -234,8 +240,14 @@ def activations() -> list[Case]:
                     f"{row.name}/{options}",
                     lambda x, o=options, f=F.FUNCTIONS[row.name]: f(x, **o),
                     lambda x, o=options, f=theirs, fixed=fixed: f(x, **o, **fixed),
-                    lambda rng: [
-                        np.concatenate([3 * rng.standard_normal(29), [0.0, -0.0, 30, -30]])
+                    lambda rng, row=row, o=options: [
+                        np.concatenate(
+                            [
+                                3 * rng.standard_normal(29),
+                                [0.0, -0.0, 30, -30],
+                                list(row.kinks(*o.values())),
+                            ]
+                        )
                     ],
                 )
             )

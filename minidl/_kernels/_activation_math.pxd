@@ -1,0 +1,127 @@
+# cython: cdivision=True
+"""Activations that are more than one function of `_math.pxd`: value and slope, branch-free as those are.
+
+Each is right to a few ulp over the whole range, subnormal results included, where the textbook's
+product (x times a sigmoid) cancels or has lost its bits already; and it has its limit at +-inf, where
+the product would be inf * 0. Slopes are right to a few ulp of 1.
+"""
+
+from minidl._kernels._math cimport (
+    _bell, _exp_sum, _horner3, _horner5, _upper, abs_, copysign_, exp_, exp_times_, min_,
+    normal_cdf_, real, sigmoid_,
+)
+
+
+cdef inline real tanhshrink_(real x) noexcept nogil:
+    """x - tanh(x), as (x - 1) + 2 / (exp(2x) + 1) from 1 on. Below, where the difference would cancel,
+    it is x^3 p(x^2), with p fitted for the least relative error.
+    """
+    cdef real z = x * x
+    cdef real y = min_[real](abs_(x), 40)
+    cdef real far = (abs_(x) - <real>1) + <real>2 / (exp_(y + y) + <real>1)
+    cdef real p
+    if real is float:
+        p = _horner3[real](z, -1.4282394e-04, 9.236092e-04, -3.2069536e-03, 8.697951e-03)
+        p = _horner3[real](z, p, -2.1829585e-02, 5.3963421e-02, -1.3333311e-01)
+        p = p * z + <real>0.33333333157136517
+    else:
+        p = _horner5[real](
+            z, -2.51604411168663623e-08, 2.63348481255044499e-07, -1.37931947801096703e-06,
+            4.98803824059126272e-06, -1.4606501923747837e-05, 3.8389951478531612e-05,
+        )
+        p = _horner5[real](
+            z, p, -9.64630051721158494e-05, 2.38957161057483221e-04, -5.89979331921453526e-04,
+            1.45582470113050049e-03, -3.59212668086737438e-03,
+        )
+        p = _horner5[real](
+            z, p, 8.8632354047411414e-03, -2.1869488529139739e-02, 5.3968253968046741e-02,
+            -1.33333333333330906e-01, 3.33333333333333329e-01,
+        )
+    return x * (z * p) if abs_(x) <= <real>1 else copysign_(far, x)
+
+
+cdef inline real silu_(real x) noexcept nogil:
+    """x / (1 + exp(-x)), as x e / (1 + e) with e = exp(x) on the left."""
+    cdef real farthest = 150 if real is float else 790
+    cdef real z = -min_(abs_(x), farthest)
+    return (x if x >= 0 else exp_times_(z, z)) / (<real>1 + exp_(z))
+
+
+cdef inline real silu_slope_(real x) noexcept nogil:
+    """s (1 + x (1 - s)) with s = sigmoid(x)."""
+    cdef real farthest = 150 if real is float else 790
+    cdef real z = copysign_(min_(abs_(x), farthest), x)
+    return sigmoid_(z) * (<real>1 + z * sigmoid_(-z))
+
+
+cdef inline real mish_(real x) noexcept nogil:
+    """x tanh(log(1 + exp(x))). With e = exp(-|x|) the tanh is (1 + 2e) / (1 + 2e (1 + e)) where x > 0
+    and e (2 + e) / (2 + e (2 + e)) elsewhere.
+    """
+    cdef real farthest = 150 if real is float else 790
+    cdef real z = -min_(abs_(x), farthest)
+    cdef real e = exp_(z)
+    cdef real over = x * (<real>1 + <real>2 * e) if x >= 0 else exp_times_(z, z) * (<real>2 + e)
+    cdef real under = <real>1 + <real>2 * e * (<real>1 + e) if x >= 0 else <real>2 + e * (<real>2 + e)
+    return over / under
+
+
+cdef inline real mish_slope_(real x) noexcept nogil:
+    """t + x s (1 - t^2) with t = tanh(log(1 + exp(x))), s = sigmoid(x), in the terms of mish_."""
+    cdef real farthest = 150 if real is float else 790
+    cdef real z = copysign_(min_(abs_(x), farthest), x)
+    cdef real e = exp_(-abs_(z))
+    cdef real over = <real>1 + <real>2 * e if x >= 0 else e * (<real>2 + e)
+    cdef real under = <real>1 + <real>2 * e * (<real>1 + e) if x >= 0 else <real>2 + e * (<real>2 + e)
+    cdef real rest = e * (<real>1 + e) * <real>4 * (e if x >= 0 else <real>1)
+    return (over + z * (rest / under)) / under
+
+
+cdef inline real gelu_slope_(real x) noexcept nogil:
+    """P(Z <= x) + x times the density."""
+    cdef real farthest = 15 if real is float else 38.75
+    cdef real y = min_(abs_(x), farthest)
+    cdef real density = 0.3989422804014327
+    return normal_cdf_(x) + copysign_(_bell[real](y, 0.5, density * y), x)
+
+
+cdef inline real _lost(real a, real b, real product) noexcept nogil:
+    """a b - product, where the product was rounded (Dekker: halves of a number multiply exactly)."""
+    cdef real a1 = _upper(a), b1 = _upper(b)
+    cdef real a2 = a - a1, b2 = b - b1
+    return ((a1 * b1 - product) + a1 * b2 + a2 * b1) + a2 * b2
+
+
+cdef inline real gelu_tanh_(real x) noexcept nogil:
+    """x / (1 + exp(-v)), v = line x + cube x^3 = 2 sqrt(2/pi) (x + 0.044715 x^3).
+
+    exp(v) has the error of v times v, up to 100 ulp on the left: v is computed in two parts there.
+    """
+    cdef real line = 1.5957691216057308, line_rest
+    cdef real cube = 0.07135481627260025, cube_rest
+    cdef real farthest = 11 if real is float else 22
+    line_rest = -4.534068042e-8 if real is float else -9.969308809e-17
+    cube_rest = 2.398832396e-9 if real is float else -6.175149918e-19
+    cdef real y = min_(abs_(x), farthest)
+    cdef real square = y * y
+    cdef real bent = cube * square
+    cdef real bent_rest = cube * _lost(y, y, square) + cube_rest * square
+    cdef real slope = line + bent
+    cdef real grown = slope - line
+    cdef real slope_rest = (line - (slope - grown)) + (bent - grown)
+    slope_rest = slope_rest + (_lost(cube, square, bent) + bent_rest + line_rest)
+    cdef real v = y * slope
+    cdef real v_rest = _lost(y, slope, v) + y * slope_rest
+    cdef real over = x if x >= 0 else _exp_sum(-v, v_rest, -y)
+    return over / (<real>1 + _exp_sum[real](-v, v_rest, 1))
+
+
+cdef inline real gelu_tanh_slope_(real x) noexcept nogil:
+    """s + x s (1 - s) v' with s = 1 / (1 + exp(-v))."""
+    cdef real line = 1.5957691216057308, cube = 0.07135481627260025
+    cdef real farthest = 11 if real is float else 22
+    cdef real y = copysign_(min_(abs_(x), farthest), x)
+    cdef real square = y * y
+    cdef real v = y * (line + cube * square)
+    cdef real s = sigmoid_(v)
+    return s + s * sigmoid_(-v) * (y * (line + <real>3 * cube * square))

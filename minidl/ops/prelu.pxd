@@ -1,0 +1,11 @@
+# The types that make the compiled module fast. prelu.py says what everything means, and runs without this file.
+
+from minidl.op cimport Op
+from minidl.modes cimport recording
+from minidl.tensor cimport Tensor, as_tensor, wrap
+
+cdef class PReLU(Op):
+    pass
+
+cdef class PReLUInPlace(Op):
+    cdef public tuple blocks
