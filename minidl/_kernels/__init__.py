@@ -30,9 +30,11 @@ LEVELS = ("baseline", "v3", "v4")
 MODULES = (
     "activations",
     "elementwise",
+    "gates",
     "gemm",
     "loss",
     "mathcheck",
+    "noise",
     "norm",
     "optim",
     "prelu",
