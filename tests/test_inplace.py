@@ -85,7 +85,7 @@ every_change = pytest.mark.parametrize("change", CHANGES, ids=lambda f: f.__name
         ("Log", lambda x, w: md.log(x)),
         ("MatMul", lambda x, w: w.reshape(1, 2) @ x.reshape(2, 1)),
         ("Affine", lambda x, w: F.affine(x, w.reshape(1, 2))),
-        ("softplus", lambda x, w: F.softplus(x)),
+        ("silu", lambda x, w: F.silu(x)),
         ("Max", lambda x, w: x.max()),
         ("LayerNorm", lambda x, w: F.layer_norm(x, 2)),
         ("PReLU", lambda x, w: F.prelu(x, w, 0)),

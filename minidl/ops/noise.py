@@ -21,21 +21,27 @@ class RReLU(Op):
 
     saves = ()
 
-    def __init__(self, lower: float, upper: float, key: int, keep: bool, inplace: bool) -> None:
+    def __init__(self, lower: float, upper: float, key: int, keep: bool) -> None:
         self.lower, self.upper, self.key, self.keep = lower, upper, key, keep
-        self.shares = "inplace" if inplace else ""
 
-    def forward(self, x: np.ndarray) -> np.ndarray:
-        # The kernel writes dense memory only: any other is written here.
-        out = x if self.shares and x.flags.c_contiguous else None
+    def forward(self, x: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
         y, self.kept = K.rrelu_forward(x, self.lower, self.upper, self.key, self.keep, out)
-        if self.shares and out is None:
-            x[...] = y
-            return x
         return y
 
     def backward(self, gy: Tensor) -> Tensor:
         return Scale(self.kept)(gy)
+
+
+class RReLUInPlace(RReLU):
+    """The same in x's own memory."""
+
+    shares = "inplace"
+
+    def forward(self, x: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+        if x.flags.c_contiguous:
+            return super().forward(x, x)
+        x[...] = super().forward(x)  # a kernel writes dense memory only
+        return x
 
 
 class Dropout(Op):
@@ -115,8 +121,8 @@ def rrelu(
         mean = (lower + upper) / 2
         return FUNCTIONS["leaky_relu"](x, mean, inplace)
     x = as_float(x)
-    op = RReLU(lower, upper, draw_key(rng), _is_wanted(x), inplace)
-    return apply_inplace(op, x) if inplace else op(x)
+    settings = (lower, upper, draw_key(rng), _is_wanted(x))
+    return apply_inplace(RReLUInPlace(*settings), x) if inplace else RReLU(*settings)(x)
 
 
 def dropout(x: Any, p: float = 0.5, training: bool = True, rng: Any = None) -> Tensor:
