@@ -1,6 +1,7 @@
 """F: every stateless function by its name, no logic. ``from minidl import functional as F; F.relu(x)``."""
 
 from minidl.ops.activation_table import FUNCTIONS, identity
+from minidl.ops.gates import crelu, glu, maxout
 from minidl.ops.indexing import embedding
 from minidl.ops.linalg import affine
 from minidl.ops.loss import (
@@ -13,7 +14,7 @@ from minidl.ops.loss import (
     nll_loss,
     one_hot,
 )
-from minidl.ops.noise import dropout
+from minidl.ops.noise import dropout, rrelu
 from minidl.ops.norm import layer_norm
 from minidl.ops.prelu import prelu
 from minidl.ops.softmax import log_softmax, softmax
@@ -24,18 +25,22 @@ __all__ = [
     "affine",
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
+    "crelu",
     "cross_entropy",
     "dropout",
     "embedding",
+    "glu",
     "huber_loss",
     "identity",
     "l1_loss",
     "layer_norm",
     "log_softmax",
+    "maxout",
     "mse_loss",
     "nll_loss",
     "one_hot",
     "prelu",
+    "rrelu",
     "softmax",
     *FUNCTIONS,
 ]

@@ -14,8 +14,8 @@ def train(threads: int, optimizer: type, **settings: float) -> list[np.ndarray]:
     try:
         md.manual_seed(0)
         model = nn.Sequential(
-            nn.Affine(784, 128), nn.PReLU(128), nn.LayerNorm(128), nn.Affine(128, 64), nn.Tanh(),
-            nn.Dropout(0.1), nn.Affine(64, 10),
+            nn.Affine(784, 128), nn.PReLU(128), nn.LayerNorm(128), nn.RReLU(), nn.Dropout(0.1),
+            nn.Affine(128, 64), nn.GLU(), nn.Maxout(32, 40, 2), nn.CReLU(), nn.Affine(80, 10),
         )  # fmt: skip
         steps = optimizer(model.parameters(), **settings)
         rng = np.random.default_rng(1)

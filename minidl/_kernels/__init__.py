@@ -31,9 +31,11 @@ LEVELS = ("baseline", "v3", "v4")
 MODULES = (
     "activations",
     "elementwise",
+    "gates",
     "gemm",
     "loss",
     "mathcheck",
+    "noise",
     "norm",
     "optim",
     "prelu",

@@ -56,6 +56,16 @@ cdef inline cnp.ndarray dense(object x, str name):
     return copy
 
 
+cdef inline cnp.ndarray c_order(object x, str name):
+    """x itself if it is float32 or float64 in C order, else a copy that is."""
+    cdef cnp.ndarray given = dense(x, name), copy
+    if cnp.PyArray_IS_C_CONTIGUOUS(given):
+        return given
+    copy = memory.empty(cnp.PyArray_NDIM(given), cnp.PyArray_DIMS(given), cnp.PyArray_TYPE(given))
+    cnp.PyArray_CopyInto(copy, given)
+    return copy
+
+
 cdef inline cnp.ndarray same_layout(object x, cnp.ndarray like, str name):
     """x if it lies in memory as `like` (dense) does, else a copy that does. The shape and the dtype
     must be equal: a kernel never converts."""

@@ -18,10 +18,24 @@ from minidl._kernels.reference_arithmetic import (  # noqa: F401  (these are fac
     sum_to,
     unary,
 )
+from minidl._kernels.reference_gates import (  # noqa: F401  (these are faces, too)
+    crelu_backward,
+    crelu_forward,
+    glu_backward,
+    glu_forward,
+    maxout_backward,
+    maxout_forward,
+)
 from minidl._kernels.reference_gemm import (  # noqa: F401  (these are faces, too)
     affine_forward,
     affine_weight_grad,
     matmul,
+)
+from minidl._kernels.reference_noise import (  # noqa: F401  (these are faces, too)
+    dropout_forward,
+    noise_backward,
+    random_words,
+    rrelu_forward,
 )
 from minidl._kernels.reference_optim import (  # noqa: F401  (these are faces, too)
     adam_step,

@@ -1,39 +1,13 @@
-"""Layers without parameters: Dropout, Flatten, Reshape, Identity."""
+"""Layers without parameters: Flatten, Reshape, Identity."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from minidl import check, random
+from minidl import check
 from minidl import functional as F
 from minidl.nn.module import Module
 from minidl.tensor import Tensor, as_tensor
-
-
-class Dropout(Module):
-    """Training: each element is 0 with probability p, else x / (1 - p). Evaluation: y = x.
-
-    Args:
-        p: probability, from 0 to 1.
-        rng: a `numpy.random.Generator`, an int seed, or None for the library's own.
-
-    Source: Srivastava et al., Dropout: A Simple Way to Prevent Neural Networks from Overfitting,
-    JMLR 2014.
-
-    >>> Dropout(0.5).eval()([1.0, 2.0])
-    Tensor([1. 2.])
-    """
-
-    def __init__(self, p: float = 0.5, rng: Any = None) -> None:
-        self.p = check.number("Dropout", "p", p, 0.0, 1.0)
-        # A seed starts one stream for the layer's whole life, not the same mask at every call.
-        self.rng = None if rng is None else random.generator(rng)
-
-    def forward(self, x: Any) -> Tensor:
-        return F.dropout(x, self.p, self.training, self.rng)
-
-    def extra_repr(self) -> str:
-        return f"p={self.p:g}"
 
 
 class Flatten(Module):

@@ -31,6 +31,7 @@ ELSEWHERE = {
     "affine_forward": "test_gemm.py",
     "affine_weight_grad": "test_gemm.py",
     "matmul": "test_gemm.py",
+    "random_words": "test_noise.py",
     "binary": "test_elementwise.py",
     "unary": "test_elementwise.py",
     "number": "test_elementwise.py",
@@ -108,6 +109,13 @@ def scores_and_targets(rng, n, classes):
     return 3 * normal(rng, n, classes), rng.integers(0, max(classes, 1), n)
 
 
+def choice(rng, high, *shape):
+    return rng.integers(0, high, shape).astype(np.int32)
+
+
+PARTS = [(7, k, m) for k in (1, 2, 3, 4, 7) for m in (1, 2, 17)]  # (rows, parts, m)
+PARTS += [(n, k, 1) for n in (255, 256, 257, 20_000) for k in (2, 5)]
+PARTS += [(0, 2, 3), (3, 2, 0), (2, 3, 16384), (2, 2, 16385), (3000, 2, 9)]
 WITH_CLASSES = [shape for shape in MATRICES if shape[1]]
 CASES: dict[str, list[tuple[str, Callable, list]]] = {
     "activation_forward": [],
@@ -161,6 +169,34 @@ CASES: dict[str, list[tuple[str, Callable, list]]] = {
             ),
             WITH_CLASSES,
         )
+    ],
+}
+CASES |= {
+    "rrelu_forward": [
+        ("", lambda rng, *s: (with_zeros(rng, *s), 0.125, 0.25, 2**40 + 7), LENGTHS + FEW),
+        ("negative", lambda rng, *s: (with_zeros(rng, *s), -3.0, 2.0, 7), FEW),
+        ("relu", lambda rng, *s: (with_zeros(rng, *s), 0.0, 0.0, 7), FEW),
+    ],
+    "dropout_forward": [
+        (f"{p:g}", lambda rng, *s, p=p: (with_zeros(rng, *s), p, 2**53 - 1), LENGTHS + FEW)
+        for p in (0.3, 1.0, 1e-12)
+    ],
+    "noise_backward": [("", lambda rng, *s: (with_zeros(rng, *s), normal(rng, *s)), LENGTHS + FEW)],
+    "maxout_forward": [("", lambda rng, *s: (normal(rng, *s).round(1),), PARTS)],
+    "maxout_backward": [
+        (
+            "",
+            lambda rng, *s: (normal(rng, s[0], s[2]), choice(rng, s[1], s[0], s[2]), s[1]),
+            PARTS,
+        )
+    ],
+    "crelu_forward": [("", lambda rng, *s: (with_zeros(rng, *s),), MATRICES)],
+    "crelu_backward": [
+        ("", lambda rng, n, m: (with_zeros(rng, n, m), normal(rng, n, 2, m)), MATRICES)
+    ],
+    "glu_forward": [("", lambda rng, n, m: (3 * normal(rng, n, 2, m),), MATRICES)],
+    "glu_backward": [
+        ("", lambda rng, n, m: (3 * normal(rng, n, 2, m), normal(rng, n, m)), MATRICES)
     ],
 }
 for _row in KERNEL_ROWS.values():

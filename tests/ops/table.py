@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -87,6 +88,14 @@ def unit(*shape: int) -> Callable:
 
 MASK = np.array([[True], [False], [True]])
 IDS = np.array([[0, 2], [1, 2]])
+
+train_rrelu = partial(F.rrelu, training=True, rng=3)
+wide_rrelu = partial(F.rrelu, lower=-2.0, upper=3.0, training=True, rng=3)
+
+
+def place_rrelu(x):
+    return F.rrelu(x * 1.5, training=True, rng=3, inplace=True)
+
 
 # What affine applies in the same pass.
 FUSED = [
@@ -188,7 +197,7 @@ ROWS = [
     ],
     # Layers
     Row("F.embedding", lambda w: F.embedding(IDS, w), normal((3, 2))),
-    Row("F.dropout", lambda x: F.dropout(x, 0.5, rng=3), normal((3, 4))),
+    Row("F.dropout", lambda x: F.dropout(x, 0.5, rng=3), normal((3, 4)), order=3, levels=True),
     Row("F.dropout/evaluating", lambda x: F.dropout(x, 0.5, training=False), normal((3,))),
     Row(
         "F.layer_norm",
@@ -205,6 +214,7 @@ ROWS = [
         rtol=1e-4,
         levels=True,
     ),
+    Row("F.dropout/all", lambda x: F.dropout(x, 1.0, rng=3), normal((3,)), levels=True),
     # Activations that are no rows of their own table
     Row("F.identity", F.identity, normal((3,))),
     Row("F.prelu", F.prelu, both(normal((2, 3, 4)), positive((3,))), order=3, levels=True),
@@ -245,6 +255,18 @@ ROWS = [
     Row("F.softmax/axis 0", lambda x: F.softmax(x, 0), normal((3, 2, 2)), rtol=1e-4, levels=True),
     Row("F.log_softmax", F.log_softmax, normal((3, 4)), order=3, rtol=1e-4, levels=True),
     Row("F.log_softmax/1-d", F.log_softmax, normal((4,)), levels=True),
+    Row("F.rrelu", F.rrelu, normal((3, 4)), order=3, levels=True),
+    Row("F.rrelu/training", train_rrelu, normal((9, 9)), order=3, levels=True),
+    Row("F.rrelu/training, a wide range", wide_rrelu, normal((9, 9)), levels=True),
+    Row("F.rrelu/in place", place_rrelu, normal((9, 9)), levels=True),
+    Row("F.maxout", lambda x: F.maxout(x, 2), spread((3, 6)), order=3, levels=True),
+    Row("F.maxout/3 pieces", lambda x: F.maxout(x, 3, 0), spread((6, 4)), order=3, levels=True),
+    Row("F.maxout/image", lambda x: F.maxout(x, 2, 1), spread((2, 4, 3, 2)), levels=True),
+    Row("F.maxout/5 pieces", lambda x: F.maxout(x, 5, -1), spread((3, 10)), levels=True),
+    Row("F.crelu", F.crelu, normal((3, 4)), order=3, levels=True),
+    Row("F.crelu/axis 2", lambda x: F.crelu(x, 2), normal((2, 3, 2, 2)), levels=True),
+    Row("F.glu", F.glu, normal((3, 6)), order=3, rtol=1e-4, single=1e-4, levels=True),
+    Row("F.glu/axis 1", lambda x: F.glu(x, 1), normal((2, 4, 3)), order=3, rtol=1e-4, levels=True),
     # Losses
     Row("F.cross_entropy", lambda x: F.cross_entropy(x, [0, 2, 1]), normal((3, 4)), levels=True),
     Row(
@@ -298,7 +320,7 @@ NOT_DIFFERENTIABLE = {
 }
 
 # Op classes that no row records, and why.
-NOT_RECORDED: dict[str, str] = {}
+NOT_RECORDED: dict[str, str] = {"Gate": "what Maxout, CReLU and GLU share"}
 
 
 def _activation(row: Any, params: dict[str, float], variant: str = "") -> Row:

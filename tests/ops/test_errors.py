@@ -89,6 +89,21 @@ CASES = [
     (lambda: F.dropout(X, 1.5), ValueError, r"dropout: p must lie in \[0, 1\], got 1.5"),
     (lambda: F.dropout(X, float("nan")), ValueError, "dropout: p must lie"),
     (
+        lambda: F.rrelu(X, training=True, rng="a"),
+        TypeError,
+        "rng: expected a numpy Generator, an int seed or None",
+    ),
+    (lambda: F.rrelu(X, 0.5, 0.25), ValueError, "rrelu: expected .*lower <= upper, got 0.5 and"),
+    (lambda: F.rrelu(X, float("nan")), ValueError, "rrelu: expected finite lower <= upper"),
+    (lambda: F.rrelu(X, 0, float("inf")), ValueError, "rrelu: expected finite lower <= upper"),
+    (lambda: F.maxout(X, 2), ValueError, "maxout: axis 1 of x has 3 channels, which 2 pieces do"),
+    (lambda: F.maxout(X, 0), ValueError, "maxout: pieces must be an integer >= 1, got 0"),
+    (lambda: F.maxout(X, 1.5), TypeError, "maxout: pieces must be an integer"),
+    (lambda: F.maxout(X, 1, 2), ValueError, "maxout: axis 2 is out of range for 2 axes"),
+    (lambda: F.glu(X), ValueError, r"glu: axis -1 of x has 3 channels, an odd .*\(2, 3\)"),
+    (lambda: F.glu(1.0), ValueError, "glu: axis -1 is out of range for 0 axes"),
+    (lambda: F.crelu(X[0]), ValueError, "crelu: axis 1 is out of range for 1 axes"),
+    (
         lambda: F.dropout(X, rng="a"),
         TypeError,
         "rng: expected a numpy Generator, an int seed or None",
@@ -214,6 +229,8 @@ FUNCTIONS = [
     for name in F.__all__
     if name not in ("affine", "embedding", "one_hot", "layer_norm", "prelu")
 ]
+GATES = ("maxout", "crelu", "glu")  # in test_gates.py
+FUNCTIONS = [name for name in FUNCTIONS if name not in GATES]
 FUNCTIONS = [name for name in FUNCTIONS if "loss" not in name and "entropy" not in name]
 
 

@@ -50,6 +50,17 @@ def ids(high: int, *shape: int) -> Callable:
 
 MASK = lambda rng: [rng.random((3, 1)) > 0.5]  # noqa: E731
 
+
+def groups(x: Any, axis: int, pieces: int) -> Any:
+    """The greatest of adjacent channels. (max over an axis: amax would share the gradient at ties.)"""
+    return x.unflatten(axis, (-1, pieces)).max(axis + 1).values
+
+
+def tied(rng: np.random.Generator) -> list:
+    """Whole numbers: many equals, and zeros of both signs."""
+    return [rng.integers(-1, 2, (40, 6)) * rng.choice([-1.0, 1.0], (40, 6))]
+
+
 CASES = [
     same("add", normal((3, 4), (4,))),
     same("sub", normal((3, 1), (3, 4))),
@@ -170,6 +181,14 @@ CASES = [
     Case("identity", F.identity, lambda x: x, normal((3,))),
     same("prelu", both(normal((2, 3, 4)), positive((3,)))),
     same("prelu/one slope", both(normal((2, 3, 4)), positive((1,)))),
+    same("rrelu/evaluating", normal((3, 4))),
+    same("rrelu/evaluating, other bounds", normal((3, 4)), 0.0, 0.5),
+    Case("maxout", lambda x: F.maxout(x, 3), lambda x: groups(x, 1, 3), normal((4, 6, 2, 3))),
+    Case("maxout/last axis", lambda x: F.maxout(x, 2, -1), lambda x: groups(x, 1, 2), tied),
+    Case("crelu", F.crelu, lambda x: torch.cat([G.relu(x), G.relu(-x)], 1), normal((4, 3, 5))),
+    Case("crelu/at 0", F.crelu, lambda x: torch.cat([G.relu(x), G.relu(-x)], 1), tied),
+    Case("glu", F.glu, lambda x: G.glu(x, -1), normal((4, 6))),
+    Case("glu/axis 1", lambda x: F.glu(x, 1), lambda x: G.glu(x, 1), normal((4, 6, 3, 2))),
     Case("softmax", lambda x: F.softmax(x, 1), lambda x: G.softmax(x, 1), normal((3, 4, 2))),
     Case("softmax/last", F.softmax, lambda x: G.softmax(x, -1), normal((3, 17))),
     Case(

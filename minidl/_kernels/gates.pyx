@@ -1,0 +1,336 @@
+"""Activations that join or split channels: maxout, CReLU, GLU.
+
+Each looks at one side of its arrays as (rows, k, m) in C order and at the other as (rows, m): of k parts that lie m
+elements apart it makes one (maxout; GLU with k = 2), or of one it makes two (CReLU). The parts are read and written
+where they lie, in one pass. A task is a run of pieces, each at most CHUNK elements of one row.
+"""
+
+cimport numpy as cnp
+from libc.stdint cimport int32_t
+from minidl._kernels cimport memory, pool
+from minidl._kernels._array cimport c_order
+from minidl._kernels._math cimport real, sigmoid_
+
+cnp.import_array()
+
+cdef enum:
+    CHUNK = 16384  # elements of (rows, m) a task, about; fixed, whatever the number of threads
+    STRIP = 256  # outputs that stay in the first-level cache while one part after another is compared with them
+
+
+cdef struct Work:
+    const void* x
+    const void* gy
+    void* out
+    int32_t* which  # maxout: the part that was greatest
+    Py_ssize_t rows, k, m
+    Py_ssize_t pieces  # of a row
+    Py_ssize_t count, per_task  # pieces in all, and pieces a task
+
+
+cdef inline Py_ssize_t find(Work* w, Py_ssize_t piece, Py_ssize_t* narrow, Py_ssize_t* wide) noexcept nogil:
+    """How long the piece is, and where it starts: in (rows, m), and in the first part of (rows, k, m)."""
+    cdef Py_ssize_t row = piece // w.pieces, start = piece % w.pieces * CHUNK
+    narrow[0] = row * w.m + start
+    wide[0] = row * w.k * w.m + start
+    return min(w.m - start, <Py_ssize_t>CHUNK)
+
+
+# ── Maxout ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+cdef inline bint greater(real a, real b) noexcept nogil:
+    """Whether a takes the place of b, which came before it. The first NaN wins over all."""
+    return (a > b) | ((a != a) & (b == b))
+
+
+cdef inline void take_greater(
+    const real* x, Py_ssize_t stride, int32_t part, real* y, int32_t* which, Py_ssize_t n
+) noexcept nogil:
+    """y and which after one more part, whose elements lie `stride` apart."""
+    cdef Py_ssize_t i
+    cdef real new, old
+    cdef int32_t before
+    cdef bint more
+    for i in range(n):
+        new, old, before = x[i * stride], y[i], which[i]
+        more = greater(new, old)
+        y[i] = new if more else old
+        which[i] = part if more else before
+
+
+cdef void maxout_pieces(Work* w, real* _, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
+    cdef Py_ssize_t piece, n, i, at = 0, start = 0
+    cdef int32_t part
+    cdef const real* x
+    cdef real* y
+    cdef int32_t* which
+    for piece in range(first, last):
+        n = find(w, piece, &at, &start)
+        x, y, which = <const real*>w.x + start, <real*>w.out + at, w.which + at
+        for i in range(n):
+            y[i] = x[i]
+            which[i] = 0
+        for part in range(1, <int32_t>w.k):
+            take_greater(x + part * w.m, 1, part, y, which, n)
+
+
+cdef inline void maxout_of(
+    const real* x, real* y, int32_t* which, Py_ssize_t rows, int32_t k
+) noexcept nogil:
+    cdef Py_ssize_t i, n
+    cdef int32_t part
+    while rows > 0:
+        n = min(rows, <Py_ssize_t>STRIP)
+        for i in range(n):
+            y[i] = x[i * k]
+            which[i] = 0
+        for part in range(1, k):
+            take_greater(x + part, k, part, y, which, n)
+        x, y, which, rows = x + n * k, y + n, which + n, rows - n
+
+
+cdef void maxout_adjacent(Work* w, real* _, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
+    """m = 1: the parts lie side by side. The usual number of them is named, for the compiler to unroll."""
+    cdef const real* x = <const real*>w.x + first * w.k
+    cdef real* y = <real*>w.out + first
+    cdef int32_t* which = w.which + first
+    if w.k == 2:
+        maxout_of(x, y, which, last - first, 2)
+    else:
+        maxout_of(x, y, which, last - first, <int32_t>w.k)
+
+
+cdef void maxout_pieces_back(Work* w, real* _, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
+    cdef Py_ssize_t piece, n, i, at = 0, start = 0
+    cdef int32_t part
+    cdef const real* gy
+    cdef real* gx
+    cdef const int32_t* which
+    cdef real g, zero = 0
+    for piece in range(first, last):
+        n = find(w, piece, &at, &start)
+        gy, gx, which = <const real*>w.gy + at, <real*>w.out + start, w.which + at
+        for part in range(<int32_t>w.k):
+            for i in range(n):
+                g = gy[i]
+                gx[i] = g if which[i] == part else zero
+            gx += w.m
+
+
+cdef inline void maxout_of_back(
+    const real* gy, const int32_t* which, real* gx, Py_ssize_t n, int32_t k
+) noexcept nogil:
+    cdef Py_ssize_t i
+    cdef int32_t part
+    cdef real g, zero = 0
+    for i in range(n):
+        g = gy[i]
+        for part in range(k):
+            gx[i * k + part] = g if which[i] == part else zero
+
+
+cdef void maxout_adjacent_back(Work* w, real* _, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
+    cdef const real* gy = <const real*>w.gy + first
+    cdef real* gx = <real*>w.out + first * w.k
+    cdef const int32_t* which = w.which + first
+    if w.k == 2:
+        maxout_of_back(gy, which, gx, last - first, 2)
+    else:
+        maxout_of_back(gy, which, gx, last - first, <int32_t>w.k)
+
+
+# ── CReLU and GLU ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+cdef void crelu_pieces(Work* w, real* _, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
+    cdef Py_ssize_t piece, n, i, at = 0, start = 0
+    cdef const real* x
+    cdef real* above
+    cdef real* below
+    cdef real zero = 0
+    for piece in range(first, last):
+        n = find(w, piece, &at, &start)
+        x, above, below = <const real*>w.x + at, <real*>w.out + start, <real*>w.out + start + w.m
+        for i in range(n):
+            above[i] = zero if x[i] <= 0 else x[i]
+            below[i] = zero if x[i] >= 0 else -x[i]
+
+
+cdef void crelu_pieces_back(Work* w, real* _, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
+    cdef Py_ssize_t piece, n, i, at = 0, start = 0
+    cdef const real* x
+    cdef const real* above
+    cdef const real* below
+    cdef real* gx
+    cdef real v, up, down, zero = 0
+    for piece in range(first, last):
+        n = find(w, piece, &at, &start)
+        x, gx = <const real*>w.x + at, <real*>w.out + at
+        above, below = <const real*>w.gy + start, <const real*>w.gy + start + w.m
+        for i in range(n):
+            v, up, down = x[i], above[i], below[i]  # read whatever the sign: a branch would not vectorise
+            gx[i] = (zero if v <= 0 else up) - (zero if v >= 0 else down)
+
+
+cdef void glu_pieces(Work* w, real* _, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
+    cdef Py_ssize_t piece, n, i, at = 0, start = 0
+    cdef const real* a
+    cdef const real* b
+    cdef real* y
+    for piece in range(first, last):
+        n = find(w, piece, &at, &start)
+        a, b, y = <const real*>w.x + start, <const real*>w.x + start + w.m, <real*>w.out + at
+        for i in range(n):
+            y[i] = a[i] * sigmoid_(b[i])
+
+
+cdef void glu_pieces_back(Work* w, real* _, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
+    cdef Py_ssize_t piece, n, i, at = 0, start = 0
+    cdef const real* a
+    cdef const real* b
+    cdef const real* gy
+    cdef real* ga
+    cdef real* gb
+    cdef real s, one = 1
+    for piece in range(first, last):
+        n = find(w, piece, &at, &start)
+        a, b, gy = <const real*>w.x + start, <const real*>w.x + start + w.m, <const real*>w.gy + at
+        ga, gb = <real*>w.out + start, <real*>w.out + start + w.m
+        for i in range(n):
+            s = sigmoid_(b[i])
+            ga[i] = gy[i] * s
+            gb[i] = gy[i] * a[i] * s * (one - s)
+
+
+# ── The faces ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+ctypedef void (*loop_t)(Work*, void*, Py_ssize_t, Py_ssize_t) noexcept nogil
+
+cdef struct Job:
+    Work work
+    loop_t loop
+
+
+cdef void run_task(void* context, Py_ssize_t index) noexcept nogil:
+    cdef Job* job = <Job*>context
+    cdef Py_ssize_t first = index * job.work.per_task
+    job.loop(&job.work, NULL, first, min(first + job.work.per_task, job.work.count))
+
+
+cdef void run(Job* job, cnp.ndarray x, loop_t single, loop_t wide) noexcept:
+    cdef Work* w = &job.work
+    cdef Py_ssize_t length = max(min(w.m, <Py_ssize_t>CHUNK), <Py_ssize_t>1)
+    job.loop = wide if cnp.PyArray_TYPE(x) == cnp.NPY_DOUBLE else single
+    w.pieces = (w.m + CHUNK - 1) // CHUNK
+    w.count = w.rows * w.pieces
+    w.per_task = max(CHUNK // length, <Py_ssize_t>1)
+    with nogil:
+        pool.parallel(run_task, job, (w.count + w.per_task - 1) // w.per_task)
+
+
+cdef cnp.ndarray seen_as(object x, int ndim, str name, str axes):
+    """x in C order, with as many axes."""
+    cdef cnp.ndarray given = c_order(x, name)
+    if cnp.PyArray_NDIM(given) != ndim:
+        raise ValueError(f"{name}: expected axes ({axes}), got shape {x.shape}")
+    return given
+
+
+cdef cnp.ndarray wide_like(cnp.ndarray narrow, Py_ssize_t k):
+    """A new (rows, k, m) array beside (rows, m)."""
+    cdef cnp.npy_intp[3] shape = [cnp.PyArray_DIM(narrow, 0), k, cnp.PyArray_DIM(narrow, 1)]
+    return memory.empty(3, shape, cnp.PyArray_TYPE(narrow))
+
+
+cdef cnp.ndarray narrow_like(cnp.ndarray wide, int typenum):
+    """A new (rows, m) array beside (rows, k, m)."""
+    cdef cnp.npy_intp[2] shape = [cnp.PyArray_DIM(wide, 0), cnp.PyArray_DIM(wide, 2)]
+    return memory.empty(2, shape, typenum)
+
+
+cdef Job job_of(cnp.ndarray narrow, cnp.ndarray wide, str name) except *:
+    """The sizes, if (rows, m) and (rows, k, m) fit each other."""
+    cdef Job job
+    job.work.rows, job.work.m = cnp.PyArray_DIM(narrow, 0), cnp.PyArray_DIM(narrow, 1)
+    job.work.k = cnp.PyArray_DIM(wide, 1)
+    if cnp.PyArray_DIM(wide, 0) != job.work.rows or cnp.PyArray_DIM(wide, 2) != job.work.m:
+        raise ValueError(f"{name}: expected (rows, k, m) and (rows, m), got "
+                         f"{(<object>wide).shape} and {(<object>narrow).shape}")
+    if cnp.PyArray_TYPE(wide) != cnp.PyArray_TYPE(narrow):
+        raise TypeError(f"{name}: expected one dtype, got {(<object>wide).dtype} and {(<object>narrow).dtype}")
+    return job
+
+
+def maxout_forward(x):
+    """(y, which) for x of shape (rows, k, m): the greatest of k parts, the first of equals, and its number (int32)."""
+    cdef cnp.ndarray xs = seen_as(x, 3, "maxout", "rows, k, m")
+    if cnp.PyArray_DIM(xs, 1) < 1:
+        raise ValueError("maxout: expected at least one part")
+    cdef cnp.ndarray y = narrow_like(xs, cnp.PyArray_TYPE(xs)), which = narrow_like(xs, cnp.NPY_INT32)
+    cdef Job job = job_of(y, xs, "maxout")
+    job.work.x, job.work.out = cnp.PyArray_DATA(xs), cnp.PyArray_DATA(y)
+    job.work.which = <int32_t*>cnp.PyArray_DATA(which)
+    if job.work.m == 1:
+        run(&job, xs, <loop_t>maxout_adjacent[float], <loop_t>maxout_adjacent[double])
+    else:
+        run(&job, xs, <loop_t>maxout_pieces[float], <loop_t>maxout_pieces[double])
+    return y, which
+
+
+def maxout_backward(gy, which, Py_ssize_t pieces):
+    """gx (rows, pieces, m) from gy and which (rows, m): gy in the part that was greatest, 0 in the others."""
+    cdef cnp.ndarray gs = seen_as(gy, 2, "maxout", "rows, m"), gx = wide_like(gs, pieces)
+    cdef cnp.ndarray parts = cnp.PyArray_FROMANY(which, cnp.NPY_INT32, 2, 2, cnp.NPY_ARRAY_IN_ARRAY)
+    if which.shape != gy.shape:
+        raise ValueError(f"maxout: expected which of shape {gy.shape}, got {which.shape}")
+    cdef Job job = job_of(gs, gx, "maxout")
+    job.work.gy, job.work.out = cnp.PyArray_DATA(gs), cnp.PyArray_DATA(gx)
+    job.work.which = <int32_t*>cnp.PyArray_DATA(parts)
+    if job.work.m == 1:
+        run(&job, gs, <loop_t>maxout_adjacent_back[float], <loop_t>maxout_adjacent_back[double])
+    else:
+        run(&job, gs, <loop_t>maxout_pieces_back[float], <loop_t>maxout_pieces_back[double])
+    return gx
+
+
+def crelu_forward(x):
+    """y (rows, 2, m) for x (rows, m): relu(x) and relu(-x)."""
+    cdef cnp.ndarray xs = seen_as(x, 2, "crelu", "rows, m"), y = wide_like(xs, 2)
+    cdef Job job = job_of(xs, y, "crelu")
+    job.work.x, job.work.out = cnp.PyArray_DATA(xs), cnp.PyArray_DATA(y)
+    run(&job, xs, <loop_t>crelu_pieces[float], <loop_t>crelu_pieces[double])
+    return y
+
+
+def crelu_backward(x, gy):
+    """gx (rows, m): gy[:, 0] where x > 0, -gy[:, 1] where x < 0, else 0."""
+    cdef cnp.ndarray xs = seen_as(x, 2, "crelu", "rows, m"), gs = seen_as(gy, 3, "crelu", "rows, 2, m")
+    cdef cnp.ndarray gx = memory.empty_like(xs)
+    cdef Job job = job_of(xs, gs, "crelu")
+    if job.work.k != 2:
+        raise ValueError(f"crelu: expected 2 parts, got {job.work.k}")
+    job.work.x, job.work.gy, job.work.out = cnp.PyArray_DATA(xs), cnp.PyArray_DATA(gs), cnp.PyArray_DATA(gx)
+    run(&job, xs, <loop_t>crelu_pieces_back[float], <loop_t>crelu_pieces_back[double])
+    return gx
+
+
+def glu_forward(x):
+    """y (rows, m) for x (rows, 2, m): x[:, 0] sigmoid(x[:, 1])."""
+    cdef cnp.ndarray xs = seen_as(x, 3, "glu", "rows, 2, m"), y = narrow_like(xs, cnp.PyArray_TYPE(xs))
+    cdef Job job = job_of(y, xs, "glu")
+    if job.work.k != 2:
+        raise ValueError(f"glu: expected 2 parts, got {job.work.k}")
+    job.work.x, job.work.out = cnp.PyArray_DATA(xs), cnp.PyArray_DATA(y)
+    run(&job, xs, <loop_t>glu_pieces[float], <loop_t>glu_pieces[double])
+    return y
+
+
+def glu_backward(x, gy):
+    """gx (rows, 2, m) from x and gy (rows, m)."""
+    cdef cnp.ndarray xs = seen_as(x, 3, "glu", "rows, 2, m"), gs = seen_as(gy, 2, "glu", "rows, m")
+    cdef cnp.ndarray gx = memory.empty_like(xs)
+    cdef Job job = job_of(gs, xs, "glu")
+    if job.work.k != 2:
+        raise ValueError(f"glu: expected 2 parts, got {job.work.k}")
+    job.work.x, job.work.gy, job.work.out = cnp.PyArray_DATA(xs), cnp.PyArray_DATA(gs), cnp.PyArray_DATA(gx)
+    run(&job, xs, <loop_t>glu_pieces_back[float], <loop_t>glu_pieces_back[double])
+    return gx
