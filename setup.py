@@ -10,6 +10,7 @@ the `.pxd` beside them declares, because calling them must cost less than the ar
 Environment: ``MINIDL_LEVELS=v3`` builds only this level and the baseline; ``CFLAGS`` is respected as usual.
 """
 
+import filecmp
 import os
 import platform
 import shutil
@@ -145,7 +146,8 @@ def compiled(kernel: Extension, name: str, flags: list[str], threads: bool = Fal
     original = Path(kernel.sources[0])
     copy = Path("build/levels", *name.split(".")).with_suffix(original.suffix)
     copy.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(original, copy)
+    if not copy.exists() or not filecmp.cmp(original, copy, shallow=False):
+        shutil.copyfile(original, copy)  # else it stays old, and is not compiled again
     pthread = ["-pthread"] if threads and os.name == "posix" else []
     return Extension(
         name,

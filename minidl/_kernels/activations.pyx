@@ -123,7 +123,9 @@ cdef inline real rule(Rule* tag, bint value, real x, real y, real a, real b) noe
 
     elif Rule is LeakyRelu:  # a: slope of the negative side
         if value: return a * x if x <= 0 else x
-        return a if x <= 0 else one
+        # Not `a if x <= 0 else one`: gcc would make a loop each for a = 0 and the rest, and vectorise one.
+        y = one if x <= 0 else zero
+        return a * y + (one - y)
 
     elif Rule is Elu:  # a: alpha
         if value: return a * expm1_(x) if x <= 0 else x
@@ -159,7 +161,7 @@ cdef inline real rule(Rule* tag, bint value, real x, real y, real a, real b) noe
 
     elif Rule is HardSigmoid:
         if value: return zero if x <= -3 else (one if x >= 3 else (x + <real>3) / <real>6)
-        return zero if x <= -3 or x >= 3 else one / <real>6
+        return zero if x <= -3 else (zero if x >= 3 else one / <real>6)
 
     elif Rule is Tanh:
         if value: return tanh_(x)
@@ -167,11 +169,11 @@ cdef inline real rule(Rule* tag, bint value, real x, real y, real a, real b) noe
 
     elif Rule is HardTanh:  # a, b: the limits
         if value: return a if x <= a else (b if x >= b else x)
-        return zero if y <= a or y >= b else one
+        return zero if y <= a else (zero if y >= b else one)
 
     elif Rule is Relu6:
         if value: return zero if x <= 0 else (<real>6 if x >= 6 else x)
-        return zero if y <= 0 or y >= 6 else one
+        return zero if y <= 0 else (zero if y >= 6 else one)
 
     elif Rule is SoftSign:
         x = copysign_(min_[real](abs_(x), 1e30), x)  # inf / inf is no limit
@@ -236,10 +238,11 @@ cdef void backward(
     Rule* tag, const real* xy, const real* gy, real* gx, Py_ssize_t n, double a, double b
 ) noexcept nogil:
     cdef Py_ssize_t i
-    cdef real slope, p = <real>a, q = <real>b
+    cdef real g, slope, p = <real>a, q = <real>b
     for i in range(n):
+        g = gy[i]
         slope = rule(tag, False, xy[i], xy[i], p, q)
-        gx[i] = gy[i] * slope if slope != 0 else slope  # a dead unit passes nothing on, inf neither
+        gx[i] = g * slope if slope != 0 else slope  # a dead unit passes nothing on, inf neither
 
 
 ctypedef void (*forward_t)(void*, const void*, void*, Py_ssize_t, double, double) noexcept nogil

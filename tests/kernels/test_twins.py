@@ -10,6 +10,8 @@ from minidl import _kernels as K
 from minidl._kernels import reference
 from minidl.ops.activation_table import KERNEL_ROWS
 
+from .twin_cases import FEW, LENGTHS, MATRICES, NOISE_AND_GATES, normal, with_zeros
+
 LEVELS = {level: K.load(level) for level in K.available}
 TWINS = K.load("reference")
 every_level = pytest.mark.parametrize("level", LEVELS)
@@ -41,34 +43,8 @@ ELSEWHERE = {
 }
 
 
-def normal(rng: np.random.Generator, *shape: int) -> np.ndarray:
-    return np.asarray(rng.standard_normal(shape))
-
-
-def with_zeros(rng: np.random.Generator, *shape: int) -> np.ndarray:
-    """Every seventh number stands on a kink. (Gradients have no zeros: they would hide it.)"""
-    x = normal(rng, *shape)
-    x.reshape(-1)[::7] = 0
-    return x
-
-
 # ── What each kernel is given: sizes -> arguments ─────────────────────────────────────────────────
 
-LENGTHS = [(n,) for n in (*range(1, 68), 16384, 16385, 40_000)]
-FEW = [(0,), (), (3, 5), (2, 0), (2, 3, 4), (17,), (20_000,)]
-MATRICES = [
-    (0, 3),
-    (1, 1),
-    (3, 10),
-    (2, 0),
-    (5, 67),
-    (700, 10),
-    (5, 16),
-    (3, 7000),
-    (1, 40_000),
-    (33, 5),
-]
-MATRICES += [(2, n) for n in range(2, 20)]
 BLOCKS = [(2, 3, n) for n in (0, 1, 2, 15, 16, 17, 33, 16384, 16400)]  # (outer, channels, inner)
 BLOCKS += [
     (0, 3, 1),
@@ -171,34 +147,7 @@ CASES: dict[str, list[tuple[str, Callable, list]]] = {
         )
     ],
 }
-CASES |= {
-    "rrelu_forward": [
-        ("", lambda rng, *s: (with_zeros(rng, *s), 0.125, 0.25, 2**40 + 7), LENGTHS + FEW),
-        ("negative", lambda rng, *s: (with_zeros(rng, *s), -3.0, 2.0, 7), FEW),
-        ("relu", lambda rng, *s: (with_zeros(rng, *s), 0.0, 0.0, 7), FEW),
-    ],
-    "dropout_forward": [
-        (f"{p:g}", lambda rng, *s, p=p: (with_zeros(rng, *s), p, 2**53 - 1), LENGTHS + FEW)
-        for p in (0.3, 1.0, 1e-12)
-    ],
-    "noise_backward": [("", lambda rng, *s: (with_zeros(rng, *s), normal(rng, *s)), LENGTHS + FEW)],
-    "maxout_forward": [("", lambda rng, *s: (normal(rng, *s).round(1),), PARTS)],
-    "maxout_backward": [
-        (
-            "",
-            lambda rng, *s: (normal(rng, s[0], s[2]), choice(rng, s[1], s[0], s[2]), s[1]),
-            PARTS,
-        )
-    ],
-    "crelu_forward": [("", lambda rng, *s: (with_zeros(rng, *s),), MATRICES)],
-    "crelu_backward": [
-        ("", lambda rng, n, m: (with_zeros(rng, n, m), normal(rng, n, 2, m)), MATRICES)
-    ],
-    "glu_forward": [("", lambda rng, n, m: (3 * normal(rng, n, 2, m),), MATRICES)],
-    "glu_backward": [
-        ("", lambda rng, n, m: (3 * normal(rng, n, 2, m), normal(rng, n, m)), MATRICES)
-    ],
-}
+CASES |= NOISE_AND_GATES
 for _row in KERNEL_ROWS.values():
     _a, _b = (*(1.25 * v if v else 0.25 for v in _row.params.values()), 0.0, 0.0)[:2]
     CASES["activation_forward"].append(

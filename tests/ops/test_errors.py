@@ -176,6 +176,40 @@ CASES = [
 ]
 
 
+CASES += [
+    (lambda: F.celu(X, 0), ValueError, "celu: alpha must not be 0, got 0"),
+    (
+        lambda: F.hardtanh(X, 2, 1),
+        ValueError,
+        "hardtanh: min_val must not be greater than max_val, got min_val=2, max_val=1",
+    ),
+    (lambda: F.softshrink(X, -1), ValueError, "softshrink: lambd must not be negative, got -1"),
+    (lambda: F.hardshrink(X, -0.1), ValueError, "hardshrink: lambd must not be negative"),
+    (lambda: F.softshrink(X, float("nan")), ValueError, "lambd must not be negative, got nan"),
+    (
+        lambda: F.threshold(X, 0.5, 1.0, inplace=True),
+        ValueError,
+        "threshold: inplace needs value <= threshold .*, got threshold=0.5, value=1",
+    ),
+    (
+        lambda: F.gelu(X, approximate="erf"),
+        ValueError,
+        "gelu: approximate: expected 'none', 'tanh', got 'erf'",
+    ),
+    (lambda: F.threshold(X), TypeError, "threshold"),
+    (
+        lambda: F.prelu(X, [0.5, -0.5, 0.1], inplace=True),
+        ValueError,
+        "prelu: inplace needs every slope >= 0, got -0.5",
+    ),
+    (
+        lambda: F.prelu(X, Tensor([0.5, 0.0, 0.1], requires_grad=True), inplace=True),
+        ValueError,
+        r"prelu: inplace needs every slope > 0 \(to be learned\), got 0",
+    ),
+]
+
+
 @pytest.mark.parametrize(("call", "error", "text"), CASES, ids=[text for _, _, text in CASES])
 def test_error(call, error, text):
     with pytest.raises(error, match=text):

@@ -146,3 +146,56 @@ def test_a_view_of_a_leaf_cannot_be_overwritten(view):
     with pytest.raises(RuntimeError, match="a leaf that requires a gradient cannot be changed"):
         F.relu(view(view(leaf).reshape(2, -1)), inplace=True)
     assert leaf.data[0, 0] == -1
+
+
+# ── PReLU ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("slopes, axis", [((1,), 1), ((3,), 1), ((4, 2), (2, 0)), ((3, 4), None)])
+@every_dtype
+def test_prelu(slopes, axis, dtype, level):
+    rng = np.random.default_rng(0)
+    x, gy = (rng.standard_normal((2, 3, 4)).astype(dtype) for _ in range(2))
+    values = rng.uniform(0.1, 2, slopes).astype(dtype)
+    ours, slope = Tensor(x, requires_grad=True), Tensor(values, requires_grad=True)
+    again, other = Tensor(x, requires_grad=True), Tensor(values, requires_grad=True)
+    h = ours * 1
+    memory = h.data
+    y = F.prelu(h, slope, axis, inplace=True)
+    expected = F.prelu(again, other, axis)
+    assert y is h and y.data is memory
+    np.testing.assert_array_equal(y.data, expected.data)
+    y.backward(gy)
+    expected.backward(gy)
+    rtol = 1e-5 if dtype == "float32" else 1e-12
+    np.testing.assert_allclose(ours.grad.data, again.grad.data, rtol=rtol)
+    np.testing.assert_allclose(slope.grad.data, other.grad.data, rtol=rtol, atol=rtol)
+
+
+def test_prelu_on_any_strides_and_with_fixed_slopes(level):
+    x = np.random.default_rng(0).standard_normal((4, 6)).astype("float32")
+    for slope in (np.array([0.0], "float32"), np.linspace(0, 1, 6, dtype="float32")):
+        for array in (x.copy(), np.asfortranarray(x), np.repeat(x, 2, axis=1)[:, ::2]):
+            leaf = Tensor(x, requires_grad=True)
+            y = F.prelu(array, slope, inplace=True)
+            assert np.shares_memory(y.data, array)
+            np.testing.assert_array_equal(array, F.prelu(x, slope).data)
+            F.prelu(
+                leaf * 1, slope, inplace=True
+            ).sum().backward()  # a slope of 0 is no matter here
+            np.testing.assert_array_equal(leaf.grad.data, np.where(x <= 0, slope, 1))
+
+
+def test_prelu_raises_where_the_old_value_is_needed():
+    leaf, slope = Tensor([-1.0, 2.0], requires_grad=True), Tensor([0.5], requires_grad=True)
+    with pytest.raises(RuntimeError, match="a leaf that requires a gradient cannot be changed"):
+        F.prelu(leaf, slope, inplace=True)
+    h = leaf * 1
+    needs_h = (h * h).sum()
+    y = F.prelu(h, slope, inplace=True)
+    with pytest.raises(RuntimeError, match=r"Mul: input . .*changed in place"):
+        needs_h.backward()
+    slope.data[...] = 0.25
+    slope.data = slope.data
+    with pytest.raises(RuntimeError, match=r"PReLUInPlace: input 1 .*changed in place"):
+        y.sum().backward()

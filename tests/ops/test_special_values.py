@@ -7,6 +7,7 @@ import pytest
 
 from minidl import Tensor
 from minidl import functional as F
+from minidl.engine import grad
 from minidl.ops.activation_table import ACTIVATIONS, ROWS
 
 INF, NAN = float("inf"), float("nan")
@@ -77,7 +78,7 @@ def test_special_values(row, dtype, level):
     y, gx = apply(row, x)
     expected, slope = exact(row, x)
     with np.errstate(over="ignore", under="ignore"):
-        expected = expected.astype(dtype)
+        expected, slope = expected.astype(dtype), slope.astype(dtype)
     rtol = 4e-6 if dtype == "float32" else 1e-12  # of both; test_math.py measures one in ulp
     tiny = np.finfo(dtype).tiny  # below it, processors and C libraries may round differently
     np.testing.assert_allclose(y, expected, rtol=rtol, atol=tiny)
@@ -94,6 +95,22 @@ def test_limits(row, dtype, level):
         y, gx = apply(row, np.array([at], dtype))
         assert y[0] == value, f"{row.name}({at}) is {y[0]}, its row says {value}"
         assert not np.isnan(gx[0])
+
+
+@every_row
+@every_dtype
+def test_higher_derivatives_are_finite_far_out(row, dtype, level):
+    """Where the textbook's curvature is inf * 0, at either infinity; and no warning on the way."""
+    x = np.array([-INF, -1e30, -1e4, -800, -105, -20, 20, 105, 800, 1e4, 1e30, INF], dtype)
+    t = Tensor(x, requires_grad=True)
+    g = F.FUNCTIONS[row.name](t, **row.params)
+    for order in (1, 2, 3):
+        if not g.requires_grad:
+            break
+        g = grad(g, t, Tensor(np.ones_like(x)), create_graph=True)
+        assert np.isfinite(g.data).all(), f"derivative {order}: {g.data}"
+        if order > 1:
+            np.testing.assert_allclose(g.data, 0, atol=1e-3)
 
 
 @every_row
@@ -306,6 +323,15 @@ def test_other_losses_far_out(level):
 
 
 # ── PReLU and layer normalisation ─────────────────────────────────────────────────────────────────
+
+
+@every_dtype
+@pytest.mark.parametrize("beta", [0.1, 1.0, 7.0])
+def test_softplus_with_beta_far_out(beta, dtype, level):
+    x = np.array([-INF, -1e30, -1e4, 0, 1e4, 1e30, np.finfo(dtype).max, INF], dtype)
+    y = F.softplus(x, beta).data
+    np.testing.assert_array_equal(y[[0, 1, 2, 4, 5, 6, 7]], [0, 0, 0, *x[4:]])
+    np.testing.assert_allclose(y[3], np.log(2) / beta, rtol=1e-6)
 
 
 @every_dtype

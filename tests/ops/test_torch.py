@@ -294,6 +294,20 @@ def test_equals_torch(case, dtype):
             close(mine.grad.data, other.grad, dtype)
 
 
+@pytest.mark.parametrize("case", activations(), ids=lambda case: case.name)
+def test_second_derivatives_equal_torch(case):
+    """In float64, at points that are no kinks (30: saturated)."""
+    x = np.concatenate([3 * np.random.default_rng(2).standard_normal(40), [30.0, -30.0]])
+    first, second = np.random.default_rng(1).standard_normal((2, x.size))
+    ours, theirs = Tensor(x, requires_grad=True), torch.tensor(x, requires_grad=True)
+    gx = md.grad(case.ours(ours), ours, Tensor(first), create_graph=True)
+    gz = torch.autograd.grad(case.theirs(theirs), theirs, torch.tensor(first), create_graph=True)[0]
+    if not gz.requires_grad:  # piecewise linear: nothing to differentiate there
+        gz = gz + 0 * theirs
+    mine = md.grad(gx, ours, Tensor(second)) if gx.requires_grad else Tensor(np.zeros_like(x))
+    close(mine.data, torch.autograd.grad(gz, theirs, torch.tensor(second))[0], "float64")
+
+
 def close(mine: np.ndarray, other: Any, dtype: str) -> None:
     other = other.detach().numpy()
     assert mine.shape == other.shape and mine.dtype == other.dtype

@@ -1,0 +1,70 @@
+"""Sizes and samplers of test_twins.py, and what it gives the kernels of noise.pyx and gates.pyx."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+LENGTHS = [(n,) for n in (*range(1, 68), 16384, 16385, 40_000)]
+FEW = [(0,), (), (3, 5), (2, 0), (2, 3, 4), (17,), (20_000,)]
+MATRICES = [
+    (0, 3),
+    (1, 1),
+    (3, 10),
+    (2, 0),
+    (5, 67),
+    (700, 10),
+    (5, 16),
+    (3, 7000),
+    (1, 40_000),
+    (33, 5),
+]
+MATRICES += [(2, n) for n in range(2, 20)]
+
+
+def normal(rng: np.random.Generator, *shape: int) -> np.ndarray:
+    return np.asarray(rng.standard_normal(shape))
+
+
+def with_zeros(rng: np.random.Generator, *shape: int) -> np.ndarray:
+    """Every seventh number stands on a kink. (Gradients have no zeros: they would hide it.)"""
+    x = normal(rng, *shape)
+    x.reshape(-1)[::7] = 0
+    return x
+
+
+def choice(rng, high, *shape):
+    return rng.integers(0, high, shape).astype(np.int32)
+
+
+PARTS = [(7, k, m) for k in (1, 2, 3, 4, 7) for m in (1, 2, 17)]  # (rows, parts, m)
+PARTS += [(n, k, 1) for n in (255, 256, 257, 20_000) for k in (2, 5)]
+PARTS += [(0, 2, 3), (3, 2, 0), (2, 3, 16384), (2, 2, 16385), (3000, 2, 9)]
+
+NOISE_AND_GATES: dict[str, list[tuple[str, Callable, list]]] = {
+    "rrelu_forward": [
+        ("", lambda rng, *s: (with_zeros(rng, *s), 0.125, 0.25, 2**40 + 7), LENGTHS + FEW),
+        ("negative", lambda rng, *s: (with_zeros(rng, *s), -3.0, 2.0, 7), FEW),
+        ("relu", lambda rng, *s: (with_zeros(rng, *s), 0.0, 0.0, 7), FEW),
+    ],
+    "dropout_forward": [
+        (f"{p:g}", lambda rng, *s, p=p: (with_zeros(rng, *s), p, 2**53 - 1), LENGTHS + FEW)
+        for p in (0.3, 1.0, 1e-12)
+    ],
+    "noise_backward": [("", lambda rng, *s: (with_zeros(rng, *s), normal(rng, *s)), LENGTHS + FEW)],
+    "maxout_forward": [("", lambda rng, *s: (normal(rng, *s).round(1),), PARTS)],
+    "maxout_backward": [
+        (
+            "",
+            lambda rng, *s: (normal(rng, s[0], s[2]), choice(rng, s[1], s[0], s[2]), s[1]),
+            PARTS,
+        )
+    ],
+    "crelu_forward": [("", lambda rng, *s: (with_zeros(rng, *s),), MATRICES)],
+    "crelu_backward": [
+        ("", lambda rng, n, m: (with_zeros(rng, n, m), normal(rng, n, 2, m)), MATRICES)
+    ],
+    "glu_forward": [("", lambda rng, n, m: (3 * normal(rng, n, 2, m),), MATRICES)],
+    "glu_backward": [
+        ("", lambda rng, n, m: (3 * normal(rng, n, 2, m), normal(rng, n, m)), MATRICES)
+    ],
+}
