@@ -275,8 +275,11 @@ cdef inline real log1p_(real x) noexcept nogil:
 
 
 cdef inline real log1p_exp_minus_(real x) noexcept nogil:
-    """log(1 + exp(-x)) for x >= 0."""
-    return _log1p_above(exp_(-x))
+    """log(1 + exp(-x)) for x >= 0: 1 + e is at most 2, so that its exponent is 0 or 1."""
+    cdef real e = exp_(-x)
+    cdef real halved = <real>0.5 * e - <real>0.5  # (1 + e) / 2 - 1
+    cdef real above = 0.41421356  # sqrt(2) - 1
+    return _log_near_1(halved if e > above else e, <real>1 if e > above else <real>0)
 
 
 cdef inline real softplus_(real x) noexcept nogil:
