@@ -171,9 +171,10 @@ class PReLU(Module):
         if self.shared:
             return F.prelu(x, self.slope)
         axes = self._axes(x.ndim - 1)
-        if self.slope.waits_for_shape:
-            fill("PReLU.slope", self.slope, self._slope_shape(x.shape[1:]))
         expected = tuple([x.shape[axis + 1] for axis in axes])
+        if self.slope.waits_for_shape:
+            shape = check.integers("PReLU", "the number of slopes", expected, 1)
+            fill("PReLU.slope", self.slope, shape)
         if self.slope.shape not in (expected, (1,)):
             raise ValueError(
                 f"PReLU({self.extra_repr()}): x of shape {x.shape} needs slopes of shape "

@@ -401,6 +401,7 @@ def test_copies_wait_too(again):
         (lambda: nn.PReLU(lr_mult=-1), ValueError, "PReLU.slope: lr_mult"),
         (lambda: nn.PReLU(4)(X[:, :3]), ValueError, r"shape \(3,\), this layer has \(4,\)"),
         (lambda: nn.PReLU()(np.zeros(3, np.float32)), ValueError, "x has 0 such axes"),
+        (lambda: nn.PReLU()(X[:, :0]), ValueError, "the number of slopes .* got 0"),
     ],
 )
 def test_bad_arguments(make, error, message):
