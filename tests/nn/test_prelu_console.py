@@ -402,6 +402,13 @@ def test_copies_wait_too(again):
         (lambda: nn.PReLU(4)(X[:, :3]), ValueError, r"shape \(3,\), this layer has \(4,\)"),
         (lambda: nn.PReLU()(np.zeros(3, np.float32)), ValueError, "x has 0 such axes"),
         (lambda: nn.PReLU()(X[:, :0]), ValueError, "the number of slopes .* got 0"),
+        (lambda: F.prelu(X, alpha=0.25), TypeError, "'alpha'; use slope="),
+        (lambda: F.prelu(X, weight=FOUR), TypeError, "'weight'; use slope="),
+        (lambda: F.prelu(X, FOUR, axis=1), TypeError, "'axis'; use base_axis="),
+        (lambda: F.prelu(X, FOUR, nonsense=1), TypeError, "'nonsense'"),
+        (lambda: F.prelu(X), TypeError, "slope"),
+        (lambda: F.prelu(X, FOUR, "channels"), TypeError, "base_axis"),
+        (lambda: F.prelu(X, FOUR, True), TypeError, "base_axis"),
     ],
 )
 def test_bad_arguments(make, error, message):
