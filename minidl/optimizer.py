@@ -293,7 +293,7 @@ def _groups(name: str, params: Any, options: dict[str, Any]) -> list[tuple[list,
         )
     items = list(params)
     if not any(isinstance(item, Mapping) for item in items):
-        return [(items, {})]
+        return [(_each_once(items), {})]
     groups = []
     for i, item in enumerate(items):
         if not isinstance(item, Mapping) or "params" not in item:
@@ -303,8 +303,14 @@ def _groups(name: str, params: Any, options: dict[str, Any]) -> list[tuple[list,
         if unknown:
             raise ValueError(f"{name}: group {i} sets {unknown}, but settings are {list(options)}")
         members = item["params"]
-        groups.append(([members] if isinstance(members, Tensor) else list(members), own))
+        members = [members] if isinstance(members, Tensor) else _each_once(members)
+        groups.append((members, own))
     return groups
+
+
+def _each_once(params: Iterable[Any]) -> list[Any]:
+    """Layers with the same scope each name the parameter that they share: it is stepped once."""
+    return list({id(p): p for p in params}.values())
 
 
 def _check_parameters(name: str, params: list[Any]) -> None:
@@ -321,7 +327,9 @@ def _check_parameters(name: str, params: list[Any]) -> None:
                 f"{name}: parameter {i} is the result of an op; only leaves can be stepped"
             )
         if id(p) in first:
-            raise ValueError(f"{name}: parameters {first[id(p)]} and {i} are the same one")
+            raise ValueError(
+                f"{name}: parameters {first[id(p)]} and {i} are the same one, in two groups"
+            )
         first[id(p)] = i
 
 

@@ -12,7 +12,7 @@ from minidl import check
 from minidl import functional as F
 from minidl.init import Constant
 from minidl.nn.module import Module
-from minidl.nn.parameter import ParameterMaker, initial_values
+from minidl.nn.parameter import ParameterMaker, fill
 from minidl.ops.activation import Row, in_y
 from minidl.ops.activation_table import ROWS
 from minidl.tensor import Tensor, as_tensor
@@ -130,7 +130,7 @@ class PReLU(Module):
             raise TypeError("; ".join(_wrong_argument(name) for name in unknown))
         self.shared = check.flag("PReLU", "shared", shared)
         self.base_axis = base_axis if base_axis is None else _base_axis(base_axis)
-        self._source = slope if callable(slope) else _QUARTER
+        self.scope = scope
         make = ParameterMaker("PReLU", ("slope",), lr_mult, scope)
         self.slope = make("slope", slope, _QUARTER, self._slope_shape(shape), decay=False)
 
@@ -139,9 +139,14 @@ class PReLU(Module):
         sizes = None if shape is None else check.integers("PReLU", "shape", shape, 1)
         if self.shared:
             return (1,)
-        if sizes is None or self.base_axis is None:
-            return sizes
-        if isinstance(self.base_axis, int) and not isinstance(shape, Sequence):
+        if sizes is None:
+            return None
+        if not isinstance(shape, Sequence):
+            if isinstance(self.base_axis, tuple) and len(self.base_axis) > 1:
+                raise ValueError(
+                    f"PReLU: base_axis={self.base_axis} needs a shape of several axes, got "
+                    f"shape={shape}: give the shape of x without the batch axis"
+                )
             return sizes
         return tuple(sizes[axis] for axis in self._axes(len(sizes)))
 
@@ -154,34 +159,32 @@ class PReLU(Module):
         if not all(-ndim <= axis < ndim for axis in axes):
             raise ValueError(
                 f"PReLU: base_axis={self.base_axis} counts without the batch axis; x has "
-                f"{ndim} such axes"
+                f"{max(ndim, 0)} such axes"
             )
-        return tuple(axis % ndim for axis in axes)
+        places = tuple(axis % ndim for axis in axes)
+        if len(set(places)) != len(places):
+            raise ValueError(f"PReLU: base_axis={self.base_axis} names an axis twice")
+        return places
 
     def forward(self, x: Any) -> Tensor:
         x = as_tensor(x)
         if self.shared:
             return F.prelu(x, self.slope)
         axes = self._axes(x.ndim - 1)
-        if self.slope.shape == (0,):
-            self._make_slope(x.shape)
         expected = tuple([x.shape[axis + 1] for axis in axes])
+        if self.slope.waits_for_shape:
+            shape = check.integers("PReLU", "the number of slopes", expected, 1)
+            fill("PReLU.slope", self.slope, shape)
         if self.slope.shape not in (expected, (1,)):
             raise ValueError(
-                f"PReLU(base_axis={self.base_axis}): x of shape {x.shape} needs slopes of shape "
+                f"PReLU({self.extra_repr()}): x of shape {x.shape} needs slopes of shape "
                 f"{expected}, this layer has {self.slope.shape}"
             )
         return F.prelu(x, self.slope, tuple([axis + 1 for axis in axes]))
 
-    def _make_slope(self, x_shape: tuple[int, ...]) -> None:
-        """The first batch has told the shape."""
-        shape = self._slope_shape(x_shape[1:])
-        values = initial_values("PReLU.slope", self._source, shape, None, self.slope.dtype)
-        self.slope._data = values
-        self.slope._mark_changed()
-
     def extra_repr(self) -> str:
-        return "shared=True" if self.shared else f"base_axis={self.base_axis}"
+        axes = "shared=True" if self.shared else f"base_axis={self.base_axis}"
+        return axes if self.scope is None else f"{axes}, scope={self.scope!r}"
 
 
 def _base_axis(base_axis: Any) -> int | tuple[int, ...]:

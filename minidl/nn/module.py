@@ -256,14 +256,16 @@ def _unpacked(name: str, value: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _described(name: str, parameter: Parameter) -> str:
-    shape = "of a shape that the first batch tells" if parameter.shape == (0,) else parameter.shape
+    shape = (
+        "of a shape that the first batch tells" if parameter.waits_for_shape else parameter.shape
+    )
     lr_mult = f" lr_mult={parameter.lr_mult:g}" if parameter.lr_mult != 1 else ""
     return f"{name} {shape}{lr_mult}"
 
 
 def _misfit(name: str, own: Parameter | np.ndarray, value: np.ndarray) -> list[str]:
     """What is wrong with value as the new value of own, as a list of no or one message."""
-    waits_for_shape = isinstance(own, Parameter) and own.shape == (0,)
+    waits_for_shape = isinstance(own, Parameter) and own.waits_for_shape
     if value.shape != own.shape and not waits_for_shape:
         return [f"{name}: expected shape {own.shape}, got {value.shape}"]
     if not np.can_cast(value.dtype, own.dtype, "same_kind"):
@@ -275,7 +277,8 @@ def _assign(own: Parameter | np.ndarray, value: np.ndarray) -> None:
     if isinstance(own, np.ndarray):
         own[...] = value
     elif own.shape != value.shape:
-        own._data = value.astype(own.dtype)
+        own._data, own._initializer = value.astype(own.dtype), None
+        own._mark_changed()
     else:
         own._data[...] = value
         own._mark_changed()

@@ -35,7 +35,7 @@ class Parameter(Tensor):
     2.0
     """
 
-    __slots__ = ("_lr_mult", "decay", "name")
+    __slots__ = ("_initializer", "_lr_mult", "decay", "name")
 
     def __init__(
         self, data: Any, lr_mult: float = 1.0, decay: bool = True, name: str | None = None
@@ -46,6 +46,12 @@ class Parameter(Tensor):
         self.lr_mult = lr_mult
         self.decay = bool(decay)
         self.name = name
+        self._initializer: Callable | None = None
+
+    @property
+    def waits_for_shape(self) -> bool:
+        """True until the first batch tells its shape; it is empty, of shape (0,), until then."""
+        return self._initializer is not None
 
     @property
     def lr_mult(self) -> float:
@@ -62,7 +68,7 @@ class Parameter(Tensor):
         return (
             type(self),
             (self._data, self._lr_mult, self.decay, self.name),
-            (None, {"requires_grad": self._requires_grad}),
+            (None, {"requires_grad": self._requires_grad, "_initializer": self._initializer}),
         )
 
 
@@ -175,8 +181,9 @@ class ParameterMaker:
             scope._parameters[key] = parameter
             scope._makers[key] = self.layer
             return parameter
-        if shape is not None and parameter.shape == (0,):
-            parameter._data = initial_values(where, source, shape, fan, parameter.dtype)
+        if parameter.waits_for_shape:
+            if shape is not None:
+                fill(where, parameter, shape, fan)
         elif shape not in (None, parameter.shape):
             raise ValueError(
                 f"{where}: scope {self.scope!r} holds the {name} of shape {parameter.shape} that "
@@ -199,13 +206,25 @@ def _parameter(
     decay: bool,
 ) -> Parameter:
     if isinstance(source, Parameter):
-        if shape is not None and source.shape not in (shape, (0,)):
+        if shape is not None and source.waits_for_shape:
+            fill(where, source, shape, fan)
+        if shape not in (None, source.shape):
             raise ValueError(
                 f"{where}: expected shape {shape}, the given Parameter has {source.shape}"
             )
         return _shared(where, source, lr_mult)
     data = initial_values(where, source, shape, fan, np.dtype(np.float32))
-    return Parameter(data, lr_mult=lr_mult, decay=decay, name=name)
+    parameter = Parameter(data, lr_mult=lr_mult, decay=decay, name=name)
+    if shape is None and callable(source):
+        parameter._initializer = source
+    return parameter
+
+
+def fill(where: str, parameter: Parameter, shape: tuple[int, ...], fan: Fan | None = None) -> None:
+    """The first values of a parameter whose shape has become known, from the initializer that it was made with."""
+    values = initial_values(where, parameter._initializer, shape, fan, parameter.dtype)
+    parameter._data, parameter._initializer = values, None
+    parameter._mark_changed()
 
 
 def _shared(where: str, parameter: Parameter, lr_mult: float) -> Parameter:

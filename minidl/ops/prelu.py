@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from minidl import _kernels as K
+from minidl import check
 from minidl.modes import recording
 from minidl.op import Op, apply_inplace
 from minidl.ops.arithmetic import as_float, where
@@ -72,7 +73,11 @@ class PReLUInPlace(Op):
 
 
 def prelu(
-    x: Any, slope: Any, base_axis: int | tuple[int, ...] | None = 1, inplace: bool = False
+    x: Any,
+    slope: Any = None,
+    base_axis: int | tuple[int, ...] | None = 1,
+    inplace: bool = False,
+    **unknown: Any,
 ) -> Tensor:
     """max(0, x) + slope * min(0, x), with a slope that is learned. At 0 the slope is that of the negative side.
 
@@ -86,9 +91,12 @@ def prelu(
     Raises:
         ValueError: a slope of another shape; names what was expected and what was given. In place: a slope below 0, or
             of 0 if it is to be learned: x could not be told from the result.
+        TypeError: no slope, or an argument of another library's prelu (the right one is named).
 
     Source: He, Zhang, Ren & Sun, Delving Deep into Rectifiers, ICCV 2015.
     """
+    if slope is None or unknown:
+        raise TypeError(_wrong_call(unknown))
     x = as_float(x)
     slope = as_tensor(slope, dtype=x.dtype)
     if slope.dtype != x.dtype:
@@ -122,6 +130,17 @@ def prelu(
     return reshape(PReLU()(reshape(x, seen), slope), shape)
 
 
+def _wrong_call(unknown: dict[str, Any]) -> str:
+    slope, axis = (
+        "slope=, a number, an array or a Parameter",
+        "base_axis=, counted over all axes of x",
+    )
+    right = {"axis": axis} | dict.fromkeys(("alpha", "weight", "negative_slope"), slope)
+    known = "one of x, slope, base_axis, inplace"
+    wrong = [f"no argument {name!r}; use {right.get(name, known)}" for name in unknown]
+    return "prelu: " + ("; ".join(wrong) or f"needs {slope}")
+
+
 def _check_inplace(slope: Tensor) -> None:
     learned = slope.requires_grad and recording()
     least = slope.data.min(initial=np.inf)
@@ -135,8 +154,8 @@ def _check_inplace(slope: Tensor) -> None:
 def _slope_axes(base_axis: int | tuple[int, ...] | None, ndim: int) -> tuple[int, ...]:
     if base_axis is None:
         return tuple(range(1, ndim))
-    axes = base_axis if isinstance(base_axis, tuple) else (base_axis,)
-    places = tuple(normalize_axis("prelu: base_axis", a, ndim) for a in axes)
+    axes = check.integers("prelu", "base_axis", base_axis)
+    places = tuple([normalize_axis("prelu: base_axis", a, ndim) for a in axes])
     if len(set(places)) != len(places):
         raise ValueError(f"prelu: base_axis: {base_axis} names an axis twice")
     return places
