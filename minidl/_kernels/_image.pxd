@@ -11,7 +11,6 @@ from minidl._kernels._tile cimport transpose
 cdef enum:
     AXES = 3                # depth, height, width; images with fewer axes have 1 in front
     SERIAL_COPY = 32 << 10  # elements that one thread copies faster than it calls for help
-    SLACK_BYTES = 256       # readable behind a packed image: vectors may end beyond the last pixel
 
 
 cdef struct Image:
@@ -36,10 +35,10 @@ cdef inline bint pad_image(
 ) noexcept nogil:
     """Makes y: x with channels innermost and zeros around, so many before and after on each axis.
 
-    y is x itself if it will do and `pack` is False; else it is scratch memory, dense, with
-    SLACK_BYTES behind it. False: no memory."""
+    y is x itself if it will do and `pack` is False; else it is dense scratch memory. False: no
+    memory."""
     cdef Copy copy
-    cdef Py_ssize_t size = sizeof(real), rows, bytes
+    cdef Py_ssize_t size = sizeof(real), rows
     cdef bint padded = False
     cdef int axis
     y[0] = x[0]
@@ -56,11 +55,9 @@ cdef inline bint pad_image(
     y.steps[1] = y.size[2] * y.steps[2]
     y.steps[0] = y.size[1] * y.steps[1]
     y.n_step = y.size[0] * y.steps[0]
-    bytes = x.n * y.n_step
-    y.scratch = memory.take(bytes + SLACK_BYTES)
+    y.scratch = memory.take(x.n * y.n_step + 1)
     if y.scratch == NULL:
         return False
-    memset(<char*> y.scratch + bytes, 0, SLACK_BYTES)
     copy.x, copy.y, copy.pixel = x, <char*> y.scratch, y.steps[2]
     rows = x.n * y.size[0] * y.size[1]
     run_tasks(<pool.task_t> copy_task[real], &copy, x.n * y.size[0],

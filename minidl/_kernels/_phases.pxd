@@ -14,6 +14,10 @@ from minidl._kernels._math cimport real
 from minidl._kernels._tile cimport lanes
 
 
+cdef enum:
+    MOST_PHASES = 256   # taps of all phases of an axis, where x has one pixel
+
+
 cdef struct Window:
     # How a kernel moves over an image.
     Py_ssize_t[AXES] kernel, stride, padding, dilation
@@ -61,8 +65,23 @@ cdef inline Py_ssize_t phases_of(const Window* w, const Job* job, int axis) noex
     return min(w.stride[axis], job.y.size[axis]) if job.transposed else 1
 
 
-cdef inline bint convolve(real* kind, const Window* w, Job* job) noexcept nogil:
+cdef inline Window one_pixel(const Window* w, const Job* job) noexcept nogil:
+    """The same window, with the stride so wide that every pixel of y is a phase, where x has a single
+    pixel to give: its stride has no meaning, and a phase of its own sees no zeros around x."""
+    cdef Window wide = w[0]
+    cdef int axis
+    for axis in range(AXES):
+        if (job.transposed and job.x.size[axis] == 1
+                and job.y.size[axis] * w.kernel[axis] <= MOST_PHASES):
+            wide.stride[axis] += job.y.size[axis] + w.padding[axis] + (
+                w.kernel[axis] * w.dilation[axis])
+    return wide
+
+
+cdef inline bint convolve(real* kind, const Window* window, Job* job) noexcept nogil:
     """Computes the job. False: no memory."""
+    cdef Window wide = one_pixel(window, job)
+    cdef const Window* w = &wide
     cdef Taps* axes[AXES]
     cdef Py_ssize_t phases, numbers = 0, size = sizeof(real)
     cdef Py_ssize_t[AXES] low, high
