@@ -27,7 +27,7 @@ from minidl._kernels._gemm cimport activation_t, ceil_div, copy_out, run_tasks
 from minidl._kernels._image cimport AXES, Image
 from minidl._kernels._math cimport real
 from minidl._kernels._tile cimport (
-    TILE_LANES, TILE_ROWS, TILE_VECTORS, One, Three, Two, broadcast, doubles, floats, lanes, tile,
+    TILE_LANES, TILE_ROWS, TILE_VECTORS, One, Three, Two, doubles, floats, lanes, tile,
     transpose, vec, zeros,
 )
 
