@@ -9,13 +9,16 @@ from __future__ import annotations
 
 from minidl.ops import (
     abs,
+    einsum,
     exp,
+    expand_dims,
     log,
     matmul,
     max,
     mean,
     minimum,
     one_hot,
+    pad,
     sqrt,
     sum,
     where,
@@ -26,6 +29,31 @@ from minidl.tensor import Tensor
 def affine(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """y = x Wᵀ + b."""
     return matmul(x, weight.T) + bias
+
+
+def conv(x: Tensor, weight: Tensor, bias: Tensor, stride: int = 1, padding: int = 0) -> Tensor:
+    """y[n, o, i, j] = Σ x[n, c, s i + u, s j + v] w[o, c, u, v] + b[o] over c, u and v, for a padded x of two spatial
+    axes: tap by tap."""
+    x = pad(x, ((0, 0), (0, 0), (padding, padding), (padding, padding)))
+    rows, columns = (n - k for n, k in zip(x.shape[2:], weight.shape[2:], strict=True))
+    y = bias.reshape(-1, 1, 1)
+    for u in range(weight.shape[2]):
+        for v in range(weight.shape[3]):
+            seen = x[:, :, u : u + rows + 1 : stride, v : v + columns + 1 : stride]
+            y = y + einsum("nchw,oc->nohw", seen, weight[:, :, u, v])
+    return y
+
+
+def conv_transpose(x: Tensor, weight: Tensor, bias: Tensor, stride: int = 1) -> Tensor:
+    """The convolution of x, with zeros between its pixels and around it, with the kernel turned by half a turn."""
+    n, c, rows, columns = x.shape
+    gap = ((0, 0), (0, 0), (0, 0), (0, stride - 1), (0, 0), (0, stride - 1))
+    sparse = pad(expand_dims(x, (3, 5)), gap).reshape(n, c, rows * stride, columns * stride)
+    sparse = sparse[:, :, : (rows - 1) * stride + 1, : (columns - 1) * stride + 1]
+    around = [(k - 1, k - 1) for k in weight.shape[2:]]
+    return conv(
+        pad(sparse, ((0, 0), (0, 0), *around)), weight[:, :, ::-1, ::-1].transpose(1, 0, 2, 3), bias
+    )
 
 
 def relu(x: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """F: every stateless function by its name, no logic. ``from minidl import functional as F; F.relu(x)``."""
 
 from minidl.ops.activation_table import FUNCTIONS, identity
+from minidl.ops.conv import conv, conv_transpose
 from minidl.ops.gates import crelu, glu, maxout
 from minidl.ops.indexing import embedding
 from minidl.ops.linalg import affine
@@ -25,6 +26,8 @@ __all__ = [
     "affine",
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
+    "conv",
+    "conv_transpose",
     "crelu",
     "cross_entropy",
     "dropout",

@@ -21,6 +21,16 @@ def smooth(*shape: int, low: float = -2.0, high: float = 2.0) -> np.ndarray:
 # name -> (fused, textbook, inputs)
 CASES = {
     "affine": (F.affine, composite.affine, (smooth(5, 4), smooth(3, 4), smooth(3))),
+    "conv": (
+        lambda x, w, b: F.conv(x, w, b, 2, 1),
+        lambda x, w, b: composite.conv(x, w, b, 2, 1),
+        (smooth(2, 3, 5, 6), smooth(2, 3, 3, 2), smooth(2)),
+    ),
+    "conv_transpose": (
+        lambda x, w, b: F.conv_transpose(x, w, b, 2),
+        lambda x, w, b: composite.conv_transpose(x, w, b, 2),
+        (smooth(2, 3, 3, 2), smooth(3, 2, 3, 4), smooth(2)),
+    ),
     "relu": (F.relu, composite.relu, (smooth(5, 4),)),
     "leaky_relu": (F.leaky_relu, composite.leaky_relu, (smooth(5, 4),)),
     "prelu": (

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 LEVELS = ("baseline", "v3", "v4")
 MODULES = (
     "activations",
+    "conv",
     "elementwise",
     "gates",
     "gemm",

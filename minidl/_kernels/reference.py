@@ -18,6 +18,11 @@ from minidl._kernels.reference_arithmetic import (  # noqa: F401  (these are fac
     sum_to,
     unary,
 )
+from minidl._kernels.reference_conv import (  # noqa: F401  (these are faces, too)
+    conv_forward,
+    conv_input_grad,
+    conv_weight_grad,
+)
 from minidl._kernels.reference_gates import (  # noqa: F401  (these are faces, too)
     crelu_backward,
     crelu_forward,

@@ -1,6 +1,7 @@
 """Layers: they hold settings and parameters, and call `minidl.functional`."""
 
 from minidl.nn.activation import LAYERS, LogSoftmax, PReLU, Softmax
+from minidl.nn.conv import Conv, ConvTranspose
 from minidl.nn.gates import GLU, CReLU, Maxout
 from minidl.nn.layers import Flatten, Identity, Reshape
 from minidl.nn.linear import Affine, Embedding
@@ -15,6 +16,8 @@ __all__ = [
     "GLU",
     "Affine",
     "CReLU",
+    "Conv",
+    "ConvTranspose",
     "Dropout",
     "Embedding",
     "Flatten",

@@ -24,6 +24,7 @@ from minidl.ops.arithmetic import (
     sub,
     where,
 )
+from minidl.ops.conv import conv, conv_transpose
 from minidl.ops.indexing import embedding
 from minidl.ops.linalg import affine, einsum, matmul
 from minidl.ops.loss import (

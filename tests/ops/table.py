@@ -195,6 +195,44 @@ ROWS = [
         )
         for name in FUSED
     ],
+    Row("F.conv", F.conv, normal((2, 3, 4, 5), (4, 3, 3, 2), (4,)), levels=True),
+    Row(
+        "F.conv/stride, padding, dilation, groups",
+        lambda x, w, b: F.conv(x, w, b, (2, 1), (1, 2), (1, 2), 2),
+        normal((2, 4, 6, 5), (6, 2, 3, 2), (6,)),
+        levels=True,
+    ),
+    Row("F.conv/1 axis", lambda x, w: F.conv(x, w, None, 2), normal((2, 3, 9), (2, 3, 4))),
+    Row("F.conv/3 axes", F.conv, normal((1, 2, 3, 4, 3), (2, 2, 2, 3, 1), (2,)), levels=True),
+    Row(
+        "F.conv/elu",
+        lambda x, w, b: F.conv(x, w, b, activation="elu"),
+        normal((2, 2, 4, 3), (3, 2, 2, 2), (3,)),
+        rtol=1e-4,
+        single=1e-4,
+        levels=True,
+    ),
+    Row(
+        "F.conv_transpose", F.conv_transpose, normal((2, 3, 3, 2), (3, 4, 2, 3), (4,)), levels=True
+    ),
+    Row(
+        "F.conv_transpose/stride, padding, output_padding, groups, dilation",
+        lambda x, w, b: F.conv_transpose(x, w, b, (2, 1), (1, 2), (1, 0), 2, (1, 3)),
+        normal((2, 4, 3, 4), (4, 3, 4, 2), (6,)),
+        levels=True,
+    ),
+    Row(
+        "F.conv_transpose/1 axis",
+        lambda x, w: F.conv_transpose(x, w, None, 2),
+        normal((2, 3, 5), (3, 2, 4)),
+    ),
+    Row(
+        "F.conv_transpose/3 axes, tanh",
+        lambda x, w: F.conv_transpose(x, w, stride=2, activation="tanh"),
+        normal((1, 2, 2, 3, 2), (2, 2, 2, 3, 1)),
+        rtol=1e-4,
+        single=1e-4,
+    ),
     # Layers
     Row("F.embedding", lambda w: F.embedding(IDS, w), normal((3, 2))),
     Row("F.dropout", lambda x: F.dropout(x, 0.5, rng=3), normal((3, 4)), order=3, levels=True),
@@ -320,7 +358,10 @@ NOT_DIFFERENTIABLE = {
 }
 
 # Op classes that no row records, and why.
-NOT_RECORDED: dict[str, str] = {"Gate": "what Maxout, CReLU and GLU share"}
+NOT_RECORDED = {
+    "Gate": "what Maxout, CReLU and GLU share",
+    "_Fused": "what Conv and ConvTranspose share",
+}
 
 
 def _activation(row: Any, params: dict[str, float], variant: str = "") -> Row:

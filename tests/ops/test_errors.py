@@ -10,6 +10,88 @@ from minidl.ops.activation_table import ACTIVATIONS
 
 X = np.ones((2, 3), "float32")
 
+IMAGE, KERNEL = np.ones((2, 4, 6, 5), "float32"), np.ones((4, 4, 3, 3), "float32")
+CONV_ERRORS = [
+    (lambda: F.conv(X, KERNEL), ValueError, r"conv: expected x .* got shape \(2, 3\)"),
+    (lambda: F.conv(IMAGE, KERNEL[0]), ValueError, r"conv: weight: expected 4 axes .*\(4, 3, 3\)"),
+    (
+        lambda: F.conv(IMAGE[:, :3], KERNEL),
+        ValueError,
+        r"conv: axis 1 of x: expected 4 channels .* got shape \(2, 3, 6, 5\)",
+    ),
+    (
+        lambda: F.conv(IMAGE, KERNEL, groups=3),
+        ValueError,
+        "conv: groups=3 does not divide the 4 channels of x",
+    ),
+    (
+        lambda: F.conv(IMAGE, KERNEL[:3, :2], groups=2),
+        ValueError,
+        "conv: groups=2 does not divide the 3 outputs of weight",
+    ),
+    (
+        lambda: F.conv(IMAGE, KERNEL, dilation=(1, 4), padding=(0, 1)),
+        ValueError,
+        r"conv: axis 3 of x: the kernel spans 9 \(length 3, dilation 4\), more than the padded "
+        "input, 7",
+    ),
+    (
+        lambda: F.conv(IMAGE, KERNEL[:, :, :0]),
+        ValueError,
+        r"conv: weight: axis 2 is empty, got shape \(4, 4, 0, 3\)",
+    ),
+    (
+        lambda: F.conv(IMAGE, KERNEL, np.ones(3)),
+        ValueError,
+        r"conv: bias: expected shape \(4,\), got \(3,\)",
+    ),
+    (lambda: F.conv(IMAGE, KERNEL, stride=0), ValueError, "conv: stride must be an integer >= 1"),
+    (
+        lambda: F.conv(IMAGE, KERNEL, padding=-1),
+        ValueError,
+        "conv: padding must be .* >= 0, got -1",
+    ),
+    (lambda: F.conv(IMAGE, KERNEL, padding=0.5), TypeError, "conv: padding must be an integer"),
+    (lambda: F.conv(IMAGE, KERNEL, groups=0), ValueError, "conv: groups must be an integer >= 1"),
+    (
+        lambda: F.conv(IMAGE, KERNEL, stride=(1, 2, 3)),
+        ValueError,
+        r"conv: stride: expected one int or 2, .* got \(1, 2, 3\)",
+    ),
+    (lambda: F.conv(IMAGE, KERNEL, activation="sin"), ValueError, "conv: activation: .* 'sin'"),
+    (
+        lambda: F.conv_transpose(X, KERNEL),
+        ValueError,
+        r"conv_transpose: expected x .* got shape \(2, 3\)",
+    ),
+    (
+        lambda: F.conv_transpose(IMAGE[:, :3], KERNEL),
+        ValueError,
+        r"conv_transpose: axis 1 of x: expected 4 channels .* got shape \(2, 3, 6, 5\)",
+    ),
+    (
+        lambda: F.conv_transpose(IMAGE, KERNEL, groups=3),
+        ValueError,
+        "conv_transpose: groups=3 does not divide the 4 channels",
+    ),
+    (
+        lambda: F.conv_transpose(IMAGE, KERNEL, np.ones(4), groups=2),
+        ValueError,
+        r"conv_transpose: bias: expected shape \(8,\), got \(4,\)",
+    ),
+    (
+        lambda: F.conv_transpose(IMAGE, KERNEL, stride=2, output_padding=(0, 2)),
+        ValueError,
+        "output_padding must be less than stride or dilation, got 2 with stride 2 and dilation 1 "
+        "on axis 3",
+    ),
+    (
+        lambda: F.conv_transpose(IMAGE, KERNEL, padding=4),
+        ValueError,
+        r"conv_transpose: axis 2 of the result would have 0 elements \(x \(2, 4, 6, 5\)",
+    ),
+]
+
 CASES = [
     (lambda: ops.add(X, np.ones(4)), ValueError, r"\(2,3\) \(4,\)"),
     (lambda: ops.reshape(X, 4), ValueError, r"size 6 into shape \(4,\)"),
@@ -78,6 +160,7 @@ CASES = [
         r"bias: expected shape \(4,\), got \(3,\)",
     ),
     (lambda: F.affine(1.0, X), ValueError, "affine: last axis of x"),
+    *CONV_ERRORS,
     (lambda: F.softmax(X, 2), ValueError, "Softmax: axis 2 is out of range for 2 axes"),
     (lambda: F.log_softmax(1.0), ValueError, "axis -1 is out of range for 0 axes"),
     (lambda: F.prelu(X, np.ones(2)), ValueError, r"slope: expected shape \(3,\).*got \(2,\)"),
@@ -227,7 +310,8 @@ def test_inplace_with_a_negative_slope():
 FUNCTIONS = [
     name
     for name in F.__all__
-    if name not in ("affine", "embedding", "one_hot", "layer_norm", "prelu")
+    if name
+    not in ("affine", "conv", "conv_transpose", "embedding", "one_hot", "layer_norm", "prelu")
 ]
 GATES = ("maxout", "crelu", "glu")  # in test_gates.py
 FUNCTIONS = [name for name in FUNCTIONS if name not in GATES]
@@ -256,6 +340,8 @@ def test_functions_take_tensors_arrays_lists_and_numbers(name):
 
 def test_the_others_take_arrays_and_lists():
     np.testing.assert_array_equal(F.affine([1.0, 2.0], [[1, 1]], [0.5]).data, [3.5])
+    np.testing.assert_array_equal(F.conv([[[1.0, 2.0]]], [[[2, 3]]], [0.5]).data, [[[8.5]]])
+    np.testing.assert_array_equal(F.conv_transpose([[[2]]], [[[2, 3]]], [1]).data, [[[5, 7]]])
     np.testing.assert_array_equal(F.embedding(1, [[1, 2], [3, 4]]).data, [3, 4])
     np.testing.assert_array_equal(F.one_hot(1, 3).data, [0, 1, 0])
     np.testing.assert_array_equal(F.prelu(-2, 0.5).data, -1)

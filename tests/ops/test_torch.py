@@ -165,6 +165,20 @@ CASES = [
         )
         for name in FUSED
     ],
+    same("conv", normal((2, 4, 7, 6), (6, 2, 3, 3), (6,)), 2, 1, 1, 2, theirs=G.conv2d),
+    same("conv/1 axis", normal((2, 4, 9), (3, 4, 3)), None, 1, 2, 2, theirs=G.conv1d),
+    same(
+        "conv_transpose",
+        normal((2, 4, 4, 3), (4, 3, 4, 3), (6,)),
+        2,
+        1,
+        1,
+        2,
+        theirs=G.conv_transpose2d,
+    ),
+    same(
+        "conv_transpose/3 axes", normal((1, 2, 2, 3, 2), (2, 3, 2, 2, 3)), theirs=G.conv_transpose3d
+    ),
     Case("embedding", F.embedding, G.embedding, both(ids(5, 2, 3), normal((5, 4)))),
     Case(
         "layer_norm",

@@ -1,0 +1,200 @@
+"""The convolution kernels against their twins: shapes around the tile, layouts, levels, threads, refusals."""
+
+import inspect
+
+import numpy as np
+import pytest
+
+from minidl import _kernels as K
+
+TWINS = K.load("reference")
+FACES = ("conv_forward", "conv_input_grad", "conv_weight_grad")
+every_level = pytest.mark.parametrize("level", [*K.available, "reference"])
+every_dtype = pytest.mark.parametrize("dtype", ["float32", "float64"])
+
+# (N, C, O, size, kernel, stride, padding, dilation, groups)
+CASES = {
+    "one of all": (1, 1, 1, (1,), (1,), (1,), (0,), (1,), 1),
+    "DCGAN, first": (3, 1, 32, (12, 12), (4, 4), (2, 2), (1, 1), (1, 1), 1),
+    "DCGAN, middle": (3, 32, 64, (8, 8), (4, 4), (2, 2), (1, 1), (1, 1), 1),
+    "DCGAN, last": (5, 64, 1, (4, 4), (4, 4), (1, 1), (0, 0), (1, 1), 1),
+    "one pixel of y": (9, 20, 50, (4, 3), (4, 3), (3, 3), (0, 0), (1, 1), 1),
+    "one pixel of y, dilated": (3, 8, 5, (5, 3), (3, 2), (1, 1), (0, 0), (2, 2), 1),
+    "3x3": (2, 17, 49, (7, 9), (3, 3), (1, 1), (1, 1), (1, 1), 1),
+    "1x1": (2, 33, 97, (7, 5), (1, 1), (1, 1), (0, 0), (1, 1), 1),
+    "1x1, strided": (2, 5, 16, (7, 5), (1, 1), (2, 3), (0, 0), (1, 1), 1),
+    "three outputs": (2, 40, 3, (9, 8), (3, 3), (1, 1), (1, 1), (1, 1), 1),
+    "dilated": (2, 7, 20, (9, 11), (3, 2), (1, 2), (2, 1), (2, 3), 1),
+    "groups": (2, 6, 9, (6, 5), (2, 3), (2, 1), (1, 1), (1, 1), 3),
+    "wide groups": (2, 64, 96, (6, 5), (3, 3), (1, 2), (1, 1), (1, 1), 2),
+    "depthwise": (2, 20, 20, (6, 7), (3, 3), (1, 1), (1, 1), (1, 1), 20),
+    "stride beyond the kernel": (2, 3, 5, (11, 10), (2, 1), (4, 3), (0, 0), (1, 1), 1),
+    "padding beyond the kernel": (2, 3, 5, (2, 3), (2, 1), (1, 2), (4, 3), (1, 1), 1),
+    "1 axis, long kernel": (2, 3, 18, (300,), (150,), (3,), (7,), (1,), 1),
+    "1 axis, long": (1, 2, 17, (2000,), (3,), (1,), (1,), (1,), 1),
+    "3 axes": (2, 3, 20, (4, 5, 6), (2, 3, 2), (1, 2, 1), (1, 0, 1), (1, 1, 2), 1),
+    "many channels": (2, 300, 160, (3, 3), (3, 3), (1, 1), (1, 1), (1, 1), 1),
+    "many pixels": (3, 4, 24, (40, 41), (3, 3), (1, 1), (1, 1), (1, 1), 1),
+}
+every_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+
+
+def arguments(face, case, dtype="float32", seed=0):
+    """What a face is given: arrays, then settings."""
+    n, c, o, size, kernel, stride, padding, dilation, groups = case
+    rng = np.random.default_rng(seed)
+    rows = zip(size, kernel, stride, padding, dilation, strict=True)
+    y_size = [(m + 2 * p - d * (k - 1) - 1) // s + 1 for m, k, s, p, d in rows]
+    x, gy = rng.standard_normal((n, c, *size)), rng.standard_normal((n, o, *y_size))
+    w, x_bias = rng.standard_normal((o, c // groups, *kernel)), rng.standard_normal(c)
+    x, gy, w, x_bias, y_bias = (a.astype(dtype) for a in (x, gy, w, x_bias, rng.standard_normal(o)))
+    move = (stride, padding, dilation, groups)
+    return {
+        "conv_forward": (x, w, y_bias, *move),
+        "conv_input_grad": (gy, w, size, *move, x_bias),
+        "conv_weight_grad": (x, gy, kernel, *move),
+    }[face]
+
+
+def assert_near(got, expected, dtype):
+    assert type(got) is np.ndarray and (got.dtype, got.shape) == (expected.dtype, expected.shape)
+    rtol = 2e-5 if dtype == "float32" else 1e-12
+    np.testing.assert_allclose(
+        got, expected, rtol=rtol, atol=rtol * max(1.0, np.abs(expected).max(initial=0))
+    )
+
+
+@pytest.mark.parametrize("face", FACES)
+@every_case
+@every_dtype
+@pytest.mark.parametrize("level", K.available)
+def test_equals_its_twin(face, case, dtype, level):
+    given = arguments(face, case, dtype)
+    kept = [a.copy() for a in given if isinstance(a, np.ndarray)]
+    exact = arguments(face, case, "float64")
+    expected = getattr(TWINS, face)(*exact).astype(dtype)
+    kernel = getattr(K.load(level), face)
+    assert_near(kernel(*given), expected, dtype)
+    for change in (channels_last, strided, frozen):
+        changed = [change(a) if isinstance(a, np.ndarray) else a for a in given]
+        assert_near(kernel(*changed), expected, dtype)
+    for a, before in zip([a for a in given if isinstance(a, np.ndarray)], kept, strict=True):
+        np.testing.assert_array_equal(a, before, err_msg="an input was changed")
+
+
+def channels_last(x):
+    return np.moveaxis(np.ascontiguousarray(np.moveaxis(x, 1, -1)), -1, 1) if x.ndim > 1 else x
+
+
+def strided(x):
+    wide = np.full([2 * n for n in x.shape], np.nan, x.dtype)
+    view = wide[tuple(slice(None, None, 2) for _ in x.shape)]
+    view[...] = x
+    return view
+
+
+def frozen(x):
+    x = x.copy()
+    x.flags.writeable = False
+    return x
+
+
+@pytest.mark.parametrize("face", FACES)
+@pytest.mark.parametrize("name", ["DCGAN, middle", "many channels", "many pixels", "three outputs"])
+@pytest.mark.parametrize("level", K.available)
+def test_same_bits_with_any_number_of_threads(face, name, level):
+    n, *rest = CASES[name]
+    given, kernel = arguments(face, (8 * n, *rest)), getattr(K.load(level), face)
+    before = K.get_num_threads()
+    try:
+        bits = []
+        for threads in (1, 2, 3, 4):
+            K.set_num_threads(threads)
+            bits.append(kernel(*given).tobytes())
+    finally:
+        K.set_num_threads(before)
+    assert all(run == bits[0] for run in bits)
+
+
+@every_level
+def test_images_leave_with_their_channels_innermost(level):
+    if level == "reference":
+        pytest.skip("the twins give any layout")
+    kernels = K.load(level)
+    y = kernels.conv_forward(*arguments("conv_forward", CASES["3x3"]))
+    assert y.shape == (2, 49, 7, 9) and y.strides == (49 * 63 * 4, 4, 49 * 9 * 4, 49 * 4)
+    gw = kernels.conv_weight_grad(*arguments("conv_weight_grad", CASES["3x3"]))
+    assert gw.flags.c_contiguous
+
+
+@every_level
+def test_the_size_may_be_given(level):
+    """More pixels than the padding allows see zeros; fewer are a part."""
+    kernels, (x, w, b, *move) = K.load(level), arguments("conv_forward", CASES["3x3"])
+    y = kernels.conv_forward(x, w, b, *move)
+    np.testing.assert_allclose(
+        kernels.conv_forward(x, w, b, *move, (3, 4)), y[:, :, :3, :4], rtol=1e-4, atol=1e-4
+    )
+    more = kernels.conv_forward(x, w, b, *move, (10, 11))
+    np.testing.assert_allclose(more[:, :, :7, :9], y, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(
+        more[:, :, 9, :], np.broadcast_to(b[:, None], (2, 49, 11)), rtol=1e-6
+    )
+
+
+@every_level
+@every_dtype
+def test_an_activation_is_applied(level, dtype):
+    kernels = K.load(level)
+    loop = K.load(K.active if level == "reference" else level).activation_address
+    loop = (
+        loop("leaky_relu", dtype == "float64")
+        if level != "reference"
+        else K.load("baseline").activation_address("leaky_relu", dtype == "float64")
+    )
+    for face in FACES[:2]:
+        for name in ("DCGAN, middle", "DCGAN, last", "groups", "many pixels"):
+            given = arguments(face, CASES[name], dtype)
+            plain = getattr(kernels, face)(*given)
+            given += (None,) if face == "conv_forward" else ()
+            y = getattr(kernels, face)(*given, loop, 0.2, 0.0)
+            np.testing.assert_allclose(y, np.where(plain > 0, plain, 0.2 * plain), rtol=1e-6)
+
+
+@every_level
+def test_empty(level):
+    kernels = K.load(level)
+    for case in ((0, 3, 4, (5, 5)), (2, 0, 4, (5, 5)), (2, 3, 0, (5, 5))):
+        case = (*case, (3, 3), (1, 1), (1, 1), (1, 1), 1)
+        for face in FACES:
+            given = arguments(face, case)
+            y, expected = getattr(kernels, face)(*given), getattr(TWINS, face)(*given)
+            assert_near(y, expected, "float32")
+
+
+@pytest.mark.parametrize("face", FACES)
+@every_level
+def test_refusals(face, level):
+    kernel, given = getattr(K.load(level), face), arguments(face, CASES["groups"])
+    first, second, *rest = given
+    for bad in ("float16", "int64", "complex128", "object"):
+        with pytest.raises(TypeError, match=bad):
+            kernel(first.astype(bad), second, *rest)
+    with pytest.raises(TypeError, match="ndarray"):
+        kernel(first.tolist(), second, *rest)
+    with pytest.raises(TypeError, match=r"float32.*float64"):
+        kernel(first, second.astype("float64"), *rest)
+    for wrong in (first[0], first[:, :, 0], first[:, :-1], first[:, :, None, None]):
+        with pytest.raises(ValueError, match="conv"):
+            kernel(wrong, second, *rest)
+    with pytest.raises(ValueError, match="conv"):
+        kernel(first, second[:-1], *rest)
+    with pytest.raises(ValueError, match="expected 2 numbers"):
+        kernel(*given[:3], (1,), *given[4:])
+
+
+@pytest.mark.parametrize("face", FACES)
+def test_signatures_are_the_twins(face):
+    twin = list(inspect.signature(getattr(TWINS, face)).parameters)
+    for level in K.available:
+        assert list(inspect.signature(getattr(K.load(level), face)).parameters) == twin
