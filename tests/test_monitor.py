@@ -133,6 +133,16 @@ def test_modules_may_be_named_or_given_in_a_model_of_ones_own():
         fit(model, [DeadUnits()])
 
 
+def test_layers_that_run_in_one_pass_are_seen_apart():
+    md.manual_seed(0)
+    model = nn.Sequential(nn.Affine(4, 6), nn.BatchNorm(6), nn.ReLU()).eval()
+    seen = {}
+    before = model(X).data
+    with monitor.watch(list(model), lambda module, x, y: seen.update({type(module): y.data})):
+        assert np.array_equal(model(X).data, before)
+    assert (seen[nn.BatchNorm] < 0).any() and np.array_equal(seen[nn.ReLU], before)
+
+
 # ── Saturation ──────────────────────────────────────────────────────────────────────────────────
 
 
