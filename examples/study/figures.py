@@ -14,11 +14,11 @@ from study.results import Results, at_end, curves, gradient_norms, of_cure
 
 # Colours that stay apart for colour-blind eyes too (Okabe & Ito), each with a mark of its own.
 STYLE = {
-    "sigmoid": {"color": "#000000", "marker": "s"},
-    "tanh": {"color": "#E69F00", "marker": "^"},
-    "ReLU": {"color": "#0072B2", "marker": "o"},
-    "LeakyReLU": {"color": "#009E73", "marker": "v"},
-    "PReLU": {"color": "#CC79A7", "marker": "D"},
+    "sigmoid": {"color": "#000000", "marker": "s", "ms": 4},
+    "tanh": {"color": "#E69F00", "marker": "^", "ms": 5},
+    "ReLU": {"color": "#0072B2", "marker": "o", "ms": 9, "mfc": "none"},  # others may lie on it
+    "LeakyReLU": {"color": "#009E73", "marker": "v", "ms": 5, "ls": "--"},
+    "PReLU": {"color": "#CC79A7", "marker": "D", "ms": 4},
 }
 TRAIN, VALID = "#E69F00", "#0072B2"
 TITLES = {
@@ -129,7 +129,7 @@ def depth_accuracy(path: Path, depth: Results) -> None:
     for axes, cure in zip(panels, plan.CURES, strict=True):
         for name in plan.INITIALIZERS:
             rows = [at_end(of_cure(depth, cure, depth=d, activation=name)) for d in depths]
-            mean_and_spread(axes, np.array(depths), 100 * np.array(rows).T, label=name, ms=5,
+            mean_and_spread(axes, np.array(depths), 100 * np.array(rows).T, label=name,
                             **STYLE[name])  # fmt: skip
         axes.set(xlabel="hidden layers", title=TITLES[cure[0]], xticks=depths)
         axes.set_xticks(depths, [str(d) if d not in (2, 14) else "" for d in depths])
@@ -149,7 +149,7 @@ def gradients_at_start(path: Path, depth: Results) -> None:
     for axes, cure in zip(panels, plan.CURES, strict=True):
         for name in plan.INITIALIZERS:
             norms = gradient_norms(of_cure(depth, cure, depth=deepest, activation=name))[:, 0]
-            axes.plot(range(1, len(norms) + 1), norms, label=name, ms=4, **STYLE[name])
+            axes.plot(range(1, len(norms) + 1), norms, label=name, **STYLE[name])
         _layers_axis(axes, deepest)
         axes.set_title(TITLES[cure[0]], fontsize=10)
     panels[0].set_ylabel("gradient norm in the first step")
@@ -207,8 +207,10 @@ def dead_units(path: Path, layer: Results, depth: Results | None) -> None:
         if not rows.any():
             silent.append(name)
             continue
-        known = STYLE.get(name, {"color": OTHERS.get(name, "grey"), "ls": "--", "marker": "x"})
-        mean_and_spread(panels[0], np.arange(rows.shape[1]), rows, label=name, ms=4, **known)
+        known = STYLE.get(
+            name, {"color": OTHERS.get(name, "grey"), "ls": "--", "marker": "x", "ms": 4}
+        )
+        mean_and_spread(panels[0], np.arange(rows.shape[1]), rows, label=name, **known)
     panels[0].set(xlabel="epoch (0: before training)", ylabel="units that never fire (%)")
     panels[0].set_title("one hidden layer", fontsize=10)
     panels[0].xaxis.get_major_locator().set_params(integer=True)
@@ -223,7 +225,7 @@ def dead_units(path: Path, layer: Results, depth: Results | None) -> None:
                     for runs in (of_cure(depth, cure, depth=d, activation=name) for d in depths)
                 ]
             )
-            mean_and_spread(axes, np.array(depths), 100 * rows.T, label=name, ms=4, **STYLE[name])
+            mean_and_spread(axes, np.array(depths), 100 * rows.T, label=name, **STYLE[name])
         axes.set(xlabel="hidden layers", ylim=(-3, 103), xticks=depths)
         axes.set_xticks(depths, [str(d) if d not in (2, 14) else "" for d in depths])
         axes.set_title(f"after training, {TITLES[cure[0]].split(':')[-1].strip()}", fontsize=9)
@@ -251,7 +253,7 @@ def zeros(path: Path, layer: Results, depth: Results | None) -> None:
     for axes, cure in zip(panels[1:], plan.CURES, strict=False):
         deepest = max(depth.values("depth"))
         runs = of_cure(depth, cure, depth=deepest, activation="ReLU")
-        for moment, label, colour in ((0, "before", TRAIN), (-1, "after training", VALID)):
+        for moment, label, colour in ((0, "before training", TRAIN), (-1, "after training", VALID)):
             shares = 100 * np.array([run["zeros"][moment] for run in runs])
             x = np.arange(1, shares.shape[1] + 1)
             mean_and_spread(axes, x, shares, label=label, color=colour, marker="o", ms=4)

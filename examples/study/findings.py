@@ -235,8 +235,8 @@ def of_depth(depth: Results) -> list[Finding]:
         Finding(
             "Deep sigmoid networks do not train",
             NOT if reach == deepest else HOLDS,
-            f"With the default initializer sigmoid trains up to {reach} hidden layers of those "
-            f"tried; at {deepest} its validation accuracy is {accuracy(none, 'sigmoid')} "
+            f"With the default initializer, of the depths that were tried sigmoid trains up to "
+            f"{reach}; at {deepest} its validation accuracy is {accuracy(none, 'sigmoid')} "
             f"(chance: {CHANCE:.0%}; {seeds} seeds).",
         )
     )

@@ -169,8 +169,9 @@ def _settings(page: Page, command: str, data: str, scale: plan.Scale, results: d
             f"Depth: {', '.join(map(str, scale.depths))} hidden layers of {scale.depth_units} units, "
             f"{scale.depth_epochs} epochs, {scale.depth_seeds} seeds. The default initializer is "
             "PyTorch's, U(±1/sqrt(fan_in)); the fitting one is He's normal for the ReLU family (with "
-            "the slope counted in), Glorot's normal for tanh, and four times that for sigmoid, whose "
-            "slope at 0 is 1/4; biases are then 0. Normalisation comes between the weights and the "
+            "the slope counted in), Glorot's normal for tanh, and for sigmoid, whose slope at 0 is "
+            "1/4, four times that after the first layer; biases are then 0. Normalisation comes "
+            "between the weights and the "
             "activation."
         )
     page.list(items)

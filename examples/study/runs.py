@@ -60,9 +60,6 @@ def _load(name: str, train: bool, root: str | None) -> tuple[np.ndarray, np.ndar
 def network(settings: Settings) -> nn.Sequential:
     """784 pixels -> hidden layers: weights, normalisation, activation -> 10 scores."""
     name, units = settings["activation"], settings["units"]
-    weights: dict[str, Any] = {}
-    if settings["initializer"] == "fitting":
-        weights = {"weight": plan.INITIALIZERS[name], "bias": init.Constant(0.0)}
     if name == "Maxout":  # as many parameters as the others have
         units = round(units * (784 + 1 + 10) / (plan.PIECES * (784 + 1) + 10))
     layers: list[nn.Module] = []
@@ -70,6 +67,11 @@ def network(settings: Settings) -> nn.Sequential:
         if name == "Maxout":
             layers.append(nn.Maxout(n_in, units, plan.PIECES))
             continue
+        weights: dict[str, Any] = {}
+        if settings["initializer"] == "fitting":
+            first = {} if layers else plan.FIRST_LAYER
+            weights["weight"] = first.get(name, plan.INITIALIZERS[name])
+            weights["bias"] = init.Constant(0.0)
         layers.append(nn.Affine(n_in, units, **weights))
         if settings["normalisation"]:
             layers.append(plan.NORMALISATIONS[settings["normalisation"]](units))

@@ -17,7 +17,8 @@ class Comparison:
     Attributes:
         mean, std, low, high: of the differences, and the 95% confidence interval of their mean.
         p: of the paired t-test, two-sided. exact: of the sign-flip permutation test, two-sided; with
-            n pairs it cannot be below 2 / 2^n.
+            n pairs it cannot be below 2 / 2^n. Where all differences are equal (accuracies are counts of
+        images, so this happens) there is no variance for a t-test, and p is the exact one.
         effect: Cohen's d of paired samples, mean / std.
         n: pairs.
     """
@@ -40,12 +41,13 @@ def paired(a: Sequence[float], b: Sequence[float]) -> Comparison:
         return Comparison(mean, math.nan, math.nan, math.nan, math.nan, 1.0, math.nan, n)
     std = float(np.std(d, ddof=1))
     error = std / math.sqrt(n)
-    if error == 0:
-        p, effect = (1.0, 0.0) if mean == 0 else (0.0, math.copysign(math.inf, mean))
+    exact = sign_flip(d)
+    if error <= 1e-9 * abs(mean):
+        p, effect = exact, math.copysign(math.inf, mean) if mean else 0.0
     else:
         p, effect = 2 * t_tail(abs(mean / error), n - 1), mean / std
     half = t_quantile(0.975, n - 1) * error
-    return Comparison(mean, std, mean - half, mean + half, p, sign_flip(d), effect, n)
+    return Comparison(mean, std, mean - half, mean + half, p, exact, effect, n)
 
 
 def t_tail(t: float, df: int) -> float:
@@ -76,7 +78,7 @@ def sign_flip(d: Sequence[float]) -> float:
     """How often chance signs give differences whose sum is at least as far from 0: all signs are tried."""
     d = np.asarray(d, float)
     if len(d) > 16:
-        return math.nan
+        return math.nan  # too many to try
     sums = np.abs(np.array(list(product((-1, 1), repeat=len(d)))) @ d)
     return float(np.mean(sums >= abs(d.sum()) * (1 - 1e-12)))
 
