@@ -132,7 +132,7 @@ def depth_accuracy(path: Path, depth: Results) -> None:
             mean_and_spread(axes, np.array(depths), 100 * np.array(rows).T, label=name,
                             **STYLE[name])  # fmt: skip
         axes.set(xlabel="hidden layers", title=TITLES[cure[0]], xticks=depths)
-        axes.set_xticks(depths, [str(d) if d not in (2, 14) else "" for d in depths])
+        axes.set_xticks(depths, [str(d) if d != 2 else "" for d in depths])
         axes.title.set_fontsize(10)
         axes.set_ylim(0, 102)
         axes.grid(alpha=0.3)
@@ -227,7 +227,7 @@ def dead_units(path: Path, layer: Results, depth: Results | None) -> None:
             )
             mean_and_spread(axes, np.array(depths), 100 * rows.T, label=name, **STYLE[name])
         axes.set(xlabel="hidden layers", ylim=(-3, 103), xticks=depths)
-        axes.set_xticks(depths, [str(d) if d not in (2, 14) else "" for d in depths])
+        axes.set_xticks(depths, [str(d) if d != 2 else "" for d in depths])
         axes.set_title(f"after training, {TITLES[cure[0]].split(':')[-1].strip()}", fontsize=9)
     for axes in panels:
         axes.grid(alpha=0.3)

@@ -70,12 +70,12 @@ class Scale:
 SLOPES = (0.0, 0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 FULL = Scale(
     train=None, validation=10_000, batch=128, seeds=5, units=128, epochs=8, slopes=SLOPES,
-    small=1000, small_epochs=40, depths=(1, 2, 3, 5, 7, 10, 14, 20), depth_units=64,
+    small=1000, small_epochs=40, depths=(1, 2, 4, 7, 10, 14, 20), depth_units=64,
     depth_epochs=3, depth_seeds=5,
 )  # fmt: skip
 DIGITS = replace(
-    FULL, validation=1000, batch=64, epochs=12, slopes=(0.0, 0.01, *SLOPES[3:]), small=500,
-    depths=(1, 2, 3, 5, 10, 20), depth_epochs=8, depth_seeds=3,
+    FULL, validation=1000, batch=64, epochs=12, slopes=(0.0, 0.01, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0),
+    small=500, small_epochs=30, depths=(1, 2, 5, 10, 20), depth_epochs=5, depth_seeds=3,
 )  # fmt: skip
 QUICK = replace(
     DIGITS, train=2000, seeds=3, epochs=6, slopes=(0.0, 0.01, 0.1, 0.3, 0.6, 1.0),
@@ -163,5 +163,5 @@ def cost(settings: Settings) -> float:
     units, depth = settings["units"], settings["depth"]
     weights = 784 * units + (depth - 1) * units**2
     step = 1.5e-9 * weights * settings["batch"] / 20 + 15e-6 * (depth + 5)
-    step *= 2 if settings["normalisation"] else 1
+    step += 100e-6 * depth if settings["normalisation"] else 0.0
     return settings["epochs"] * (images / settings["batch"] * step + 0.01 + 0.002 * depth) + 0.01
