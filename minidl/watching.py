@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from minidl import nn
 from minidl.engine import grad
 from minidl.modes import enable_grad
 from minidl.nn import Module, Softmax
@@ -69,8 +70,14 @@ def activation_layers(model: Module) -> list[tuple[str, Module]]:
 
 def is_activation(module: Module) -> bool:
     """Whether it is one of `minidl.nn`'s activation layers."""
+    if isinstance(module, Softmax):  # and LogSoftmax: scores, not units
+        return False
     ours = any(base.__module__ == "minidl.nn.activation" for base in type(module).__mro__)
-    return ours and not isinstance(module, Softmax)
+    return ours or isinstance(module, _named("RReLU", "CReLU", "GLU", "Maxout"))
+
+
+def _named(*names: str) -> tuple[type, ...]:
+    return tuple(getattr(nn, name) for name in names if hasattr(nn, name))
 
 
 def labelled(model: Module) -> list[tuple[str, Module]]:
@@ -83,7 +90,7 @@ def labelled(model: Module) -> list[tuple[str, Module]]:
 
 def is_elementwise(module: Module) -> bool:
     """Whether it is an activation layer that gives one number for each it is given."""
-    return is_activation(module) and type(module).__name__ not in ("CReLU", "GLU", "Maxout")
+    return is_activation(module) and not isinstance(module, _named("CReLU", "GLU", "Maxout"))
 
 
 def slope(module: Module, x: np.ndarray) -> np.ndarray:

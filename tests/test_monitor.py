@@ -122,6 +122,17 @@ def test_what_is_watched_by_default():
     assert list(Saturation().measure(model, X)) == ["1 Tanh", "3 PReLU"]
 
 
+def test_layers_of_two_inputs_and_of_random_slopes_are_activations():
+    made = {"RReLU": (), "CReLU": (), "GLU": (), "Maxout": (4, 4, 2)}
+    layers = [getattr(nn, name)(*made[name]) for name in made if hasattr(nn, name)]
+    found = [
+        type(module).__name__ for _, module in watching.activation_layers(nn.ModuleList(layers))
+    ]
+    assert found == [name for name in made if hasattr(nn, name)]
+    flat = [layer for layer in layers if watching.is_elementwise(layer)]
+    assert [type(layer).__name__ for layer in flat] == found[:1]
+
+
 def test_modules_may_be_named_or_given_in_a_model_of_ones_own():
     model = Custom()
     dead = DeadUnits(modules=["act", model.first])
@@ -242,7 +253,9 @@ class Noisy(nn.Module):
 
 
 @pytest.mark.parametrize(
-    "activation", [nn.ReLU, nn.PReLU, lambda: nn.ReLU(inplace=True), nn.Sigmoid, Noisy]
+    "activation",
+    [nn.ReLU, nn.PReLU, lambda: nn.ReLU(inplace=True), nn.Sigmoid, Noisy]
+    + [getattr(nn, name) for name in ("RReLU",) if hasattr(nn, name)],
 )
 def test_the_training_takes_the_same_steps(activation):
     alone, watched = network(activation), network(activation)

@@ -214,6 +214,8 @@ def dead_units(path: Path, layer: Results, depth: Results | None) -> None:
     panels[0].set(xlabel="epoch (0: before training)", ylabel="units that never fire (%)")
     panels[0].set_title("one hidden layer", fontsize=10)
     panels[0].xaxis.get_major_locator().set_params(integer=True)
+    top = panels[0].get_ylim()[1]
+    panels[0].set_ylim(-0.03 * top, 1.35 * top)  # room for the legend
     if panels[0].get_legend_handles_labels()[0]:
         panels[0].legend(fontsize=7, ncols=2)
     for axes, cure in zip(panels[1:], plan.CURES, strict=False):

@@ -149,7 +149,8 @@ def title(settings: Settings) -> str:
     words = [settings["activation"]]
     if "slope" in settings:
         words[0] += f"({settings['slope']:g})"
-    words.append(f"{settings['depth']}x{settings['units']} units")
+    size = f"{settings['depth']}x{settings['units']} units"
+    words.append(f"as large as {size}" if words[0] == "Maxout" else size)
     if settings["initializer"] != "default":
         words.append("fitting initializer")
     if settings["normalisation"]:
