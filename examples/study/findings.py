@@ -179,6 +179,11 @@ def of_small(small: Results) -> list[Finding]:
             f"minus that of ReLU is {figures_of(wider, q)}; "
             f"{_lower(said('PReLU', 'ReLU', 'validation accuracy', test, p))}"
         )
+        if all(at_end(all_groups[name], "train").min() == 1 for name in ("PReLU", "ReLU")):
+            sentence += (
+                " Both are right on every training image, so that the gap says no more than the "
+                "validation accuracy."
+            )
         found.append(Finding("PReLU overfits when data are few", result, sentence))
     if "RReLU" in end:
         test, p = end["RReLU"]
