@@ -29,17 +29,23 @@ def watch(modules: Sequence[Module], fn: Callable[[Module, Any, Any], Any]) -> I
     ...     _ = model([-1.0, 2.0])
     ReLU() [0. 2.]
     """
-    before = {id(module): (module, vars(module).get("forward")) for module in modules}
-    for module, _ in before.values():
+    names = ("forward", "fusable")
+    before = [(vars(m), {name: vars(m).get(name) for name in names}) for m in modules]
+    for module in {id(module): module for module in modules}.values():
         vars(module)["forward"] = _Watched(module, module.forward, fn)
+        vars(module)["fusable"] = _no_activation  # called, not done by the layer before it
     try:
         yield
     finally:
-        for module, own in before.values():
-            if own is None:
-                vars(module).pop("forward", None)
-            else:
-                vars(module)["forward"] = own
+        for own, values in before:
+            for name, value in values.items():
+                own.pop(name, None)
+                if value is not None:
+                    own[name] = value
+
+
+def _no_activation() -> None:
+    return None
 
 
 class _Watched:
