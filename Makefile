@@ -1,5 +1,6 @@
 # make demo    an MLP learns to read handwritten digits; pictures in out/mlp/
 # make test    the tests
+# make study   activation functions compared; the page is in out/activation_study/
 # make lint    ruff and mypy
 # make bench   minidl beside other frameworks (long: see benchmarks/README.md)
 # make clean   all that was built, the virtual environment included
@@ -17,7 +18,7 @@ pip := $(python) -m pip --disable-pip-version-check --quiet
 compiled := pyproject.toml setup.py $(wildcard minidl/*.pxd $(patsubst %.pxd,%.py,$(wildcard minidl/*.pxd)) \
     minidl/ops/*.py minidl/ops/*.pxd minidl/_kernels/*.pyx minidl/_kernels/*.pxd)
 
-.PHONY: demo test lint bench clean install
+.PHONY: demo test study lint bench clean install
 .DEFAULT_GOAL := install
 
 demo: install
@@ -25,6 +26,9 @@ demo: install
 
 test: install
 	$(python) -m pytest $(ARGS)
+
+study: install
+	$(python) examples/activation_study.py $(ARGS)
 
 lint: $(VENV)/linted
 	$(python) -m ruff check .

@@ -53,13 +53,14 @@ from minidl.random import manual_seed
 from minidl.tensor import Tensor
 
 if TYPE_CHECKING:
-    from minidl import data, testing
+    from minidl import data, monitor, testing
     from minidl.serialize import load, save
     from minidl.train import History, evaluate, fit
 
 # Imported when first used: they bring half of the standard library with them.
 _LATE = {
     "data": "minidl.data",
+    "monitor": "minidl.monitor",
     "testing": "minidl.testing",
     "load": "minidl.serialize",
     "save": "minidl.serialize",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Mapping
+from typing import Any
 
 
 class History:
@@ -54,20 +55,12 @@ class History:
         Raises:
             ModuleNotFoundError: matplotlib is missing; says how to install it.
         """
-        try:
-            from matplotlib import pyplot  # an optional extra
-            from matplotlib.figure import Figure
-        except ModuleNotFoundError as error:
-            raise ModuleNotFoundError(
-                'History.plot: matplotlib is missing; install it with: pip install "minidl[plot]"'
-            ) from error
         names = [
             name
             for name in self.history
             if name not in ("time", "lr") and not name.startswith("val_")
         ] or ["loss"]
-        new_figure = pyplot.figure if path is None else Figure  # the latter never opens a window
-        figure = new_figure(figsize=(4.5 * len(names), 3.5), layout="constrained")
+        figure = new_figure("History.plot", path, (4.5 * len(names), 3.5))
         for axes, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
             for key, label in ((name, "training"), (f"val_{name}", "validation")):
                 values = self.history.get(key, [])
@@ -77,9 +70,33 @@ class History:
             axes.set(xlabel="epoch", ylabel=name)
             axes.xaxis.get_major_locator().set_params(integer=True)
             axes.grid(alpha=0.3)
-        if path is not None:
-            figure.savefig(path, dpi=120)
-            return
-        with warnings.catch_warnings():  # that there is no screen is no reason to fail
-            warnings.filterwarnings("ignore", message=".*non-interactive.*")
-            pyplot.show()
+        save_or_show(figure, path)
+
+
+def new_figure(who: str, path: str | os.PathLike[str] | None, size: tuple[float, float]) -> Any:
+    """An empty figure of matplotlib, an optional extra; `who` needs it, to write it to `path`.
+
+    Raises:
+        ModuleNotFoundError: matplotlib is missing; says how to install it.
+    """
+    try:
+        from matplotlib import pyplot
+        from matplotlib.figure import Figure
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            f'{who}: matplotlib is missing; install it with: pip install "minidl[plot]"'
+        ) from error
+    make = pyplot.figure if path is None else Figure  # the latter never opens a window
+    return make(figsize=size, layout="constrained")
+
+
+def save_or_show(figure: Any, path: str | os.PathLike[str] | None) -> None:
+    """Writes the figure to `path`; without one a window, or the notebook's cell, shows it."""
+    if path is not None:
+        figure.savefig(path, dpi=120)
+        return
+    from matplotlib import pyplot
+
+    with warnings.catch_warnings():  # that there is no screen is no reason to fail
+        warnings.filterwarnings("ignore", message=".*non-interactive.*")
+        pyplot.show()

@@ -12,6 +12,10 @@ these methods, each called with the `Training` too:
     on_epoch_end      after validation; the history has this epoch
     on_train_end      at the end, also after Ctrl-C; not after an exception
 
+A callback that changes something for the time of the training hands its undoing to
+``training.cleanup``, a `contextlib.ExitStack` that is closed however the training ends.
+Ready-made ones that watch a training stand in `minidl.monitor`.
+
 >>> def halve_after_three(training):                          # a schedule
 ...     if training.epoch == 3:
 ...         training.optimizer.lr /= 2
@@ -20,7 +24,7 @@ these methods, each called with the `Training` too:
 ...         losses = training.history["val_loss"]
 ...         if len(losses) > 3 and min(losses[-3:]) > min(losses):
 ...             training.stop()
->>> class GradientNorms:                                      # a monitor
+>>> class Norms:                                              # a monitor
 ...     def on_train_begin(self, training):
 ...         self.norms = []
 ...     def on_backward_end(self, training):
@@ -36,7 +40,7 @@ import math
 import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from time import perf_counter
 from typing import Any
 
@@ -75,6 +79,7 @@ class Training:
         x, target, y, loss: the latest batch, the model's output for it (a Tensor), and its loss (a
             number).
         interrupted: Ctrl-C was pressed.
+        cleanup: a `contextlib.ExitStack`, closed at the very end, after an exception too.
     """
 
     def __init__(self, model: Module, loader: Any, optimizer: Any, epochs: int) -> None:
@@ -86,6 +91,7 @@ class Training:
         self.y: Any = None
         self.loss = math.nan
         self.interrupted = self.stopping = False
+        self.cleanup = ExitStack()
 
     def stop(self) -> None:
         """Ends the training after this batch; its epoch is closed as usual, validation included."""
@@ -162,6 +168,7 @@ def fit(
         closing(reporter(progress, training.epochs, batches)) as report,
         _modes_kept(model),
         _ctrl_c_asks(training),
+        training.cleanup,
     ):
         _call(events["on_train_begin"], training)
         while training.epoch < training.epochs and not training.stopping:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import minidl as md
-from minidl import data, init, nn, optim, testing
+from minidl import data, init, monitor, nn, optim, testing
 from minidl import functional as F
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -52,6 +52,8 @@ ALLOWED = {
         "tensor",
         "check",
     },
+    "watching": {"engine", "modes", "nn", "tensor"},
+    "monitor": {"watching", "history", "optim", "modes", "nn", "tensor", "check"},
     "testing": {"engine", "ops", "functional", "tensor"},
 }
 
@@ -158,7 +160,7 @@ def test_no_file_is_longer_than_450_lines(path):
 def public_names():
     """(what to call it, the thing) for all that users see."""
     for space, prefix in ((md, "md"), (F, "F"), (nn, "nn"), (optim, "optim"), (init, "init"),
-                          (data, "data"), (testing, "md.testing")):  # fmt: skip
+                          (data, "data"), (testing, "md.testing"), (monitor, "md.monitor")):  # fmt: skip
         names = getattr(space, "__all__", None) or [n for n in dir(space) if not n.startswith("_")]
         for name in names:
             thing = getattr(space, name)

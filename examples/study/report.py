@@ -1,0 +1,306 @@
+"""The page of the study: settings, tables, pictures and findings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import minidl as md
+from study import findings, plan
+from study.findings import effect_text, interval, p_text
+from study.page import Page
+from study.results import Results, against, at_end, curves, of_cure, percent
+
+NAMES = {"digits": "digits (part of MNIST)", "mnist": "MNIST", "fashion": "Fashion-MNIST"}
+
+
+def write(
+    folder: Path,
+    command: str,
+    data: str,
+    scale: plan.Scale,
+    results: dict[str, Results],
+    best: tuple[str, list],
+) -> Path:
+    """Draws the pictures and writes the page: activation_study.html, with the pictures in it, and
+    README.md, which shows those beside it. Returns the former's path.
+    """
+    figures = _figures()
+    page = Page(f"Activation functions on {NAMES[data]}")
+    _settings(page, command, data, scale, results, best)
+    found = {name: findings.OF[name](group) for name, group in results.items()}
+    layer, depth = results.get("layer"), results.get("depth")
+    found["inside"] = findings.of_inside(layer, depth)
+    page.heading("Which claims hold here")
+    page.text(
+        "A comparison counts if its p, adjusted for all comparisons of the same experiment (Holm), is "
+        f"below {findings.LEVEL}. The sentences are written by the program from the figures."
+    )
+    page.table(
+        ["claim", "verdict", "what was measured"],
+        [
+            [f.claim, f"**{f.verdict}**", f.sentence]
+            for group in ("layer", "slopes", "small", "depth", "inside")
+            for f in found.get(group, [])
+        ],
+    )
+
+    def picture(draw: str, caption: str, *arguments) -> None:
+        if figures is not None:
+            getattr(figures, draw)(folder / f"{draw}.png", *arguments)
+            page.picture(f"{draw}.png", caption)
+
+    if layer:
+        _one_layer(page, layer, scale)
+        picture(
+            "learning_curves",
+            "Accuracy after each epoch: mean and one standard deviation over "
+            "the seeds; in grey the validation curves of all activations",
+            layer,
+        )
+        picture(
+            "ranking",
+            "Accuracy after training: a dot per seed, mean and one standard deviation",
+            layer,
+            "one hidden layer",
+        )
+    if results.get("slopes"):
+        _slopes(page, results["slopes"])
+        picture(
+            "slope_sweep",
+            "Accuracy against the slope for negative inputs: mean and one standard deviation",
+            results["slopes"],
+        )
+    if results.get("small"):
+        _small(page, results["small"])
+        if figures is not None:
+            title = f"{scale.small:,} training images"
+            figures.ranking(folder / "small_data.png", results["small"], title)
+            page.picture("small_data.png", f"Accuracy after training on {scale.small:,} images")
+    if depth:
+        _depth(page, depth, scale)
+        picture("depth_accuracy", "Validation accuracy against the number of hidden layers", depth)
+        picture(
+            "gradients_at_start",
+            "The norm of each hidden layer's weight gradient in the first "
+            "step of the deepest network (geometric mean over the seeds)",
+            depth,
+        )
+        picture(
+            "gradients_during",
+            "The same during training: one line per step; a row per cure, a column per activation",
+            depth,
+        )
+    if layer:
+        page.heading("Dead units and zeros")
+        page.text(
+            f"A unit is dead if it fires (is above 0) for none of {scale.probe} validation images. "
+            "Sigmoid and softplus are always above 0. A leaky unit that never fires still learns; a "
+            "dead ReLU unit does not."
+        )
+        picture("dead_units", "Units that never fire", layer, depth)
+        picture("zeros", "Zeros in ReLU's output", layer, depth)
+    if depth:
+        shown = findings.shown_depth(depth)
+        page.heading("PReLU's slopes")
+        picture(
+            "prelu_slopes",
+            f"Mean slope of each of {shown} layers after each epoch (0.25 at the start)",
+            depth,
+            shown,
+        )
+    _limits(page, scale)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "README.md").write_text(page.markdown(), "utf-8")
+    path = folder / "activation_study.html"
+    path.write_text(page.html(folder), "utf-8")
+    return path
+
+
+def _figures():
+    try:
+        from study import figures
+    except ModuleNotFoundError as error:
+        if error.name is None or not error.name.startswith("matplotlib"):
+            raise
+        print('no pictures: matplotlib is missing; install it with: pip install "minidl[plot]"')
+        return None
+    return figures
+
+
+def _settings(page: Page, command: str, data: str, scale: plan.Scale, results: dict, best: tuple):
+    some = next(iter(results.values()))
+    settings = next(iter(some.groups.values()))
+    settings = next(iter(settings.values()))["settings"]
+    training = settings["train"] or "all other"
+    name, runs = best
+    test = [run["test_accuracy"] for run in runs]
+    page.text(f"Made by `{command}` with minidl {md.__version__}.")
+    page.text(
+        f"The best mean validation accuracy is that of **{name}**, "
+        f"{percent(at_end(runs))}%. On the test images, which were looked at only now and only with "
+        f"this configuration, it is right in **{percent(test)}%** ({len(test)} seeds, mean ± "
+        "standard deviation)."
+    )
+    page.heading("Settings")
+    items = [
+        f"Data: {NAMES[data]}; {scale.validation:,} of its training images are the validation set "
+        "(the same for all seeds), "
+        + (f"{training:,}" if isinstance(training, int) else training)
+        + " are for training. Pixels are scaled to mean 0 and standard deviation 1.",
+        f"Training: Adam, learning rate {scale.lr:g} falling to 0 along a cosine, batches of "
+        f"{scale.batch}, cross entropy; no weight decay, no dropout, the same for all activations. A "
+        "seed gives the initial weights, the order of the batches and RReLU's draws.",
+    ]
+    if "layer" in results:
+        items.append(
+            f"One hidden layer: {scale.units} units, {scale.epochs} epochs, {scale.seeds} seeds. "
+            "Maxout takes the greatest of 2 linear maps and has fewer units, so that the number of "
+            "parameters matches. LeakyReLU's slope is 0.01, PReLU has one slope per unit."
+        )
+    if "slopes" in results:
+        items.append(f"Slopes: LeakyReLU in the same network, {scale.seeds} seeds each.")
+    if "small" in results:
+        items.append(
+            f"Few data: the same network, {scale.small:,} images, {scale.small_epochs} epochs, "
+            f"batches of 32, {scale.seeds} seeds."
+        )
+    if "depth" in results:
+        items.append(
+            f"Depth: {', '.join(map(str, scale.depths))} hidden layers of {scale.depth_units} units, "
+            f"{scale.depth_epochs} epochs, {scale.depth_seeds} seeds. The default initializer is "
+            "PyTorch's, U(±1/sqrt(fan_in)); the fitting one is He's normal for the ReLU family (with "
+            "the slope counted in), Glorot's normal for tanh, and for sigmoid, whose slope at 0 is "
+            "1/4, four times that after the first layer; biases are then 0. Normalisation comes "
+            "between the weights and the "
+            "activation."
+        )
+    page.list(items)
+
+
+def _one_layer(page: Page, layer: Results, scale: plan.Scale) -> None:
+    groups = findings.groups(layer)
+    tests = against(groups, "ReLU") if "ReLU" in groups else {}
+    page.heading("One hidden layer")
+    rows = []
+    for name in sorted(groups, key=lambda name: -at_end(groups[name]).mean()):
+        runs = groups[name]
+        row = [name, f"{runs[0]['parameters']:,}", percent(at_end(runs, "train"))]
+        row += [percent(at_end(runs)), percent(curves(runs, "val_accuracy")[:, 0])]
+        row += _against(tests.get(name))
+        row.append(_share(runs, "dead"))
+        row.append(_share(runs, "saturated"))
+        rows.append(row)
+    head = ["activation", "parameters", "training (%)", "validation (%)", "after 1 epoch (%)"]
+    head += [*AGAINST, "dead units (%)", "saturated outputs (%)"]
+    page.table(head, rows)
+    smallest = 2 / 2**scale.seeds
+    page.text(
+        f"Mean ± standard deviation over {scale.seeds} seeds; differences are to ReLU, paired by "
+        "seed, in percentage points of validation accuracy. p: paired t-test, adjusted by Holm's "
+        f"method; exact p: sign-flip permutation test, which cannot be below {smallest:g} with so "
+        "many seeds; d: mean difference by its standard deviation. Saturated: the slope is less than "
+        "a hundredth of the activation's greatest."
+    )
+
+
+AGAINST = ["difference", "95% interval", "adjusted p", "exact p", "d"]
+
+
+def _against(test: tuple | None) -> list[str]:
+    if test is None:
+        return ["", "", "", "", ""]
+    comparison, p = test
+    exact = f"{comparison.exact:.3g}" if comparison.n > 1 else "-"
+    difference = f"{100 * comparison.mean:+.2f}"
+    return [difference, interval(comparison), p_text(p), exact, effect_text(comparison.effect)]
+
+
+def _share(runs: list, name: str) -> str:
+    shares = [run[name][0][-1] for run in runs if run[name]]
+    return percent(shares, 1) if shares else "-"
+
+
+def _slopes(page: Page, slopes: Results) -> None:
+    page.heading("LeakyReLU's slope")
+    values = sorted(slopes.values("slope"))
+    groups = {slope: slopes.find(slope=slope) for slope in values}
+    tests = against(groups, 0.0) if 0.0 in groups else {}
+    page.table(
+        ["slope", "training (%)", "validation (%)", *AGAINST],
+        [
+            [
+                f"{slope:g}",
+                percent(at_end(runs, "train")),
+                percent(at_end(runs)),
+                *_against(tests.get(slope)),
+            ]
+            for slope, runs in groups.items()
+        ],
+    )
+    page.text("Differences are to slope 0, which is ReLU; slope 1 makes the network linear.")
+
+
+def _small(page: Page, small: Results) -> None:
+    page.heading("Few data")
+    groups = findings.groups(small)
+    tests = against(groups, "ReLU") if "ReLU" in groups else {}
+    order = sorted(groups, key=lambda name: -at_end(groups[name]).mean())
+    page.table(
+        ["activation", "training (%)", "validation (%)", "gap", *AGAINST],
+        [
+            [
+                name,
+                percent(at_end(groups[name], "train")),
+                percent(at_end(groups[name])),
+                percent(findings.gap(groups[name])),
+                *_against(tests.get(name)),
+            ]
+            for name in order
+        ],
+    )
+
+
+def _depth(page: Page, depth: Results, scale: plan.Scale) -> None:
+    page.heading("Depth and vanishing gradients")
+    deepest = max(depth.values("depth"))
+    page.text(
+        f"The greatest depth that trains: validation accuracy at most {100 * findings.LOSS:.0f} "
+        "percentage points below that of one hidden layer without a cure, there and in all shallower "
+        f"networks. In brackets the accuracy at {deepest} layers, in percent."
+    )
+    names = list(plan.INITIALIZERS)
+    rows = []
+    for cure in plan.CURES:
+        row = [findings._cure(cure[0])]
+        for name in names:
+            end = at_end(of_cure(depth, cure, depth=deepest, activation=name))
+            row.append(f"{findings.trained(depth, cure, name)} ({percent(end, 1)})")
+        rows.append(row)
+    page.table(["", *names], rows)
+    page.text(
+        f"The gradient of the last hidden layer over that of the second, in the first step at {deepest} "
+        "layers: 1 means that nothing is lost on the way."
+    )
+    page.table(
+        ["", *names],
+        [
+            [findings._cure(cure[0])]
+            + [f"{findings.vanishing(depth, cure, name):.2g}" for name in names]
+            for cure in plan.CURES
+        ],
+    )
+
+
+def _limits(page: Page, scale: plan.Scale) -> None:
+    page.heading("What this does not show")
+    page.list(
+        [
+            "One learning rate, one optimizer and one size of network for all: an activation that "
+            "needs another learning rate is at a disadvantage.",
+            "The spread over seeds is that of weights and batches, not of images: all are measured on "
+            f"the same {scale.validation:,} validation images, whose own sampling error "
+            f"is about {100 * (0.97 * 0.03 / scale.validation) ** 0.5:.2f} percentage points at 97%.",
+            "The t-test takes the differences for normal, which so few seeds cannot show.",
+            "Fully connected networks on small grey images: convolutions and larger images may differ.",
+        ]
+    )

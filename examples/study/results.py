@@ -1,0 +1,83 @@
+"""The results of the runs, sorted so that figures and findings can ask for them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+
+import numpy as np
+
+from study.runs import Result
+from study.statistics import Comparison, holm, paired
+
+CHANCE = 0.1  # ten classes of about the same size
+
+
+class Results:
+    """Results of an experiment, in groups that differ only in the seed."""
+
+    def __init__(self, results: Iterable[Result]) -> None:
+        self.groups: dict[str, dict[int, Result]] = {}
+        for result in results:
+            settings = dict(result["settings"])
+            seed = settings.pop("seed")
+            self.groups.setdefault(json.dumps(settings, sort_keys=True), {})[seed] = result
+
+    def __bool__(self) -> bool:
+        return bool(self.groups)
+
+    def find(self, **wanted: object) -> list[Result]:
+        """The runs with these settings, by seed; all must belong to one group."""
+        found = [
+            runs
+            for key, runs in self.groups.items()
+            if all(json.loads(key).get(name) == value for name, value in wanted.items())
+        ]
+        if len(found) != 1:
+            raise LookupError(f"{len(found)} groups of runs with {wanted}")
+        return [found[0][seed] for seed in sorted(found[0])]
+
+    def values(self, name: str) -> list:
+        """What this setting is in the groups, each value once, in order of appearance."""
+        return list(dict.fromkeys(json.loads(key).get(name) for key in self.groups))
+
+
+def at_end(runs: Iterable[Result], part: str = "validation") -> np.ndarray:
+    """The accuracy after training, one number per seed."""
+    return np.array([run["final"][part] for run in runs])
+
+
+def curves(runs: Iterable[Result], name: str) -> np.ndarray:
+    """(seeds, epochs): "accuracy" or "val_accuracy"; runs that broke off are NaN from there on."""
+    rows = [run[name] for run in runs]
+    longest = max(map(len, rows), default=0)
+    return np.array([row + [np.nan] * (longest - len(row)) for row in rows], float)
+
+
+def of_cure(results: Results, cure: tuple[str, str, str], /, **more: object) -> list[Result]:
+    """The runs of the depth study with this cure (a row of plan.CURES)."""
+    return results.find(initializer=cure[1], normalisation=cure[2], **more)
+
+
+def gradient_norms(runs: list) -> np.ndarray:
+    """(hidden layers, samples): geometric means over the seeds; 0 where all are 0."""
+    longest = min(len(run["gradients"]["at"]) for run in runs)
+    norms = np.array([[row[:longest] for row in run["gradients"]["norms"]] for run in runs])
+    return np.exp(np.log(np.maximum(norms, 1e-45)).mean(axis=0))
+
+
+def percent(values: np.ndarray, digits: int = 2) -> str:
+    """Mean and standard deviation: "97.12 ± 0.08"."""
+    values = np.asarray(values, float) * 100
+    spread = f" ± {values.std(ddof=1):.{digits}f}" if len(values) > 1 else ""
+    return f"{values.mean():.{digits}f}{spread}"
+
+
+def against(
+    groups: dict[str, list[Result]], reference: str, value: Callable = at_end
+) -> dict[str, tuple[Comparison, float]]:
+    """Each group compared with the reference, paired by seed: the comparison and Holm's p."""
+    names = [name for name in groups if name != reference]
+    tests = [paired(value(groups[name]), value(groups[reference])) for name in names]
+    adjusted = holm([test.p for test in tests])
+    return {name: (test, p) for name, test, p in zip(names, tests, adjusted, strict=True)}
