@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 LEVELS = ("baseline", "v3", "v4")
 MODULES = (
     "activations",
+    "distance",
     "elementwise",
     "gates",
     "gemm",
@@ -39,6 +40,8 @@ MODULES = (
     "optim",
     "prelu",
     "reduction",
+    "scatter",
+    "selection",
 )
 
 
