@@ -71,7 +71,7 @@ def add_rows(x, ids, Py_ssize_t rows):
     w.x, w.y, w.itemsize = cnp.PyArray_DATA(xs), cnp.PyArray_DATA(y), cnp.PyArray_ITEMSIZE(xs)
     if (rows + 2 * w.count) * w.width > ALONE:
         tasks = TASKS
-    w.per_task = (rows + tasks - 1) // tasks
+    w.per_task = max((rows + tasks - 1) // tasks, <Py_ssize_t>1)
     with nogil:
-        pool.parallel(run_task, &w, tasks if w.per_task else 0)
+        pool.parallel(run_task, &w, (rows + w.per_task - 1) // w.per_task)
     return y
