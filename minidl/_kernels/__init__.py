@@ -30,6 +30,7 @@ LEVELS = ("baseline", "v3", "v4")
 MODULES = (
     "activations",
     "conv",
+    "distance",
     "elementwise",
     "gates",
     "gemm",
@@ -40,6 +41,8 @@ MODULES = (
     "optim",
     "prelu",
     "reduction",
+    "scatter",
+    "selection",
 )
 
 

@@ -7,7 +7,7 @@ from minidl._kernels._array cimport is_float
 
 cdef enum:
     MAX_AXES = 64  # what NumPy allows
-    ARRAYS = 3
+    ARRAYS = 4
 
 
 cdef struct Axes:
@@ -32,18 +32,43 @@ cdef inline bint in_elements(cnp.ndarray x) noexcept:
     return True
 
 
+cdef inline Py_ssize_t length_of(cnp.ndarray x, int axis, int ndim) noexcept:
+    """The length of an axis, counted as if x had ndim axes: new ones stand in front."""
+    axis -= ndim - cnp.PyArray_NDIM(x)
+    return cnp.PyArray_DIMS(x)[axis] if axis >= 0 else 1
+
+
+cdef inline Py_ssize_t stride_of(cnp.ndarray x, int axis, int ndim) noexcept:
+    """In elements; 0 where x is repeated."""
+    axis -= ndim - cnp.PyArray_NDIM(x)
+    if axis < 0 or cnp.PyArray_DIMS(x)[axis] == 1:
+        return 0
+    return cnp.PyArray_STRIDES(x)[axis] // <Py_ssize_t>cnp.PyArray_ITEMSIZE(x)
+
+
+cdef inline bint has_shape(cnp.ndarray x, int ndim, cnp.npy_intp* shape) noexcept:
+    cdef int axis
+    if cnp.PyArray_NDIM(x) != ndim:
+        return False
+    for axis in range(ndim):
+        if cnp.PyArray_DIMS(x)[axis] != shape[axis]:
+            return False
+    return True
+
+
 cdef inline Py_ssize_t magnitude(Py_ssize_t n) noexcept nogil:
     return -n if n < 0 else n
 
 
 cdef inline void add_axis(
-    Axes* axes, Py_ssize_t length, Py_ssize_t s0, Py_ssize_t s1, Py_ssize_t s2
+    Axes* axes, Py_ssize_t length, Py_ssize_t s0, Py_ssize_t s1, Py_ssize_t s2, Py_ssize_t s3
 ) noexcept nogil:
     """Another axis, inside those that are there. One of length 1 is left out."""
     if length == 1:
         return
     axes.length[axes.count] = length
-    axes.stride[axes.count][0], axes.stride[axes.count][1], axes.stride[axes.count][2] = s0, s1, s2
+    axes.stride[axes.count][0], axes.stride[axes.count][1] = s0, s1
+    axes.stride[axes.count][2], axes.stride[axes.count][3] = s2, s3
     axes.count += 1
 
 

@@ -1,4 +1,4 @@
-"""Arithmetic, element by element, with broadcasting: each operation is one line of `rule`, with plain loops around it.
+"""Arithmetic, element by element, with broadcasting: plain loops around the formulas of _rules.pxd.
 
 Design. As in activations.pyx, a `Rule` is a tag, and `row` is compiled once for each. A row is a stretch of the innermost
 axis: it has a loop of its own for two dense operands and for one that stands still, so that these vectorise; all other
@@ -10,13 +10,14 @@ kind goes to NumPy, which is the twin in reference.py: one `return` in `binary`,
 """
 
 cimport numpy as cnp
-from libc.math cimport sqrt, sqrtf
 from minidl._kernels cimport memory, pool
 from minidl._kernels._array cimport is_float, is_plain, same_shape, same_strides
 from minidl._kernels._axes cimport (
-    MAX_AXES, Axes, Cursor, add_axis, go_to, in_elements, merge_axes, next_row, sort_axes,
+    MAX_AXES, Axes, Cursor, add_axis, go_to, has_shape, in_elements, length_of, merge_axes,
+    next_row, sort_axes, stride_of,
 )
-from minidl._kernels._math cimport real, abs_, exp_, log_
+from minidl._kernels._math cimport real
+from minidl._kernels._rules cimport *
 
 from minidl._kernels.reference_arithmetic import binary as _numpy_binary
 from minidl._kernels.reference_arithmetic import broadcast_to as _numpy_broadcast_to
@@ -33,69 +34,7 @@ cdef enum:
     CHUNK = 16384   # elements a task; fixed, so that the bits do not depend on the number of threads
     ALONE = 131072  # elements that one thread is done with before another would be awake
     RULES = 32
-
-
-# ── The formulas ─────────────────────────────────────────────────────────────────────────────────────────────────────
-
-ctypedef struct Add:
-    char _
-ctypedef struct Sub:
-    char _
-ctypedef struct Mul:
-    char _
-ctypedef struct Div:
-    char _
-ctypedef struct Maximum:
-    char _
-ctypedef struct Minimum:
-    char _
-ctypedef struct Neg:
-    char _
-ctypedef struct Abs:
-    char _
-ctypedef struct Sign:
-    char _
-ctypedef struct Square:
-    char _
-ctypedef struct Sqrt:
-    char _
-ctypedef struct Exp:
-    char _
-ctypedef struct Log:
-    char _
-
-ctypedef fused Rule:
-    Add
-    Sub
-    Mul
-    Div
-    Maximum
-    Minimum
-    Neg
-    Abs
-    Sign
-    Square
-    Sqrt
-    Exp
-    Log
-
-
-cdef inline real rule(Rule* tag, real x, real z) noexcept nogil:
-    """The result for the operands x and z; the operations of one operand leave z alone."""
-    cdef real one = 1
-    if Rule is Add: return x + z
-    elif Rule is Sub: return x - z
-    elif Rule is Mul: return x * z
-    elif Rule is Div: return x / z
-    elif Rule is Maximum: return z if (x < z) | (z != z) else x  # NaN in either is kept
-    elif Rule is Minimum: return z if (z < x) | (z != z) else x
-    elif Rule is Neg: return -x
-    elif Rule is Abs: return abs_(x)
-    elif Rule is Sign: return one if x > 0 else (-one if x < 0 else x)
-    elif Rule is Square: return x * x
-    elif Rule is Sqrt: return sqrtf(x) if real is float else sqrt(x)
-    elif Rule is Exp: return exp_(x)
-    elif Rule is Log: return log_(x)
+    BLOCK = 64
 
 
 # ── The loops ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -105,8 +44,9 @@ cdef void row(
     Py_ssize_t sx, Py_ssize_t sz, Py_ssize_t sy,
 ) noexcept nogil:
     """y = rule(x, z) for n elements, with a stride for each of the three."""
-    cdef Py_ssize_t i
+    cdef Py_ssize_t i, first = 0
     cdef real still
+    cdef real[BLOCK] block
     if sx == 1 and sz == 1 and sy == 1:
         if x == y:  # in place: one pointer, so that the compiler sees that nothing overlaps
             for i in range(n):
@@ -116,7 +56,14 @@ cdef void row(
                 y[i] = rule(tag, x[i], z[i])
     elif sx == 1 and sz == 0 and sy == 1:
         still = z[0]
-        if x == y:
+        if Rule is Pow:  # what hangs on the exponent alone would become branches: it stands in many places
+            for i in range(BLOCK):
+                block[i] = still
+            while first < n:
+                for i in range(first, min(first + BLOCK, n)):
+                    y[i] = rule(tag, x[i], block[i - first])
+                first += BLOCK
+        elif x == y:
             for i in range(n):
                 y[i] = rule(tag, y[i], still)
         else:
@@ -163,11 +110,20 @@ declare("mul", loops_of[Mul](NULL, 1))
 declare("div", loops_of[Div](NULL, 1))
 declare("maximum", loops_of[Maximum](NULL, 1))
 declare("minimum", loops_of[Minimum](NULL, 1))
+declare("pow", loops_of[Pow](NULL, 8))
+declare("equal", loops_of[Equal](NULL, 1))
 declare("neg", loops_of[Neg](NULL, 1))
 declare("abs", loops_of[Abs](NULL, 1))
+declare("abs_backward", loops_of[AbsBackward](NULL, 1))
 declare("sign", loops_of[Sign](NULL, 1))
 declare("square", loops_of[Square](NULL, 1))
+declare("square_backward", loops_of[SquareBackward](NULL, 1))
+declare("cube", loops_of[Cube](NULL, 1))
+declare("cube_backward", loops_of[CubeBackward](NULL, 1))
+declare("reciprocal", loops_of[Reciprocal](NULL, 1))
+declare("reciprocal_backward", loops_of[ReciprocalBackward](NULL, 1))
 declare("sqrt", loops_of[Sqrt](NULL, 2))
+declare("sqrt_backward", loops_of[SqrtBackward](NULL, 1))
 declare("exp", loops_of[Exp](NULL, 4))
 declare("log", loops_of[Log](NULL, 4))
 
@@ -221,27 +177,13 @@ cdef void run_flat(
         loop(NULL, cnp.PyArray_DATA(x), cnp.PyArray_DATA(z), cnp.PyArray_DATA(y), n, sx, sz, 1)
         return
     w.axes.count = 0
-    add_axis(&w.axes, n, sx, sz, 1)
+    add_axis(&w.axes, n, sx, sz, 1, 0)
     w.row, w.size, w.itemsize = loop, n, cnp.PyArray_ITEMSIZE(y)
     w.x, w.z, w.y = <char*>cnp.PyArray_DATA(x), <char*>cnp.PyArray_DATA(z), <char*>cnp.PyArray_DATA(y)
     run(&w, loops.alone)
 
 
 # ── Any shapes and strides ───────────────────────────────────────────────────────────────────────────────────────────
-
-cdef inline Py_ssize_t length_of(cnp.ndarray x, int axis, int ndim) noexcept:
-    """The length of an axis, counted as if x had ndim axes: new ones stand in front."""
-    axis -= ndim - cnp.PyArray_NDIM(x)
-    return cnp.PyArray_DIMS(x)[axis] if axis >= 0 else 1
-
-
-cdef inline Py_ssize_t stride_of(cnp.ndarray x, int axis, int ndim) noexcept:
-    """In elements; 0 where x is repeated."""
-    axis -= ndim - cnp.PyArray_NDIM(x)
-    if axis < 0 or cnp.PyArray_DIMS(x)[axis] == 1:
-        return 0
-    return cnp.PyArray_STRIDES(x)[axis] // <Py_ssize_t>cnp.PyArray_ITEMSIZE(x)
-
 
 cdef int common_shape(cnp.ndarray x, cnp.ndarray z, cnp.npy_intp* shape, str name) except -1:
     cdef int axis, ndim = max(cnp.PyArray_NDIM(x), cnp.PyArray_NDIM(z))
@@ -254,16 +196,6 @@ cdef int common_shape(cnp.ndarray x, cnp.ndarray z, cnp.npy_intp* shape, str nam
             )
         shape[axis] = m if n == 1 else n
     return ndim
-
-
-cdef bint has_shape(cnp.ndarray x, int ndim, cnp.npy_intp* shape) noexcept:
-    cdef int axis
-    if cnp.PyArray_NDIM(x) != ndim:
-        return False
-    for axis in range(ndim):
-        if cnp.PyArray_DIMS(x)[axis] != shape[axis]:
-            return False
-    return True
 
 
 cdef cnp.ndarray new_result(cnp.ndarray x, cnp.ndarray z, int ndim, cnp.npy_intp* shape):
@@ -294,7 +226,7 @@ cdef cnp.ndarray run_strided(Loops* loops, cnp.ndarray x, cnp.ndarray z, object 
     w.axes.count = 0
     for axis in range(ndim):
         add_axis(&w.axes, shape[axis], stride_of(x, axis, ndim), stride_of(z, axis, ndim),
-                 stride_of(y, axis, ndim))
+                 stride_of(y, axis, ndim), 0)
     sort_axes(&w.axes, 2)
     merge_axes(&w.axes)
     w.row = loops.row[cnp.PyArray_TYPE(y) == cnp.NPY_DOUBLE]
@@ -385,7 +317,9 @@ def broadcast_to(x, tuple shape):
 
 
 def binary(str name, x0, x1, out=None):
-    """add, sub, mul, div, maximum or minimum of x0 and x1: arrays that broadcast, or one of them a Python number.
+    """add, sub, mul, div, maximum, minimum, pow or equal (1 or 0) of x0 and x1, or a backward rule on what was saved and gy.
+
+    x0 and x1 are arrays that broadcast, or one of them is a Python number.
 
     float32 and float64 run here, all else in NumPy. `out` may be x0 or x1. Raises ValueError for shapes that do not fit.
     """
@@ -413,7 +347,7 @@ def binary(str name, x0, x1, out=None):
 
 
 def unary(str name, x, out=None):
-    """neg, abs, sign, square, sqrt, exp or log of x, without warnings: NaN and inf are results.
+    """neg, abs, sign, square, cube, reciprocal, sqrt, exp or log of x, without warnings: NaN and inf are results.
 
     float32 and float64 run here, all else in NumPy. `out` may be x. Raises ValueError for an `out` of another shape.
     """

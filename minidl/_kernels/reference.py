@@ -13,6 +13,7 @@ import numpy as np
 from minidl._kernels.reference_arithmetic import (  # noqa: F401  (these are faces, too)
     binary,
     broadcast_to,
+    extremum_axes,
     number,
     sum_axes,
     sum_to,
@@ -22,6 +23,10 @@ from minidl._kernels.reference_conv import (  # noqa: F401  (these are faces, to
     conv_forward,
     conv_input_grad,
     conv_weight_grad,
+)
+from minidl._kernels.reference_distance import (  # noqa: F401  (these are faces, too)
+    loss_backward,
+    loss_forward,
 )
 from minidl._kernels.reference_gates import (  # noqa: F401  (these are faces, too)
     crelu_backward,
@@ -48,6 +53,14 @@ from minidl._kernels.reference_optim import (  # noqa: F401  (these are faces, t
     scale_all,
     sgd_step,
     sum_of_squares,
+)
+from minidl._kernels.reference_scatter import add_rows  # noqa: F401
+from minidl._kernels.reference_selection import (  # noqa: F401  (these are faces, too)
+    clip,
+    clip_backward,
+    extremum_backward,
+    where,
+    where_equal,
 )
 
 ACTIVATIONS: dict[

@@ -13,12 +13,24 @@ BINARY: dict[str, Any] = {
     "div": np.true_divide,
     "maximum": np.maximum,
     "minimum": np.minimum,
+    "pow": lambda x, p, out=None: np.power(x, p, out=out),
+    "equal": lambda x, z, out=None: np.multiply(
+        np.equal(x, z), np.result_type(x, z).type(1), out=out
+    ),
+    # of what was saved and gy
+    "abs_backward": lambda x, gy, out=None: np.multiply(np.sign(x), gy, out=out),
+    "square_backward": lambda x, gy, out=None: np.multiply(2 * x, gy, out=out),
+    "cube_backward": lambda x, gy, out=None: np.multiply(3 * x * x, gy, out=out),
+    "reciprocal_backward": lambda x, gy, out=None: np.divide(-gy, x * x, out=out),
+    "sqrt_backward": lambda y, gy, out=None: np.divide(gy, 2 * y, out=out),
 }
 UNARY: dict[str, Any] = {
     "neg": np.negative,
     "abs": np.abs,
     "sign": np.sign,
     "square": np.square,
+    "cube": lambda x, out=None: np.multiply(x * x, x, out=out),
+    "reciprocal": np.reciprocal,
     "sqrt": np.sqrt,
     "exp": np.exp,
     "log": np.log,
@@ -53,3 +65,7 @@ def sum_to(x, shape):
     lead = x.ndim - len(shape)
     stretched = [i + lead for i, n in enumerate(shape) if n == 1 and x.shape[i + lead] != 1]
     return sum_axes(x, (*range(lead), *stretched), keepdims=True).reshape(shape)
+
+
+def extremum_axes(name, x, axes=None, keepdims=False):
+    return np.asarray({"max": np.max, "min": np.min}[name](x, axis=axes, keepdims=keepdims))

@@ -119,25 +119,37 @@ class Neg(Op):
 class PowNumber(Op):
     """y = x^p for a plain number p."""
 
+    # The exponents that have kernels of their own; 0.5 is Sqrt.
+    NAMES: dict[float, str] = {2: "square", 3: "cube", -1: "reciprocal"}
+
     def __init__(self, p: float) -> None:
         self.p = p
 
     def forward(self, x: np.ndarray) -> np.ndarray:
-        if self.p == 2:
-            return K.unary("square", x)
-        with np.errstate(all="ignore"):
-            return np.asarray(x**self.p)
+        if self.p in self.NAMES:
+            return K.unary(self.NAMES[self.p], x)
+        return x.copy() if self.p == 1 else K.binary("pow", x, self.p)
 
     def backward(self, gy: Tensor) -> Tensor | None:
-        return gy * (self.p * self.input(0) ** (self.p - 1)) if self.p != 0 else None
+        p = self.p
+        if p == 0:
+            return None
+        if p == 1:
+            return gy
+        x = self.input(0)
+        if recording():
+            return gy * (p * x ** (p - 1))
+        if p in self.NAMES:
+            return wrap(K.binary(self.NAMES[p] + "_backward", x._data, gy._data))
+        slope = K.binary("pow", x._data, p - 1)
+        return wrap(K.binary("mul", gy._data, K.binary("mul", slope, p)))
 
 
 class Pow(Op):
     """y = x0^x1. At x0 = 0 the gradient of x1 is 0 where x1 >= 0, as PyTorch has it."""
 
     def forward(self, x0: np.ndarray, x1: np.ndarray) -> np.ndarray:
-        with np.errstate(all="ignore"):
-            return np.asarray(x0**x1)
+        return K.binary("pow", x0, x1)
 
     def backward(self, gy: Tensor) -> tuple:
         x0, x1 = self.input(0), self.input(1)
@@ -178,7 +190,10 @@ class Sqrt(Op):
         return K.unary("sqrt", x)
 
     def backward(self, gy: Tensor) -> Tensor:
-        return gy / (2 * self.output())
+        y = self.output()
+        if recording():
+            return gy / (2 * y)
+        return wrap(K.binary("sqrt_backward", y._data, gy._data))
 
 
 class Abs(Op):
@@ -186,7 +201,10 @@ class Abs(Op):
         return K.unary("abs", x)
 
     def backward(self, gy: Tensor) -> Tensor:
-        return gy * wrap(K.unary("sign", self.input(0).data))
+        x = self.input(0)
+        if recording():
+            return gy * wrap(K.unary("sign", x._data))
+        return wrap(K.binary("abs_backward", x._data, gy._data))
 
 
 class Clip(Op):
@@ -194,16 +212,13 @@ class Clip(Op):
         self.low, self.high = low, high
 
     def forward(self, x: np.ndarray) -> np.ndarray:
-        return np.asarray(np.clip(x, self.low, self.high), dtype=x.dtype)
+        return K.clip(x, self.low, self.high)
 
     def backward(self, gy: Tensor) -> Tensor:
-        x = self.input(0).data
-        inside = np.ones(x.shape, bool)
-        if self.low is not None:
-            inside &= x >= self.low
-        if self.high is not None:
-            inside &= x <= self.high
-        return where(Tensor(inside), gy, 0.0)
+        x = self.input(0)._data
+        if recording():
+            return gy * wrap(K.clip_backward(x, np.ones_like(x), self.low, self.high))
+        return wrap(K.clip_backward(x, gy._data, self.low, self.high))
 
 
 class Maximum(Op):
@@ -213,11 +228,16 @@ class Maximum(Op):
         return K.binary(self.name, x0, x1)
 
     def backward(self, gy: Tensor) -> tuple:
-        x0, x1 = self.input(0).data, self.input(1).data
-        chosen = K.binary(self.name, x0, x1)
-        shares = [(x == chosen).astype(gy.dtype) for x in (x0, x1)]
-        total = np.maximum(shares[0] + shares[1], 1)
-        return gy * Tensor(shares[0] / total), gy * Tensor(shares[1] / total)
+        x0, x1 = self.input(0)._data, self.input(1)._data
+        return (
+            self._share(x0, x1, gy) if self.needs(0) else None,
+            self._share(x1, x0, gy) if self.needs(1) else None,
+        )
+
+    def _share(self, x: np.ndarray, other: np.ndarray, gy: Tensor) -> Tensor:
+        if recording():
+            return gy * wrap(K.extremum_backward(self.name, x, other, np.ones_like(gy._data)))
+        return wrap(K.extremum_backward(self.name, x, other, gy._data))
 
 
 class Minimum(Maximum):
@@ -230,14 +250,14 @@ class Where(Op):
     saves = (0,)
 
     def forward(self, condition: np.ndarray, x0: np.ndarray, x1: np.ndarray) -> np.ndarray:
-        return np.where(condition, x0, x1)
+        return K.where(condition, x0, x1)
 
     def backward(self, gy: Tensor) -> tuple:
-        condition = self.input(0)
+        condition, zero = self.input(0), wrap(K.number(0.0, gy._data))
         return (
             None,
-            where(condition, gy, 0.0) if self.needs(1) else None,
-            where(condition, 0.0, gy) if self.needs(2) else None,
+            Where()(condition, gy, zero) if self.needs(1) else None,
+            Where()(condition, zero, gy) if self.needs(2) else None,
         )
 
 
@@ -272,7 +292,9 @@ def neg(x: Any) -> Tensor:
 def pow(x0: Any, x1: Any) -> Tensor:
     """x0 to the power x1."""
     if isinstance(x1, Number) and isinstance(x0, Tensor) and x0.dtype.kind == "f":
-        return PowNumber(float(x1) if isinstance(x1, float) else x1)(x0)
+        return (
+            Sqrt()(x0) if x1 == 0.5 else PowNumber(float(x1) if isinstance(x1, float) else x1)(x0)
+        )
     return Pow()(*operands(x0, x1))
 
 

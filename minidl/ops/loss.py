@@ -10,13 +10,13 @@ from minidl import _kernels as K
 from minidl.modes import recording
 from minidl.op import Op
 from minidl.ops.activation_table import FUNCTIONS
-from minidl.ops.arithmetic import abs, as_float, clip, log, maximum, operands
+from minidl.ops.arithmetic import as_float, clip, log, maximum, operands
 from minidl.ops.reduction import mean, sum
 from minidl.ops.shape import getitem, reshape, transpose
 from minidl.ops.softmax import log_softmax, softmax
 from minidl.tensor import Tensor, as_tensor, plain, wrap
 
-softplus = FUNCTIONS["softplus"]
+sigmoid = FUNCTIONS["sigmoid"]
 
 
 class CrossEntropy(Op):
@@ -41,20 +41,89 @@ class CrossEntropy(Op):
         return wrap(K.cross_entropy_backward(self.kept, self.target, gy.data, scale))
 
 
-class BinaryCrossEntropy(Op):
-    """y = -(t log p + (1 - t) log(1 - p)), with both logarithms kept above -100, as PyTorch does."""
+class ElementLoss(Op):
+    """One loss an element of x and its target t; with a divisor, their sum divided by it.
 
-    def forward(self, p: np.ndarray, t: np.ndarray) -> np.ndarray:
-        with np.errstate(divide="ignore"):
-            log_p, log_q = np.maximum(np.log(p), -100), np.maximum(np.log1p(-p), -100)
-        return np.asarray(-(t * log_p + (1 - t) * log_q))
+    A subclass names its kernel and gives, in Tensor ops, the slopes that a gradient of the gradient needs.
+    """
+
+    kernel = ""
+
+    def __init__(self, divisor: float = 0.0, parameter: float = 0.0) -> None:
+        self.divisor, self.parameter = divisor, parameter
+
+    def forward(self, x: np.ndarray, t: np.ndarray) -> np.ndarray:
+        return K.loss_forward(self.kernel, x, t, self.parameter, self.divisor)
 
     def backward(self, gy: Tensor) -> tuple:
-        p, t = self.input(0), self.input(1)
-        gt = None
+        x, t, divisor = self.input(0), self.input(1), self.divisor or 1.0
+        gx = gt = None
+        if self.needs(0):
+            if recording():
+                gx = gy / divisor * self.slope(x, t)
+            else:
+                args = x._data, t._data, gy._data, self.parameter, divisor
+                gx = wrap(K.loss_backward(self.kernel, *args))
         if self.needs(1):
-            gt = gy * (maximum(log(1 - p), -100.0) - maximum(log(p), -100.0))
-        return gy * (p - t) / maximum(p * (1 - p), 1e-12) if self.needs(0) else None, gt
+            gt = gy / divisor * self.target_slope(x, t)
+        return gx, gt
+
+    def slope(self, x: Tensor, t: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def target_slope(self, x: Tensor, t: Tensor) -> Tensor:
+        return -self.slope(x, t)  # of a function of x - t
+
+
+class SquaredError(ElementLoss):
+    """(x - t)²."""
+
+    kernel = "squared"
+
+    def slope(self, x: Tensor, t: Tensor) -> Tensor:
+        return 2 * (x - t)
+
+
+class AbsoluteError(ElementLoss):
+    """|x - t|."""
+
+    kernel = "absolute"
+
+    def slope(self, x: Tensor, t: Tensor) -> Tensor:
+        return wrap(K.unary("sign", K.binary("sub", x._data, t._data)))
+
+
+class HuberLoss(ElementLoss):
+    """d²/2 for |d| <= δ, δ (|d| - δ/2) beyond, with d = x - t."""
+
+    kernel = "huber"
+
+    def slope(self, x: Tensor, t: Tensor) -> Tensor:
+        return clip(x - t, -self.parameter, self.parameter)
+
+
+class BinaryCrossEntropy(ElementLoss):
+    """-(t log p + (1 - t) log(1 - p)), with both logarithms kept above -100, as PyTorch does."""
+
+    kernel = "probability"
+
+    def slope(self, x: Tensor, t: Tensor) -> Tensor:
+        return (x - t) / maximum(x * (1 - x), 1e-12)
+
+    def target_slope(self, x: Tensor, t: Tensor) -> Tensor:
+        return maximum(log(1 - x), -100.0) - maximum(log(x), -100.0)
+
+
+class BinaryCrossEntropyWithLogits(ElementLoss):
+    """softplus(x) - x t."""
+
+    kernel = "logit"
+
+    def slope(self, x: Tensor, t: Tensor) -> Tensor:
+        return sigmoid(x) - t
+
+    def target_slope(self, x: Tensor, t: Tensor) -> Tensor:
+        return -x
 
 
 def _reduce(name: str, loss: Tensor, reduction: str) -> Tensor:
@@ -65,6 +134,14 @@ def _reduce(name: str, loss: Tensor, reduction: str) -> Tensor:
     if reduction == "none":
         return loss
     raise ValueError(f'{name}: reduction: expected "mean", "sum" or "none", got {reduction!r}')
+
+
+def _element_loss(
+    name: str, loss: type[ElementLoss], x: Tensor, t: Tensor, reduction: str, parameter: float = 0.0
+) -> Tensor:
+    if x.size and reduction in ("mean", "sum"):
+        return loss(1.0 if reduction == "sum" else float(x.size), parameter)(x, t)
+    return _reduce(name, loss(0.0, parameter)(x, t), reduction)
 
 
 def one_hot(ids: Any, n: int, dtype: Any = "float32") -> Tensor:
@@ -153,7 +230,8 @@ def nll_loss(log_probabilities: Any, target: Any, reduction: str = "mean") -> Te
     rows = _rows("nll_loss", x)
     ids = _class_targets("nll_loss", x, np.asarray(plain(target)))
     ids = class_ids("nll_loss", ids, rows.shape[1])
-    loss = -getitem(rows, (np.arange(len(ids)), ids))
+    places = np.arange(len(ids)) * rows.shape[1] + ids
+    loss = -getitem(reshape(rows, (rows.size,)), places)
     return _reduce(
         "nll_loss", reshape(loss, x.shape[:1] + x.shape[2:] if x.ndim > 1 else ()), reduction
     )
@@ -174,31 +252,35 @@ def binary_cross_entropy(p: Any, target: Any, reduction: str = "mean") -> Tensor
         ValueError: a probability outside [0, 1] (a logit? then use binary_cross_entropy_with_logits), or other shapes.
     """
     p, t = _pair("binary_cross_entropy", p, target)
-    if p.size and not (p.data.min() >= 0 and p.data.max() <= 1) and not np.isnan(p.data).any():
-        raise ValueError(
-            f"binary_cross_entropy: expected probabilities in [0, 1], got {p.data.min():g} to "
-            f"{p.data.max():g}; for logits use binary_cross_entropy_with_logits"
-        )
-    return _reduce("binary_cross_entropy", BinaryCrossEntropy()(p, t), reduction)
+    loss = _element_loss("binary_cross_entropy", BinaryCrossEntropy, p, t, reduction)
+    total = loss._data if loss.ndim == 0 else K.sum_axes(loss._data)
+    if total != total and p.size:  # the logarithm of a negative number is NaN
+        low, high = p.data.min(), p.data.max()
+        if low < 0 or high > 1:
+            raise ValueError(
+                f"binary_cross_entropy: expected probabilities in [0, 1], got {low:g} to {high:g}; "
+                "for logits use binary_cross_entropy_with_logits"
+            )
+    return loss
 
 
 def binary_cross_entropy_with_logits(x: Any, target: Any, reduction: str = "mean") -> Tensor:
     """softplus(x) - x t: binary cross-entropy of sigmoid(x), stable for any x."""
     x, t = _pair("binary_cross_entropy_with_logits", x, target)
-    return _reduce("binary_cross_entropy_with_logits", softplus(x) - x * t, reduction)
+    name = "binary_cross_entropy_with_logits"
+    return _element_loss(name, BinaryCrossEntropyWithLogits, x, t, reduction)
 
 
 def mse_loss(x: Any, target: Any, reduction: str = "mean") -> Tensor:
     """(x - t)²."""
     x, t = _pair("mse_loss", x, target)
-    d = x - t
-    return _reduce("mse_loss", d * d, reduction)
+    return _element_loss("mse_loss", SquaredError, x, t, reduction)
 
 
 def l1_loss(x: Any, target: Any, reduction: str = "mean") -> Tensor:
     """|x - t|; the slope at 0 is 0."""
     x, t = _pair("l1_loss", x, target)
-    return _reduce("l1_loss", abs(x - t), reduction)
+    return _element_loss("l1_loss", AbsoluteError, x, t, reduction)
 
 
 def huber_loss(x: Any, target: Any, reduction: str = "mean", delta: float = 1.0) -> Tensor:
@@ -209,9 +291,7 @@ def huber_loss(x: Any, target: Any, reduction: str = "mean", delta: float = 1.0)
     if not delta > 0:
         raise ValueError(f"huber_loss: delta must be greater than 0, got {delta}")
     x, t = _pair("huber_loss", x, target)
-    d = x - t
-    inner = clip(d, -delta, delta)  # ±delta beyond, d within: one formula serves both
-    return _reduce("huber_loss", inner * (d - inner * 0.5), reduction)
+    return _element_loss("huber_loss", HuberLoss, x, t, reduction, float(delta))
 
 
 __all__ = [

@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 
 from minidl import _kernels as K
+from minidl.modes import recording
 from minidl.op import Op
 from minidl.ops.arithmetic import sqrt, where
 from minidl.ops.shape import broadcast_to, normalize_axis, reshape
-from minidl.tensor import Tensor, as_tensor
+from minidl.tensor import Tensor, as_tensor, wrap
 
 Axis = int | tuple[int, ...] | None
 
@@ -51,24 +52,27 @@ class Max(Op):
 
     saves = (0,)
     saves_output = True
-    reduce: Any = staticmethod(np.max)
+    name = "max"
 
     def __init__(self, axes: tuple[int, ...], keepdims: bool) -> None:
         self.axes, self.keepdims = axes, keepdims
 
     def forward(self, x: np.ndarray) -> np.ndarray:
-        return np.asarray(self.reduce(x, axis=self.axes, keepdims=self.keepdims))
+        return K.extremum_axes(self.name, x, self.axes, self.keepdims)
 
     def backward(self, gy: Tensor) -> Tensor:
-        x = self.input(0).data
+        x = self.input(0)._data
         kept = _kept(x.shape, self.axes)
-        chosen = (x == self.output().data.reshape(kept)).astype(x.dtype)
-        shares = chosen / np.maximum(chosen.sum(axis=self.axes, keepdims=True), 1)
-        return reshape(gy, kept) * Tensor(shares)
+        y, gy = self.output()._data.reshape(kept), reshape(gy, kept)
+        count = K.sum_axes(K.binary("equal", x, y), self.axes, True)
+        if recording():
+            share = K.binary("div", np.ones_like(y), count)
+            return gy * wrap(K.where_equal(x, y, share))
+        return wrap(K.where_equal(x, y, K.binary("div", gy._data, count)))
 
 
 class Min(Max):
-    reduce = staticmethod(np.min)
+    name = "min"
 
 
 def sum(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from minidl import _kernels as K
 from minidl.op import BroadcastTo, Op
 from minidl.ops.arithmetic import operands
 from minidl.tensor import Tensor, as_tensor, plain
@@ -80,7 +81,13 @@ class PutItem(Op):
         self.index, self.shape, self.unique = index, shape, unique
 
     def forward(self, x: np.ndarray) -> np.ndarray:
-        y = np.zeros(self.shape, x.dtype)
+        ids = (
+            self.index[0] if isinstance(self.index, tuple) and len(self.index) == 1 else self.index
+        )
+        if isinstance(ids, np.ndarray) and ids.dtype.kind in "iu" and x.dtype.kind == "f":
+            return _add_rows(x, ids, self.shape)
+        y = K.empty(self.shape, x.dtype)
+        y.fill(0)
         if self.unique:
             y[self.index] = x
         else:
@@ -91,6 +98,15 @@ class PutItem(Op):
         return item_op(self.index)(gy)
 
 
+def _add_rows(x: np.ndarray, ids: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Zeros of `shape` with x added at the rows `ids`, of which some may be counted from the end."""
+    ids = ids.reshape(-1).astype(np.int64, copy=False)
+    if ids.size and ids.min() < 0:
+        ids = np.where(ids < 0, ids + shape[0], ids)
+    rows = x.reshape(len(ids), int(np.prod(shape[1:])))
+    return K.add_rows(rows, ids, shape[0]).reshape(shape)
+
+
 class Pad(Op):
     saves = ()
 
@@ -98,7 +114,10 @@ class Pad(Op):
         self.widths, self.value = widths, value
 
     def forward(self, x: np.ndarray) -> np.ndarray:
-        return np.pad(x, self.widths, constant_values=self.value)
+        y = K.empty([a + n + b for n, (a, b) in zip(x.shape, self.widths, strict=True)], x.dtype)
+        y.fill(self.value)
+        y[tuple(slice(a, a + n) for n, (a, _) in zip(x.shape, self.widths, strict=True))] = x
+        return y
 
     def backward(self, gy: Tensor) -> Tensor:
         return gy[tuple(slice(a, n - b) for (a, b), n in zip(self.widths, gy.shape, strict=True))]
@@ -112,7 +131,9 @@ class Concatenate(Op):
 
     def forward(self, *xs: np.ndarray) -> np.ndarray:
         self.stops = np.cumsum([x.shape[self.axis] for x in xs]).tolist()
-        return np.concatenate(xs, axis=self.axis)
+        shape = list(xs[0].shape)
+        shape[self.axis] = self.stops[-1]
+        return np.concatenate(xs, axis=self.axis, out=K.empty(shape, np.result_type(*xs)))
 
     def backward(self, gy: Tensor) -> tuple:
         lead = (slice(None),) * self.axis

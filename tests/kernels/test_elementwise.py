@@ -49,6 +49,27 @@ def test_special_values_of_two(kernels, dtype, name):
 
 @kernels
 @dtypes
+@pytest.mark.filterwarnings("error")
+def test_pow(kernels, dtype):
+    """Whole, odd, half and huge exponents of either sign, of numbers of either sign: against double precision."""
+    x = np.array([0.0, -0.0, 1, -1, 2, -2, 0.3, -7.5, np.inf, -np.inf, np.nan, 1e-30, 1e30], dtype)
+    p = [0.0, -0.0, 1, -1, 2, 3, -3, 0.5, -0.5, 1.7, -2.5, np.inf, -np.inf, np.nan, 16777215, 2e9]
+    x, p = (np.array(c, dtype) for c in zip(*itertools.product(x, np.array(p)), strict=True))
+    with np.errstate(all="ignore"):
+        expected = np.power(x.astype("float64"), p.astype("float64")).astype(dtype)
+    same(kernels.binary("pow", x, p), expected, ulp=1)
+    same(
+        np.signbit(kernels.binary("pow", x, p))[~np.isnan(expected)],
+        np.signbit(expected)[~np.isnan(expected)],
+    )
+    for exponent in np.unique(p):  # one for all
+        chosen = (p == exponent) | (np.isnan(p) & np.isnan(exponent))
+        y = kernels.binary("pow", np.tile(x[chosen], 9), np.asarray(exponent))
+        same(y, np.tile(expected[chosen], 9), ulp=1)
+
+
+@kernels
+@dtypes
 @pytest.mark.parametrize("name", UNARY)
 @pytest.mark.filterwarnings("error")
 def test_special_values_of_one(kernels, dtype, name):

@@ -123,6 +123,39 @@ def test_special_values(kernels, dtype):
 
 @kernels
 @dtypes
+@pytest.mark.parametrize("name", ["max", "min"])
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_extrema(kernels, dtype, name, shape):
+    x = array(shape, dtype)
+    spoilt = x.copy()
+    spoilt.flat[-1] = np.nan
+    views = [x, spoilt, -np.abs(x), x.T, np.asfortranarray(spoilt)[..., ::-1] if shape else x]
+    for view in views:
+        for axes in (None, *choices(len(shape))):
+            for keepdims in (False, True):
+                y = kernels.extremum_axes(name, view, axes, keepdims)
+                expected = reference.extremum_axes(name, view, axes, keepdims)
+                np.testing.assert_array_equal(y, expected)
+                assert (type(y), y.dtype, y.shape) == (np.ndarray, dtype, expected.shape)
+
+
+@kernels
+def test_extrema_of_infinities_zeros_and_nothing(kernels):
+    for x in ([-np.inf] * 200, [np.inf] * 3, [0.0, -0.0]):
+        for name in ("max", "min"):
+            expected = reference.extremum_axes(name, np.array(x))
+            np.testing.assert_array_equal(kernels.extremum_axes(name, np.array(x)), expected)
+    assert np.signbit(kernels.extremum_axes("max", np.full(300, -0.0)))
+    assert kernels.extremum_axes("max", np.zeros((0, 3)), (1,)).shape == (0,)
+    with pytest.raises(ValueError, match=r"no elements to choose from .* shape \(0, 3\)"):
+        kernels.extremum_axes("max", np.zeros((0, 3)), (0,))
+    assert kernels.extremum_axes("max", np.arange(5)) == 4  # integers: NumPy's
+    with pytest.raises(KeyError):
+        kernels.extremum_axes("median", np.zeros(3))
+
+
+@kernels
+@dtypes
 def test_as_exact_as_numpy(kernels, dtype):
     """The mean error over many sums, in every case; all terms positive, so that the errors add up."""
     for shape, axes in (
@@ -161,6 +194,7 @@ def test_same_bits_for_any_number_of_threads(kernels, dtype):
             K.set_num_threads(threads)
             results.append(
                 [kernels.sum_axes(x, axes).tobytes() for x in arrays for axes in choices(x.ndim)]
+                + [kernels.extremum_axes("max", x, a).tobytes() for x in arrays for a in choices(2)]
             )
     finally:
         K.set_num_threads(before)

@@ -40,6 +40,12 @@ ELSEWHERE = {
     "number": "test_elementwise.py",
     "broadcast_to": "test_elementwise.py",
     "sum_axes": "test_reduction.py",
+    "extremum_axes": "test_reduction.py",
+    "where": "test_selection.py",
+    "where_equal": "test_selection.py",
+    "extremum_backward": "test_selection.py",
+    "clip": "test_selection.py",
+    "clip_backward": "test_selection.py",
     "sum_to": "test_reduction.py",
 }
 
@@ -93,6 +99,26 @@ def choice(rng, high, *shape):
 PARTS = [(7, k, m) for k in (1, 2, 3, 4, 7) for m in (1, 2, 17)]  # (rows, parts, m)
 PARTS += [(n, k, 1) for n in (255, 256, 257, 20_000) for k in (2, 5)]
 PARTS += [(0, 2, 3), (3, 2, 0), (2, 3, 16384), (2, 2, 16385), (3000, 2, 9)]
+
+
+def loss_forward(name, divisor=0.0):
+    def arguments(rng, *shape):
+        x, t = 3 * with_zeros(rng, *shape), rng.uniform(size=shape)
+        x = rng.uniform(size=shape) if name == "probability" else x
+        return name, np.asarray(x), np.asarray(t), 0.7, divisor
+
+    return arguments
+
+
+def loss_backward(name, divisor=1.0):
+    def arguments(rng, *shape):
+        _, x, t, a, _ = loss_forward(name)(rng, *shape)
+        return name, x, t, normal(rng, *shape) if divisor == 1 else normal(rng), a, divisor
+
+    return arguments
+
+
+LOSSES = ("squared", "absolute", "huber", "probability", "logit")
 WITH_CLASSES = [shape for shape in MATRICES if shape[1]]
 CASES: dict[str, list[tuple[str, Callable, list]]] = {
     "activation_forward": [],
@@ -126,6 +152,13 @@ CASES: dict[str, list[tuple[str, Callable, list]]] = {
             lambda rng, *s: (probabilities(rng, *s), rng.integers(0, s[1], s[0]), normal(rng), 0.3),
             WITH_CLASSES,
         ),
+    ],
+    "loss_forward": [(name, loss_forward(name), LENGTHS + FEW) for name in LOSSES]
+    + [(f"{name}, mean", loss_forward(name, 7.0), LENGTHS + FEW) for name in LOSSES],
+    "loss_backward": [(name, loss_backward(name), LENGTHS + FEW) for name in LOSSES]
+    + [(f"{name}, mean", loss_backward(name, 7.0), LENGTHS + FEW) for name in LOSSES],
+    "add_rows": [
+        ("", lambda rng, *s: (normal(rng, *s), rng.integers(0, 9, s[0]), 9), MATRICES),
     ],
     "layer_norm_forward": [
         (

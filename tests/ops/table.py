@@ -116,6 +116,10 @@ ROWS = [
     Row("ops.neg", ops.neg, normal((3,))),
     Row("ops.pow", ops.pow, both(positive((3, 4)), normal((4,)))),
     Row("ops.pow/2", lambda x: x**2, normal((3,)), order=3),
+    Row("ops.pow/3", lambda x: x**3, normal((3,)), order=3, levels=True),
+    Row("ops.pow/-1", lambda x: x**-1, positive((3,)), order=3, rtol=1e-4, levels=True),
+    Row("ops.pow/0.5", lambda x: x**0.5, positive((3,)), order=3, rtol=1e-4, levels=True),
+    Row("ops.pow/1.7", lambda x: x**1.7, positive((3,)), order=3, rtol=1e-4, levels=True),
     Row("ops.pow/1", lambda x: x**1, normal((3,))),
     Row("ops.pow/0", lambda x: x**0, normal((3,))),
     Row("ops.pow/-1.5", lambda x: x**-1.5, positive((3,)), order=3, rtol=1e-4),
@@ -126,13 +130,13 @@ ROWS = [
     Row("ops.exp", ops.exp, normal((3, 2)), order=3),
     Row("ops.log", ops.log, positive((3, 2)), order=3, rtol=1e-4),
     Row("ops.sqrt", ops.sqrt, positive((3, 2)), order=3, rtol=1e-4),
-    Row("ops.abs", ops.abs, normal((3, 4))),
-    Row("ops.clip", lambda x: ops.clip(x, -0.5, 0.5), spread((9,))),
+    Row("ops.abs", ops.abs, normal((3, 4)), levels=True),
+    Row("ops.clip", lambda x: ops.clip(x, -0.5, 0.5), spread((9,)), levels=True),
     Row("ops.clip/one side", lambda x: ops.clip(x, min=0.1), spread((9,))),
-    Row("ops.maximum", ops.maximum, spread((3, 4), (4,))),
+    Row("ops.maximum", ops.maximum, spread((3, 4), (4,)), levels=True),
     Row("ops.maximum/a number", lambda x: ops.maximum(x, 0.07), spread((3, 4))),
-    Row("ops.minimum", ops.minimum, spread((3, 1), (3, 4))),
-    Row("ops.where", lambda x, y: ops.where(MASK, x, y), normal((3, 2), (2,))),
+    Row("ops.minimum", ops.minimum, spread((3, 1), (3, 4)), levels=True),
+    Row("ops.where", lambda x, y: ops.where(MASK, x, y), normal((3, 2), (2,)), levels=True),
     Row("ops.where/one side", lambda x: ops.where(MASK, 0.0, x), normal((3, 2))),
     # float32 keeps 7 digits: a linear function and a wide step check the cast and its gradient.
     Row("ops.astype", lambda x: ops.astype(x, "float32"), normal((3,)), eps=1e-2, rtol=1e-4),
@@ -160,8 +164,8 @@ ROWS = [
     Row("ops.mean", lambda x: ops.mean(x, 0), normal((3, 4))),
     Row("ops.var", lambda x: ops.var(x, 1, ddof=1), normal((3, 4))),
     Row("ops.std", lambda x: ops.std(x, 0, keepdims=True), normal((3, 4)), rtol=1e-4),
-    Row("ops.max", lambda x: ops.max(x, 1), spread((3, 4))),
-    Row("ops.max/all", ops.max, spread((3, 4))),
+    Row("ops.max", lambda x: ops.max(x, 1), spread((3, 4)), levels=True),
+    Row("ops.max/all", ops.max, spread((3, 4)), levels=True),
     Row("ops.min", lambda x: ops.min(x, (0, 2), keepdims=True), spread((2, 3, 4))),
     # Products
     Row("ops.matmul", ops.matmul, normal((3, 4), (4, 2))),
@@ -234,7 +238,7 @@ ROWS = [
         single=1e-4,
     ),
     # Layers
-    Row("F.embedding", lambda w: F.embedding(IDS, w), normal((3, 2))),
+    Row("F.embedding", lambda w: F.embedding(IDS, w), normal((3, 2)), levels=True),
     Row("F.dropout", lambda x: F.dropout(x, 0.5, rng=3), normal((3, 4)), order=3, levels=True),
     Row("F.dropout/evaluating", lambda x: F.dropout(x, 0.5, training=False), normal((3,))),
     Row(
@@ -328,16 +332,34 @@ ROWS = [
     ),
     Row("F.nll_loss", lambda x: F.nll_loss(x, [0, 2, 1]), normal((3, 4))),
     Row("F.nll_loss/none", lambda x: F.nll_loss(x, IDS, "none"), normal((2, 3, 2))),
-    Row("F.binary_cross_entropy", F.binary_cross_entropy, both(unit(3), unit(3)), rtol=1e-4),
+    Row(
+        "F.binary_cross_entropy",
+        F.binary_cross_entropy,
+        both(unit(3), unit(3)),
+        rtol=1e-4,
+        levels=True,
+    ),
     Row(
         "F.binary_cross_entropy_with_logits",
         F.binary_cross_entropy_with_logits,
         both(normal((3,)), unit(3)),
         levels=True,
     ),
-    Row("F.mse_loss", F.mse_loss, normal((3, 2), (3, 2))),
-    Row("F.l1_loss", lambda x, t: F.l1_loss(x, t, "sum"), spread((3,), (3,))),
-    Row("F.huber_loss", lambda x, t: F.huber_loss(x, t, "sum", 0.61), spread((5,), (5,))),
+    Row(
+        "F.binary_cross_entropy_with_logits/none",
+        lambda x, t: F.binary_cross_entropy_with_logits(x, t, "none"),
+        both(normal((2, 3)), unit(2, 3)),
+        levels=True,
+    ),
+    Row("F.mse_loss/sum", lambda x, t: F.mse_loss(x, t, "sum"), normal((3, 2), (3, 2))),
+    Row("F.mse_loss", F.mse_loss, normal((3, 2), (3, 2)), levels=True),
+    Row("F.l1_loss", lambda x, t: F.l1_loss(x, t, "sum"), spread((3,), (3,)), levels=True),
+    Row(
+        "F.huber_loss",
+        lambda x, t: F.huber_loss(x, t, "sum", 0.61),
+        spread((5,), (5,)),
+        levels=True,
+    ),
 ]
 
 # The losses in ops are those in F.
@@ -358,8 +380,9 @@ NOT_DIFFERENTIABLE = {
 }
 
 # Op classes that no row records, and why.
-NOT_RECORDED = {
+NOT_RECORDED: dict[str, str] = {
     "Gate": "what Maxout, CReLU and GLU share",
+    "ElementLoss": "what the losses of one number and its target have in common",
     "_Fused": "what Conv and ConvTranspose share",
 }
 

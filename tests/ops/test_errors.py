@@ -251,6 +251,11 @@ CASES = [
         r"expected probabilities in \[0, 1\], got 2 to 2",
     ),
     (
+        lambda: F.binary_cross_entropy(-X, X, "none"),
+        ValueError,
+        r"expected probabilities in \[0, 1\], got -1 to -1",
+    ),
+    (
         lambda: F.binary_cross_entropy(X, X[0]),
         ValueError,
         "binary_cross_entropy: expected a target of shape",
