@@ -48,7 +48,6 @@ class _Fused(Op):
     ) -> None:
         self.window, self.size = window, size  # size: the spatial axes of the result
         self.row, self.a, self.b = row, a, b
-        self.saves_output = row is not None
 
     def forward(self, x: np.ndarray, w: np.ndarray, b: np.ndarray | None = None) -> np.ndarray:
         self.x_size, self.kernel = x.shape[2:], w.shape[2:]
@@ -105,6 +104,18 @@ class ConvTranspose(_Fused):
             Conv(v, self.x_size)(gy, self.input(1)) if self.needs(0) else None,
             ConvWeightGrad(v, self.kernel)(gy, self.input(0)) if self.needs(1) else None,
         )
+
+
+class ActivatedConv(Conv):
+    """The same with an activation, whose slope is found from the result."""
+
+    saves_output = True
+
+
+class ActivatedConvTranspose(ConvTranspose):
+    """The same with an activation, whose slope is found from the result."""
+
+    saves_output = True
 
 
 class ConvWeightGrad(Op):
@@ -189,7 +200,8 @@ def conv(
                 f"(x {x_shape}, padding {window.padding[axis]})"
             )
         size.append((padded - reach) // window.stride[axis] + 1)
-    return Conv(window, tuple(size), *_activation("conv", activation))(*args)
+    op = ActivatedConv if activation else Conv
+    return op(window, tuple(size), *_activation("conv", activation))(*args)
 
 
 def conv_transpose(
@@ -256,7 +268,8 @@ def conv_transpose(
                 f"kernel {w_shape[2 + axis]}, stride {stride_}, padding {window.padding[axis]})"
             )
         size.append(n)
-    op = ConvTranspose(window, tuple(size), *_activation("conv_transpose", activation))
+    kind = ActivatedConvTranspose if activation else ConvTranspose
+    op = kind(window, tuple(size), *_activation("conv_transpose", activation))
     return op(*args)
 
 
