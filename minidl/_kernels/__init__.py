@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 LEVELS = ("baseline", "v3", "v4")
 MODULES = (
     "activations",
+    "batch_norm",
     "elementwise",
     "gates",
     "gemm",
@@ -37,6 +38,7 @@ MODULES = (
     "noise",
     "norm",
     "optim",
+    "pooling",
     "prelu",
     "reduction",
 )

@@ -18,6 +18,11 @@ from minidl._kernels.reference_arithmetic import (  # noqa: F401  (these are fac
     sum_to,
     unary,
 )
+from minidl._kernels.reference_batch_norm import (  # noqa: F401  (these are faces, too)
+    batch_norm_backward,
+    batch_norm_forward,
+    batch_norm_moments,
+)
 from minidl._kernels.reference_gates import (  # noqa: F401  (these are faces, too)
     crelu_backward,
     crelu_forward,
@@ -43,6 +48,13 @@ from minidl._kernels.reference_optim import (  # noqa: F401  (these are faces, t
     scale_all,
     sgd_step,
     sum_of_squares,
+)
+from minidl._kernels.reference_pooling import (  # noqa: F401  (these are faces, too)
+    avg_pool_backward,
+    avg_pool_forward,
+    max_pool_forward,
+    max_pool_gather,
+    max_pool_scatter,
 )
 
 ACTIVATIONS: dict[
@@ -101,6 +113,10 @@ def activation_backward(name, xy, gy, a=0.0, b=0.0, out=None):
 
 def activation_address(name, wide):
     return 0  # Python has no machine code to point to
+
+
+def activation_slope_address(name, wide):
+    return 0
 
 
 def _used(function, a: float, b: float) -> tuple[float, ...]:

@@ -421,7 +421,7 @@ def identity(x: Any) -> Tensor:
 
 
 @cache
-def fused_row(name: str) -> tuple[Row, float, float]:
+def fused_row(name: str, owner: str = "affine") -> tuple[Row, float, float]:
     """The row, and its parameters, of an activation that another op may apply to its result: its slope is found from y.
 
     Raises:
@@ -429,7 +429,7 @@ def fused_row(name: str) -> tuple[Row, float, float]:
     """
     fits = [row.name for row in ROWS if not row.required and (row.residual == "y" or row.from_y)]
     if name not in fits:
-        raise ValueError(f"affine: activation: expected one of {', '.join(fits)}, got {name!r}")
+        raise ValueError(f"{owner}: activation: expected one of {', '.join(fits)}, got {name!r}")
     row = ACTIVATIONS[name]
     a, b = (*row.params.values(), 0.0, 0.0)[:2]
     return in_y(row), a, b

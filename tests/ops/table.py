@@ -320,7 +320,10 @@ NOT_DIFFERENTIABLE = {
 }
 
 # Op classes that no row records, and why.
-NOT_RECORDED: dict[str, str] = {"Gate": "what Maxout, CReLU and GLU share"}
+NOT_RECORDED: dict[str, str] = {
+    "Gate": "what Maxout, CReLU and GLU share",
+    "MaxPoolGather": "only the gradient of MaxPoolScatter has it, as the checks to second order do",
+}
 
 
 def _activation(row: Any, params: dict[str, float], variant: str = "") -> Row:
@@ -359,3 +362,7 @@ for _row in ACTIVATION_ROWS:
         )
     if _row.inplace:
         ROWS.append(_inplace(_row))
+
+from .table_images import ROWS as IMAGE_ROWS  # noqa: E402  (it needs what stands above)
+
+ROWS += IMAGE_ROWS
