@@ -123,6 +123,12 @@ def huber_loss(x: Tensor, target: Tensor, delta: float = 1.0) -> Tensor:
     return mean(where(d <= delta, d * d / 2, delta * (d - delta / 2)))
 
 
+def batch_norm(x: Tensor, weight: Tensor, bias: Tensor, eps: float = 1e-5) -> Tensor:
+    """(x - mean) / sqrt(var + ε) · weight + bias over axis 0 of (N, C)."""
+    d = x - mean(x, axis=0, keepdims=True)
+    return d / sqrt(mean(d * d, axis=0, keepdims=True) + eps) * weight + bias
+
+
 def layer_norm(x: Tensor, weight: Tensor, bias: Tensor, eps: float = 1e-5) -> Tensor:
     """(x - mean) / sqrt(var + ε) · weight + bias over the last axis."""
     d = x - mean(x, axis=-1, keepdims=True)

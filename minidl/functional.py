@@ -1,6 +1,7 @@
 """F: every stateless function by its name, no logic. ``from minidl import functional as F; F.relu(x)``."""
 
 from minidl.ops.activation_table import FUNCTIONS, identity
+from minidl.ops.batch_norm import batch_norm, group_norm, instance_norm
 from minidl.ops.conv import conv, conv_transpose
 from minidl.ops.gates import crelu, glu, maxout
 from minidl.ops.indexing import embedding
@@ -17,6 +18,7 @@ from minidl.ops.loss import (
 )
 from minidl.ops.noise import dropout, rrelu
 from minidl.ops.norm import layer_norm
+from minidl.ops.pooling import avg_pool, max_pool, pixel_shuffle, upsample
 from minidl.ops.prelu import prelu
 from minidl.ops.softmax import log_softmax, softmax
 
@@ -24,6 +26,8 @@ globals().update(FUNCTIONS)  # relu, sigmoid, ...: one for each row of the activ
 
 __all__ = [
     "affine",
+    "avg_pool",
+    "batch_norm",
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
     "conv",
@@ -33,17 +37,22 @@ __all__ = [
     "dropout",
     "embedding",
     "glu",
+    "group_norm",
     "huber_loss",
     "identity",
+    "instance_norm",
     "l1_loss",
     "layer_norm",
     "log_softmax",
     "maxout",
+    "max_pool",
     "mse_loss",
     "nll_loss",
     "one_hot",
+    "pixel_shuffle",
     "prelu",
     "rrelu",
     "softmax",
+    "upsample",
     *FUNCTIONS,
 ]

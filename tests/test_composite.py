@@ -60,6 +60,11 @@ CASES = {
         (smooth(5), smooth(5, low=0.1, high=0.8)),
     ),
     "huber_loss": (F.huber_loss, composite.huber_loss, (3 * smooth(9), 0 * smooth(9) + 0.1)),
+    "batch_norm": (
+        lambda x, w, b: F.batch_norm(x, None, None, w, b, training=True),
+        composite.batch_norm,
+        (smooth(5, 4), smooth(4), smooth(4)),
+    ),
     "layer_norm": (
         lambda x, w, b: F.layer_norm(x, 4, w, b),
         composite.layer_norm,

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 LEVELS = ("baseline", "v3", "v4")
 MODULES = (
     "activations",
+    "batch_norm",
     "conv",
     "distance",
     "elementwise",
@@ -39,6 +40,7 @@ MODULES = (
     "noise",
     "norm",
     "optim",
+    "pooling",
     "prelu",
     "reduction",
     "scatter",

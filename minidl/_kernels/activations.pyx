@@ -365,3 +365,8 @@ def activation_backward(str name, xy, gy, double a=0, double b=0, out=None):
 def activation_address(str name, bint wide) -> int:
     """The address of the forward loop for float64 (wide) or float32, for a kernel that calls it on its own results."""
     return <size_t><void*>LOOPS[<int>CODES[name]].forward[wide]
+
+
+def activation_slope_address(str name, bint wide) -> int:
+    """The same for the backward loop."""
+    return <size_t><void*>LOOPS[<int>CODES[name]].backward[wide]

@@ -19,6 +19,11 @@ from minidl._kernels.reference_arithmetic import (  # noqa: F401  (these are fac
     sum_to,
     unary,
 )
+from minidl._kernels.reference_batch_norm import (  # noqa: F401  (these are faces, too)
+    batch_norm_backward,
+    batch_norm_forward,
+    batch_norm_moments,
+)
 from minidl._kernels.reference_conv import (  # noqa: F401  (these are faces, too)
     conv_forward,
     conv_input_grad,
@@ -53,6 +58,13 @@ from minidl._kernels.reference_optim import (  # noqa: F401  (these are faces, t
     scale_all,
     sgd_step,
     sum_of_squares,
+)
+from minidl._kernels.reference_pooling import (  # noqa: F401  (these are faces, too)
+    avg_pool_backward,
+    avg_pool_forward,
+    max_pool_forward,
+    max_pool_gather,
+    max_pool_scatter,
 )
 from minidl._kernels.reference_scatter import add_rows  # noqa: F401
 from minidl._kernels.reference_selection import (  # noqa: F401  (these are faces, too)
@@ -119,6 +131,10 @@ def activation_backward(name, xy, gy, a=0.0, b=0.0, out=None):
 
 def activation_address(name, wide):
     return 0  # Python has no machine code to point to
+
+
+def activation_slope_address(name, wide):
+    return 0
 
 
 def _used(function, a: float, b: float) -> tuple[float, ...]:

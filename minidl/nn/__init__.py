@@ -7,8 +7,9 @@ from minidl.nn.layers import Flatten, Identity, Reshape
 from minidl.nn.linear import Affine, Embedding
 from minidl.nn.module import Module, ModuleList, Sequential
 from minidl.nn.noise import Dropout, RReLU
-from minidl.nn.normalization import LayerNorm
+from minidl.nn.normalization import BatchNorm, GroupNorm, InstanceNorm, LayerNorm
 from minidl.nn.parameter import Parameter, ParameterMaker, ParameterScope
+from minidl.nn.pooling import AvgPool, MaxPool, PixelShuffle, Upsample
 
 globals().update(LAYERS)  # ReLU, Sigmoid, ...: one for each row of the activation table
 
@@ -18,13 +19,18 @@ __all__ = [
     "CReLU",
     "Conv",
     "ConvTranspose",
+    "AvgPool",
+    "BatchNorm",
     "Dropout",
     "Embedding",
     "Flatten",
+    "GroupNorm",
     "Identity",
+    "InstanceNorm",
     "LayerNorm",
     "LogSoftmax",
     "Maxout",
+    "MaxPool",
     "Module",
     "ModuleList",
     "PReLU",
@@ -32,8 +38,10 @@ __all__ = [
     "ParameterMaker",
     "ParameterScope",
     "RReLU",
+    "PixelShuffle",
     "Reshape",
     "Sequential",
     "Softmax",
+    "Upsample",
     *LAYERS,
 ]

@@ -49,6 +49,15 @@ class Activation(Module):
             options["approximate"] = self.approximate
         return getattr(F, self.row.name)(x, *self._params, **options)
 
+    def fusable(self) -> tuple | None:
+        """(name, *parameters) if a layer before may apply it: y tells its slope, by the same formula."""
+        own = type(self).forward is not Activation.forward or self.approximate != "none"
+        row, from_y = self.row, self.row.from_y
+        if own or (row.residual == "x" and (not from_y or "slope" in from_y)):
+            return None
+        check = in_y(row).check
+        return (row.name, *self._params) if check is None or check[0](*self._params) else None
+
     def extra_repr(self) -> str:
         parts = [f"{param}={getattr(self, param):g}" for param in self.row.params]
         parts += [f"approximate={self.approximate!r}"] if self.row.approximate else []

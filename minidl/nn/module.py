@@ -41,6 +41,12 @@ class Module:
     """Base of all layers and models: write ``forward``, assign parts as attributes, call it."""
 
     training = True
+    # Whether forward takes, as its second argument, an activation to apply in the same pass.
+    fuses = False
+
+    def fusable(self) -> tuple | None:
+        """What this module is to a layer that fuses: (name, *parameters) of an activation, or None."""
+        return None
 
     def forward(self, *inputs: Any) -> Any:
         raise NotImplementedError(f"{type(self).__name__} has no forward()")
@@ -337,6 +343,9 @@ class ModuleList(Module):
 class Sequential(ModuleList):
     """Modules that are called one after the other: y = last(... second(first(x))).
 
+    An activation that follows a layer which can apply it in the same pass (`BatchNorm`) is given to
+    that layer; the result has the same bits.
+
     >>> from minidl.nn import Affine, ReLU
     >>> Sequential(Affine(4, 8), ReLU(), Affine(8, 2)).num_parameters()
     58
@@ -351,6 +360,16 @@ class Sequential(ModuleList):
         return self._layers[index]
 
     def forward(self, x: Any) -> Any:
+        before: Module | None = None  # waits for what follows
         for layer in self._layers:
-            x = layer(x)
-        return x
+            if before is not None:
+                activation = layer.fusable()
+                x = before(x) if activation is None else before(x, activation)
+                before = None
+                if activation is not None:
+                    continue
+            if layer.fuses:
+                before = layer
+            else:
+                x = layer(x)
+        return x if before is None else before(x)

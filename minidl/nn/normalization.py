@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from minidl import check
 from minidl import functional as F
 from minidl.init import Constant
 from minidl.nn.module import Module
 from minidl.nn.parameter import ParameterMaker
+from minidl.ops.batch_norm import Activation
 from minidl.tensor import Tensor, as_tensor
 
 
@@ -61,3 +64,219 @@ class LayerNorm(Module):
 
     def extra_repr(self) -> str:
         return f"{self.normalized_shape}, eps={self.eps:g}"
+
+
+class BatchNorm(Module):
+    """y = (x - mean) / sqrt(var + eps) * weight + bias, with mean and var of each channel.
+
+    Training, mean and (biased) variance are those of x over all axes but the channels'; evaluating,
+    they are the running statistics, which training updates: ``r += momentum * (new - r)``, with the
+    unbiased variance. All as in PyTorch, whose state has the same names.
+
+    Shapes: x and y (N, C), (N, C, L), (N, C, H, W) or (N, C, D, H, W) with C = num_features; all
+    others (C,). y lies in memory as x does.
+
+    Args:
+        eps: added to the variance.
+        momentum: None means the plain average of all batches.
+        affine: False means neither weight nor bias.
+        track_running_stats: False means that x's own statistics are used when evaluating, too.
+        bias, weight: their sources (see `ParameterMaker`), 0 and 1 by default; ``bias=False`` means
+            none.
+        lr_mult, scope: as for `Affine`. Running statistics are never shared.
+        activation: the name of one to apply in the same pass, or (name, *its parameters). A
+            `Sequential` does so with the activation that follows.
+
+    Raises:
+        ValueError: x has other channels or axes, or one value per channel in training.
+
+    Source: Ioffe & Szegedy, Batch Normalization: Accelerating Deep Network Training by Reducing
+    Internal Covariate Shift, ICML 2015.
+
+    >>> BatchNorm(64)
+    BatchNorm(64, eps=1e-05, momentum=0.1; weight (64,), bias (64,))
+    """
+
+    def __init__(
+        self,
+        num_features: int,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        affine: bool = True,
+        track_running_stats: bool = True,
+        bias: Any = True,
+        weight: Any = None,
+        lr_mult: float | Mapping[str, float] = 1.0,
+        scope: str | None = None,
+        activation: Activation | None = None,
+    ) -> None:
+        self.num_features = check.integer("BatchNorm", "num_features", num_features, 1)
+        self.eps = check.number("BatchNorm", "eps", eps, least=0.0)
+        self.momentum = (
+            None if momentum is None else check.number("BatchNorm", "momentum", momentum, 0.0, 1.0)
+        )
+        self.affine = check.flag("BatchNorm", "affine", affine)
+        self.track_running_stats = check.flag(
+            "BatchNorm", "track_running_stats", track_running_stats
+        )
+        if activation is not None:
+            F.batch_norm([[0.0]], [0.0], [1.0], activation=activation)  # a wrong name is told here
+        self.activation = activation
+        shape = (self.num_features,)
+        make = ParameterMaker("BatchNorm", ("weight", "bias"), lr_mult, scope)
+        self.weight = make("weight", weight, Constant(1.0), shape) if affine else None
+        self.bias = make("bias", bias, Constant(0.0), shape, optional=True) if affine else None
+        if track_running_stats:
+            self.running_mean = np.zeros(shape, np.float32)
+            self.running_var = np.ones(shape, np.float32)
+            self.num_batches_tracked = np.zeros((), np.int64)
+
+    @property
+    def fuses(self) -> bool:  # type: ignore[override]
+        """It takes the activation that follows, unless it has one or is another layer by now."""
+        return self.activation is None and type(self).forward is BatchNorm.forward
+
+    def forward(self, x: Any, activation: Activation | None = None) -> Tensor:
+        x = as_tensor(x)
+        layer = f"BatchNorm({self.num_features})"
+        if not 2 <= x.ndim <= 5:
+            raise ValueError(
+                f"{layer}: expected x (N, {self.num_features}) with up to 3 more axes, "
+                f"got shape {x.shape}"
+            )
+        if x.shape[1] != self.num_features:
+            raise ValueError(
+                f"{layer}: expected {self.num_features} channels in axis 1 of x, "
+                f"got {x.shape[1]} (shape {x.shape})"
+            )
+        own = self.training or not self.track_running_stats
+        if own and x.size == x.shape[1]:
+            raise ValueError(
+                f"{layer}: training needs more than one value per channel, got x of shape {x.shape}"
+            )
+        tracked, momentum = self.track_running_stats, self.momentum
+        if momentum is None:
+            momentum = 1 / (int(self.num_batches_tracked) + 1) if tracked else 0.0
+        y = F.batch_norm(
+            x,
+            self.running_mean if tracked else None,
+            self.running_var if tracked else None,
+            self.weight,
+            self.bias,
+            own,
+            momentum,
+            self.eps,
+            activation or self.activation,
+        )
+        if own and tracked:
+            self.num_batches_tracked += 1
+        return y
+
+    def extra_repr(self) -> str:
+        text = f"{self.num_features}, eps={self.eps:g}, momentum={self.momentum}"
+        text += "" if self.track_running_stats else ", track_running_stats=False"
+        return text + (f", activation={self.activation!r}" if self.activation else "")
+
+
+class GroupNorm(Module):
+    """y = (x - mean) / sqrt(var + eps) * weight + bias, with mean and var of each group of channels
+    of each sample.
+
+    Args:
+        num_groups, num_channels: x is (N, num_channels, ...), its channels fall into `num_groups`
+            parts of equal size.
+        eps, affine, bias, weight, lr_mult, scope: as for `BatchNorm`.
+
+    Raises:
+        ValueError: groups that do not divide the channels, or x with other channels.
+
+    Source: Wu & He, Group Normalization, ECCV 2018.
+
+    >>> GroupNorm(2, 6)
+    GroupNorm(2, 6, eps=1e-05; weight (6,), bias (6,))
+    """
+
+    def __init__(
+        self,
+        num_groups: int,
+        num_channels: int,
+        eps: float = 1e-5,
+        affine: bool = True,
+        bias: Any = True,
+        weight: Any = None,
+        lr_mult: float | Mapping[str, float] = 1.0,
+        scope: str | None = None,
+    ) -> None:
+        self.num_groups = check.integer("GroupNorm", "num_groups", num_groups, 1)
+        self.num_channels = check.integer("GroupNorm", "num_channels", num_channels, 1)
+        if num_channels % num_groups:
+            raise ValueError(
+                f"GroupNorm: num_groups={num_groups} does not divide num_channels={num_channels}"
+            )
+        self.eps = check.number("GroupNorm", "eps", eps, least=0.0)
+        self.affine = check.flag("GroupNorm", "affine", affine)
+        make = ParameterMaker("GroupNorm", ("weight", "bias"), lr_mult, scope)
+        shape = (self.num_channels,)
+        self.weight = make("weight", weight, Constant(1.0), shape) if affine else None
+        self.bias = make("bias", bias, Constant(0.0), shape, optional=True) if affine else None
+
+    def forward(self, x: Any) -> Tensor:
+        x = as_tensor(x)
+        if x.ndim < 2 or x.shape[1] != self.num_channels:
+            raise ValueError(
+                f"GroupNorm({self.num_groups}, {self.num_channels}): expected {self.num_channels} "
+                f"channels in axis 1 of x, got shape {x.shape}"
+            )
+        return F.group_norm(x, self.num_groups, self.weight, self.bias, self.eps)
+
+    def extra_repr(self) -> str:
+        return f"{self.num_groups}, {self.num_channels}, eps={self.eps:g}"
+
+
+class InstanceNorm(Module):
+    """y = (x - mean) / sqrt(var + eps), with mean and var of each channel of each sample.
+
+    Args:
+        num_features: x is (N, num_features, ...) with at least one axis more.
+        affine: True means a weight and a bias for each channel, as `BatchNorm` has them.
+        eps, bias, weight, lr_mult, scope: as for `BatchNorm`.
+
+    Raises:
+        ValueError: x with other channels or axes, or one value in a channel.
+
+    Source: Ulyanov, Vedaldi & Lempitsky, Instance Normalization: The Missing Ingredient for Fast
+    Stylization, 2016.
+
+    >>> InstanceNorm(3)
+    InstanceNorm(3, eps=1e-05)
+    """
+
+    def __init__(
+        self,
+        num_features: int,
+        eps: float = 1e-5,
+        affine: bool = False,
+        bias: Any = True,
+        weight: Any = None,
+        lr_mult: float | Mapping[str, float] = 1.0,
+        scope: str | None = None,
+    ) -> None:
+        self.num_features = check.integer("InstanceNorm", "num_features", num_features, 1)
+        self.eps = check.number("InstanceNorm", "eps", eps, least=0.0)
+        self.affine = check.flag("InstanceNorm", "affine", affine)
+        make = ParameterMaker("InstanceNorm", ("weight", "bias"), lr_mult, scope)
+        shape = (self.num_features,)
+        self.weight = make("weight", weight, Constant(1.0), shape) if affine else None
+        self.bias = make("bias", bias, Constant(0.0), shape, optional=True) if affine else None
+
+    def forward(self, x: Any) -> Tensor:
+        x = as_tensor(x)
+        if x.ndim < 3 or x.shape[1] != self.num_features:
+            raise ValueError(
+                f"InstanceNorm({self.num_features}): expected x (N, {self.num_features}, ...) with "
+                f"3 axes or more, got shape {x.shape}"
+            )
+        return F.instance_norm(x, self.weight, self.bias, self.eps)
+
+    def extra_repr(self) -> str:
+        return f"{self.num_features}, eps={self.eps:g}"

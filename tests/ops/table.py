@@ -384,6 +384,7 @@ NOT_RECORDED: dict[str, str] = {
     "Gate": "what Maxout, CReLU and GLU share",
     "ElementLoss": "what the losses of one number and its target have in common",
     "_Fused": "what Conv and ConvTranspose share",
+    "MaxPoolGather": "only the gradient of MaxPoolScatter has it, as the checks to second order do",
 }
 
 
@@ -423,3 +424,7 @@ for _row in ACTIVATION_ROWS:
         )
     if _row.inplace:
         ROWS.append(_inplace(_row))
+
+from .table_images import ROWS as IMAGE_ROWS  # noqa: E402  (it needs what stands above)
+
+ROWS += IMAGE_ROWS

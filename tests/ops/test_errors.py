@@ -203,6 +203,89 @@ CASES = [
         r"weight: expected shape \(3,\), got \(2,\)",
     ),
     (lambda: F.layer_norm(X, 3, None, X), ValueError, r"bias: expected shape \(3,\), got \(2, 3\)"),
+    (
+        lambda: F.batch_norm(X[0], None, None),
+        ValueError,
+        r"expected x \(N, C\) .* got shape \(3,\)",
+    ),
+    (
+        lambda: F.batch_norm(X, None, None),
+        ValueError,
+        "evaluating needs running_mean and running_var",
+    ),
+    (
+        lambda: F.batch_norm(X[:1], None, None, training=True),
+        ValueError,
+        r"more than one value per channel, got x of shape \(1, 3\)",
+    ),
+    (
+        lambda: F.batch_norm(X, None, None, X[0, :2], training=True),
+        ValueError,
+        r"batch_norm: weight: expected shape \(3,\) for 3 channels .* got \(2,\)",
+    ),
+    (
+        lambda: F.batch_norm(X, X[0], X[0], X[0], X, training=False),
+        ValueError,
+        r"batch_norm: bias: expected shape \(3,\) .* got \(2, 3\)",
+    ),
+    (
+        lambda: F.batch_norm(X, X[0, :2], X[0]),
+        ValueError,
+        r"running_mean: expected shape \(3,\) for 3 channels .* got \(2,\)",
+    ),
+    (
+        lambda: F.batch_norm(X, X[0].copy(), [1, 1, 1], training=True),
+        TypeError,
+        "running_var: expected a float array that can be updated in place",
+    ),
+    (
+        lambda: F.batch_norm(X, X[0], X[0], activation="silu"),
+        ValueError,
+        "batch_norm: activation: expected one of .*'silu'",
+    ),
+    (
+        lambda: F.batch_norm(X, X[0], X[0], activation=("hardtanh", 0.5)),
+        ValueError,
+        r"activation: expected \(name, min_val, max_val\), got \('hardtanh', 0.5\)",
+    ),
+    (
+        lambda: F.batch_norm(X, X[0], X[0], activation=("leaky_relu", -0.1)),
+        ValueError,
+        "batch_norm: activation: leaky_relu: .* negative_slope >= 0 .*, got -0.1",
+    ),
+    (lambda: F.group_norm(X, 2), ValueError, "group_norm: 2 groups do not divide 3 channels"),
+    (lambda: F.group_norm(X, 0), ValueError, "group_norm: 0 groups"),
+    (lambda: F.group_norm(X[0], 1), ValueError, r"group_norm: expected x \(N, C, ...\), got"),
+    (lambda: F.group_norm(X, 3), ValueError, "expected more than one value in a group"),
+    (
+        lambda: F.group_norm(X, 1, X[0, :2]),
+        ValueError,
+        r"group_norm: weight: expected shape \(3,\)",
+    ),
+    (lambda: F.instance_norm(X), ValueError, "instance_norm: expected x .* 3 axes"),
+    (lambda: F.instance_norm(X[..., None]), ValueError, "expected more than one value in a group"),
+    (lambda: F.max_pool(X, 2), ValueError, r"max_pool: expected x \(N, C, ...\) .* got .*\(2, 3\)"),
+    (
+        lambda: F.max_pool(X[None], 5, padding=0),
+        ValueError,
+        r"max_pool: axis 2: kernel_size 5 is larger than the padded input, 3 \+ 2 \* 0",
+    ),
+    (
+        lambda: F.avg_pool(X[None, None], (2, 3), padding=(0, 2)),
+        ValueError,
+        "avg_pool: axis 3: padding 2 is more than half of kernel_size 3",
+    ),
+    (lambda: F.avg_pool(X[None], (1, 1)), ValueError, "avg_pool: kernel_size: expected 1 values"),
+    (lambda: F.max_pool(X[None], 1, 0), ValueError, "max_pool: stride must be an integer >= 1"),
+    (lambda: F.max_pool(X[None], 1.5), TypeError, "max_pool: kernel_size must be an integer"),
+    (lambda: F.upsample(X, 2), ValueError, "upsample: expected x"),
+    (lambda: F.upsample(X[None], 0), ValueError, "upsample: scale must be an integer >= 1"),
+    (lambda: F.upsample(X[None], (1, 2)), ValueError, "upsample: scale: expected 1 values"),
+    (
+        lambda: F.pixel_shuffle(X[:, :, None, None], 2),
+        ValueError,
+        r"pixel_shuffle: expected x .* multiple of 2\*\*2 channels, got shape \(2, 3, 1, 1\)",
+    ),
     (lambda: F.embedding([3], X), ValueError, "embedding: id 3 is out of range for 2"),
     (lambda: F.embedding([-1], X), ValueError, "embedding: id -1 is out of range"),
     (lambda: F.embedding([0.5], X), TypeError, "embedding: expected integer ids, got float64"),
@@ -312,11 +395,18 @@ def test_inplace_with_a_negative_slope():
     np.testing.assert_array_equal(x.data, [-1, 2])
 
 
+APART = (
+    "affine",
+    "conv",
+    "conv_transpose",
+    "embedding",
+    "one_hot",
+    "pixel_shuffle",
+    "prelu",
+    "upsample",
+)
 FUNCTIONS = [
-    name
-    for name in F.__all__
-    if name
-    not in ("affine", "conv", "conv_transpose", "embedding", "one_hot", "layer_norm", "prelu")
+    name for name in F.__all__ if name not in APART and not name.endswith(("_norm", "_pool"))
 ]
 GATES = ("maxout", "crelu", "glu")  # in test_gates.py
 FUNCTIONS = [name for name in FUNCTIONS if name not in GATES]

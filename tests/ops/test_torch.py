@@ -61,6 +61,14 @@ def tied(rng: np.random.Generator) -> list:
     return [rng.integers(-1, 2, (40, 6)) * rng.choice([-1.0, 1.0], (40, 6))]
 
 
+def stats(like: Any = None) -> tuple:
+    """Running statistics, here or there."""
+    mean, var = np.array([0.5, -1.0, 2.0]), np.array([1.0, 4.0, 0.5])
+    return (
+        (mean, var) if like is None else (torch.tensor(mean).to(like), torch.tensor(var).to(like))
+    )
+
+
 CASES = [
     same("add", normal((3, 4), (4,))),
     same("sub", normal((3, 1), (3, 4))),
@@ -195,6 +203,70 @@ CASES = [
         lambda x: G.layer_norm(x, (3, 4), eps=0.1),
         normal((2, 3, 4)),
     ),
+    *[
+        Case(
+            f"batch_norm/{shape}, training={training}",
+            lambda x, w, b, t=training: F.batch_norm(x, *stats(), w, b, t, 0.3, 1e-3),
+            lambda x, w, b, t=training: G.batch_norm(x, *stats(x), w, b, t, 0.3, 1e-3),
+            normal(shape, (3,), (3,)),
+        )
+        for shape in ((5, 3), (4, 3, 2), (2, 3, 4, 5), (2, 3, 2, 2, 2))
+        for training in (True, False)
+    ],
+    Case(
+        "batch_norm/plain",
+        lambda x: F.batch_norm(x, None, None, training=True),
+        lambda x: G.batch_norm(x, None, None, training=True),
+        normal((4, 3, 5)),
+    ),
+    Case(
+        "group_norm",
+        lambda x, w, b: F.group_norm(x, 2, w, b),
+        lambda x, w, b: G.group_norm(x, 2, w, b),
+        normal((3, 4, 5, 2), (4,), (4,)),
+    ),
+    Case(
+        "group_norm/rows",
+        lambda x: F.group_norm(x, 2),
+        lambda x: G.group_norm(x, 2),
+        normal((4, 8)),
+    ),
+    Case(
+        "instance_norm",
+        F.instance_norm,
+        lambda x, w, b: G.instance_norm(x, weight=w, bias=b),
+        normal((3, 4, 5, 2), (4,), (4,)),
+    ),
+    Case("instance_norm/plain", F.instance_norm, lambda x: G.instance_norm(x), normal((3, 4, 5))),
+    *[
+        Case(
+            f"{name}/{size}, {window}",
+            lambda x, name=name, w=window: getattr(F, name)(x, *w),
+            lambda x, name=name, w=window: getattr(G, f"{name}{x.ndim - 2}d")(x, *w),
+            spread((2, 3, *size)),
+        )
+        for name in ("max_pool", "avg_pool")
+        for size, window in (
+            ((9,), (3, 2, 1)),
+            ((6, 7), (2,)),
+            ((7, 6), ((3, 2), (2, 1), (1, 0))),
+            ((5, 4, 6), (3, 2, 1)),
+            ((4, 4, 4), ((1, 2, 4),)),
+        )
+    ],
+    Case(
+        "upsample",
+        lambda x: F.upsample(x, 3),
+        lambda x: G.interpolate(x, scale_factor=3),
+        normal((2, 3, 4, 5)),
+    ),
+    Case(
+        "upsample/1-d",
+        lambda x: F.upsample(x, 2),
+        lambda x: G.interpolate(x, scale_factor=2),
+        normal((2, 3, 4)),
+    ),
+    same("pixel_shuffle", normal((2, 12, 3, 4)), 2),
     Case("identity", F.identity, lambda x: x, normal((3,))),
     same("prelu", both(normal((2, 3, 4)), positive((3,)))),
     same("prelu/one slope", both(normal((2, 3, 4)), positive((1,)))),

@@ -1,0 +1,278 @@
+"""Batch normalisation, and what is made of it: group and instance normalisation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from minidl import _kernels as K
+from minidl.modes import recording
+from minidl.op import Op
+from minidl.ops.activation import Row, activation_gradient, in_y
+from minidl.ops.activation_table import ACTIVATIONS, fused_row
+from minidl.ops.arithmetic import as_float
+from minidl.ops.reduction import mean, sum
+from minidl.ops.shape import reshape
+from minidl.tensor import Tensor, as_tensor, wrap
+
+# Their slopes (a and 1) tell the sign of what they were given, which x tells, too: y is not read.
+BY_SIGN = ("relu", "leaky_relu")
+
+Activation = str | tuple
+
+
+class BatchNorm(Op):
+    """y = (x - mean) rstd weight + bias for x (N, C, ...), all others (C,); weight and bias may be left out.
+
+    `moving`: mean and rstd = 1 / sqrt(var + eps) are those of x and move with it; else they are constants.
+    """
+
+    def __init__(self, mean: np.ndarray, rstd: np.ndarray, moving: bool, eps: float = 0.0) -> None:
+        self.mean, self.rstd, self.moving, self.eps = mean, rstd, moving, eps
+
+    def forward(self, x: np.ndarray, *parameters: np.ndarray) -> np.ndarray:
+        return K.batch_norm_forward(x, self.mean, self.rstd, *parameters)
+
+    def backward(self, gy: Tensor) -> tuple:
+        return self._recorded(gy) if recording() else self._fused(gy)
+
+    def _fused(self, gy: Tensor, *activation: Any) -> tuple:
+        """In two passes over memory; `activation` as `K.batch_norm_backward` has it."""
+        x, *parameters = [self.input(i)._data for i in range(len(self.edges))]
+        weight, bias = (*parameters, None, None)[:2]
+        grads = K.batch_norm_backward(
+            x, gy._data, self.mean, self.rstd, weight, bias, self.moving, *activation
+        )
+        return tuple([wrap(g) for g in grads[: len(self.edges)]])
+
+    def _recorded(self, gy: Tensor) -> tuple:
+        """The same in Tensor ops, which have gradients of their own."""
+        x, axes = self.input(0), (0, *range(2, self.input(0).ndim))
+        each = (-1, *(1,) * (x.ndim - 2))  # one number a channel, against x
+        if self.moving:
+            d = x - mean(x, axis=axes, keepdims=True)
+            rstd = (mean(d * d, axis=axes, keepdims=True) + self.eps) ** -0.5
+        else:
+            d = x - self.mean.astype(x.dtype).reshape(each)
+            rstd = Tensor(self.rstd.astype(x.dtype).reshape(each))
+        z, gx = d * rstd, gy
+        if self.moving:
+            gx = (
+                gy - mean(gy, axis=axes, keepdims=True) - z * mean(gy * z, axis=axes, keepdims=True)
+            )
+        scale = rstd if len(self.edges) == 1 else rstd * reshape(self.input(1), each)
+        grads = scale * gx, sum(gy * z, axis=axes), sum(gy, axis=axes)
+        return grads[: len(self.edges)]
+
+
+class ActivatedBatchNorm(BatchNorm):
+    """y = f(batch normalisation of x): the activation of a row whose slope is found from y."""
+
+    saves_output = True
+
+    def __init__(self, statistics: tuple, row: Row, a: float = 0.0, b: float = 0.0) -> None:
+        super().__init__(*statistics)
+        self.row, self.a, self.b = row, a, b
+
+    def forward(self, x: np.ndarray, *parameters: np.ndarray) -> np.ndarray:
+        weight, bias = (*parameters, None, None)[:2]
+        loop = K.activation_address(self.row.name, x.dtype == np.float64)
+        y = K.batch_norm_forward(x, self.mean, self.rstd, weight, bias, loop, self.a, self.b)
+        return y if loop else K.activation_forward(self.row.name, y, self.a, self.b, y)
+
+    def backward(self, gy: Tensor) -> tuple:
+        name, a, b = self.row.name, self.a, self.b
+        if not recording():
+            if name in BY_SIGN:
+                return self._fused(gy, None, 0, a, b, True)
+            slope = K.activation_slope_address(name, gy.dtype == np.float64)
+            if slope:
+                return self._fused(gy, self.output()._data, slope, a, b)
+        return super().backward(activation_gradient(self.row, a, b, self.output(), gy))
+
+
+def batch_norm(
+    x: Any,
+    running_mean: Any,
+    running_var: Any,
+    weight: Any = None,
+    bias: Any = None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+    activation: Activation | None = None,
+) -> Tensor:
+    """(x - mean) / sqrt(var + eps) * weight + bias, with mean and var of each channel.
+
+    Args:
+        x: (N, C), (N, C, L), (N, C, H, W) or (N, C, D, H, W), C order or channels last in memory; the result has x's
+            layout.
+        running_mean, running_var: (C,), float arrays. Evaluating, they are used. Training, the mean and the (biased)
+            variance of x are used, and these arrays are updated in place: ``r += momentum * (new - r)``, with the
+            unbiased variance; None: nothing is kept.
+        weight, bias: (C,); None stands for 1 and 0.
+        activation: the name of one to apply in the same pass, as `F.affine` has it, or (name, *its parameters).
+
+    Raises:
+        ValueError: shapes that do not fit, training with one value a channel, evaluating without running statistics.
+        TypeError: running statistics that cannot be updated in place.
+
+    Source: Ioffe & Szegedy, Batch Normalization: Accelerating Deep Network Training by Reducing Internal Covariate
+    Shift, ICML 2015.
+    """
+    x = as_float(x)
+    if not 2 <= x.ndim <= 5:
+        raise ValueError(
+            f"batch_norm: expected x (N, C) with up to 3 more axes, got shape {x.shape}"
+        )
+    channels = x.shape[1]
+    fused = _row(activation)
+    given = [
+        _statistic("running_mean", running_mean, channels, training),
+        _statistic("running_var", running_var, channels, training),
+    ]
+    parameters = _parameters("batch_norm", x, weight, bias)
+    if not training:
+        if given[0] is None or given[1] is None:
+            raise ValueError(
+                "batch_norm: evaluating needs running_mean and running_var, got None: pass them, or "
+                "training=True to use those of x"
+            )
+        center, rstd = given[0].astype(np.float64), _rstd(given[1], eps)
+        return _op((center, rstd, False, eps), fused)(x, *parameters)
+    n = x.size // max(channels, 1)
+    if n == 1:
+        raise ValueError(
+            f"batch_norm: training needs more than one value per channel, got x of shape {x.shape}"
+        )
+    center, var = K.batch_norm_moments(x._data)
+    for old, new in zip(given, (center, var * (n / max(n - 1, 1))), strict=True):
+        if old is not None and n:
+            with np.errstate(all="ignore"):
+                old += (momentum * (new - old)).astype(old.dtype)
+    return _op((center, _rstd(var, eps), True, eps), fused)(x, *parameters)
+
+
+def group_norm(
+    x: Any, num_groups: int, weight: Any = None, bias: Any = None, eps: float = 1e-5
+) -> Tensor:
+    """(x - mean) / sqrt(var + eps) * weight + bias, with mean and var of each group of channels of each sample.
+
+    Args:
+        x: (N, C, ...); the C channels fall into `num_groups` parts of equal size.
+        weight, bias: (C,); None stands for 1 and 0.
+
+    Raises:
+        ValueError: shapes that do not fit, groups that do not divide C, one value in a group.
+
+    Source: Wu & He, Group Normalization, ECCV 2018.
+    """
+    x = as_float(x)
+    if x.ndim < 2:
+        raise ValueError(f"group_norm: expected x (N, C, ...), got shape {x.shape}")
+    if num_groups < 1 or x.shape[1] % num_groups:
+        raise ValueError(f"group_norm: {num_groups} groups do not divide {x.shape[1]} channels")
+    return _each_group("group_norm", x, num_groups, weight, bias, eps)
+
+
+def instance_norm(x: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5) -> Tensor:
+    """(x - mean) / sqrt(var + eps) * weight + bias, with mean and var of each channel of each sample.
+
+    Args:
+        x: (N, C, ...) with at least one axis behind C.
+        weight, bias: (C,); None stands for 1 and 0.
+
+    Raises:
+        ValueError: shapes that do not fit, one value in a channel.
+
+    Source: Ulyanov, Vedaldi & Lempitsky, Instance Normalization: The Missing Ingredient for Fast Stylization, 2016.
+    """
+    x = as_float(x)
+    if x.ndim < 3:
+        raise ValueError(f"instance_norm: expected x (N, C, ...) of 3 axes, got shape {x.shape}")
+    return _each_group("instance_norm", x, x.shape[1], weight, bias, eps)
+
+
+def _each_group(name: str, x: Tensor, groups: int, weight: Any, bias: Any, eps: float) -> Tensor:
+    """Each group of each sample is a channel of a batch of one. Then the weights, a channel of x each."""
+    parameters = _parameters(name, x, weight, bias)
+    count = x.shape[0] * groups
+    n = int(np.prod(x.shape[1:])) // max(groups, 1)
+    if n == 1:
+        raise ValueError(
+            f"{name}: expected more than one value in a group, got x of shape {x.shape} "
+            f"and {groups} groups"
+        )
+    rows = reshape(x, (1, count, n))
+    center, var = K.batch_norm_moments(rows._data)
+    y = reshape(BatchNorm(center, _rstd(var, eps), True, eps)(rows), x.shape)
+    if not parameters:
+        return y
+    zero, one = np.zeros(x.shape[1]), np.ones(x.shape[1])
+    return BatchNorm(zero, one, False)(y, *parameters)
+
+
+def _rstd(var: np.ndarray, eps: float) -> np.ndarray:
+    with np.errstate(all="ignore"):
+        return 1 / np.sqrt(var.astype(np.float64) + eps)
+
+
+def _op(statistics: tuple, fused: tuple[Row, float, float] | None) -> BatchNorm:
+    return BatchNorm(*statistics) if fused is None else ActivatedBatchNorm(statistics, *fused)
+
+
+def _row(activation: Activation | None) -> tuple[Row, float, float] | None:
+    if activation is None:
+        return None
+    if isinstance(activation, str):
+        return fused_row(activation, "batch_norm")
+    name, *values = activation
+    row = ACTIVATIONS.get(name)
+    if row is None or not row.required:
+        fused_row(name, "batch_norm")  # a wrong name is told here
+    if row is None or len(values) != len(row.params):
+        raise ValueError(
+            f"batch_norm: activation: expected (name, {', '.join(row.params if row else ())}), "
+            f"got {activation!r}"
+        )
+    row.check_params(*values, owner=f"batch_norm: activation: {name}")
+    in_y(row).check_params(*values, owner=f"batch_norm: activation: {name}")
+    a, b = (*values, 0.0, 0.0)[:2]
+    return in_y(row), a, b
+
+
+def _parameters(name: str, x: Tensor, weight: Any, bias: Any) -> list[Tensor]:
+    """Those that are given, in x's dtype; a weight of 1 if only the bias is."""
+    channels, found = x.shape[1], []
+    if weight is None and bias is not None:
+        weight = np.ones(channels, x.dtype)
+    for which, v in (("weight", weight), ("bias", bias)):
+        if v is None:
+            continue
+        v = as_tensor(v)
+        if v.shape != (channels,):
+            raise ValueError(
+                f"{name}: {which}: expected shape {(channels,)} for {channels} channels in axis 1 of "
+                f"x {x.shape}, got {v.shape}"
+            )
+        found.append(v if v.dtype == x.dtype else v.astype(x.dtype))
+    return found
+
+
+def _statistic(name: str, value: Any, channels: int, training: bool) -> np.ndarray | None:
+    if value is None:
+        return None
+    array = value._data if isinstance(value, Tensor) else value
+    if not training:
+        array = np.asarray(array)
+    elif not (isinstance(array, np.ndarray) and array.dtype.kind == "f" and array.flags.writeable):
+        raise TypeError(
+            f"batch_norm: {name}: expected a float array that can be updated in place, got {value!r}"
+        )
+    if array.shape != (channels,):
+        raise ValueError(
+            f"batch_norm: {name}: expected shape {(channels,)} for {channels} channels in axis 1 of "
+            f"x, got {array.shape}"
+        )
+    return array

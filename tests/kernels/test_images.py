@@ -1,0 +1,313 @@
+"""Batch normalisation and pooling against their NumPy twins: both memory layouts, every CPU level and dtype."""
+
+import inspect
+import itertools
+
+import numpy as np
+import pytest
+
+from minidl import _kernels as K
+
+LEVELS = {level: K.load(level) for level in K.available}
+TWINS = K.load("reference")
+FACES = [
+    "batch_norm_moments",
+    "batch_norm_forward",
+    "batch_norm_backward",
+    "max_pool_forward",
+    "max_pool_scatter",
+    "max_pool_gather",
+    "avg_pool_forward",
+    "avg_pool_backward",
+]
+every_level = pytest.mark.parametrize("level", LEVELS)
+every_dtype = pytest.mark.parametrize("dtype", ["float32", "float64"])
+
+
+def channels_last(x):
+    turned = np.ascontiguousarray(np.moveaxis(x, 1, -1))
+    return np.moveaxis(turned, -1, 1)
+
+
+def frozen(x):
+    x = x.copy()
+    x.flags.writeable = False
+    return x
+
+
+LAYOUTS = {
+    "C": np.ascontiguousarray,
+    "channels last": channels_last,
+    "Fortran": np.asfortranarray,
+    "strided": lambda x: np.repeat(x, 2, axis=-1)[..., ::2],
+    "read-only": frozen,
+}
+
+
+def results(value):
+    return value if isinstance(value, tuple) else (value,)
+
+
+def close(got, expected, dtype, size=1):
+    assert len(results(got)) == len(results(expected))
+    rtol = 2e-5 if dtype == "float32" else 1e-11
+    for y, z in zip(results(got), results(expected), strict=True):
+        assert type(y) is np.ndarray and (y.dtype, y.shape) == (z.dtype, z.shape)
+        np.testing.assert_allclose(y, z, rtol=rtol, atol=rtol * max(1.0, np.sqrt(size)))
+
+
+@pytest.mark.parametrize("face", FACES)
+def test_signatures_are_the_twins(face):
+    twin = list(inspect.signature(getattr(TWINS, face)).parameters)
+    for kernels in LEVELS.values():
+        assert list(inspect.signature(getattr(kernels, face)).parameters) == twin
+
+
+# ── Batch normalisation ───────────────────────────────────────────────────────────────────────────
+
+SHAPES = [
+    (1, 1),
+    (7, 3),
+    (300, 1),
+    (64, 100),
+    (513, 300),
+    (5, 3, 7),
+    (16, 5, 9),
+    (2, 3, 4, 5),
+    (33, 6, 5, 10),
+    (3, 5, 1, 1),
+    (4, 300, 3, 3),
+    (2, 3, 70, 60),
+    (40, 8, 20, 20),
+    (2, 2100, 2),
+    (1, 2, 3, 4, 5),
+    (0, 3),
+    (0, 3, 2, 2),
+    (2, 0, 3),
+]
+
+
+def given(shape, dtype, seed=0):
+    rng = np.random.default_rng(seed)
+    channels = (1, shape[1]) + (1,) * (len(shape) - 2)
+    x = (rng.normal(size=shape) + 3 * rng.normal(size=channels)).astype(dtype)
+    gy, (weight, bias) = rng.normal(size=shape), rng.normal(size=(2, shape[1]))
+    mean, var = TWINS.batch_norm_moments(x)
+    return (
+        x,
+        gy.astype(dtype),
+        mean,
+        1 / np.sqrt(var + 0.1),
+        weight.astype(dtype),
+        bias.astype(dtype),
+    )
+
+
+@every_level
+@every_dtype
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_batch_norm(level, dtype, layout):
+    kernels = LEVELS[level]
+    for shape in SHAPES:
+        x, gy, mean, rstd, weight, bias = given(shape, dtype)
+        x = LAYOUTS[layout](x)
+        before = x.copy()
+        moments = TWINS.batch_norm_moments(x)
+        close(kernels.batch_norm_moments(x), moments, dtype)
+        for parameters in ((), (weight,), (weight, bias), (None, bias)):
+            y = kernels.batch_norm_forward(x, mean, rstd, *parameters)
+            close(y, TWINS.batch_norm_forward(x, mean, rstd, *parameters), dtype)
+            if x.size and layout in ("C", "channels last"):
+                assert y.strides == x.strides
+            for moving, g in itertools.product((True, False), (gy, channels_last(gy))):
+                arguments = (x, g, mean, rstd, *(*parameters, None, None)[:2], moving)
+                expected = TWINS.batch_norm_backward(*arguments)
+                close(kernels.batch_norm_backward(*arguments), expected, dtype, x.size)
+        np.testing.assert_array_equal(x, before)
+
+
+@every_level
+@every_dtype
+@pytest.mark.parametrize("layout", ["C", "channels last"])
+def test_an_activation_in_the_same_pass_gives_the_same_bits(level, dtype, layout):
+    kernels, wide = LEVELS[level], dtype == "float64"
+    for shape in SHAPES:
+        x, gy, mean, rstd, weight, bias = given(shape, dtype)
+        x = LAYOUTS[layout](x)
+        plain = kernels.batch_norm_forward(x, mean, rstd, weight, bias)
+        for name, a, by_sign in (("relu", 0, True), ("leaky_relu", 0.2, True), ("tanh", 0, False)):
+            loop = kernels.activation_address(name, wide)
+            y = kernels.batch_norm_forward(x, mean, rstd, weight, bias, loop, a)
+            np.testing.assert_array_equal(y, kernels.activation_forward(name, plain, a))
+            g = kernels.activation_backward(name, y, gy, a)
+            apart = kernels.batch_norm_backward(x, g, mean, rstd, weight, bias)
+            slope = kernels.activation_slope_address(name, wide)
+            ways = [(y, slope, a, 0, False)] + [(None, 0, a, 0, True)] * by_sign
+            for way in ways:
+                fused = kernels.batch_norm_backward(x, gy, mean, rstd, weight, bias, True, *way)
+                for ours, other in zip(fused, apart, strict=True):
+                    np.testing.assert_array_equal(ours, other)
+                if by_sign:
+                    args = (x, gy, mean, rstd, weight, bias, True, None, 0, a, 0, True)
+                    close(fused, TWINS.batch_norm_backward(*args), dtype, x.size)
+
+
+@every_level
+@pytest.mark.parametrize("layout", ["C", "channels last"])
+@pytest.mark.parametrize("mean", [1e4, -3e5])
+def test_a_large_mean_costs_no_accuracy(level, layout, mean):
+    for shape in ((1000, 3), (64, 3, 10, 10), (8, 40, 64, 64)):
+        x = LAYOUTS[layout]((mean + np.random.default_rng(0).normal(size=shape)).astype("float32"))
+        (center, var), expected = LEVELS[level].batch_norm_moments(x), TWINS.batch_norm_moments(x)
+        np.testing.assert_allclose(center, expected[0], rtol=1e-9)
+        np.testing.assert_allclose(var, expected[1], rtol=1e-5)
+        rstd = 1 / np.sqrt(var)
+        y = LEVELS[level].batch_norm_forward(x, center, rstd)
+        np.testing.assert_allclose(y, TWINS.batch_norm_forward(x, *expected[:1], rstd), atol=1e-5)
+
+
+@every_level
+@pytest.mark.parametrize("layout", ["C", "channels last"])
+def test_moments_of_special_values(level, layout):
+    moments = LEVELS[level].batch_norm_moments
+    x = np.zeros((8, 5, 6), "float32")
+    x[:, 0] = 7
+    x[:, 1] = 1e30 * np.random.default_rng(0).normal(size=(8, 6))  # its squares overflow
+    x[3, 2, 1] = np.nan
+    x[3, 3, 1] = np.inf
+    x[0, 4, 0] = 1e4  # the first element is far from all others
+    mean, var = moments(LAYOUTS[layout](x))
+    expected = TWINS.batch_norm_moments(x)
+    finite = [0, 1, 4]
+    np.testing.assert_allclose(mean[finite], expected[0][finite], rtol=1e-6)
+    np.testing.assert_allclose(var[finite], expected[1][finite], rtol=1e-5)
+    assert var[0] == 0 and np.isnan(var[2:4]).all() and not np.isfinite(mean[2:4]).any()
+
+
+def test_batch_norm_refuses():
+    for kernels in LEVELS.values():
+        x, gy, mean, rstd, weight, bias = given((2, 3, 4), "float32")
+        with pytest.raises(ValueError, match=r"batch_norm: weight: expected 3 values, got .*2"):
+            kernels.batch_norm_forward(x, mean, rstd, weight[:2], bias)
+        with pytest.raises(ValueError, match=r"batch_norm: expected shape \(2, 3, 4\)"):
+            kernels.batch_norm_backward(x, gy[:1], mean, rstd)
+        with pytest.raises(ValueError, match=r"batch_norm: expected x \(N, C, ...\)"):
+            kernels.batch_norm_moments(x[0, 0])
+        for bad in ("float16", "int64", "object"):
+            with pytest.raises(TypeError, match=bad):
+                kernels.batch_norm_moments(x.astype(bad))
+
+
+# ── Pooling ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def windows(axes, seed, count):
+    """Random (shape, kernel, stride, padding) that fit."""
+    rng = np.random.default_rng(seed)
+    for _ in range(count):
+        size = tuple(int(n) for n in rng.integers(1, 9, axes))
+        kernel = tuple(int(rng.integers(1, n + 1)) for n in size)
+        stride = tuple(int(n) for n in rng.integers(1, 4, axes))
+        padding = tuple(int(rng.integers(0, k // 2 + 1)) for k in kernel)
+        yield (
+            (int(rng.integers(0, 4)), int(rng.choice([1, 2, 5, 70])), *size),
+            kernel,
+            stride,
+            padding,
+        )
+
+
+@every_level
+@every_dtype
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("axes", [1, 2, 3])
+def test_pooling(level, dtype, layout, axes):
+    kernels, turn = LEVELS[level], LAYOUTS[layout]
+    for shape, *window in windows(axes, axes, 20):
+        rng = np.random.default_rng(1)
+        x = np.round(rng.normal(size=shape), 1).astype(dtype)  # equal values: the first one counts
+        x[rng.random(shape) < 0.05] = np.nan
+        x[rng.random(shape) < 0.1] = -np.inf
+        y, index = kernels.max_pool_forward(turn(x), *window)
+        expected, places = TWINS.max_pool_forward(x, *window)
+        np.testing.assert_array_equal(y, expected)
+        np.testing.assert_array_equal(index, places)
+        gy, ggx = rng.normal(size=y.shape).astype(dtype), rng.normal(size=shape).astype(dtype)
+        gx = TWINS.max_pool_scatter(gy, index, shape[2:])
+        close(kernels.max_pool_scatter(turn(gy), index, shape[2:]), gx, dtype)
+        gathered = TWINS.max_pool_gather(ggx, index)
+        np.testing.assert_array_equal(kernels.max_pool_gather(turn(ggx), index), gathered)
+        means = TWINS.avg_pool_forward(ggx, *window)
+        close(kernels.avg_pool_forward(turn(ggx), *window), means, dtype)
+        gx = TWINS.avg_pool_backward(gy, shape[2:], *window)
+        close(kernels.avg_pool_backward(turn(gy), shape[2:], *window), gx, dtype)
+
+
+def test_pooling_keeps_the_layout():
+    x = channels_last(np.random.default_rng(0).normal(size=(2, 5, 6, 4)))
+    for kernels in LEVELS.values():
+        y, index = kernels.max_pool_forward(x, (2, 2), (2, 2), (0, 0))
+        gx = kernels.max_pool_scatter(y, index, (6, 4))
+        mean = kernels.avg_pool_forward(x, (2, 2), (2, 2), (0, 0))
+        back = kernels.avg_pool_backward(mean, (6, 4), (2, 2), (2, 2), (0, 0))
+        for array in (y, index, gx, mean, back, kernels.max_pool_gather(x, index)):
+            assert np.moveaxis(array, 1, -1).flags.c_contiguous
+
+
+def test_pooling_refuses():
+    x = np.zeros((2, 3, 4, 4), "float32")
+    one, two = (1, 1), (2, 2)
+    for kernels in LEVELS.values():
+        for kernel, stride, padding in (
+            ((5, 1), one, (0, 0)),
+            (two, (0, 1), (0, 0)),
+            (two, one, two),
+        ):
+            for face in ("max_pool", "avg_pool"):
+                with pytest.raises(ValueError, match=f"{face}: .* does not fit 4 places"):
+                    getattr(kernels, f"{face}_forward")(x, kernel, stride, padding)
+        _, index = kernels.max_pool_forward(x, two, two, (0, 0))
+        for bad in (index + 16, index - 1):
+            with pytest.raises(ValueError, match="max_pool: index: expected places from 0 to 15"):
+                kernels.max_pool_gather(x, bad)
+            with pytest.raises(ValueError, match="places from 0 to 15"):
+                kernels.max_pool_scatter(x[:, :, :2, :2], bad, (4, 4))
+        with pytest.raises(ValueError, match="index of shape"):
+            kernels.max_pool_scatter(x, index, (4, 4))
+        with pytest.raises(ValueError, match="does not fit"):
+            kernels.avg_pool_backward(x, (4, 4), two, two, (0, 0))
+        with pytest.raises(TypeError, match="int64"):
+            kernels.max_pool_forward(x.astype("int64"), two, two, (0, 0))
+        with pytest.raises(ValueError, match="1 to 3 axes"):
+            kernels.avg_pool_forward(x[..., None, None], one * 2, one * 2, (0,) * 4)
+
+
+# ── Threads ───────────────────────────────────────────────────────────────────────────────────────
+
+
+@every_level
+@pytest.mark.parametrize("layout", ["C", "channels last"])
+def test_same_bits_with_any_number_of_threads(level, layout):
+    kernels, turn, before = LEVELS[level], LAYOUTS[layout], K.get_num_threads()
+    x, gy, mean, rstd, weight, bias = given((20, 70, 30, 25), "float32")
+    x, gy, window = turn(x), turn(gy), ((3, 2), (2, 2), (1, 1))
+    index = kernels.max_pool_forward(x, *window)[1]
+    g = turn(gy[:, :, : index.shape[2], : index.shape[3]])
+    calls = [
+        lambda: kernels.batch_norm_moments(x),
+        lambda: kernels.batch_norm_forward(x, mean, rstd, weight, bias),
+        lambda: kernels.batch_norm_backward(x, gy, mean, rstd, weight, bias),
+        lambda: kernels.max_pool_forward(x, *window),
+        lambda: kernels.max_pool_scatter(g, index, (30, 25)),
+        lambda: kernels.max_pool_gather(x, index),
+        lambda: kernels.avg_pool_forward(x, *window),
+        lambda: kernels.avg_pool_backward(g, (30, 25), *window),
+    ]
+    try:
+        bits = []
+        for threads in (1, 2, 3, 4):
+            K.set_num_threads(threads)
+            bits.append([y.tobytes() for call in calls for y in results(call())])
+    finally:
+        K.set_num_threads(before)
+    assert all(run == bits[0] for run in bits)
