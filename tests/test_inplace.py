@@ -88,7 +88,7 @@ every_change = pytest.mark.parametrize("change", CHANGES, ids=lambda f: f.__name
         ("Conv", lambda x, w: F.conv(x.reshape(1, 1, 2), w.reshape(1, 1, 2))),
         ("ConvTranspose", lambda x, w: F.conv_transpose(x.reshape(1, 1, 2), w.reshape(1, 1, 2))),
         ("silu", lambda x, w: F.silu(x)),
-        ("Max", lambda x, w: x.max()),
+        ("max", lambda x, w: x.max()),
         ("LayerNorm", lambda x, w: F.layer_norm(x, 2)),
         ("PReLU", lambda x, w: F.prelu(x, w, 0)),
         ("BinaryCrossEntropy", lambda x, w: F.binary_cross_entropy(x * 0.1, w)),
