@@ -138,7 +138,7 @@ class _OutputMonitor(Monitor):
             model.eval()
             with no_grad(), watch([m for _, m in chosen], self._seer(chosen)):
                 for first in range(0, len(x), PROBE_BATCH):
-                    model(x[first : first + PROBE_BATCH])
+                    model(np.array(x[first : first + PROBE_BATCH]))  # its own: it may work in place
         finally:
             for module, training in modes:
                 module.training = training
@@ -203,7 +203,17 @@ class _OutputMonitor(Monitor):
 
     def _seer(self, chosen: list[tuple[str, Module]]) -> Callable[[Module, Any, Any], None]:
         labels = {id(module): label for label, module in chosen}
-        return lambda module, x, y: self._see(labels[id(module)], module, x, y)
+
+        def see(module: Module, x: Any, y: Any) -> None:
+            label = labels[id(module)]
+            if not isinstance(y, Tensor | np.ndarray):
+                raise TypeError(
+                    f"{type(self).__name__}: layer {label}: expected a Tensor as its output, "
+                    f"got {type(y).__name__}: name the modules to watch: modules=[...]"
+                )
+            self._see(label, module, x, y)
+
+        return see
 
     def _see(self, label: str, module: Module, x: Any, y: Any) -> None:
         """Looks at one forward pass; adds to ``self._seen[label]``."""

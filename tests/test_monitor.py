@@ -315,6 +315,32 @@ def test_a_layer_that_waits_for_its_first_batch_is_not_disturbed():
     assert probed.at == [1, 2, 3]
 
 
+@pytest.mark.parametrize("watcher", [DeadUnits, Saturation])
+def test_a_model_that_works_in_place_leaves_the_probe_alone(watcher):
+    probe = np.array([[-10.0, -1.0, 2.0]], np.float32)
+    model = nn.Sequential(nn.ELU(inplace=True))
+    watching_it = watcher(probe)
+    assert watching_it.measure(model) == watching_it.measure(model)
+    np.testing.assert_array_equal(probe, [[-10, -1, 2]])
+
+
+def test_an_output_that_is_no_tensor_is_refused_by_name():
+    class Pair(nn.Module):
+        def forward(self, x):
+            return x, x
+
+    class Model(nn.Module):
+        def __init__(self):
+            self.pair = Pair()
+
+        def forward(self, x):
+            return self.pair(x)[0]
+
+    for watcher in (DeadUnits, Saturation):
+        with pytest.raises(TypeError, match=r"layer pair Pair: expected a Tensor .*got tuple"):
+            watcher(modules=["pair"]).measure(Model(), X)
+
+
 def test_another_fit_begins_anew():
     watchers = monitors()
     model = network()

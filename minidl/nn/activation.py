@@ -38,10 +38,14 @@ class Activation(Module):
             raise ValueError(f"{name}: approximate: expected {modes}, got {self.approximate!r}")
         for param, value in bound.arguments.items():
             setattr(self, param, check.number(name, param, value))
-        self._params = tuple(getattr(self, param) for param in self.row.params)
         self.row.check_params(*self._params, owner=name)
         if self.inplace:
             in_y(self.row).check_params(*self._params, owner=name)
+
+    @property
+    def _params(self) -> tuple[float, ...]:
+        """The row's parameters, as the attributes have them by now."""
+        return tuple([getattr(self, param) for param in self.row.params])
 
     def forward(self, x: Any) -> Tensor:
         options: dict[str, Any] = {"inplace": True} if self.inplace else {}

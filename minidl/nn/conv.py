@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from minidl import check
 from minidl import functional as F
 from minidl.init import VarianceScaling
@@ -39,7 +41,7 @@ class _Convolution(Module):
             F.conv([[[0.0]]], [[[0.0]]], activation=activation)  # a wrong name is told here
         self.in_channels = check.integer(name, "in_channels", in_channels, 1)
         self.out_channels = check.integer(name, "out_channels", out_channels, 1)
-        if isinstance(kernel_size, int):
+        if isinstance(kernel_size, int | np.integer):
             kernel_size = (kernel_size, kernel_size)
         self.kernel_size = check.integers(name, "kernel_size", kernel_size, 1)
         axes = len(self.kernel_size)

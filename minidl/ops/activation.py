@@ -147,7 +147,7 @@ def activation(row: Row, x: Any, a: float = 0.0, b: float = 0.0, inplace: bool =
     if not inplace:
         return (ActivationFromY if row.residual == "y" else Activation)(row, a, b)(x)
     place = in_y(row)
-    place.check_params(a, b)
+    place.check_params(a, b, owner=row.name)
     return apply_inplace(ActivationInPlace(place, a, b), x)
 
 

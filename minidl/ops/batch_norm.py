@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from minidl import _kernels as K
+from minidl import check
 from minidl.modes import recording
 from minidl.op import Op
 from minidl.ops.activation import Row, activation_gradient, in_y
@@ -116,7 +117,8 @@ def batch_norm(
 
     Raises:
         ValueError: shapes that do not fit, training with one value a channel, evaluating without running statistics.
-        TypeError: running statistics that cannot be updated in place.
+        TypeError: running statistics that cannot be updated in place, eps or momentum that is no number.
+    What raises has changed nothing.
 
     Source: Ioffe & Szegedy, Batch Normalization: Accelerating Deep Network Training by Reducing Internal Covariate
     Shift, ICML 2015.
@@ -127,6 +129,7 @@ def batch_norm(
             f"batch_norm: expected x (N, C) with up to 3 more axes, got shape {x.shape}"
         )
     channels = x.shape[1]
+    eps = check.number("batch_norm", "eps", eps, 0.0)
     fused = _row(activation)
     given = [
         _statistic("running_mean", running_mean, channels, training),
@@ -146,6 +149,7 @@ def batch_norm(
         raise ValueError(
             f"batch_norm: training needs more than one value per channel, got x of shape {x.shape}"
         )
+    momentum = check.number("batch_norm", "momentum", momentum)
     center, var = K.batch_norm_moments(x._data)
     for old, new in zip(given, (center, var * (n / max(n - 1, 1))), strict=True):
         if old is not None and n:

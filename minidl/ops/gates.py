@@ -149,5 +149,5 @@ def glu(x: Any, axis: int = -1) -> Tensor:
 def _split(name: str, x: Any, axis: int) -> tuple[Tensor, tuple, int, tuple]:
     """x, and its shape in three: before the channel axis, the channels, behind it."""
     x = as_float(x)
-    at = normalize_axis(name, axis, x.ndim)
+    at = normalize_axis(name, check.integer(name, "axis", axis), x.ndim)
     return x, x.shape[:at], x.shape[at], x.shape[at + 1 :]

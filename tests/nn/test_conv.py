@@ -90,6 +90,11 @@ def test_an_activation_in_the_same_pass():
         assert f"activation='{layer.activation}'" in repr(layer)
 
 
+def test_any_integer_as_kernel_means_two_axes():
+    assert nn.Conv(4, 2, np.int64(3)).kernel_size == (3, 3)
+    assert nn.ConvTranspose(4, 2, np.int32(2)).kernel_size == (2, 2)
+
+
 def test_repr():
     layer = nn.ConvTranspose(4, 6, 3, (2, 1), 1, (1, 0), 2, False, 2)
     assert repr(layer) == (

@@ -90,6 +90,8 @@ def test_rrelu():
         (lambda: nn.Maxout(3, 3, 2)(X), ValueError, "expected 3 features .* got shape"),
         (lambda: nn.CReLU("1"), TypeError, "CReLU: axis"),
         (lambda: nn.GLU(1.0), TypeError, "GLU: axis"),
+        (lambda: F.glu(X, 1.0), TypeError, "glu: axis must be an integer"),
+        (lambda: F.maxout(X, 2, "1"), TypeError, "maxout: axis must be an integer"),
         (lambda: nn.GLU()(X[:, :3]), ValueError, "glu: axis -1 of x has 3 channels"),
         (lambda: nn.RReLU(0.5, 0.25), ValueError, "RReLU: upper must be .* >= 0.5, got 0.25"),
         (lambda: nn.RReLU(float("nan")), ValueError, "RReLU: lower"),

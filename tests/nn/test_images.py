@@ -170,6 +170,25 @@ def test_running_statistics_are_updated_in_place_and_only_in_training(tmp_path):
     assert np.array_equal(mean, kept) and layer.num_batches_tracked == 1
 
 
+@pytest.mark.parametrize(
+    ("settings", "error"),
+    [
+        ({"eps": None}, TypeError),
+        ({"eps": -1.0}, ValueError),
+        ({"eps": np.nan}, ValueError),
+        ({"momentum": "a"}, TypeError),
+        ({"momentum": np.nan}, ValueError),
+        ({"weight": np.ones(2)}, ValueError),
+        ({"activation": "sin"}, ValueError),
+    ],
+)
+def test_what_is_refused_leaves_the_running_statistics(settings, error):
+    mean, var = np.zeros(6, np.float32), np.ones(6, np.float32)
+    with pytest.raises(error, match="batch_norm: "):
+        F.batch_norm(images(), mean, var, training=True, **settings)
+    assert not mean.any() and (var == 1).all()
+
+
 def test_a_large_mean():
     x = (1e4 + RNG.normal(size=(64, 6, 8, 8))).astype(np.float32)
     for array in (x, np.moveaxis(np.ascontiguousarray(np.moveaxis(x, 1, -1)), -1, 1)):

@@ -137,6 +137,19 @@ def test_activation_layers(name):
         np.testing.assert_allclose(x.data, expected.data, rtol=1e-6)
 
 
+def test_a_parameter_of_an_activation_may_be_changed_later():
+    leaky = nn.LeakyReLU(0.1)
+    leaky.negative_slope = 0.5
+    assert leaky([-1.0]).data == [-0.5] and "0.5" in repr(leaky)
+    norm = nn.BatchNorm(1).eval()
+    x = np.array([[-1.0]], np.float32)
+    np.testing.assert_array_equal(nn.Sequential(norm, leaky)(x).data, leaky(norm(x)).data)
+    leaky.inplace = True
+    leaky.negative_slope = -0.5
+    with pytest.raises(ValueError, match="inplace needs negative_slope >= 0"):
+        leaky(x)
+
+
 def test_softmax_layers():
     for axis in (-1, 1):
         np.testing.assert_allclose(nn.Softmax(axis)(X).data.sum(axis=axis), 1, rtol=1e-5)
