@@ -208,7 +208,7 @@ def apply_inplace(op: Op, x: Tensor, *others: Tensor) -> Tensor:
             made = made.edges[0]
         if isinstance(made, Tensor):
             raise RuntimeError(
-                f"{type(op).__name__}: a leaf that requires a gradient cannot be changed in place"
+                f"{getattr(op, 'name', type(op).__name__)}: a leaf that requires a gradient cannot be changed in place"
             )
         check_history(x)
     changes = x._shared_changes()

@@ -16,7 +16,7 @@ import numpy as np
 from minidl import _kernels as K
 from minidl.modes import recording
 from minidl.op import Op, apply_inplace
-from minidl.ops.arithmetic import as_float
+from minidl.ops.arithmetic import as_float, as_float_in_place
 from minidl.tensor import Tensor, wrap
 
 
@@ -143,12 +143,12 @@ def activation(row: Row, x: Any, a: float = 0.0, b: float = 0.0, inplace: bool =
     """Applies the activation of a row; `F.relu` and its relatives are this function with the row filled in."""
     if row.check is not None:
         row.check_params(a, b)
-    x = as_float(x)
     if not inplace:
-        return (ActivationFromY if row.residual == "y" else Activation)(row, a, b)(x)
+        op = ActivationFromY if row.residual == "y" else Activation
+        return op(row, a, b)(as_float(x))
     place = in_y(row)
     place.check_params(a, b, owner=row.name)
-    return apply_inplace(ActivationInPlace(place, a, b), x)
+    return apply_inplace(ActivationInPlace(place, a, b), as_float_in_place(row.name, x))
 
 
 def function_of(row: Row, rows: dict[str, Row]) -> Callable[..., Tensor]:

@@ -70,6 +70,14 @@ def as_float(x: Any) -> Tensor:
     return x if x._data.dtype.kind == "f" else Tensor(x, dtype=np.float32)
 
 
+def as_float_in_place(name: str, x: Any) -> Tensor:
+    """x as a tensor whose own memory an op will overwrite: a converted copy would leave x as it was."""
+    dtype = getattr(x, "dtype", None)
+    if dtype is not None and dtype not in (np.float32, np.float64):
+        raise TypeError(f"{name}: inplace needs float32 or float64, got {dtype}")
+    return as_float(x)
+
+
 class Sub(Op):
     saves = ()
 

@@ -11,7 +11,7 @@ from minidl import _kernels as K
 from minidl.modes import recording
 from minidl.op import Op, apply_inplace
 from minidl.ops.activation_table import FUNCTIONS
-from minidl.ops.arithmetic import as_float
+from minidl.ops.arithmetic import as_float, as_float_in_place
 from minidl.random import generator
 from minidl.tensor import Tensor
 
@@ -120,7 +120,7 @@ def rrelu(
     if not training:
         mean = (lower + upper) / 2
         return FUNCTIONS["leaky_relu"](x, mean, inplace)
-    x = as_float(x)
+    x = as_float_in_place("rrelu", x) if inplace else as_float(x)
     settings = (lower, upper, draw_key(rng), _is_wanted(x))
     return apply_inplace(RReLUInPlace(*settings), x) if inplace else RReLU(*settings)(x)
 

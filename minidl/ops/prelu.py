@@ -10,7 +10,7 @@ from minidl import _kernels as K
 from minidl import check
 from minidl.modes import recording
 from minidl.op import Op, apply_inplace
-from minidl.ops.arithmetic import as_float, where
+from minidl.ops.arithmetic import as_float, as_float_in_place, where
 from minidl.ops.reduction import sum
 from minidl.ops.shape import broadcast_to, normalize_axis, reshape, transpose
 from minidl.tensor import Tensor, as_tensor, wrap
@@ -97,7 +97,7 @@ def prelu(
     """
     if slope is None or unknown:
         raise TypeError(_wrong_call(unknown))
-    x = as_float(x)
+    x = as_float_in_place("prelu", x) if inplace else as_float(x)
     slope = as_tensor(slope, dtype=x.dtype)
     if slope.dtype != x.dtype:
         slope = slope.astype(x.dtype)

@@ -42,6 +42,20 @@ def test_inplace_overwrites_and_differentiates(row, dtype, level):
     np.testing.assert_array_equal(t.data, x)
 
 
+@pytest.mark.parametrize("dtype", ["int64", "float16", ">f4"])
+@pytest.mark.parametrize("name", [row.name for row in INPLACE] + ["prelu", "rrelu"])
+def test_what_must_be_converted_cannot_be_changed_in_place(name, dtype):
+    arguments = {
+        "prelu": {"slope": 0.25},
+        "rrelu": {"training": True},
+        "threshold": {"threshold": 1, "value": 0},
+    }
+    x = np.array([-2, 3]).astype(dtype)
+    with pytest.raises(TypeError, match=f"{name}: inplace needs float32 or float64, got"):
+        getattr(F, name)(x, **arguments.get(name, {}), inplace=True)
+    np.testing.assert_array_equal(x, [-2, 3])
+
+
 @every_inplace
 def test_inplace_on_arrays_and_any_strides(row, level):
     function = applied(row)
