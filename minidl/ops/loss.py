@@ -212,6 +212,8 @@ def cross_entropy(logits: Any, target: Any, reduction: str = "mean") -> Tensor:
         return _reduce("cross_entropy", loss, reduction)
     rows = _rows("cross_entropy", x)
     ids = _class_targets("cross_entropy", x, t.data)
+    if x._requires_grad:
+        ids = ids.copy()  # for backward: the caller may fill its array anew
     if reduction in ("mean", "sum") and len(ids):
         return CrossEntropy(ids, 1.0 if reduction == "sum" else 1 / len(ids))(rows)
     loss = CrossEntropy(ids)(rows)
