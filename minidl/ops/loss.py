@@ -242,6 +242,9 @@ def nll_loss(log_probabilities: Any, target: Any, reduction: str = "mean") -> Te
 def _pair(name: str, x: Any, target: Any) -> tuple[Tensor, Tensor]:
     x = as_float(x)
     x, t = operands(x, as_tensor(target))
+    if x._data.dtype != t._data.dtype:  # float32 and float64: the kernels never convert
+        dtype = np.result_type(x._data, t._data)
+        x, t = x.astype(dtype), t.astype(dtype)
     if x.shape != t.shape:
         raise ValueError(f"{name}: expected a target of shape {x.shape}, got {t.shape}")
     return x, t
