@@ -45,6 +45,7 @@ KERNEL_DIRECTIVES = {
 ENGINE_DIRECTIVES = {  # plain Python: it keeps Python's meaning, compiled or not
     "language_level": 3,
     "annotation_typing": False,  # hints are for readers and mypy; the .pxd files declare what is compiled
+    "nonecheck": True,  # None for a Tensor raises AttributeError; without, it is a segmentation fault
     "embedsignature": True,
 }
 # No -ffast-math: it would change the floating-point mode of the user's whole process. These two name what vectorising

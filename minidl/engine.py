@@ -101,6 +101,10 @@ def _step(op: Op, gy: Tensor, grads: dict, targets: set | None, useful: set[Op] 
         op._wanted = [edge in targets or edge in useful for edge in edges]
     result = op.backward(gy)
     gxs = result if isinstance(result, tuple) else (result,)
+    if len(gxs) != len(edges):
+        raise RuntimeError(
+            f"{type(op).__name__}: its backward gave {len(gxs)} gradients for {len(edges)} inputs"
+        )
     for i in range(len(gxs)):
         if gxs[i] is not None and edges[i] is not None and op.needs(i):
             _add_to(grads, edges[i], _as_input(op, i, gxs[i], gy))
@@ -137,7 +141,9 @@ def backward(y: Tensor, gradient: Any, retain_graph: bool, create_graph: bool) -
             )
             continue
         owner = id(_owner(g._data))
-        shared = owner in owners or owner == id(_owner(leaf._data)) or not g._data.flags.forc
+        flags = g._data.flags
+        shared = owner in owners or owner == id(_owner(leaf._data))
+        shared = shared or not (flags.forc and flags.writeable)
         owners.add(owner)
         if create_graph:
             leaf.grad = Cast(g._data.dtype)(g) if shared else g  # a Cast copies
@@ -224,7 +230,7 @@ def grad(
 
 def _check_anomaly(op: Op, gx: Tensor) -> None:
     if np.isnan(gx._data).any():
-        where = getattr(op, "_where", "(it was called outside detect_anomaly)")
+        where = op._where or "(it was called outside detect_anomaly)"
         raise RuntimeError(
             f"{type(op).__name__}: its backward gave NaN. The op was called here:\n{where}"
         )

@@ -73,6 +73,10 @@ class Op:
 
     def apply(self, inputs: tuple[Tensor, ...]) -> Tensor:
         """Runs forward on the inputs' arrays and records the op if a gradient may be asked for."""
+        if self._number:  # what it remembers belongs to the graph of that call
+            raise RuntimeError(
+                f"{type(self).__name__}: an op object records one call; make a new one"
+            )
         x = inputs[0]
         if len(inputs) == 1:  # one and two inputs are written out for speed
             y = self.forward(x._data)
@@ -97,10 +101,6 @@ class Op:
         return out
 
     def _record(self, inputs: tuple[Tensor, ...], out: Tensor, traits: Traits) -> None:
-        if self.edges is not None:
-            raise RuntimeError(
-                f"{type(self).__name__}: an op object records one call; make a new one"
-            )
         for x in inputs:
             if x._changes is not None and x._seen != x._changes.overwritten:
                 check_history(x)
@@ -148,7 +148,11 @@ class Op:
 
     def input(self, i: int) -> Tensor:
         """The i-th input, for backward; RuntimeError if it was changed in place since forward."""
-        x = self._saved[i]
+        x = None if self._saved is None else self._saved[i]
+        if x is None:
+            raise RuntimeError(
+                f"{type(self).__name__}: input {i} is not kept: `saves` leaves it out"
+            )
         changes = x._changes
         if changes is not None and changes.count != (
             0 if self._counts is None else self._counts[i]
@@ -160,6 +164,8 @@ class Op:
 
     def output(self) -> Tensor:
         """The result, for backward; RuntimeError if it was changed in place since forward."""
+        if self._output_changes is None:
+            raise RuntimeError(f"{type(self).__name__}: the output is not kept: set `saves_output`")
         if self._output_changes.count != self._output_count:
             raise RuntimeError(self._changed_message("the output", self._output.shape))
         if self._prints is not None and self._prints[-1] != fingerprint(self._output):
@@ -184,7 +190,8 @@ class Op:
 
 if not hasattr(Op, "edges"):  # plain Python: what the attributes that op.pxd declares start with
     Op.edges = Op._likes = Op._saved = Op._counts = Op._wanted = Op._prints = Op._where = None
-    Op.kept = None
+    Op.kept = Op._output_changes = None
+    Op._number = 0
 
 
 def _edge(x: Tensor) -> Any:

@@ -294,3 +294,34 @@ def test_leaves_can_be_copied(clone, dtype):
 def test_results_of_ops_cannot(clone):
     with pytest.raises(RuntimeError, match=r"only leaves.*detach"):
         clone(leaf(1.0) * 2)
+
+
+IDS = [
+    ("getitem", lambda x, ids: x[ids]),
+    ("list", lambda x, ids: x[ids.tolist() if isinstance(ids, np.ndarray) else ids]),
+    ("embedding", lambda x, ids: F.embedding(ids, x)),
+    ("cross_entropy", lambda x, ids: F.cross_entropy(x, ids)),
+    ("nll_loss", lambda x, ids: F.nll_loss(x, ids)),
+]
+
+
+@pytest.mark.parametrize("kind", [np.asarray, Tensor])
+@pytest.mark.parametrize(("name", "fn"), IDS, ids=lambda p: p if isinstance(p, str) else "")
+def test_ids_may_be_changed_before_backward(name, fn, kind):
+    def gradient(change):
+        x = Tensor(np.arange(6.0).reshape(2, 3), requires_grad=True)
+        ids = kind(np.array([1, 0]))
+        y = fn(x, ids)
+        if change:
+            ids[...] = 0
+        (y * y).sum().backward()
+        return x.grad.data
+
+    assert np.array_equal(gradient(False), gradient(True))
+
+
+def test_a_single_element_is_a_view():
+    for index in (0, -2, (0,), (0, ...)):
+        x = Tensor([-1.0, 2.0])
+        F.relu(x[index], inplace=True)
+        assert x.data.tolist() == [0, 2]

@@ -212,6 +212,8 @@ def cross_entropy(logits: Any, target: Any, reduction: str = "mean") -> Tensor:
         return _reduce("cross_entropy", loss, reduction)
     rows = _rows("cross_entropy", x)
     ids = _class_targets("cross_entropy", x, t.data)
+    if x._requires_grad:
+        ids = ids.copy()  # for backward: the caller may fill its array anew
     if reduction in ("mean", "sum") and len(ids):
         return CrossEntropy(ids, 1.0 if reduction == "sum" else 1 / len(ids))(rows)
     loss = CrossEntropy(ids)(rows)
@@ -240,6 +242,9 @@ def nll_loss(log_probabilities: Any, target: Any, reduction: str = "mean") -> Te
 def _pair(name: str, x: Any, target: Any) -> tuple[Tensor, Tensor]:
     x = as_float(x)
     x, t = operands(x, as_tensor(target))
+    if x._data.dtype != t._data.dtype:  # float32 and float64: the kernels never convert
+        dtype = np.result_type(x._data, t._data)
+        x, t = x.astype(dtype), t.astype(dtype)
     if x.shape != t.shape:
         raise ValueError(f"{name}: expected a target of shape {x.shape}, got {t.shape}")
     return x, t

@@ -67,6 +67,6 @@ def layer_norm(
         v = Tensor(np.full(shape, default, x.dtype)) if v is None else operands(x, v)[1]
         if v.shape != shape:
             raise ValueError(f"layer_norm: {name}: expected shape {shape}, got {v.shape}")
-        scale_shift.append(reshape(v, (n,)))
+        scale_shift.append(reshape(v if v.dtype == x.dtype else v.astype(x.dtype), (n,)))
     rows = reshape(x, (x.size // n if n else 0, n))
     return reshape(LayerNorm(eps)(rows, *scale_shift), x.shape)

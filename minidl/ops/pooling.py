@@ -114,6 +114,8 @@ def max_pool(
         ValueError: a kernel larger than the padded x, or padding of more than half the kernel; names the axis.
     """
     x = as_float(x)
+    if 0 in x.shape[2:]:
+        raise ValueError(f"max_pool: expected elements along every axis behind 1, got {x.shape}")
     return MaxPool(*_window("max_pool", x, kernel_size, stride, padding))(x)
 
 

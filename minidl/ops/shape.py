@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -64,6 +65,14 @@ class Slice(GetItem):
 
     shares = "view"
     unique = True
+
+    def forward(self, x: np.ndarray) -> np.ndarray:
+        self.x_shape = x.shape
+        y = x[self.index]
+        if isinstance(y, np.ndarray):
+            return y
+        index = self.index if isinstance(self.index, tuple) else (self.index,)
+        return x[(*index, ...)]  # a single element, too, is a view and not a copy of it
 
 
 def item_op(index: Any) -> GetItem:
@@ -207,7 +216,16 @@ def pad(x: Any, pad_width: Any, value: float = 0.0) -> Tensor:
 
 def getitem(x: Any, index: Any) -> Tensor:
     """x[index] for ints, slices, None, Ellipsis (a view), integer and boolean arrays (a copy)."""
-    return item_op(plain(index))(as_tensor(x))
+    x, op = as_tensor(x), item_op(plain(index))
+    if x._requires_grad and not op.unique:
+        op.index = _owned(op.index)  # for backward: the caller may fill its array anew
+    return op(x)
+
+
+def _owned(index: Any) -> Any:
+    if isinstance(index, tuple):
+        return tuple(_owned(item) for item in index)
+    return copy.deepcopy(index) if isinstance(index, np.ndarray | list) else index
 
 
 def concatenate(xs: Sequence[Any], axis: int = 0) -> Tensor:

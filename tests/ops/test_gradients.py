@@ -136,3 +136,23 @@ def test_every_op_is_reached():
                 reached |= recorded(tensor)
     missing = {op.__name__ for op in op_classes() - reached} - set(NOT_RECORDED)
     assert missing == set(), "no row of tests/ops/table.py records these ops"
+
+
+@pytest.mark.parametrize(
+    "fn",
+    [
+        F.mse_loss,
+        F.l1_loss,
+        F.huber_loss,
+        F.binary_cross_entropy,
+        F.binary_cross_entropy_with_logits,
+        lambda x, t: F.layer_norm(x, 3, t).sum(),
+    ],
+)
+def test_two_kinds_of_floats_meet(fn):
+    """As in arithmetic; each gradient has the dtype of what it belongs to."""
+    for first, second in (("float32", "float64"), ("float64", "float32")):
+        x = Tensor(np.full(3, 0.25), requires_grad=True, dtype=first)
+        t = Tensor(np.full(3, 0.5), requires_grad=True, dtype=second)
+        fn(x, t).backward()
+        assert x.grad.dtype == first and t.grad.dtype == second

@@ -367,3 +367,10 @@ def test_layer_norm(dtype, level):
         [True] * 2,
         [False] * 2,
     ]
+
+
+def test_max_pool_of_nothing_raises():
+    """A window of padding alone has no greatest element, and no place for its gradient."""
+    with pytest.raises(ValueError, match="max_pool: expected elements along every axis"):
+        F.max_pool(np.ones((2, 1, 0, 4), "float32"), 2, padding=1)
+    assert F.max_pool(np.ones((0, 1, 4, 4), "float32"), 2).shape == (0, 1, 2, 2)
