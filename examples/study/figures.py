@@ -57,9 +57,11 @@ def learning_curves(path: Path, layer: Results) -> None:
     panels = figure.subplots(-(-len(names) // columns), columns, squeeze=False, sharey=True)
     valid = {name: 100 * curves(layer.find(activation=name), "val_accuracy") for name in names}
     train = {name: 100 * curves(layer.find(activation=name), "accuracy") for name in names}
-    # Linear may lie far below; the others must not become one line because of it.
-    others = [rows for name, rows in valid.items() if name != "linear"] or list(valid.values())
-    lowest = min(np.nanmin(rows[:, min(1, rows.shape[1] - 1) :]) for rows in others)
+    # First epochs may lie far below; the ends of all curves must be seen, and be more than one line.
+    later = [
+        rows[:, min(1, rows.shape[1] - 1) :] for name, rows in valid.items() if name != "linear"
+    ]
+    lowest = min(np.nanmin(rows) for rows in [*later, *(rows[:, -1:] for rows in valid.values())])
     for axes, name in zip(panels.flat, names, strict=False):
         x = np.arange(1, valid[name].shape[1] + 1)
         for other in names:
