@@ -39,6 +39,7 @@ def measure(run: Run, fake: np.ndarray, features: np.ndarray) -> Figures:
     """Samples against held-out images, and the same for training images: what is to be reached.
 
     All sets have the same size, as the figures depend on it.
+    (The classifier has seen the training images: it sets them apart a little more than it should.)
     """
     n = len(run.held_out)
     some = run.images[np.random.default_rng(0).permutation(len(run.images))[:n]]
