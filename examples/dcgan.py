@@ -41,7 +41,11 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     add("--batch-size", type=positive, default=64)
     add("--nz", type=positive, default=64, help="numbers of noise that an image is made from")
     add("--ngf", type=positive, default=32, help="width of both networks")
-    add("--wgan-gp", action="store_true", help="Wasserstein loss with gradient penalty")
+    add(
+        "--wgan-gp",
+        action="store_true",
+        help="Wasserstein loss with gradient penalty; G steps once in 5: give it more --epochs",
+    )
     add("--seed", type=int, default=0)
     add("--resume", action="store_true", help="go on from the checkpoint in the folder")
     add("--quick", action="store_true", help="640 images, 2 epochs, narrow networks")
