@@ -1,4 +1,5 @@
 # make demo    an MLP learns to read handwritten digits; pictures in out/mlp/
+# make dcgan   a GAN learns to draw digits; pictures and animations in out/dcgan/
 # make test    the tests
 # make study   activation functions compared; the page is in out/activation_study/
 # make lint    ruff and mypy
@@ -18,11 +19,14 @@ pip := $(python) -m pip --disable-pip-version-check --quiet
 compiled := pyproject.toml setup.py $(wildcard minidl/*.pxd $(patsubst %.pxd,%.py,$(wildcard minidl/*.pxd)) \
     minidl/ops/*.py minidl/ops/*.pxd minidl/_kernels/*.pyx minidl/_kernels/*.pxd)
 
-.PHONY: demo test study lint bench clean install
+.PHONY: demo dcgan test study lint bench clean install
 .DEFAULT_GOAL := install
 
 demo: install
 	$(python) examples/mlp.py $(ARGS)
+
+dcgan: install
+	$(python) examples/dcgan.py $(ARGS)
 
 test: install
 	$(python) -m pytest $(ARGS)

@@ -1,0 +1,55 @@
+"""A small convolutional classifier of the same data: the eye that looks at generated images."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+import minidl as md
+from minidl import data, nn, optim
+from minidl import functional as F
+
+
+class Classifier(nn.Module):
+    """Images (N, 1, 32, 32) -> 64 features -> scores of the classes."""
+
+    def __init__(self, classes: int = 10) -> None:
+        self.body = nn.Sequential(
+            nn.Conv(1, 16, 4, 2, 1),
+            nn.ReLU(),
+            nn.Conv(16, 32, 4, 2, 1),
+            nn.ReLU(),
+            nn.Flatten(),
+            nn.Affine(32 * 8 * 8, 64),
+            nn.ReLU(),
+        )
+        self.head = nn.Affine(64, classes)
+
+    def forward(self, x):
+        return self.head(self.body(x))
+
+    def look(self, images: np.ndarray, batch: int = 500) -> tuple[np.ndarray, np.ndarray]:
+        """The class that it sees in each image, and the features (N, 64) that it goes by."""
+        found, features = [], []
+        with md.no_grad():
+            for start in range(0, len(images), batch):
+                rows = self.body(images[start : start + batch])
+                features.append(rows.numpy())
+                found.append(self.head(rows).numpy().argmax(axis=1))
+        return np.concatenate(found), np.concatenate(features)
+
+
+def trained(
+    transform: Callable, images: np.ndarray, labels: np.ndarray, epochs: int, seed: int
+) -> Classifier:
+    """A classifier that has learned from these images; the same seed gives the same one."""
+    md.manual_seed(seed)
+    model = Classifier()
+    loader = data.DataLoader(
+        (images, labels), 64, shuffle=True, rng=seed, transform=lambda x, y: (transform(x), y)
+    )
+    optimizer = optim.Adam(model.parameters(), 1e-3)
+    history = md.fit(model, loader, F.cross_entropy, optimizer, epochs, progress=False)
+    if history.interrupted:
+        raise KeyboardInterrupt
+    model.eval()
+    return model

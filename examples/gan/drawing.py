@@ -1,0 +1,97 @@
+"""The pictures and animations of the GAN example. Needs matplotlib, which brings Pillow along."""
+
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+from PIL import Image
+
+SCALE = 3  # screen pixels per pixel
+GAP = 2  # pixels between images
+GREY = 64
+
+
+def page(images: np.ndarray, columns: int) -> np.ndarray:
+    """Images of bytes (N, 28, 28) side by side in one."""
+    height, width = images.shape[1] + GAP, images.shape[2] + GAP
+    rows = -(-len(images) // columns)
+    sheet = np.full((rows * height + GAP, columns * width + GAP), GREY, np.uint8)
+    for i, image in enumerate(images):
+        y, x = GAP + i // columns * height, GAP + i % columns * width
+        sheet[y : y + image.shape[0], x : x + image.shape[1]] = image
+    return sheet
+
+
+def enlarged(sheet: np.ndarray) -> Image.Image:
+    return Image.fromarray(sheet.repeat(SCALE, axis=0).repeat(SCALE, axis=1))
+
+
+def picture(path: Path, sheet: np.ndarray) -> None:
+    enlarged(sheet).save(path)
+
+
+def animation(path: Path, sheets: list, pause: int, rest: int | None = None) -> None:
+    """A GIF of the sheets (arrays, or picture files), over and over.
+
+    Args:
+        pause: milliseconds from one to the next; the last one stays for `rest`.
+    """
+    frames = []
+    for sheet in sheets:
+        if isinstance(sheet, Path):
+            with Image.open(sheet) as image:
+                sheet = np.asarray(image)[::SCALE, ::SCALE]
+        # Sixteen greys: the file is much smaller, as noise hardly compresses.
+        frames.append(enlarged(np.uint8(sheet // 17 * 17)))
+    pauses = [pause] * (len(frames) - 1) + [rest or pause]
+    frames[0].save(path, save_all=True, append_images=frames[1:], duration=pauses, loop=0)
+
+
+def pairs(path: Path, samples: np.ndarray, real: np.ndarray) -> None:
+    """Four columns of pairs: a sample, and the real image beside it, brightened around."""
+    both = np.stack([samples, real], axis=1).reshape(-1, *samples.shape[1:])
+    sheet = page(both, 8)
+    width = samples.shape[2] + GAP
+    for column in range(0, 8, 2):  # a light line left of each pair
+        sheet[:, column * width : column * width + GAP] = 255
+    sheet[:, -GAP:] = 255
+    picture(path, sheet)
+
+
+def curves(path: Path, history: dict[str, list[float]], wasserstein: bool) -> None:
+    """Losses, what the discriminator says, and how varied the samples are, epoch by epoch."""
+    figure = Figure(figsize=(13, 3.8), layout="constrained")
+    losses, scores, variety = figure.subplots(1, 3)
+    epochs = range(1, len(history["d_loss"]) + 1)
+    losses.plot(epochs, history["d_loss"], ".-", label="discriminator")
+    losses.plot(epochs, history["g_loss"], ".-", label="generator")
+    losses.set(ylabel="loss")
+    scores.plot(epochs, history["real"], ".-", label="D(x): real images")
+    scores.plot(epochs, history["fake"], ".-", label="D(G(z)): generated")
+    if wasserstein:
+        scores.set(ylabel="the critic's score")
+    else:
+        scores.set(ylabel="probability of being real", ylim=(0, 1))
+    variety.plot(epochs, history["spread"], ".-", label="spread, as a share of the real one")
+    variety.plot(epochs, history["classes"], ".-", label="classes seen, as a share of all")
+    variety.set(ylabel="variety of the samples", ylim=(0, None))
+    for axes in (losses, scores, variety):
+        axes.set(xlabel="epoch")
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize=8)
+    figure.savefig(path, dpi=100)
+
+
+def class_bars(path: Path, fake: np.ndarray, real: np.ndarray, names: list[str]) -> None:
+    """The share of each class among samples and among real images."""
+    figure = Figure(figsize=(8, 3.5), layout="constrained")
+    axes = figure.subplots()
+    at = np.arange(len(names))
+    axes.bar(at - 0.2, fake, 0.4, label="samples")
+    axes.bar(at + 0.2, real, 0.4, label="held-out images")
+    long = max(map(len, names)) > 1
+    axes.set_xticks(at, names, rotation=45 if long else 0, ha="right" if long else "center")
+    axes.set(ylabel="share", title="classes, as the classifier sees them")
+    axes.legend(fontsize=8, loc="lower right")
+    figure.savefig(path, dpi=100)

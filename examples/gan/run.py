@@ -1,0 +1,212 @@
+"""A run of the GAN example: data, training, checkpoints, and the line that tells how far it is."""
+
+import argparse
+import signal
+import sys
+import threading
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+import minidl as md
+from gan import classifier, quality
+from gan.images import DATA, pixels, scaled
+from minidl import data
+from minidl.progress import clock
+
+try:
+    from gan import drawing
+except ModuleNotFoundError as error:
+    if error.name not in ("matplotlib", "PIL"):
+        raise
+    drawing = None
+
+# What a run is known by: a checkpoint of other settings is not gone on from. More epochs may follow.
+SETTINGS = ("data", "images", "seed", "nz", "ngf", "batch_size", "wgan_gp")
+LEAST = 16  # images, to train on and to compare with
+HELD_OUT = 2000  # images at most that the samples are compared with
+SHOWN = 64  # samples on a page
+
+
+class Run:
+    """A training: the game of two networks, how far it is, and the files it leaves.
+
+    Args:
+        make_gan: called with args; returns an object with ``step samples troubles state restore``
+            and the attributes ``steps warm_up``, such as `dcgan.Gan`.
+    """
+
+    def __init__(self, args: argparse.Namespace, make_gan) -> None:
+        self.args = args
+        load, self.names, _, epochs = DATA[args.data]
+        images, labels = load()
+        self.images, labels = images[: args.images], labels[: args.images]
+        if len(self.images) < max(args.batch_size, LEAST):
+            least = f"a batch ({args.batch_size})" if args.batch_size > LEAST else LEAST
+            raise SystemExit(f"there are {len(self.images)} images, and {least} are needed")
+        kind = args.data + ("-wgan-gp" if args.wgan_gp else "") + ("-quick" if args.quick else "")
+        self.folder = args.out / "dcgan" / kind
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.checkpoint = self.folder / "checkpoint.npz"
+        if args.resume and not self.checkpoint.is_file():
+            raise SystemExit(f"{self.checkpoint} is not there; start without --resume")
+
+        self.loader = data.DataLoader(
+            self.images,
+            args.batch_size,
+            shuffle=True,
+            drop_last=True,
+            rng=args.seed,
+            transform=scaled,
+        )
+        # The eye that tells classes; it comes out the same each time, so no checkpoint keeps it.
+        self.eye = classifier.trained(scaled, self.images, labels, epochs, args.seed)
+        test_images, test_labels = load(train=False)
+        most = min(HELD_OUT, len(self.images))
+        self.held_out = test_images[:most]
+        found, self.real_features = self.eye.look(scaled(self.held_out))
+        self.eye_accuracy = float((found == test_labels[:most]).mean())
+        self.real_shares = quality.class_shares(found)
+        self.real_spread = quality.spread(scaled(self.held_out))
+
+        self.gan = make_gan(args)
+        rng = np.random.default_rng([args.seed, 2])
+        self.noise = rng.standard_normal((1000, args.nz, 1, 1), np.float32)  # the same all along
+        self.epoch = 0  # whole ones that are done
+        self.sums: dict[str, float] = {}  # of the epoch that is under way
+        self.batches = 0
+        self.history: dict[str, list[float]] = {}
+        self.warnings: list[str] = []
+        self.stopping = False
+        if args.resume:
+            self.resume()
+
+    def save(self) -> None:
+        """The whole state; the file is replaced at once or not at all."""
+        state = {
+            "settings": {name: getattr(self.args, name) for name in SETTINGS},
+            "gan": self.gan.state(),
+            "loader": self.loader.state_dict(),
+            "epoch": self.epoch,
+            "sums": self.sums,
+            "batches": self.batches,
+            "history": self.history,
+            "warnings": self.warnings,
+        }
+        md.save(state, self.checkpoint)
+
+    def resume(self) -> None:
+        """Goes on from the checkpoint, with the same bits as without the interruption."""
+        state = md.load(self.checkpoint)
+        for name in SETTINGS:
+            then, now = state["settings"][name], getattr(self.args, name)
+            if then != now:
+                raise SystemExit(f"{self.checkpoint} was made with {name} {then}, not {now}")
+        self.gan.restore(state["gan"])
+        self.loader.load_state_dict(state["loader"])
+        for name in ("epoch", "sums", "batches", "history", "warnings"):
+            setattr(self, name, state[name])
+
+    def train(self) -> bool:
+        """Trains up to the last epoch; False if Ctrl-C came, after which `resume` goes on."""
+        progress = Progress(self)
+        with ctrl_c_asks(self):
+            while self.epoch < self.args.epochs:
+                for (real,) in self.loader:
+                    values = self.gan.step(real)
+                    self.sums = {k: self.sums.get(k, 0.0) + v for k, v in values.items()}
+                    self.batches += 1
+                    progress.step()
+                    if self.stopping:
+                        self.save()
+                        progress.say(f"interrupted in epoch {self.epoch + 1}: --resume goes on")
+                        return False
+                self.end_epoch(progress)
+                self.save()
+                if self.stopping:
+                    progress.say(f"interrupted after epoch {self.epoch}: --resume goes on")
+                    return False
+        return True
+
+    def end_epoch(self, progress: "Progress") -> None:
+        """Looks at samples: draws a page, counts classes, warns of what goes wrong."""
+        means = {name: total / self.batches for name, total in self.sums.items()}
+        self.epoch, self.sums, self.batches = self.epoch + 1, {}, 0
+        images = self.gan.samples(self.noise)
+        shares = quality.class_shares(self.eye.look(images)[0])
+        spread = quality.spread(images) / self.real_spread
+        seen = float((shares >= 0.1 / len(shares)).mean())
+        for name, value in (means | {"spread": spread, "classes": seen}).items():
+            self.history.setdefault(name, []).append(value)
+        if self.draws:
+            path = self.page_of(self.epoch)
+            path.parent.mkdir(exist_ok=True)
+            drawing.picture(path, drawing.page(pixels(images[:SHOWN]), 8))
+        progress.epoch()
+        if self.gan.steps >= self.gan.warm_up:
+            for trouble in self.gan.troubles(means) + quality.troubles(shares, spread):
+                self.warnings.append(f"epoch {self.epoch}: {trouble}")
+                progress.say(f"WARNING: {trouble}")
+
+    @property
+    def draws(self) -> bool:
+        return drawing is not None and not self.args.no_plots
+
+    def page_of(self, epoch: int) -> Path:
+        return self.folder / "samples" / f"epoch_{epoch:03}.png"
+
+
+class Progress:
+    """In a terminal a line that is drawn again and again; a line that stays after each epoch."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.begun = self.drawn = time.perf_counter()
+        self.done = 0
+        self.live = sys.stdout.isatty()
+
+    def left(self) -> str:
+        run = self.run
+        rest = (run.args.epochs - run.epoch) * len(run.loader) - run.batches
+        spent = time.perf_counter() - self.begun
+        return f"{clock(spent / max(self.done, 1) * rest)} left"
+
+    def step(self) -> None:
+        self.done += 1
+        if self.live and time.perf_counter() - self.drawn > 0.2:
+            self.drawn, run = time.perf_counter(), self.run
+            text = f"epoch {run.epoch + 1}/{run.args.epochs}, {run.batches}/{len(run.loader)}"
+            print(f"\r{text}, {self.left()}\033[K", end="", flush=True)
+
+    def epoch(self) -> None:
+        run = self.run
+        last = {name: values[-1] for name, values in run.history.items()}
+        self.say(
+            f"epoch {run.epoch:3}/{run.args.epochs}  D {last['d_loss']:6.3f}  "
+            f"G {last['g_loss']:6.3f}  D(x) {last['real']:5.2f}  D(G(z)) {last['fake']:5.2f}  "
+            f"classes {last['classes']:4.0%}  spread {last['spread']:4.0%}  "
+            f"{clock(time.perf_counter() - self.begun)}, {self.left()}"
+        )
+
+    def say(self, text: str) -> None:
+        print(f"\r\033[K{text}" if self.live else text, flush=True)
+
+
+@contextmanager
+def ctrl_c_asks(run: Run):
+    """The first Ctrl-C asks the run to stop after its step; a second one ends it at once."""
+
+    def asked(signum: int, frame: object) -> None:
+        if run.stopping:
+            raise KeyboardInterrupt
+        run.stopping = True
+
+    ours = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGINT, asked) if ours else None
+    try:
+        yield
+    finally:
+        if ours:
+            signal.signal(signal.SIGINT, before)
