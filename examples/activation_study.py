@@ -1,6 +1,6 @@
 """Activation functions compared: accuracy, slopes, depth, dead units; with pictures and statistics.
 
-    python examples/activation_study.py                   5,000 digits: two or three minutes
+    python examples/activation_study.py                   5,000 digits: a few minutes
     python examples/activation_study.py --quick           the same, smaller: under a minute
     python examples/activation_study.py --data mnist      all of MNIST: up to half an hour
     python examples/activation_study.py --only slopes     one of the experiments

@@ -144,7 +144,6 @@ def test_modules_may_be_named_or_given_in_a_model_of_ones_own():
         fit(model, [DeadUnits()])
 
 
-@pytest.mark.skipif(not hasattr(nn, "BatchNorm"), reason="no layer applies what follows yet")
 def test_an_activation_that_the_layer_before_would_apply_is_seen():
     md.manual_seed(0)
     model = nn.Sequential(nn.Affine(4, 6), nn.BatchNorm(6), nn.ReLU()).eval()
