@@ -83,8 +83,8 @@ cdef inline void normalise_row(Work* w, const real* x, real* y, Py_ssize_t c0, P
 
 cdef inline real sloped(real gy, real z, real a) noexcept nogil:
     """gy times a slope that is `a` for z <= 0 and 1 elsewhere; a dead unit passes nothing on, inf neither."""
-    cdef real slope = a if z <= 0 else <real>1
-    return gy * slope if slope != 0 else slope
+    cdef real low = gy * a if a != 0 else a  # not asked of each z: a branch on its sign would be a coin toss
+    return low if z <= 0 else gy
 
 
 cdef inline const real* slopes_of_rows(
