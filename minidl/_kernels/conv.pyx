@@ -1,7 +1,7 @@
 """The faces of the convolutions: forward, input gradient (a transposed convolution), weight gradient.
 
-The sums stand in _conv.pxd and _conv_weight.pxd. Images come in any layout and leave with their channels innermost in
-memory, as a view whose axes are (N, C, *size).
+The sums stand in _conv.pxd and _conv_weight.pxd, and those that take fewer products in _winograd_sums.pxd. Images come
+in any layout and leave with their channels innermost in memory, as a view whose axes are (N, C, *size).
 """
 
 import numpy as np
@@ -13,7 +13,11 @@ from minidl._kernels cimport memory
 from minidl._kernels._conv_weight cimport weight_gradient
 from minidl._kernels._gemm cimport activation_t
 from minidl._kernels._image cimport AXES, Image
+from minidl._kernels._math cimport real
 from minidl._kernels._phases cimport Job, Window, convolve
+from minidl._kernels._winograd_sums cimport (
+    winograd_convolve, winograd_pays, winograd_weight_gradient,
+)
 
 cnp.import_array()
 
@@ -110,6 +114,21 @@ cdef cnp.ndarray channels_last(Py_ssize_t n, Py_ssize_t c, object size, int kind
 ORDERS = {1: (0, 2, 1), 2: (0, 3, 1, 2), 3: (0, 4, 1, 2, 3)}
 
 
+cdef inline bint compute(real* kind, const Window* w, Job* job) noexcept nogil:
+    """By Winograd's tiles where that is faster, else as the definition says."""
+    if winograd_pays(kind, w, &job.x, &job.y):
+        return winograd_convolve(kind, w, job)
+    return convolve(kind, w, job)
+
+
+cdef inline bint compute_gradient(
+    real* kind, const Window* w, const Image* x, const Image* gy, char* gw
+) noexcept nogil:
+    if winograd_pays(kind, w, x, gy):
+        return winograd_weight_gradient(kind, w, x, gy, gw)
+    return weight_gradient(kind, w, x, gy, gw)
+
+
 cdef cnp.ndarray run(
     const Window* w, bint transposed, cnp.ndarray x, cnp.ndarray weight, object bias,
     Py_ssize_t channels, object size, size_t activation, double alpha, double beta, str name
@@ -141,9 +160,9 @@ cdef cnp.ndarray run(
     job.alpha, job.beta = alpha, beta
     with nogil:
         if cnp.PyArray_TYPE(x) == cnp.NPY_FLOAT:
-            done = convolve(<float*> NULL, w, &job)
+            done = compute(<float*> NULL, w, &job)
         else:
-            done = convolve(<double*> NULL, w, &job)
+            done = compute(<double*> NULL, w, &job)
     if not done:
         raise MemoryError(f"{name}: no memory for the scratch of a convolution")
     return y
@@ -239,11 +258,11 @@ def conv_weight_grad(
     view(gys, &gy_image)
     with nogil:
         if cnp.PyArray_TYPE(xs) == cnp.NPY_FLOAT:
-            done = weight_gradient(<float*> NULL, &w, &x_image, &gy_image,
-                                   <char*> cnp.PyArray_DATA(gw))
+            done = compute_gradient(<float*> NULL, &w, &x_image, &gy_image,
+                                    <char*> cnp.PyArray_DATA(gw))
         else:
-            done = weight_gradient(<double*> NULL, &w, &x_image, &gy_image,
-                                   <char*> cnp.PyArray_DATA(gw))
+            done = compute_gradient(<double*> NULL, &w, &x_image, &gy_image,
+                                    <char*> cnp.PyArray_DATA(gw))
     if not done:
         raise MemoryError("conv_weight_grad: no memory for the scratch")
     return gw

@@ -34,6 +34,12 @@ CASES = {
     "1 axis, long": (1, 2, 17, (2000,), (3,), (1,), (1,), (1,), 1),
     "3 axes": (2, 3, 20, (4, 5, 6), (2, 3, 2), (1, 2, 1), (1, 0, 1), (1, 1, 2), 1),
     "many channels": (2, 300, 160, (3, 3), (3, 3), (1, 1), (1, 1), (1, 1), 1),
+    "tiles: 4x4": (5, 33, 50, (13, 8), (4, 4), (2, 2), (1, 1), (1, 1), 1),
+    "tiles: 4x4, many channels": (20, 70, 200, (5, 6), (4, 4), (2, 2), (2, 2), (1, 1), 1),
+    "tiles: 4x4, no padding": (9, 16, 17, (11, 11), (4, 4), (2, 2), (0, 0), (1, 1), 1),
+    "tiles: 3x3": (9, 20, 100, (6, 5), (3, 3), (1, 1), (1, 1), (1, 1), 1),
+    "tiles: 3x3, many channels": (6, 257, 16, (5, 7), (3, 3), (1, 1), (2, 2), (1, 1), 1),
+    "tiles: 3x3, long": (1, 18, 35, (70, 61), (3, 3), (1, 1), (0, 0), (1, 1), 1),
     "many pixels": (3, 4, 24, (40, 41), (3, 3), (1, 1), (1, 1), (1, 1), 1),
 }
 every_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
@@ -100,7 +106,10 @@ def frozen(x):
 
 
 @pytest.mark.parametrize("face", FACES)
-@pytest.mark.parametrize("name", ["DCGAN, middle", "many channels", "many pixels", "three outputs"])
+@pytest.mark.parametrize(
+    "name",
+    ["DCGAN, middle", "many channels", "many pixels", "three outputs", "tiles: 3x3", "tiles: 4x4"],
+)
 @pytest.mark.parametrize("level", K.available)
 def test_same_bits_with_any_number_of_threads(face, name, level):
     n, *rest = CASES[name]
@@ -142,6 +151,45 @@ def test_the_size_may_be_given(level):
     )
 
 
+@pytest.mark.parametrize("name", ["tiles: 3x3", "tiles: 4x4", "tiles: 4x4, no padding"])
+@pytest.mark.parametrize("level", K.available)
+def test_nan_is_seen_where_a_kernel_sees_it(level, name):
+    """Tiles share intermediate results, but none that an output would not see."""
+    for face in FACES:
+        first, *rest = arguments(face, CASES[name])
+        first[1, 3, 2, 1] = np.nan
+        got, expected = (
+            getattr(K.load(level), face)(first, *rest),
+            getattr(TWINS, face)(first, *rest),
+        )
+        np.testing.assert_array_equal(np.isnan(got), np.isnan(expected))
+        first[1, 3, 2, 1] = np.inf  # minus inf on the way, where tiles are at work
+        got, expected = (
+            getattr(K.load(level), face)(first, *rest),
+            getattr(TWINS, face)(first, *rest),
+        )
+        np.testing.assert_array_equal(np.isfinite(got), np.isfinite(expected))
+        assert np.isnan(got).any()
+
+
+@pytest.mark.parametrize("face", FACES)
+@pytest.mark.parametrize("name", ["tiles: 3x3", "tiles: 4x4"])
+@pytest.mark.parametrize("level", K.available)
+def test_tiles_are_as_exact_as_sums(face, name, level):
+    """Integers come out exact; other numbers within 1e-5 of the largest result."""
+    given = arguments(face, CASES[name], "float64")
+    exact = getattr(TWINS, face)(*given)
+    y = getattr(K.load(level), face)(*as_floats(given))
+    assert np.abs(y - exact).max() < 2e-6 * np.abs(exact).max()
+    whole = [np.round(4 * a) if isinstance(a, np.ndarray) else a for a in given]
+    y = getattr(K.load(level), face)(*as_floats(whole))
+    np.testing.assert_array_equal(y, getattr(TWINS, face)(*whole))
+
+
+def as_floats(given):
+    return [a.astype("float32") if isinstance(a, np.ndarray) else a for a in given]
+
+
 @every_level
 @every_dtype
 def test_an_activation_is_applied(level, dtype):
@@ -153,7 +201,7 @@ def test_an_activation_is_applied(level, dtype):
         else K.load("baseline").activation_address("leaky_relu", dtype == "float64")
     )
     for face in FACES[:2]:
-        for name in ("DCGAN, middle", "DCGAN, last", "groups", "many pixels"):
+        for name in ("DCGAN, middle", "DCGAN, last", "groups", "many pixels", "tiles: 4x4"):
             given = arguments(face, CASES[name], dtype)
             plain = getattr(kernels, face)(*given)
             given += (None,) if face == "conv_forward" else ()
