@@ -11,6 +11,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from dcgan import DCGANS
 from results import OURS, Case, Section, contention_ratio
 from workloads import MLPS
 
@@ -26,14 +27,14 @@ BYTES = {"forward": 8, "both": 20, "backward": 12}
 
 @dataclass(frozen=True)
 class Target:
-    """One goal and what was reached; `aim` is None where only a must is set. `worst` names the
+    """One goal and what was reached; `must` or `aim` is None where only the other is set. `worst` names the
     case that decides.
     """
 
     work: str
     measure: str
     value: float | None
-    must: float
+    must: float | None
     aim: float | None = None
     worst: str = ""
     at_most: bool = False
@@ -194,7 +195,7 @@ def contention(section: Section) -> list[Target]:
 
 
 def startup(section: Section) -> list[Target]:
-    ours, base = section.startup_medians(OURS), section.startup_medians("numpy")
+    ours, base = section.medians(OURS), section.medians("numpy")
     if ours is None or base is None:
         return []
     wheel = section.raw["peers"][OURS].get("wheel_mb")
@@ -210,6 +211,55 @@ def startup(section: Section) -> list[Target]:
     ]
 
 
+def dcgan(section: Section) -> list[Target]:
+    default, best = "PyTorch default", "the best peer"
+    goals = [{default: (1.3, None), best: (1.05, 1.5)}, {default: (1.15, None), best: (None, 1.15)}]
+    targets = []
+    for name, wanted in zip(DCGANS, goals, strict=True):
+        if case := section.case(name):
+            for measure, (must, aim) in wanted.items():
+                peer = "torch" if measure == default else case.best_peer()
+                decided = "" if measure == default else peer or ""
+                value = ratio_to(case, peer)
+                targets.append(Target(f"DCGAN {name}", measure, value, must, aim, decided))
+    return targets
+
+
+def layers(section: Section) -> list[Target]:
+    targets = []
+    for peer, label, must, aim in (
+        ("torch", "PyTorch default", 1.0, None),
+        ("torch_channels_last", "PyTorch channels_last", None, 1.0),
+    ):
+        value, name = worst((ratio_to(case, peer), case.name) for case in section.cases)
+        targets.append(Target("single layers, the worst", label, value, must, aim, name))
+    share, name = worst((peak_share(case, section), case.name) for case in section.cases)
+    measure = "share of FMA peak"
+    return [
+        *targets,
+        Target("single layers, the worst", measure, share, 0.85, 1.0, name, form="{:.0%}"),
+    ]
+
+
+def memory(section: Section) -> list[Target]:
+    ours, torchs = section.medians(OURS), section.medians("torch")
+    if ours is None:
+        return []
+    must = torchs["peak_mb"] / 3 if torchs else None
+    measure = "a third of PyTorch's"
+    return [
+        Target(
+            "peak memory, DCGAN 1x32x32",
+            measure,
+            ours["peak_mb"],
+            must,
+            100,
+            at_most=True,
+            form="{:.0f} MB",
+        )
+    ]
+
+
 MAKERS = {
     "mlp": mlp,
     "gemm": gemm,
@@ -217,4 +267,7 @@ MAKERS = {
     "tiny": tiny,
     "contention": contention,
     "startup": startup,
+    "dcgan": dcgan,
+    "layers": layers,
+    "memory": memory,
 }

@@ -11,11 +11,11 @@ from base import (
     Worker,
     activation_input,
     main,
-    mlp_task,
     normal,
     prelu_slopes,
     repeat,
     sample,
+    training_task,
 )
 
 nn.logger.setLevel("ERROR")
@@ -80,7 +80,7 @@ class NNabla(Worker):
                 for v, value in zip(pair, values, strict=True):
                     v.d = value
 
-        task = mlp_task(step, lambda loss: float(loss.d), data, restore)
+        task = training_task(step, lambda loss: float(loss.d), data, restore)
         task.check = {EARLY_EPS: task.check}
         return task
 
