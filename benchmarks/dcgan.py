@@ -124,7 +124,7 @@ def data_file(
     if not target.exists():
         rng = np.random.default_rng(0)
         n = BATCHES_KEPT[size] * BATCH
-        arrays = {
+        arrays: dict = {
             "images": digits(n) if channels == 1 else pictures(n, channels, size, rng),
             "noise": rng.standard_normal((n, nz, 1, 1), np.float32),
         }

@@ -27,8 +27,8 @@ BYTES = {"forward": 8, "both": 20, "backward": 12}
 
 @dataclass(frozen=True)
 class Target:
-    """One goal and what was reached; `must` or `aim` is None where only the other is set. `worst` names the
-    case that decides.
+    """One goal and what was reached; `must` or `aim` is None where only the other is set. `worst`
+    names the case that decides.
     """
 
     work: str
@@ -212,32 +212,26 @@ def startup(section: Section) -> list[Target]:
 
 
 def dcgan(section: Section) -> list[Target]:
-    default, best = "PyTorch default", "the best peer"
-    goals = [{default: (1.3, None), best: (1.05, 1.5)}, {default: (1.15, None), best: (None, 1.15)}]
+    goals = dict(zip(DCGANS, [(1.3, 1.05, 1.5), (1.15, None, 1.15)], strict=True))
     targets = []
-    for name, wanted in zip(DCGANS, goals, strict=True):
+    for name, (default, must, aim) in goals.items():
         if case := section.case(name):
-            for measure, (must, aim) in wanted.items():
-                peer = "torch" if measure == default else case.best_peer()
-                decided = "" if measure == default else peer or ""
-                value = ratio_to(case, peer)
-                targets.append(Target(f"DCGAN {name}", measure, value, must, aim, decided))
+            work, best = f"DCGAN {name}", case.best_peer()
+            targets.append(Target(work, "PyTorch default", ratio_to(case, "torch"), default))
+            value = ratio_to(case, best)
+            targets.append(Target(work, "the best peer", value, must, aim, best or ""))
     return targets
 
 
 def layers(section: Section) -> list[Target]:
-    targets = []
-    for peer, label, must, aim in (
-        ("torch", "PyTorch default", 1.0, None),
-        ("torch_channels_last", "PyTorch channels_last", None, 1.0),
-    ):
-        value, name = worst((ratio_to(case, peer), case.name) for case in section.cases)
-        targets.append(Target("single layers, the worst", label, value, must, aim, name))
-    share, name = worst((peak_share(case, section), case.name) for case in section.cases)
-    measure = "share of FMA peak"
+    cases, work = section.cases, "single layers, the worst"
+    default = worst((ratio_to(case, "torch"), case.name) for case in cases)
+    last = worst((ratio_to(case, "torch_channels_last"), case.name) for case in cases)
+    share, slowest = worst((peak_share(case, section), case.name) for case in cases)
     return [
-        *targets,
-        Target("single layers, the worst", measure, share, 0.85, 1.0, name, form="{:.0%}"),
+        Target(work, "PyTorch default", default[0], 1.0, None, default[1]),
+        Target(work, "PyTorch channels_last", last[0], None, 1.0, last[1]),
+        Target(work, "share of FMA peak", share, 0.85, 1.0, slowest, form="{:.0%}"),
     ]
 
 
@@ -245,19 +239,9 @@ def memory(section: Section) -> list[Target]:
     ours, torchs = section.medians(OURS), section.medians("torch")
     if ours is None:
         return []
+    work, measure, value = "peak memory, DCGAN 1x32x32", "a third of PyTorch's", ours["peak_mb"]
     must = torchs["peak_mb"] / 3 if torchs else None
-    measure = "a third of PyTorch's"
-    return [
-        Target(
-            "peak memory, DCGAN 1x32x32",
-            measure,
-            ours["peak_mb"],
-            must,
-            100,
-            at_most=True,
-            form="{:.0f} MB",
-        )
-    ]
+    return [Target(work, measure, value, must, 100, at_most=True, form="{:.0f} MB")]
 
 
 MAKERS = {
