@@ -61,6 +61,7 @@ PEERS = {
     "torch": Peer("PyTorch", "torch"),
     "torch_fused": Peer("PyTorch, fused Adam", "torch", "fused"),
     "torch_compile": Peer("torch.compile", "torch", "compile"),
+    "torch_channels_last": Peer("PyTorch, channels_last", "torch", "channels_last"),
     "jax": Peer("JAX jit", "jax"),
     "jax_scan": Peer("JAX jit, scan over steps", "jax", "scan"),
     "tf": Peer("TensorFlow", "tf"),

@@ -1,4 +1,6 @@
-"""The plots: cost against batch and width with the FLOP limit, and the ratios of the MLP steps."""
+"""The plots: cost against batch and width with the FLOP limit, and the ratios of the steps of MLPs
+and DCGANs.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +15,7 @@ from results import OURS, Section
 
 COLOURS = {
     "minidl": "#c0392b", "torch": "#2471a3", "torch_fused": "#5dade2", "torch_compile": "#1b4f72",
+    "torch_channels_last": "#5499c7",
     "jax": "#1e8449", "jax_scan": "#58d68d", "tf": "#d68910", "numpy": "#7f8c8d",
     "nnabla": "#8e44ad",
 }  # fmt: skip
@@ -21,8 +24,9 @@ COLOURS = {
 def draw(sections: dict[str, Section], folder: Path) -> list[Path]:
     """Draws what there are figures for; returns the files."""
     paths = []
-    if "mlp" in sections:
-        paths.append(mlp_bars(sections["mlp"], folder / "mlp.png"))
+    for name, network in (("mlp", "MLP"), ("dcgan", "DCGAN")):
+        if name in sections:
+            paths.append(step_bars(sections[name], network, folder / f"{name}.png"))
     if "activations" in sections:
         paths.append(activation_dots(sections["activations"], folder / "activations.png"))
     sweeps: list[str] = [name for name in ("batches", "widths") if name in sections]
@@ -40,8 +44,8 @@ def save(figure, path: Path) -> Path:
     return path
 
 
-def mlp_bars(section: Section, path: Path) -> Path:
-    """Peer time / minidl time of each MLP, with the range over the rounds."""
+def step_bars(section: Section, network: str, path: Path) -> Path:
+    """Peer time / minidl time of each network's step, with the range over the rounds."""
     cases = section.cases
     figure, axes = plt.subplots(1, len(cases), figsize=(5 * len(cases), 4), squeeze=False)
     for axis, case in zip(axes[0], cases, strict=True):
@@ -61,7 +65,7 @@ def mlp_bars(section: Section, path: Path) -> Path:
         axis.axvline(1, color="black", lw=1)
         axis.set_yticks(range(len(ratios)), [PEERS[peer].label for peer in ratios])
         axis.invert_yaxis()
-        axis.set_title(f"MLP {case.name}", fontsize=10)
+        axis.set_title(f"{network} {case.name}", fontsize=10)
         axis.set_xlabel("time / minidl's time (longer is slower)")
     return save(figure, path)
 

@@ -113,8 +113,8 @@ class Section:
     def case(self, name: str) -> Case | None:
         return next((case for case in self.cases if case.name == name), None)
 
-    def startup_medians(self, peer: str) -> dict[str, float] | None:
-        """Median import_ms, memory_mb and first_step_ms of a peer of the startup section."""
+    def medians(self, peer: str) -> dict[str, float] | None:
+        """Median of each figure of a peer, in the sections on whole processes."""
         rounds = self.raw["peers"].get(peer, {}).get("rounds")
         return (
             {key: statistics.median(r[key] for r in rounds) for key in rounds[0]}

@@ -11,7 +11,9 @@ from collections.abc import Callable
 from probe import Probe
 from processes import Idle, WorkerFailed, WorkerProcess
 
-TOLERANCE = 1e-4  # how far the peers' results may be apart, relative
+TOLERANCE = (
+    1e-4  # how far the peers' results may be apart, relative, unless the case says otherwise
+)
 ATTEMPTS = 8  # at a round, before it is kept and marked as unfit
 REFERENCES = ("numpy", "torch", "jax", "tf", "minidl")  # whose results the others are compared with
 
@@ -36,7 +38,7 @@ def measure_case(
             peers[peer]["check"] = worker.ask({"do": "prepare", "case": case}, timeout=600)["check"]
         except WorkerFailed as failure:
             peers[peer].update(error=str(failure), absent=failure.absent)
-    compare(peers)
+    compare(peers, case.get("tolerances", [(None, TOLERANCE)]))
     running = {peer: worker for peer, worker in workers.items() if "error" not in peers[peer]}
     kept = []
     for number in range(rounds):
@@ -87,12 +89,13 @@ def one_round(
     return results, proved
 
 
-def compare(peers: dict[str, dict]) -> None:
+def compare(peers: dict[str, dict], tolerances: list) -> None:
     """Marks every peer whose results are not those of the reference, the first of REFERENCES that
     has any.
 
-    A worker's check is a list, or several by the condition under which they hold; those of the
-    same condition count.
+    `tolerances` are pairs: the first so many values (None: all) must agree to so much. A worker's
+    check is a list, or several by the condition under which they hold; those of the same condition
+    count.
     """
     checks = {peer: entry.pop("check", None) for peer, entry in peers.items()}
     checks = {peer: c if isinstance(c, dict) else {"": c} for peer, c in checks.items() if c}
@@ -100,13 +103,15 @@ def compare(peers: dict[str, dict]) -> None:
     if reference is None:
         return  # chance is at work here (RReLU), or there is nothing to compare
     for peer, check in checks.items():
-        apart = max(
-            distance(values, checks[reference].get(name, [])) for name, values in check.items()
-        )
-        peers[peer]["distance"] = apart
+        for first, tolerance in tolerances:
+            apart = max(
+                distance(values[:first], checks[reference].get(name, [])[:first])
+                for name, values in check.items()
+            )
+            peers[peer].setdefault("distance", []).append(apart)
+            if not apart <= tolerance:  # NaN is not
+                peers[peer]["invalid"] = f"results differ from {reference}'s by {apart:.1e}"
         peers[peer]["condition"] = "; ".join(check) if "" not in check else ""
-        if not apart <= TOLERANCE:  # NaN is not
-            peers[peer]["invalid"] = f"results differ from {reference}'s by {apart:.1e}"
 
 
 def distance(values: list[float], expected: list[float]) -> float:

@@ -24,15 +24,16 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 
 import report
+from dcgan import DCGANS, dcgan_case
 from environments import PEERS, ROOT, Unavailable, freeze, prepare
 from probe import Probe
 from processes import SETTINGS, WorkerFailed, WorkerProcess, two_cpus
 from results import Case
 from rounds import ATTEMPTS, measure_case
-from startup import MODULES, measure_startup
+from startup import MODULES, measure_memory, measure_startup
 from workloads import MLPS, SECTIONS, Context, mlp_case
 
-STARTUP = "startup"  # the one section that needs no workers
+MEMORY_STEPS = 20  # until when the peak of memory is looked for
 
 
 def log(text: str) -> None:
@@ -44,7 +45,7 @@ def parse() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    names, peers, envs = [*SECTIONS, STARTUP], list(PEERS), ROOT / ".bench"
+    names, peers, envs = [*SECTIONS, *PROCESSES], list(PEERS), ROOT / ".bench"
     add("--only", nargs="+", choices=names, default=names, metavar="SECTION", help=", ".join(names))
     add("--peers", nargs="+", choices=peers, default=peers, metavar="PEER", help=", ".join(peers))
     add("--rounds", type=int, default=5, help="rounds of each case (default 5)")
@@ -105,7 +106,7 @@ def measure_section(
     name: str, options: argparse.Namespace, wanted: set[str], missing: dict[str, str], probe: Probe
 ) -> None:
     began = time.time()
-    members = MODULES if name == STARTUP else SECTIONS[name].peers
+    members = PROCESSES[name][0] if name in PROCESSES else SECTIONS[name].peers
     peers = [peer for peer in members if peer in wanted and peer not in missing]
     log(f"{name}: {', '.join(peers)}")
     inputs = options.envs / "inputs"
@@ -122,9 +123,10 @@ def measure_section(
         "missing": {peer: reason for peer, reason in missing.items() if peer in members},
         "versions": {env: freeze(options.envs, env) for env in environments},
     }
-    if name == STARTUP:
-        case = mlp_case(Context(inputs, [], options.quick), *_first_mlp())
-        result["peers"] = measure_startup(options.envs, peers, case, rounds, log)
+    if name in PROCESSES:
+        _, make_case, measure = PROCESSES[name]
+        case = make_case(Context(inputs, [], options.quick))
+        result["peers"] = measure(options.envs, peers, case, rounds, log)
     else:
         workers = {peer: WorkerProcess(options.envs, peer) for peer in peers}
         try:
@@ -156,9 +158,20 @@ def dump(result: dict) -> str:
     return f'{text[:-2]},\n "cases": [\n  {cases}\n ]\n}}\n'
 
 
-def _first_mlp() -> tuple[str, list[int], int]:
+def _first_mlp(context: Context) -> dict:
     name, (widths, batch) = next(iter(MLPS.items()))
-    return name, widths, batch
+    return mlp_case(context, name, widths, batch)
+
+
+def _first_dcgan(context: Context) -> dict:
+    return dcgan_case(context.inputs, next(iter(DCGANS)), MEMORY_STEPS)
+
+
+# Sections that start processes of their own: the peers, what they do, and what is measured of it.
+PROCESSES = {
+    "startup": (tuple(MODULES), _first_mlp, measure_startup),
+    "memory": (SECTIONS["dcgan"].peers, _first_dcgan, measure_memory),
+}
 
 
 def measure_cases(

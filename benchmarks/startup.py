@@ -1,10 +1,11 @@
-"""What a user pays before the first step: import time and memory, installed size, the first
-training step.
+"""What is measured on whole processes: what a user pays before the first step (import time and
+memory, installed size, the first training step), and the memory that training takes.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import tempfile
 import time
@@ -86,5 +87,32 @@ def first_step(envs: Path, peer: str, case: dict) -> float:
     try:
         worker.ask({"do": "prepare", "case": {**case, "steps_checked": 1}}, timeout=300)
         return (time.perf_counter() - start) * 1e3
+    finally:
+        worker.end()
+
+
+def measure_memory(
+    envs: Path, peers: list[str], case: dict, rounds: int, log: Callable[[str], None]
+) -> dict[str, dict]:
+    """For each peer {"rounds": [{"peak_mb"}]}: the most that a process of its own ever held."""
+    results: dict[str, dict] = {peer: {"rounds": []} for peer in peers}
+    for number in range(rounds):
+        log(f"  round {number + 1}")
+        for peer in [p for p in peers if "error" not in results[p]]:
+            try:
+                results[peer]["rounds"].append({"peak_mb": peak_memory(envs, peer, case)})
+            except WorkerFailed as failure:
+                results[peer]["error"] = str(failure)
+    return results
+
+
+def peak_memory(envs: Path, peer: str, case: dict) -> float:
+    """MB that were resident at most, import, data, model, compiling and the case's steps included."""
+    worker = WorkerProcess(envs, peer)
+    try:
+        worker.ask({"do": "prepare", "case": case}, timeout=300)
+        status = Path(f"/proc/{worker.process.pid}/status").read_text()
+        [kilobytes] = re.findall(r"VmHWM:\s*(\d+) kB", status)
+        return int(kilobytes) * 1024 / 1e6
     finally:
         worker.end()

@@ -11,6 +11,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from dcgan import DCGANS
 from results import OURS, Case, Section, contention_ratio
 from workloads import MLPS
 
@@ -26,14 +27,14 @@ BYTES = {"forward": 8, "both": 20, "backward": 12}
 
 @dataclass(frozen=True)
 class Target:
-    """One goal and what was reached; `aim` is None where only a must is set. `worst` names the
-    case that decides.
+    """One goal and what was reached; `must` or `aim` is None where only the other is set. `worst`
+    names the case that decides.
     """
 
     work: str
     measure: str
     value: float | None
-    must: float
+    must: float | None
     aim: float | None = None
     worst: str = ""
     at_most: bool = False
@@ -194,7 +195,7 @@ def contention(section: Section) -> list[Target]:
 
 
 def startup(section: Section) -> list[Target]:
-    ours, base = section.startup_medians(OURS), section.startup_medians("numpy")
+    ours, base = section.medians(OURS), section.medians("numpy")
     if ours is None or base is None:
         return []
     wheel = section.raw["peers"][OURS].get("wheel_mb")
@@ -210,6 +211,39 @@ def startup(section: Section) -> list[Target]:
     ]
 
 
+def dcgan(section: Section) -> list[Target]:
+    goals = dict(zip(DCGANS, [(1.3, 1.05, 1.5), (1.15, None, 1.15)], strict=True))
+    targets = []
+    for name, (default, must, aim) in goals.items():
+        if case := section.case(name):
+            work, best = f"DCGAN {name}", case.best_peer()
+            targets.append(Target(work, "PyTorch default", ratio_to(case, "torch"), default))
+            value = ratio_to(case, best)
+            targets.append(Target(work, "the best peer", value, must, aim, best or ""))
+    return targets
+
+
+def layers(section: Section) -> list[Target]:
+    cases, work = section.cases, "single layers, the worst"
+    default = worst((ratio_to(case, "torch"), case.name) for case in cases)
+    last = worst((ratio_to(case, "torch_channels_last"), case.name) for case in cases)
+    share, slowest = worst((peak_share(case, section), case.name) for case in cases)
+    return [
+        Target(work, "PyTorch default", default[0], 1.0, None, default[1]),
+        Target(work, "PyTorch channels_last", last[0], None, 1.0, last[1]),
+        Target(work, "share of FMA peak", share, 0.85, 1.0, slowest, form="{:.0%}"),
+    ]
+
+
+def memory(section: Section) -> list[Target]:
+    ours, torchs = section.medians(OURS), section.medians("torch")
+    if ours is None:
+        return []
+    work, measure, value = "peak memory, DCGAN 1x32x32", "a third of PyTorch's", ours["peak_mb"]
+    must = torchs["peak_mb"] / 3 if torchs else None
+    return [Target(work, measure, value, must, 100, at_most=True, form="{:.0f} MB")]
+
+
 MAKERS = {
     "mlp": mlp,
     "gemm": gemm,
@@ -217,4 +251,7 @@ MAKERS = {
     "tiny": tiny,
     "contention": contention,
     "startup": startup,
+    "dcgan": dcgan,
+    "layers": layers,
+    "memory": memory,
 }

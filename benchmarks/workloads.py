@@ -14,6 +14,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+from dcgan import DCGANS, LAYERS, dcgan_case, layer_case
 from environments import ROOT
 
 ALL = (
@@ -27,6 +28,7 @@ ALL = (
     "tf",
     "nnabla",
 )
+IMAGES = ("minidl", "torch", "torch_channels_last", "jax", "tf")  # those with convolutions
 ONE_EACH = ("minidl", "numpy", "torch", "jax", "tf", "nnabla")
 SAMPLES = 4096  # training images that the MLP cases cycle over
 STEPS_CHECKED = 20
@@ -38,7 +40,7 @@ MLPS = {
 }
 # The matrix products that the DCGAN layers come to (4x4 kernels, stride 2): rows are output pixels
 # of the whole batch.
-DCGANS = {
+DCGAN_PRODUCTS = {
     "DCGAN 1x32x32 batch 64": [(16384, 16, 32), (4096, 512, 64), (1024, 1024, 128)],
     "DCGAN 3x64x64 batch 64": [
         (65536, 48, 64),
@@ -184,7 +186,7 @@ def gemm(context: Context) -> list[dict]:
                 if (mkn, layout) not in seen:
                     seen.add((mkn, layout))
                     cases.append(gemm_case(f"MLP {what}", mkn, layout))
-    for what, shapes in DCGANS.items():
+    for what, shapes in DCGAN_PRODUCTS.items():
         cases += [gemm_case(what, shape, "nn") for shape in shapes]
     return cases[::6] if context.quick else cases
 
@@ -224,12 +226,24 @@ def widths(context: Context) -> list[dict]:
     return [mlp_case(context, f"width {w}", [784, w, w, 10], 128, 5) for w in chosen]
 
 
+def dcgans(context: Context) -> list[dict]:
+    return [
+        dcgan_case(context.inputs, name) for name in list(DCGANS)[: 1 if context.quick else None]
+    ]
+
+
+def layers(context: Context) -> list[dict]:
+    return [layer_case(name) for name in LAYERS]
+
+
 SECTIONS = {
     "mlp": Section("Training step of an MLP", ALL, mlps, 1.0),
     "activations": Section("Activations", ONE_EACH, activations, 0.12),
     "tiny": Section("A chain of tiny operations", ONE_EACH, tiny, 0.3),
     "gemm": Section("Matrix products", ("minidl", "numpy", "torch"), gemm, 0.15),
     "contention": Section("Taking turns with NumPy", ("minidl", "numpy", "torch"), contention, 0.4),
+    "dcgan": Section("Training step of a DCGAN", (*IMAGES, "nnabla"), dcgans, 1.0),
+    "layers": Section("Single layers", IMAGES, layers, 0.5),
     "batches": Section("Cost against batch", ("minidl", "torch", "jax", "tf"), batches, 0.4),
     "widths": Section("Cost against width", ("minidl", "torch", "jax", "tf"), widths, 0.4),
 }

@@ -209,15 +209,15 @@ class MLPData:
         return len(self.x)
 
 
-def mlp_task(
+def training_task(
     step: Callable[[int], Any],
-    loss: Callable[[Any], float],
-    data: MLPData,
+    loss: Callable[[Any], Any],
+    data: Any,
     restore,
     wait=lambda out: None,
 ):
-    """The Task of a training loop: step(i) trains on batch i and returns its loss, as the
-    framework keeps it.
+    """The Task of a training loop: step(i) trains on batch i and returns its loss, or losses, as
+    the framework keeps them; loss(...) makes a float, or floats, of that.
     """
     batches = len(data)
     losses = [loss(step(i % batches)) for i in range(data.steps_checked)]
@@ -231,7 +231,7 @@ def mlp_task(
         position[0] = i
         wait(out)
 
-    return Task(run, check=losses, restore=restore)
+    return Task(run, check=np.ravel(losses).tolist(), restore=restore)
 
 
 def activation_input(case: dict) -> tuple:

@@ -1,11 +1,23 @@
 """What minidl and PyTorch share: tensors that know their gradient, and a tape that `backward`
 walks.
 
-Both have `requires_grad`, `.grad` and `y.backward(gy, retain_graph=...)`, so the timed loops are
-the same lines.
+Both have `requires_grad`, `.grad` and `y.backward(gy, retain_graph=...)`, modules and optimizers with
+the same methods, so the timed loops are the same lines.
 """
 
-from base import Task, Worker, activation_input, normal, operands, prelu_slopes, repeat, sample
+import numpy as np
+from base import (
+    Task,
+    Worker,
+    activation_input,
+    normal,
+    operands,
+    prelu_slopes,
+    repeat,
+    sample,
+    training_task,
+)
+from networks import DCGANData, layer_operands
 
 
 class EagerWorker(Worker):
@@ -26,6 +38,28 @@ class EagerWorker(Worker):
         raise NotImplementedError
 
     def matmul(self, a, b):
+        raise NotImplementedError
+
+    def images(self, array, requires_grad=False):
+        """A tensor in the memory layout that the framework, or its variant, has between layers."""
+        raise NotImplementedError
+
+    def real(self, array):
+        """Real images as a user of the framework has them; most load (N, C, H, W)."""
+        return self.tensor(array)
+
+    def weight(self, array, requires_grad=False):
+        """A layer's weight, as the framework keeps it."""
+        return self.tensor(array, requires_grad)
+
+    def network(self, layers):
+        """A Sequential of a DCGAN's layers."""
+        raise NotImplementedError
+
+    def adam(self, parameters, lr, betas):
+        raise NotImplementedError
+
+    def assign(self, parameter, array):
         raise NotImplementedError
 
     def activation(self, case: dict) -> Task:
@@ -84,6 +118,52 @@ class EagerWorker(Worker):
             return self.matmul(a, b)
 
         return Task(repeat(call), sample(self.array(call())))
+
+    def layer(self, case: dict) -> Task:
+        """A layer as it stands inside a network: forward, gradients of input and weight."""
+        x, w, gy = layer_operands(case)
+        x, w = self.images(x, requires_grad=True), self.weight(w, requires_grad=True)
+        gy = self.images(gy)
+        function = self.function(case["operation"])
+        window = {"stride": case["stride"], "padding": case["padding"]}
+
+        def call():
+            y = function(x, w, **window)
+            x.grad = w.grad = None
+            y.backward(gy)
+            return y
+
+        return Task(repeat(call), sample(*map(self.array, (call(), x.grad, w.grad))))
+
+    def dcgan(self, case: dict) -> Task:
+        data = DCGANData(case)
+        G, D = self.network(data.generator), self.network(data.discriminator)
+        G_adam = self.adam(G.parameters(), data.lr, data.betas)
+        D_adam = self.adam(D.parameters(), data.lr, data.betas)
+        bce = self.function("binary_cross_entropy_with_logits")
+        reals = [self.real(x) for x in data.real]
+        noise = [self.tensor(z) for z in data.noise]
+        ones, zeros = (self.tensor(np.full((case["batch"], 1), v, np.float32)) for v in (1, 0))
+
+        def step(i: int):
+            fake = G(noise[i])
+            D_loss = bce(D(reals[i]), ones) + bce(D(fake.detach()), zeros)
+            D_adam.zero_grad()
+            D_loss.backward()
+            D_adam.step()
+            G_loss = bce(D(fake), ones)
+            G_adam.zero_grad()
+            G_loss.backward()
+            G_adam.step()
+            return D_loss, G_loss
+
+        def restore() -> None:
+            values = [v for each in data.generator + data.discriminator for v in each.initial]
+            for p, value in zip([*G.parameters(), *D.parameters()], values, strict=True):
+                self.assign(p, value)
+
+        restore()
+        return training_task(step, lambda losses: [v.item() for v in losses], data, restore)
 
     def elementwise(self, elements: int):
         tanh, x = self.function("tanh"), self.tensor(normal((elements,), 3))

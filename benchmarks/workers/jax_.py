@@ -2,6 +2,8 @@
 well.
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,11 +14,12 @@ from base import (
     Worker,
     activation_input,
     main,
-    mlp_task,
     normal,
     prelu_slopes,
     sample,
+    training_task,
 )
+from networks import NCHW, NHWC, DCGANData, layer_operands
 
 FUNCTIONS = {
     "identity": lambda x: x,
@@ -63,8 +66,8 @@ def channels(slope, x):
     return slope if slope.size == 1 else slope.reshape(-1, *[1] * (x.ndim - 2))
 
 
-def calling(function, *inputs) -> Task:
-    """The Task of a compiled function.
+def calling(function, *inputs, views=()) -> Task:
+    """The Task of a compiled function; `views` bring its outputs into the others' order of axes.
 
     Small calls may overlap, as JAX's asynchronous dispatch has them; big ones wait, so that their
     results do not pile up in memory.
@@ -80,7 +83,75 @@ def calling(function, *inputs) -> Task:
                 jax.block_until_ready(out)
         jax.block_until_ready(out)
 
-    return Task(run, sample(*(np.asarray(v) for v in jax.tree.leaves(outputs))))
+    arrays = [np.asarray(v) for v in jax.tree.leaves(outputs)]
+    arrays = [view(v) for view, v in zip(views, arrays, strict=True)] if views else arrays
+    return Task(run, sample(*arrays))
+
+
+# ── convolutions: images (N, H, W, C), weights (KH, KW, in, out) ─────────────────────────────────
+
+
+def kernel(operation, w):
+    """PyTorch's weight as XLA convolves with it; a transposed convolution is one of an image with
+    zeros between its pixels, the taps in reverse.
+    """
+    return w.transpose(2, 3, 1, 0) if operation == "conv" else w.transpose(2, 3, 0, 1)[::-1, ::-1]
+
+
+def kernel_back(operation, w):
+    return w.transpose(3, 2, 0, 1) if operation == "conv" else w[::-1, ::-1].transpose(2, 3, 0, 1)
+
+
+def convolve(operation, x, w, stride, padding):
+    dilation = 1
+    if operation == "conv_transpose":
+        stride, dilation, padding = 1, stride, w.shape[0] - 1 - padding
+    return jax.lax.conv_general_dilated(
+        x,
+        w,
+        (stride, stride),
+        [(padding, padding)] * 2,
+        lhs_dilation=(dilation, dilation),
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    )
+
+
+def forward(layers, params, x):
+    """A DCGAN's network. BatchNorm's running statistics are left out, which no result depends on."""
+    for each, (w, *norm) in zip(layers, params, strict=True):
+        x = convolve(each.operation, x, w, each.stride, each.padding)
+        if norm:
+            mean = x.mean((0, 1, 2))
+            variance = (x * x).mean((0, 1, 2)) - mean * mean
+            x = (x - mean) * (norm[0] * jax.lax.rsqrt(variance + 1e-5)) + norm[1]
+        x = AFTER[each.activation](x)
+    return x
+
+
+AFTER = {
+    "relu": jax.nn.relu,
+    "leaky_relu": lambda x: jax.nn.leaky_relu(x, 0.2),
+    "tanh": jnp.tanh,
+    None: lambda x: x,
+}
+
+
+def adam(state, g, lr, betas=(0.9, 0.999)):
+    """One step: (params, m, v, t) and gradients to the same."""
+    (params, m, v, t), (b1, b2) = state, betas
+    t = t + 1
+    m = jax.tree.map(lambda m, g: b1 * m + (1 - b1) * g, m, g)
+    v = jax.tree.map(lambda v, g: b2 * v + (1 - b2) * g * g, v, g)
+    c1, c2 = 1 - b1**t, 1 - b2**t
+    params = jax.tree.map(lambda p, m, v: p - lr / c1 * m / (jnp.sqrt(v / c2) + 1e-8), params, m, v)
+    return params, m, v, t
+
+
+def adam_start(values):
+    """The state of Adam before the first step, with parameters of these values."""
+    params = jax.tree.map(jnp.array, values)
+    zeros = jax.tree.map(jnp.zeros_like, params)
+    return params, zeros, jax.tree.map(jnp.zeros_like, params), jnp.zeros((), jnp.float32)
 
 
 class Jax(Worker):
@@ -100,21 +171,11 @@ class Jax(Worker):
             return -(jax.nn.one_hot(t, logp.shape[1]) * logp).sum(1).mean()
 
         def train(state, batch):
-            params, m, v, t = state
-            loss, g = jax.value_and_grad(loss_of)(params, *batch)
-            t = t + 1
-            m = jax.tree.map(lambda m, g: 0.9 * m + 0.1 * g, m, g)
-            v = jax.tree.map(lambda v, g: 0.999 * v + 0.001 * g * g, v, g)
-            c1, c2 = 1 - 0.9**t, 1 - 0.999**t
-            params = jax.tree.map(
-                lambda p, m, v: p - data.lr / c1 * m / (jnp.sqrt(v / c2) + 1e-8), params, m, v
-            )
-            return (params, m, v, t), loss
+            loss, g = jax.value_and_grad(loss_of)(state[0], *batch)
+            return adam(state, g, data.lr), loss
 
         def start():
-            params = [(jnp.array(w), jnp.array(b)) for w, b in initial]
-            zeros = jax.tree.map(jnp.zeros_like, params)
-            return params, zeros, jax.tree.map(jnp.zeros_like, params), jnp.zeros((), jnp.float32)
+            return adam_start(initial)
 
         state = [start()]
 
@@ -130,7 +191,7 @@ class Jax(Worker):
             state[0], loss = jitted(state[0], batches[i])
             return loss
 
-        task = mlp_task(
+        task = training_task(
             step, float, data, restore, wait=lambda out: jax.block_until_ready(state[0])
         )
         if self.variant != "scan":
@@ -192,6 +253,71 @@ class Jax(Worker):
         task = calling(both, x)
         task.units = case["ops"]
         return task
+
+    def layer(self, case: dict) -> Task:
+        operation = case["operation"]
+        x, w, gy = layer_operands(case)
+
+        def both(x, w, gy):
+            y, vjp = jax.vjp(
+                lambda x, w: convolve(operation, x, w, case["stride"], case["padding"]), x, w
+            )
+            return y, *vjp(gy)
+
+        inputs = (x.transpose(NHWC), kernel(operation, w), gy.transpose(NHWC))
+
+        def back(x):
+            return x.transpose(NCHW)
+
+        views = (back, back, lambda w: kernel_back(operation, w))
+        return calling(both, *map(jnp.array, inputs), views=views)
+
+    def dcgan(self, case: dict) -> Task:
+        data = DCGANData(case)
+        described = data.generator, data.discriminator
+        G, D = (functools.partial(forward, layers) for layers in described)
+        initial = [
+            [(kernel(each.operation, each.weight), *each.initial[1:]) for each in layers]
+            for layers in described
+        ]
+
+        def bce(scores, label):
+            return jax.nn.softplus(-scores if label else scores).mean()
+
+        def train(state, real, z):
+            g, d = state
+            fake, pull = jax.vjp(lambda params: G(params, z), g[0])
+
+            def D_loss_of(params):
+                return bce(D(params, real), 1) + bce(D(params, fake), 0)
+
+            D_loss, grads = jax.value_and_grad(D_loss_of)(d[0])
+            d = adam(d, grads, data.lr, data.betas)
+            G_loss, gfake = jax.value_and_grad(lambda fake: bce(D(d[0], fake), 1))(fake)
+            g = adam(g, pull(gfake)[0], data.lr, data.betas)
+            return (g, d), (D_loss, G_loss)
+
+        state = [None]
+
+        def restore() -> None:
+            state[0] = tuple(map(adam_start, initial))
+
+        restore()
+        jitted = jax.jit(train, donate_argnums=0)
+        reals = [jnp.array(x.transpose(NHWC)) for x in data.real]
+        noise = [jnp.array(z.transpose(NHWC)) for z in data.noise]
+
+        def step(i: int):
+            state[0], losses = jitted(state[0], reals[i], noise[i])
+            return losses
+
+        return training_task(
+            step,
+            lambda losses: [float(v) for v in losses],
+            data,
+            restore,
+            wait=lambda out: jax.block_until_ready(state[0]),
+        )
 
 
 if __name__ == "__main__":

@@ -4,8 +4,9 @@ import contextlib
 import io
 
 import numpy as np
-from base import MLPData, Task, main, mlp_task
+from base import MLPData, Task, main, training_task
 from eager import EagerWorker
+from networks import NCHW, NHWC
 
 import minidl as md
 from minidl import functional as F
@@ -22,6 +23,19 @@ OTHERS = {
     "glu": {"axis": -1},
     "maxout": {"pieces": 2, "axis": 1},
 }
+
+# What follows a convolution in a DCGAN.
+AFTER = {
+    "relu": lambda: nn.ReLU(inplace=True),
+    "leaky_relu": lambda: nn.LeakyReLU(0.2),
+    "tanh": nn.Tanh,
+    None: nn.Flatten,
+}
+
+
+def channels_last(array):
+    """(N, C, H, W) with the channels of a pixel side by side, as minidl's layers hand images on."""
+    return np.ascontiguousarray(array.transpose(NHWC)).transpose(NCHW)
 
 
 class Minidl(EagerWorker):
@@ -53,6 +67,24 @@ class Minidl(EagerWorker):
             return lambda x, **params: F.rrelu(x, **params, training=True)
         return getattr(F, name)
 
+    def images(self, array, requires_grad=False):
+        return self.tensor(channels_last(array), requires_grad)
+
+    def network(self, layers):
+        modules: list = []
+        for each in layers:
+            kind = nn.Conv if each.operation == "conv" else nn.ConvTranspose
+            modules.append(kind(*each.channels, 4, each.stride, each.padding, bias=False))
+            modules += [] if each.gain is None else [nn.BatchNorm(len(each.gain))]
+            modules.append(AFTER[each.activation]())
+        return nn.Sequential(*modules)
+
+    def adam(self, parameters, lr, betas):
+        return optim.Adam(parameters, lr, betas)
+
+    def assign(self, parameter, array):
+        parameter.data[...] = array
+
     def mlp(self, case: dict) -> Task:
         data = MLPData(case)
         layers: list = []
@@ -75,7 +107,7 @@ class Minidl(EagerWorker):
             optimizer.step()
             return loss
 
-        return mlp_task(step, lambda loss: loss.item(), data, restore)
+        return training_task(step, lambda loss: loss.item(), data, restore)
 
 
 if __name__ == "__main__":

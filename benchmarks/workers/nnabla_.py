@@ -11,12 +11,13 @@ from base import (
     Worker,
     activation_input,
     main,
-    mlp_task,
     normal,
     prelu_slopes,
     repeat,
     sample,
+    training_task,
 )
+from networks import DCGANData
 
 nn.logger.setLevel("ERROR")
 
@@ -42,6 +43,48 @@ FUNCTIONS = {
     "softmax": lambda x, axis: F.softmax(x, axis % 2),
     "log_softmax": lambda x, axis: F.log_softmax(x, axis % 2),
 }
+
+# What follows a convolution in a DCGAN.
+AFTER = {
+    "relu": lambda x: F.relu(x, inplace=True),
+    "leaky_relu": lambda x: F.leaky_relu(x, 0.2, inplace=True),
+    "tanh": F.tanh,
+    None: lambda x: x,
+}
+
+
+class Network:
+    """A DCGAN's network: its parameters, and the graph it makes of an input."""
+
+    def __init__(self, layers):
+        self.layers = layers
+        self.groups = [[variable(v, need_grad=True) for v in initial(each)] for each in layers]
+        self.params = {
+            f"{i}.{j}": p for i, group in enumerate(self.groups) for j, p in enumerate(group)
+        }
+
+    def __call__(self, x):
+        for each, (w, *norm) in zip(self.layers, self.groups, strict=True):
+            convolve = F.convolution if each.operation == "conv" else F.deconvolution
+            x = convolve(x, w, pad=(each.padding,) * 2, stride=(each.stride,) * 2)
+            if norm:
+                gain, shift = norm
+                running = [variable(np.full_like(gain.d, v)) for v in (0, 1)]
+                x = F.batch_normalization(
+                    x, shift, gain, *running, eps=1e-5, decay_rate=0.9, batch_stat=True
+                )
+            x = AFTER[each.activation](x)
+        return x
+
+    def restore(self):
+        for each, group in zip(self.layers, self.groups, strict=True):
+            for p, value in zip(group, initial(each), strict=True):
+                p.d = value
+
+
+def initial(layer):
+    """The values of a layer's parameters, in NNabla's shapes: those of BatchNorm are (1, C, 1, 1)."""
+    return [v if v.ndim == 4 else v.reshape(1, -1, 1, 1) for v in layer.initial]
 
 
 class NNabla(Worker):
@@ -80,7 +123,7 @@ class NNabla(Worker):
                 for v, value in zip(pair, values, strict=True):
                     v.d = value
 
-        task = mlp_task(step, lambda loss: float(loss.d), data, restore)
+        task = training_task(step, lambda loss: float(loss.d), data, restore)
         task.check = {EARLY_EPS: task.check}
         return task
 
@@ -124,6 +167,49 @@ class NNabla(Worker):
 
         call()
         return Task(repeat(call), sample(y.d, x.g), units=case["ops"])
+
+    def dcgan(self, case: dict) -> Task:
+        if case["flops"] > 1e10:
+            raise NotImplementedError  # its plain loops would take minutes
+        data = DCGANData(case)
+        G, D = Network(data.generator), Network(data.discriminator)
+        real, z = nn.Variable(data.real[0].shape), nn.Variable(data.noise[0].shape)
+        fake = G(z)
+        fake.persistent = True
+        # Two leaves that share fake's values: what is detached, and where G's gradient arrives.
+        detached = fake.get_unlinked_variable(need_grad=False)
+        arrived = fake.get_unlinked_variable(need_grad=True)
+
+        def loss(scores, label):
+            return F.mean(F.sigmoid_cross_entropy(scores, F.constant(label, scores.shape)))
+
+        D_loss = loss(D(real), 1) + loss(D(detached), 0)
+        G_loss = loss(D(arrived), 1)
+        solvers = [S.Adam(data.lr, *data.betas) for _ in range(2)]
+        G_adam, D_adam = solvers
+        G_adam.set_parameters(G.params)
+        D_adam.set_parameters(D.params)
+
+        def step(i: int):
+            real.d, z.d = data.real[i], data.noise[i]
+            fake.forward()
+            D_loss.forward(clear_no_need_grad=True)
+            D_adam.zero_grad()
+            D_loss.backward(clear_buffer=True)
+            D_adam.update()
+            G_loss.forward(clear_no_need_grad=True)
+            G_adam.zero_grad()
+            arrived.grad.zero()
+            G_loss.backward()
+            fake.backward(None, clear_buffer=True)
+            G_adam.update()
+            return D_loss, G_loss
+
+        def restore() -> None:
+            G.restore()
+            D.restore()
+
+        return training_task(step, lambda losses: [float(v.d) for v in losses], data, restore)
 
 
 def variable(value, need_grad=False):

@@ -10,12 +10,12 @@ from base import (
     Worker,
     activation_input,
     main,
-    mlp_task,
     normal,
     operands,
     prelu_slopes,
     repeat,
     sample,
+    training_task,
 )
 
 
@@ -295,7 +295,7 @@ class NumPy(Worker):
         def restore() -> None:
             flat[:] = initial
 
-        return mlp_task(step, float, data, restore)
+        return training_task(step, float, data, restore)
 
     def activation(self, case: dict) -> Task:
         name, mode = case["activation"], case["mode"]

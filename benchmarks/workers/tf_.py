@@ -12,12 +12,13 @@ from base import (
     Worker,
     activation_input,
     main,
-    mlp_task,
     normal,
     prelu_slopes,
     repeat,
     sample,
+    training_task,
 )
+from networks import NCHW, NHWC, DCGANData, layer_operands
 
 tf.config.threading.set_intra_op_parallelism_threads(2)
 tf.config.threading.set_inter_op_parallelism_threads(2)
@@ -71,10 +72,75 @@ def channels(slope, x):
     return slope if slope.shape[0] == 1 else tf.reshape(slope, (-1, *[1] * (len(x.shape) - 2)))
 
 
-def calling(function, *inputs) -> Task:
+def calling(function, *inputs, axes=()) -> Task:
+    """The Task of a function made a graph; `axes` brings the outputs into the others' order."""
     graph = tf.function(function)
-    outputs = tf.nest.flatten(graph(*inputs))
-    return Task(repeat(lambda: graph(*inputs)), sample(*(v.numpy() for v in outputs)))
+    outputs = [v.numpy() for v in tf.nest.flatten(graph(*inputs))]
+    outputs = [v.transpose(a) for v, a in zip(outputs, axes, strict=True)] if axes else outputs
+    return Task(repeat(lambda: graph(*inputs)), sample(*outputs))
+
+
+# Images are (N, H, W, C); weights (KH, KW, in, out), and those of a transposed convolution
+# (KH, KW, out, in): of PyTorch's axes in either case these.
+KERNEL, KERNEL_BACK = (2, 3, 1, 0), (3, 2, 0, 1)
+
+
+def convolve(operation, x, w, stride, padding):
+    padding = "SAME" if padding else "VALID"  # with these sizes, the same padding on all sides
+    if operation == "conv":
+        return tf.nn.conv2d(x, w, stride, padding)
+    n, size = x.shape[0], x.shape[1]
+    size = size * stride if padding == "SAME" else (size - 1) * stride + w.shape[0]
+    return tf.nn.conv2d_transpose(x, w, (n, size, size, w.shape[2]), stride, padding)
+
+
+def network(layers):
+    """A function of images, and its variables."""
+    values = [[v.transpose(KERNEL) if v.ndim == 4 else v for v in each.initial] for each in layers]
+    variables = [[tf.Variable(v) for v in group] for group in values]
+
+    def forward(x):
+        for each, (w, *norm) in zip(layers, variables, strict=True):
+            x = convolve(each.operation, x, w, each.stride, each.padding)
+            if norm:
+                x = tf.compat.v1.nn.fused_batch_norm(x, *norm, epsilon=1e-5, is_training=True)[0]
+            x = AFTER[each.activation](x)
+        return x
+
+    return (
+        forward,
+        [v for group in variables for v in group],
+        [v for group in values for v in group],
+    )
+
+
+AFTER = {
+    "relu": tf.nn.relu,
+    "leaky_relu": lambda x: tf.nn.leaky_relu(x, 0.2),
+    "tanh": tf.tanh,
+    None: lambda x: x,
+}
+
+
+class Adam:
+    """TensorFlow's fused kernel, with eps added after the bias correction as in Adam's paper (the
+    kernel adds it before).
+    """
+
+    def __init__(self, params, lr, betas=(0.9, 0.999)):
+        self.params, self.lr, self.betas = params, lr, betas
+        self.m = [tf.Variable(tf.zeros_like(p)) for p in params]
+        self.v = [tf.Variable(tf.zeros_like(p)) for p in params]
+        self.powers = tf.Variable(1.0), tf.Variable(1.0)
+
+    def step(self, gradients):
+        p1, p2 = (power.assign(power * b) for power, b in zip(self.powers, self.betas, strict=True))
+        epsilon = 1e-8 * tf.sqrt(1 - p2)
+        for p, m, v, g in zip(self.params, self.m, self.v, gradients, strict=True):
+            tf.raw_ops.ResourceApplyAdam(
+                var=p.handle, m=m.handle, v=v.handle, beta1_power=p1, beta2_power=p2, lr=self.lr,
+                beta1=self.betas[0], beta2=self.betas[1], epsilon=epsilon, grad=g,
+            )  # fmt: skip
 
 
 class TensorFlow(Worker):
@@ -87,9 +153,7 @@ class TensorFlow(Worker):
             (w.T, b) for w, b in zip(data.weights, data.biases, strict=True)
         ]  # TensorFlow's layout: (in, out)
         params = [tf.Variable(v) for pair in initial for v in pair]
-        m = [tf.Variable(tf.zeros_like(p)) for p in params]
-        v = [tf.Variable(tf.zeros_like(p)) for p in params]
-        beta1, beta2 = tf.Variable(1.0), tf.Variable(1.0)  # their powers
+        adam = Adam(params, data.lr)
 
         @tf.function
         def train(x, t):
@@ -98,16 +162,7 @@ class TensorFlow(Worker):
                     x = tf.nn.bias_add(tf.matmul(x, params[i]), params[i + 1])
                     x = tf.nn.relu(x) if i + 2 < len(params) else x
                 loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(t, x))
-            gradients = tape.gradient(loss, params)
-            p1, p2 = beta1.assign(beta1 * 0.9), beta2.assign(beta2 * 0.999)
-            epsilon = 1e-8 * tf.sqrt(
-                1 - p2
-            )  # the kernel adds it before the bias correction, Adam's paper after
-            for p, mp, vp, g in zip(params, m, v, gradients, strict=True):
-                tf.raw_ops.ResourceApplyAdam(
-                    var=p.handle, m=mp.handle, v=vp.handle, beta1_power=p1, beta2_power=p2,
-                    lr=data.lr, beta1=0.9, beta2=0.999, epsilon=epsilon, grad=g,
-                )  # fmt: skip
+            adam.step(tape.gradient(loss, params))
             return loss
 
         def restore() -> None:
@@ -116,7 +171,7 @@ class TensorFlow(Worker):
 
         xs = [tf.constant(x) for x in data.x]
         ts = [tf.constant(t, tf.int32) for t in data.t]
-        return mlp_task(lambda i: train(xs[i], ts[i]), float, data, restore, wait=float)
+        return training_task(lambda i: train(xs[i], ts[i]), float, data, restore, wait=float)
 
     def activation(self, case: dict) -> Task:
         name, mode, params = case["activation"], case["mode"], case["params"]
@@ -164,6 +219,56 @@ class TensorFlow(Worker):
         task = calling(both, x)
         task.units = case["ops"]
         return task
+
+    def layer(self, case: dict) -> Task:
+        x, w, gy = layer_operands(case)
+        x, w, gy = (tf.constant(v.transpose(a)) for v, a in ((x, NHWC), (w, KERNEL), (gy, NHWC)))
+
+        def both(x, w, gy):
+            with tf.GradientTape() as tape:
+                tape.watch((x, w))
+                y = convolve(case["operation"], x, w, case["stride"], case["padding"])
+            return y, *tape.gradient(y, (x, w), gy)
+
+        return calling(both, x, w, gy, axes=(NCHW, NCHW, KERNEL_BACK))
+
+    def dcgan(self, case: dict) -> Task:
+        data = DCGANData(case)
+        (G, G_params, G_initial), (D, D_params, D_initial) = map(
+            network, (data.generator, data.discriminator)
+        )
+        G_adam, D_adam = (Adam(params, data.lr, data.betas) for params in (G_params, D_params))
+        bce = tf.nn.sigmoid_cross_entropy_with_logits
+
+        def loss(scores, label):
+            return tf.reduce_mean(bce(tf.fill(tf.shape(scores), label), scores))
+
+        @tf.function
+        def train(real, z):
+            with tf.GradientTape() as G_tape:
+                fake = G(z)
+            with tf.GradientTape() as D_tape:
+                D_loss = loss(D(real), 1.0) + loss(D(tf.stop_gradient(fake)), 0.0)
+            D_adam.step(D_tape.gradient(D_loss, D_params))
+            with tf.GradientTape() as tape:
+                tape.watch(fake)
+                G_loss = loss(D(fake), 1.0)
+            G_adam.step(G_tape.gradient(fake, G_params, tape.gradient(G_loss, fake)))
+            return D_loss, G_loss
+
+        def restore() -> None:
+            for p, value in zip(G_params + D_params, G_initial + D_initial, strict=True):
+                p.assign(value)
+
+        reals = [tf.constant(x.transpose(NHWC)) for x in data.real]
+        noise = [tf.constant(z.transpose(NHWC)) for z in data.noise]
+
+        def floats(losses):
+            return [float(v) for v in losses]
+
+        return training_task(
+            lambda i: train(reals[i], noise[i]), floats, data, restore, wait=floats
+        )
 
 
 if __name__ == "__main__":
