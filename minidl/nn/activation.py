@@ -129,6 +129,8 @@ class PReLU(Module):
     array([[-1.,  4.]], dtype=float32)
     """
 
+    torch_names = {"slope": "weight"}
+
     def __init__(
         self,
         shape: int | tuple[int, ...] | None = None,
