@@ -11,7 +11,7 @@ import numpy as np
 from minidl.progress import clock
 
 try:
-    from PIL import Image, ImageOps
+    from PIL import Image, ImageOps, UnidentifiedImageError
 except ModuleNotFoundError:
     Image = None
 
@@ -61,8 +61,7 @@ def load(path: Path, most: int | None = None) -> Pictures:
         try:
             images[len(labels)] = picture(file)
         except Exception as error:  # what is in a file may be anything, and so is what it raises
-            reason = str(error).replace(repr(str(file)), "it") or type(error).__name__
-            skipped.append(f"{file.relative_to(path)}: {reason}")
+            skipped.append(f"{file.relative_to(path)}: {why(error)}")
             if len(skipped) <= NAMED:
                 progress.say(f"skipped {skipped[-1]}")
             continue
@@ -105,6 +104,12 @@ def picture(file: Path) -> np.ndarray:
             image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
         image = image.convert("RGB")
         return np.asarray(ImageOps.fit(image, (SIZE, SIZE), Image.Resampling.LANCZOS))
+
+
+def why(error: Exception) -> str:
+    if isinstance(error, UnidentifiedImageError):
+        return "it is no picture"
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
 class Progress:

@@ -15,11 +15,12 @@ Figures = dict[str, dict[str, float]]
 def finish(run: Run) -> Figures:
     """Measures the samples, prints the figures and keeps them in results.json; draws the pictures."""
     rng = np.random.default_rng([run.args.seed, 3])
-    noise = rng.standard_normal((len(run.held_out), run.args.nz, 1, 1), np.float32)
+    n = len(run.held_out)
+    noise = rng.standard_normal((max(n, SHOWN), run.args.nz, 1, 1), np.float32)
     fake = run.gan.samples(noise)
     shares, features = None, None
     if run.eye is not None:
-        found, features = run.eye.look(fake)
+        found, features = run.eye.look(fake[:n])
         shares = quality.class_shares(found, len(run.names))
     figures = measure(run, fake, features)
     show(run, figures, shares)

@@ -326,7 +326,11 @@ def test_spread_and_shares():
     [
         (np.full(10, 0.1), 1.0, None),
         (np.array([0.3, 0, 0.3, 0, 0.2, 0, 0.2, 0.0, 0, 0]), 1.0, "6 of 10 classes"),
-        (np.array([0.5, *[0.5 / 9] * 9]), 1.0, "50% of the samples are of class 0, of the real images 10%"),
+        (
+            np.array([0.5, *[0.5 / 9] * 9]),
+            1.0,
+            "50% of the samples are of class 0, of the real images 10%",
+        ),
         (np.full(10, 0.1), 0.2, "samples differ 20%"),
     ],
 )
