@@ -23,7 +23,7 @@ from pathlib import Path
 
 import numpy as np
 from gan import results
-from gan.images import DATA, FOLDER, FOLDER_EPOCHS
+from gan.images import DATA, FOLDER
 from gan.run import Run
 
 import minidl as md
@@ -37,7 +37,7 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     )
     add = parser.add_argument
     add("--data", type=source, default="digits", help=f"{', '.join(DATA)}, or {FOLDER}PATH")
-    add("--epochs", type=positive)
+    add("--epochs", type=positive, help="40 for digits, mnist 10, fashion 15, folders 5 to 200")
     add("--images", type=positive, metavar="N", help="train on the first N images; default all")
     add("--batch-size", type=positive, default=64)
     add("--nz", type=positive, help="numbers of noise an image is made from; 64, folders 100")
@@ -53,14 +53,12 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     add("--out", type=Path, default=Path("out"), metavar="FOLDER", help="all goes to FOLDER/dcgan")
     add("--no-plots", action="store_true", help="draw no pictures")
     args = parser.parse_args(argv)
-    if args.data in DATA:
-        args.channels, args.size, nz, ngf, epochs = 1, 32, 64, 32, DATA[args.data][2]
-    else:
-        args.channels, args.size, nz, ngf, epochs = 3, 64, 100, 64, FOLDER_EPOCHS
+    args.channels, args.size = (1, 32) if args.data in DATA else (3, 64)
+    nz, ngf = (64, 32) if args.data in DATA else (100, 64)
     args.nz, args.ngf = args.nz or nz, args.ngf or ngf
     if args.quick:
-        args.images, args.ngf, epochs = args.images or 640, min(args.ngf, 8), 2
-    args.epochs = args.epochs or epochs
+        args.images, args.ngf = args.images or 640, min(args.ngf, 8)
+        args.epochs = args.epochs or 2
     return args
 
 

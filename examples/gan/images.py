@@ -22,7 +22,6 @@ DATA = {
     "fashion": (data.fashion_mnist, CLOTHES, 15, 4),
 }
 FOLDER = "folder:"  # and the path
-FOLDER_EPOCHS = 25
 LEAST = 16  # images, to train on and to compare with
 HELD_OUT = 2000  # images at most that the samples are compared with
 
@@ -38,6 +37,7 @@ class Images(NamedTuple):
     held_out: np.ndarray
     held_out_labels: np.ndarray | None
     names: list[str]
+    epochs: int  # that will do for the GAN
     classifier_epochs: int
     skipped: list[str]  # files that could not be read
 
@@ -50,14 +50,16 @@ def load(source: str, most: int | None, batch_size: int) -> Images:
     """
     if source.startswith(FOLDER):
         return _split(folder.load(Path(source.removeprefix(FOLDER)), most), most, batch_size)
-    load, names, _, epochs = DATA[source]
+    load, names, epochs, classifier_epochs = DATA[source]
     (images, labels), (test_images, test_labels) = load(), load(train=False)
     images, labels = images[:most], labels[:most]
     if len(images) < max(batch_size, LEAST):
         least = f"a batch ({batch_size})" if batch_size > LEAST else LEAST
         raise SystemExit(f"there are {len(images)} images, and {least} are needed")
     n = min(HELD_OUT, len(images))
-    return Images(images, labels, test_images[:n], test_labels[:n], names, epochs, [])
+    return Images(
+        images, labels, test_images[:n], test_labels[:n], names, epochs, classifier_epochs, []
+    )
 
 
 def _split(pictures: folder.Pictures, most: int | None, batch_size: int) -> Images:
@@ -74,10 +76,13 @@ def _split(pictures: folder.Pictures, most: int | None, batch_size: int) -> Imag
     rows, others = slice(held, held + most if most else None), slice(held)
     if len(images[rows]) < least:
         raise SystemExit(f"--images {most}: a batch needs {least}")
-    # The classifier gets some 1,000 steps at least.
-    epochs = int(np.clip(60_000 // len(images[rows]), 3, 30))
+    few = len(images[rows])
+    # Some 10,000 steps of the GAN, and 1,000 of the classifier, unless there are too few pictures.
+    epochs, classifier_epochs = np.clip([640_000 // few, 64_000 // few], [5, 3], [200, 30]).tolist()
     parts = (None, None) if labels is None else (labels[rows], labels[others])
-    return Images(images[rows], parts[0], images[others], parts[1], names, epochs, skipped)
+    return Images(
+        images[rows], parts[0], images[others], parts[1], names, epochs, classifier_epochs, skipped
+    )
 
 
 def scaled(images: np.ndarray) -> np.ndarray:

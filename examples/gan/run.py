@@ -50,6 +50,7 @@ class Run:
         loaded = images.load(args.data, args.images, args.batch_size)
         self.images, self.held_out, self.names = loaded.train, loaded.held_out, loaded.names
         self.skipped = loaded.skipped
+        args.epochs = args.epochs or loaded.epochs
         self.fingerprint = zlib.crc32(self.images)
         self.folder.mkdir(parents=True, exist_ok=True)
 
@@ -62,7 +63,7 @@ class Run:
             transform=scaled,
         )
         held_out = scaled(self.held_out)
-        self.real_spread = quality.spread(held_out)
+        self.real_spread = quality.spread(held_out) or 1.0  # all may be the same
         self.eye = None
         if loaded.labels is not None:
             # The eye that tells classes; it comes out the same each time: no checkpoint keeps it.

@@ -187,6 +187,14 @@ def test_a_part_is_held_out(plain):
     assert loaded.labels is None and loaded.names == []
     assert (np.concatenate([loaded.held_out, loaded.train]) == every).all()
     assert len(images.load(f"folder:{plain}", 20, 16).train) == 20
+    assert (loaded.epochs, loaded.classifier_epochs) == (200, 30)
+
+
+@pytest.mark.parametrize(("count", "epochs"), [(1000, (200, 30)), (16000, (44, 4))])
+def test_large_folders_need_fewer_epochs(count, epochs):
+    pictures = folder.Pictures(np.zeros((count, 1, 1, 3), np.uint8), None, [], [])
+    loaded = images._split(pictures, None, 64)
+    assert (loaded.epochs, loaded.classifier_epochs) == epochs
 
 
 def test_when_subfolders_are_no_classes(plain, sorted_by_colour):
