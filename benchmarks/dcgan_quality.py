@@ -87,6 +87,10 @@ class TorchGan:
         self.G_optimizer.step()
         return {"d_loss": d_loss.item(), "g_loss": g_loss.item()}
 
+    def hand_over(self, ours: dcgan.Gan) -> None:
+        """The generator as it is now, running statistics included, for minidl to draw with."""
+        ours.G.load_state_dict(self.G.state_dict())
+
 
 class Judge:
     """Measures a generator: its samples against the test images, by a classifier's features."""
@@ -131,7 +135,7 @@ def train(framework: str, seed: int, args: argparse.Namespace, images: np.ndarra
             for name, value in gan.step(real).items():
                 sums[name] = sums.get(name, 0.0) + value / len(loader)
         if isinstance(gan, TorchGan):
-            ours.G.load_state_dict({name: t.numpy() for name, t in gan.G.state_dict().items()})
+            gan.hand_over(ours)
         figures = judge.of(ours, settings.nz, whole=epoch == args.epochs)
         epochs.append({k: round(v, 4) for k, v in sums.items() if "loss" in k} | figures)
         minutes = (time.perf_counter() - begun) / 60
