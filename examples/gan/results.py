@@ -61,12 +61,8 @@ def measure(run: Run, fake: np.ndarray, features: np.ndarray | None) -> Figures:
 
 def show(run: Run, figures: Figures, shares: np.ndarray | None) -> None:
     if shares is None:
-        print(
-            "\nno Fréchet distance, precision and recall: they need a classifier's features, and the"
-        )
-        print(
-            "pictures have no classes (two or more subfolders that hold all of them would be such)"
-        )
+        print("\nno Fréchet distance, precision and recall: they need features of a classifier,")
+        print("and there are no classes (subfolders that hold all pictures would be such)")
     else:
         print(f"\nagainst {len(run.held_out):,} held-out images, by features of a classifier")
         print(f"({run.eye_accuracy:.1%} of these right):    Fréchet distance   precision   recall")
