@@ -2,6 +2,7 @@
 
     python examples/dcgan.py                    5,000 digits that come with minidl: five minutes
     python examples/dcgan.py --data fashion     60,000 pieces of clothing
+    python examples/dcgan.py --data folder:PATH any pictures, in colour, 64x64: hours
     python examples/dcgan.py --resume           goes on where the last run was stopped (Ctrl-C)
     python examples/dcgan.py --wgan-gp          a critic with gradient penalty instead
     python examples/dcgan.py --quick            only to see that it works
@@ -22,7 +23,7 @@ from pathlib import Path
 
 import numpy as np
 from gan import results
-from gan.images import DATA
+from gan.images import DATA, FOLDER
 from gan.run import Run
 
 import minidl as md
@@ -35,12 +36,12 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("--data", choices=DATA, default="digits")
-    add("--epochs", type=positive)
+    add("--data", type=source, default="digits", help=f"{', '.join(DATA)}, or {FOLDER}PATH")
+    add("--epochs", type=positive, help="40 for digits, mnist 10, fashion 15, folders 5 to 200")
     add("--images", type=positive, metavar="N", help="train on the first N images; default all")
     add("--batch-size", type=positive, default=64)
-    add("--nz", type=positive, default=64, help="numbers of noise that an image is made from")
-    add("--ngf", type=positive, default=32, help="width of both networks")
+    add("--nz", type=positive, help="numbers of noise an image is made from; 64, folders 100")
+    add("--ngf", type=positive, help="width of both networks; 32, folders 64")
     add(
         "--wgan-gp",
         action="store_true",
@@ -52,10 +53,21 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     add("--out", type=Path, default=Path("out"), metavar="FOLDER", help="all goes to FOLDER/dcgan")
     add("--no-plots", action="store_true", help="draw no pictures")
     args = parser.parse_args(argv)
+    args.channels, args.size = (1, 32) if args.data in DATA else (3, 64)
+    nz, ngf = (64, 32) if args.data in DATA else (100, 64)
+    args.nz, args.ngf = args.nz or nz, args.ngf or ngf
     if args.quick:
         args.images, args.ngf = args.images or 640, min(args.ngf, 8)
-    args.epochs = args.epochs or (2 if args.quick else DATA[args.data][2])
+        args.epochs = args.epochs or 2
     return args
+
+
+def source(text: str) -> str:
+    if text not in DATA and not text.startswith(FOLDER):
+        raise argparse.ArgumentTypeError(f"{text!r} is none of {', '.join(DATA)}, {FOLDER}PATH")
+    if text == FOLDER:
+        raise argparse.ArgumentTypeError(f"the path is missing: {FOLDER}PATH")
+    return text
 
 
 def positive(text: str) -> int:
@@ -68,13 +80,17 @@ def positive(text: str) -> int:
 # ── The two networks ──────────────────────────────────────────────────────────────────────────────
 
 
-def generator(nz: int, ngf: int) -> nn.Sequential:
-    """Noise (N, nz, 1, 1) -> images (N, 1, 32, 32) with pixels from -1 to 1."""
+def generator(nz: int, ngf: int, channels: int = 1, size: int = 32) -> nn.Sequential:
+    """Noise (N, nz, 1, 1) -> images (N, channels, size, size) with pixels from -1 to 1."""
+    if size == 32:
+        first = up(nz, 4 * ngf, 1, 0)  # 4 x 4
+    else:  # 64, as in the paper: one block more
+        first = [*up(nz, 8 * ngf, 1, 0), *up(8 * ngf, 4 * ngf, 2, 1)]  # 4 x 4, 8 x 8
     return nn.Sequential(
-        *up(nz, 4 * ngf, 1, 0),  # 4 x 4
-        *up(4 * ngf, 2 * ngf, 2, 1),  # 8 x 8
-        *up(2 * ngf, ngf, 2, 1),  # 16 x 16
-        nn.ConvTranspose(ngf, 1, 4, 2, 1, bias=False, weight=init.Normal(0, 0.02)),
+        *first,
+        *up(4 * ngf, 2 * ngf, 2, 1),  # a quarter of the size
+        *up(2 * ngf, ngf, 2, 1),  # half
+        nn.ConvTranspose(ngf, channels, 4, 2, 1, bias=False, weight=init.Normal(0, 0.02)),
         nn.Tanh(),
     )
 
@@ -88,17 +104,22 @@ def up(n_in: int, n_out: int, stride: int, padding: int) -> list[nn.Module]:
     ]
 
 
-def discriminator(ndf: int, norm: bool = True) -> nn.Sequential:
-    """Images (N, 1, 32, 32) -> scores (N, 1), positive for real.
+def discriminator(ndf: int, channels: int = 1, size: int = 32, norm: bool = True) -> nn.Sequential:
+    """Images (N, channels, size, size) -> scores (N, 1), positive for real.
 
     A critic with gradient penalty goes without BatchNorm: the penalty is on each image alone, and
     BatchNorm mixes those of a batch.
     """
+    if size == 32:
+        last, width = [], 4 * ndf  # at 4 x 4 already
+    else:  # 64: one block more
+        last, width = down(4 * ndf, 8 * ndf, norm, not norm), 8 * ndf  # 8 x 8 -> 4 x 4
     return nn.Sequential(
-        *down(1, ndf, False, not norm),  # 16 x 16
-        *down(ndf, 2 * ndf, norm, not norm),  # 8 x 8
-        *down(2 * ndf, 4 * ndf, norm, not norm),  # 4 x 4
-        nn.Conv(4 * ndf, 1, 4, bias=False, weight=init.Normal(0, 0.02)),
+        *down(channels, ndf, False, not norm),  # half the size
+        *down(ndf, 2 * ndf, norm, not norm),  # a quarter
+        *down(2 * ndf, 4 * ndf, norm, not norm),  # an eighth
+        *last,
+        nn.Conv(width, 1, 4, bias=False, weight=init.Normal(0, 0.02)),
         nn.Flatten(),
     )
 
@@ -117,21 +138,19 @@ class Gan:
     """Both networks, their optimizers, and the noise: all that training changes."""
 
     rates = (2e-4, (0.5, 0.999))  # learning rate, and betas of Adam
+    norm = True  # BatchNorm in D
     warm_up = 300  # steps before collapse is looked for: until then samples are alike anyway
 
     def __init__(self, args: argparse.Namespace) -> None:
         md.manual_seed(args.seed)
         self.nz = args.nz
         self.rng = np.random.default_rng([args.seed, 1])
-        self.G = generator(args.nz, args.ngf)
-        self.D = self.judge(args.ngf)
+        self.G = generator(args.nz, args.ngf, args.channels, args.size)
+        self.D = discriminator(args.ngf, args.channels, args.size, self.norm)
         rate, betas = self.rates
         self.G_optimizer = optim.Adam(self.G.parameters(), rate, betas)
         self.D_optimizer = optim.Adam(self.D.parameters(), rate, betas)
         self.steps = 0
-
-    def judge(self, ndf: int) -> nn.Sequential:
-        return discriminator(ndf)
 
     def noise(self, n: int) -> np.ndarray:
         return self.rng.standard_normal((n, self.nz, 1, 1), np.float32)
@@ -206,6 +225,7 @@ class WassersteinGan(Gan):
     """D is a critic: its scores are to be far apart, its slope 1 between real and generated images."""
 
     rates = (1e-4, (0.0, 0.9))
+    norm = False
     warm_up = 1500
     penalty = 10.0
     critic_steps = 5  # G steps once in so many
@@ -213,9 +233,6 @@ class WassersteinGan(Gan):
     def __init__(self, args: argparse.Namespace) -> None:
         super().__init__(args)
         self.g_loss = 0.0  # the latest one
-
-    def judge(self, ndf: int) -> nn.Sequential:
-        return discriminator(ndf, norm=False)
 
     def slope_penalty(self, real: np.ndarray, fake: np.ndarray) -> md.Tensor:
         """The mean of (|dD/dx| - 1)², at points x between real and generated images."""

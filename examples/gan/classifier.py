@@ -10,14 +10,16 @@ from minidl import functional as F
 
 
 class Classifier(nn.Module):
-    """Images (N, 1, 32, 32) -> 64 features -> scores of the classes."""
+    """Images (N, C, 32, 32) or (N, C, 64, 64) -> 64 features -> scores of the classes."""
 
-    def __init__(self, classes: int = 10) -> None:
+    def __init__(self, classes: int = 10, channels: int = 1, size: int = 32) -> None:
+        halving = [nn.Conv(32, 32, 4, 2, 1), nn.ReLU()] if size == 64 else []
         self.body = nn.Sequential(
-            nn.Conv(1, 16, 4, 2, 1),
+            nn.Conv(channels, 16, 4, 2, 1),
             nn.ReLU(),
             nn.Conv(16, 32, 4, 2, 1),
             nn.ReLU(),
+            *halving,
             nn.Flatten(),
             nn.Affine(32 * 8 * 8, 64),
             nn.ReLU(),
@@ -39,11 +41,17 @@ class Classifier(nn.Module):
 
 
 def trained(
-    transform: Callable, images: np.ndarray, labels: np.ndarray, epochs: int, seed: int
+    transform: Callable,
+    images: np.ndarray,
+    labels: np.ndarray,
+    epochs: int,
+    seed: int,
+    classes: int = 10,
 ) -> Classifier:
     """A classifier that has learned from these images; the same seed gives the same one."""
     md.manual_seed(seed)
-    model = Classifier()
+    _, channels, _, size = transform(images[:1]).shape
+    model = Classifier(classes, channels, size)
     loader = data.DataLoader(
         (images, labels), 64, shuffle=True, rng=seed, transform=lambda x, y: (transform(x), y)
     )

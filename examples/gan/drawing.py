@@ -6,16 +6,17 @@ import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
-SCALE = 3  # screen pixels per pixel
+SCALE = 3  # screen pixels per pixel of a grey image; the larger coloured ones stay as they are
 GAP = 2  # pixels between images
 GREY = 64
+SIXTEEN = [value // 17 * 17 for value in range(256)]
 
 
 def page(images: np.ndarray, columns: int) -> np.ndarray:
-    """Images of bytes (N, 28, 28) side by side in one."""
+    """Images of bytes (N, H, W) or (N, H, W, 3) side by side in one."""
     height, width = images.shape[1] + GAP, images.shape[2] + GAP
     rows = -(-len(images) // columns)
-    sheet = np.full((rows * height + GAP, columns * width + GAP), GREY, np.uint8)
+    sheet = np.full((rows * height + GAP, columns * width + GAP, *images.shape[3:]), GREY, np.uint8)
     for i, image in enumerate(images):
         y, x = GAP + i // columns * height, GAP + i % columns * width
         sheet[y : y + image.shape[0], x : x + image.shape[1]] = image
@@ -23,6 +24,8 @@ def page(images: np.ndarray, columns: int) -> np.ndarray:
 
 
 def enlarged(sheet: np.ndarray) -> Image.Image:
+    if sheet.ndim == 3:
+        return Image.fromarray(sheet)
     return Image.fromarray(sheet.repeat(SCALE, axis=0).repeat(SCALE, axis=1))
 
 
@@ -40,9 +43,11 @@ def animation(path: Path, sheets: list, pause: int, rest: int | None = None) -> 
     for sheet in sheets:
         if isinstance(sheet, Path):
             with Image.open(sheet) as image:
-                sheet = np.asarray(image)[::SCALE, ::SCALE]
-        # Sixteen greys: the file is much smaller, as noise hardly compresses.
-        frames.append(enlarged(np.uint8(sheet // 17 * 17)))
+                frame = image.copy()
+        else:
+            frame = enlarged(sheet)
+        # Sixteen greys, or 64 colours: the file is much smaller, as noise hardly compresses.
+        frames.append(frame.quantize(64) if frame.mode == "RGB" else frame.point(SIXTEEN))
     pauses = [pause] * (len(frames) - 1) + [rest or pause]
     frames[0].save(path, save_all=True, append_images=frames[1:], duration=pauses, loop=0)
 
@@ -73,7 +78,8 @@ def curves(path: Path, history: dict[str, list[float]], wasserstein: bool) -> No
     else:
         scores.set(ylabel="probability of being real", ylim=(0, 1))
     variety.plot(epochs, history["spread"], ".-", label="spread, as a share of the real one")
-    variety.plot(epochs, history["classes"], ".-", label="classes seen, as a share of all")
+    if "classes" in history:
+        variety.plot(epochs, history["classes"], ".-", label="classes seen, as a share of all")
     variety.set(ylabel="variety of the samples", ylim=(0, None))
     for axes in (losses, scores, variety):
         axes.set(xlabel="epoch")
@@ -85,7 +91,7 @@ def curves(path: Path, history: dict[str, list[float]], wasserstein: bool) -> No
 
 def class_bars(path: Path, fake: np.ndarray, real: np.ndarray, names: list[str]) -> None:
     """The share of each class among samples and among real images."""
-    figure = Figure(figsize=(8, 3.5), layout="constrained")
+    figure = Figure(figsize=(max(8, 0.25 * len(names)), 3.5), layout="constrained")
     axes = figure.subplots()
     at = np.arange(len(names))
     axes.bar(at - 0.2, fake, 0.4, label="samples")

@@ -92,19 +92,31 @@ def spread(images: np.ndarray) -> float:
     return float(np.sqrt(images.var(axis=0, dtype=np.float64).mean()))
 
 
-def troubles(shares: np.ndarray, relative_spread: float) -> list[str]:
+def seen(shares: np.ndarray, real: np.ndarray) -> np.ndarray:
+    """Whether each class has a tenth of the share that it has among real images."""
+    return shares >= 0.1 * real
+
+
+def troubles(
+    relative_spread: float, shares: np.ndarray | None = None, real: np.ndarray | None = None
+) -> list[str]:
     """What speaks for a generator that draws too few kinds of pictures (mode collapse).
 
     Args:
-        shares: of each class among the samples.
         relative_spread: `spread` of the samples over that of real images.
+        shares, real: of each class among the samples, and among real images, if there are classes.
     """
     found = []
-    missing = np.flatnonzero(shares < 0.1 / len(shares))  # a tenth of an equal share
-    if len(missing) > len(shares) // 4:
-        found.append(f"{len(missing)} of {len(shares)} classes are all but missing")
-    if shares.max() > 4 / len(shares):
-        found.append(f"{shares.max():.0%} of the samples are of class {shares.argmax()}")
+    if shares is not None and real is not None:
+        missing = int((~seen(shares, real)).sum())
+        if missing > len(shares) // 4:
+            found.append(f"{missing} of {len(shares)} classes are all but missing")
+        most = int((shares - real).argmax())
+        if shares[most] > real[most] + 0.3:
+            found.append(
+                f"{shares[most]:.0%} of the samples are of class {most}, "
+                f"of the real images {real[most]:.0%}"
+            )
     if relative_spread < 0.5:
         found.append(f"samples differ {relative_spread:.0%} as much as real images do")
     return found

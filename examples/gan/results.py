@@ -6,7 +6,7 @@ from itertools import pairwise
 import numpy as np
 
 from gan import quality
-from gan.images import pixels, scaled
+from gan.images import flat, pixels, scaled
 from gan.run import SHOWN, Run, drawing
 
 Figures = dict[str, dict[str, float]]
@@ -15,18 +15,20 @@ Figures = dict[str, dict[str, float]]
 def finish(run: Run) -> Figures:
     """Measures the samples, prints the figures and keeps them in results.json; draws the pictures."""
     rng = np.random.default_rng([run.args.seed, 3])
-    noise = rng.standard_normal((len(run.held_out), run.args.nz, 1, 1), np.float32)
+    n = len(run.held_out)
+    noise = rng.standard_normal((max(n, SHOWN), run.args.nz, 1, 1), np.float32)
     fake = run.gan.samples(noise)
-    found, features = run.eye.look(fake)
-    shares = quality.class_shares(found)
+    shares, features = None, None
+    if run.eye is not None:
+        found, features = run.eye.look(fake[:n])
+        shares = quality.class_shares(found, len(run.names))
     figures = measure(run, fake, features)
     show(run, figures, shares)
-    result = {
-        "figures": figures,
-        "classes": dict(zip(run.names, shares.tolist(), strict=True)),
-        "history": run.history,
-        "warnings": run.warnings,
-    }
+    result = {"figures": figures, "history": run.history, "warnings": run.warnings}
+    if shares is not None:
+        result["classes"] = dict(zip(run.names, shares.tolist(), strict=True))
+    if run.skipped:
+        result["skipped"] = run.skipped
     (run.folder / "results.json").write_text(json.dumps(result, indent=1) + "\n")
     if run.draws:
         draw(run, fake, shares, rng)
@@ -35,20 +37,21 @@ def finish(run: Run) -> Figures:
     return figures
 
 
-def measure(run: Run, fake: np.ndarray, features: np.ndarray) -> Figures:
+def measure(run: Run, fake: np.ndarray, features: np.ndarray | None) -> Figures:
     """Samples against held-out images, and the same for training images: what is to be reached.
 
     All sets have the same size, as the figures depend on it.
     (The classifier has seen the training images: it sets them apart a little more than it should.)
     """
-    n = len(run.held_out)
-    some = run.images[np.random.default_rng(0).permutation(len(run.images))[:n]]
-    _, train_features = run.eye.look(scaled(some))
-    figures = {}
-    for name, rows in (("samples", features), ("training images", train_features)):
-        precision, recall = quality.precision_recall(run.real_features, rows)
-        distance = quality.frechet_distance(run.real_features, rows)
-        figures[name] = {"frechet": distance, "precision": precision, "recall": recall}
+    figures: Figures = {}
+    if run.eye is not None:
+        n = len(run.held_out)
+        some = run.images[np.random.default_rng(0).permutation(len(run.images))[:n]]
+        _, train_features = run.eye.look(scaled(some))
+        for name, rows in (("samples", features), ("training images", train_features)):
+            precision, recall = quality.precision_recall(run.real_features, rows)
+            distance = quality.frechet_distance(run.real_features, rows)
+            figures[name] = {"frechet": distance, "precision": precision, "recall": recall}
     # Samples that lie much closer to training images than held-out images do were learned by heart.
     for name, images in (("samples", pixels(fake[:500])), ("held-out images", run.held_out[:500])):
         _, distances = quality.nearest(flat(images), flat(run.images))
@@ -56,26 +59,27 @@ def measure(run: Run, fake: np.ndarray, features: np.ndarray) -> Figures:
     return figures
 
 
-def flat(images: np.ndarray) -> np.ndarray:
-    return images.reshape(len(images), -1)
-
-
-def show(run: Run, figures: Figures, shares: np.ndarray) -> None:
-    print(f"\nagainst {len(run.held_out):,} held-out images, by features of a classifier")
-    print(f"({run.eye_accuracy:.1%} of these right):    Fréchet distance   precision   recall")
-    for name in ("samples", "training images"):
-        row = figures[name]
-        print(f"  {name:<24}{row['frechet']:19.2f}{row['precision']:12.1%}{row['recall']:9.1%}")
+def show(run: Run, figures: Figures, shares: np.ndarray | None) -> None:
+    if shares is None:
+        print("\nno Fréchet distance, precision and recall: they need features of a classifier,")
+        print("and there are no classes (subfolders that hold all pictures would be such)")
+    else:
+        print(f"\nagainst {len(run.held_out):,} held-out images, by features of a classifier")
+        print(f"({run.eye_accuracy:.1%} of these right):    Fréchet distance   precision   recall")
+        for name in ("samples", "training images"):
+            row = figures[name]
+            print(f"  {name:<24}{row['frechet']:19.2f}{row['precision']:12.1%}{row['recall']:9.1%}")
     near = {name: figures[name]["nearest"] for name in ("samples", "held-out images")}
     print(f"distance to the nearest training image, median: {near['samples']:.2f}; ", end="")
     print(f"of held-out images {near['held-out images']:.2f}")
-    counts = ", ".join(f"{n} {s:.0%}" for n, s in zip(run.names, shares, strict=True))
-    print(f"classes of the samples: {counts}")
+    if shares is not None:
+        counts = ", ".join(f"{n} {s:.0%}" for n, s in zip(run.names, shares, strict=True))
+        print(f"classes of the samples: {counts}")
     if run.warnings:
         print(f"warnings: {len(run.warnings)}, the last one in {run.warnings[-1]}")
 
 
-def draw(run: Run, fake: np.ndarray, shares: np.ndarray, rng: np.random.Generator) -> None:
+def draw(run: Run, fake: np.ndarray, shares: np.ndarray | None, rng: np.random.Generator) -> None:
     folder = run.folder
     drawing.picture(folder / "samples.png", drawing.page(pixels(fake[:SHOWN]), 8))
     pages = [run.page_of(epoch) for epoch in range(1, run.epoch + 1)]
@@ -100,7 +104,8 @@ def draw(run: Run, fake: np.ndarray, shares: np.ndarray, rng: np.random.Generato
     rows, _ = quality.nearest(flat(some), flat(run.images))
     drawing.pairs(folder / "nearest.png", some, run.images[rows])
     drawing.curves(folder / "curves.png", run.history, run.args.wgan_gp)
-    drawing.class_bars(folder / "classes.png", shares, run.real_shares, run.names)
+    if shares is not None:
+        drawing.class_bars(folder / "classes.png", shares, run.real_shares, run.names)
     names = sorted(path.name for path in folder.iterdir() if path.suffix in (".png", ".gif"))
     print(f"pictures: {', '.join(names)}, and a page of samples per epoch in {folder}/")
 

@@ -5,14 +5,15 @@ import signal
 import sys
 import threading
 import time
+import zlib
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
 import minidl as md
-from gan import classifier, quality
-from gan.images import DATA, pixels, scaled
+from gan import classifier, images, quality
+from gan.images import pixels, scaled
 from minidl import data
 from minidl.progress import clock
 
@@ -25,8 +26,6 @@ except ModuleNotFoundError as error:
 
 # What a run is known by: a checkpoint of other settings is not gone on from. More epochs may follow.
 SETTINGS = ("data", "images", "seed", "nz", "ngf", "batch_size", "wgan_gp")
-LEAST = 16  # images, to train on and to compare with
-HELD_OUT = 2000  # images at most that the samples are compared with
 SHOWN = 64  # samples on a page
 
 
@@ -40,18 +39,20 @@ class Run:
 
     def __init__(self, args: argparse.Namespace, make_gan) -> None:
         self.args = args
-        load, self.names, _, epochs = DATA[args.data]
-        images, labels = load()
-        self.images, labels = images[: args.images], labels[: args.images]
-        if len(self.images) < max(args.batch_size, LEAST):
-            least = f"a batch ({args.batch_size})" if args.batch_size > LEAST else LEAST
-            raise SystemExit(f"there are {len(self.images)} images, and {least} are needed")
-        kind = args.data + ("-wgan-gp" if args.wgan_gp else "") + ("-quick" if args.quick else "")
+        kind = args.data
+        if kind.startswith(images.FOLDER):
+            kind = f"folder-{Path(kind.removeprefix(images.FOLDER)).resolve().name}"
+        kind += ("-wgan-gp" if args.wgan_gp else "") + ("-quick" if args.quick else "")
         self.folder = args.out / "dcgan" / kind
-        self.folder.mkdir(parents=True, exist_ok=True)
         self.checkpoint = self.folder / "checkpoint.npz"
         if args.resume and not self.checkpoint.is_file():
             raise SystemExit(f"{self.checkpoint} is not there; start without --resume")
+        loaded = images.load(args.data, args.images, args.batch_size)
+        self.images, self.held_out, self.names = loaded.train, loaded.held_out, loaded.names
+        self.skipped = loaded.skipped
+        args.epochs = args.epochs or loaded.epochs
+        self.fingerprint = zlib.crc32(self.images)
+        self.folder.mkdir(parents=True, exist_ok=True)
 
         self.loader = data.DataLoader(
             self.images,
@@ -61,15 +62,22 @@ class Run:
             rng=args.seed,
             transform=scaled,
         )
-        # The eye that tells classes; it comes out the same each time, so no checkpoint keeps it.
-        self.eye = classifier.trained(scaled, self.images, labels, epochs, args.seed)
-        test_images, test_labels = load(train=False)
-        most = min(HELD_OUT, len(self.images))
-        self.held_out = test_images[:most]
-        found, self.real_features = self.eye.look(scaled(self.held_out))
-        self.eye_accuracy = float((found == test_labels[:most]).mean())
-        self.real_shares = quality.class_shares(found)
-        self.real_spread = quality.spread(scaled(self.held_out))
+        held_out = scaled(self.held_out)
+        self.real_spread = quality.spread(held_out) or 1.0  # all may be the same
+        self.eye = None
+        if loaded.labels is not None:
+            # The eye that tells classes; it comes out the same each time: no checkpoint keeps it.
+            self.eye = classifier.trained(
+                scaled,
+                self.images,
+                loaded.labels,
+                loaded.classifier_epochs,
+                args.seed,
+                len(self.names),
+            )
+            found, self.real_features = self.eye.look(held_out)
+            self.eye_accuracy = float((found == loaded.held_out_labels).mean())
+            self.real_shares = quality.class_shares(found, len(self.names))
 
         self.gan = make_gan(args)
         rng = np.random.default_rng([args.seed, 2])
@@ -87,6 +95,7 @@ class Run:
         """The whole state; the file is replaced at once or not at all."""
         state = {
             "settings": {name: getattr(self.args, name) for name in SETTINGS},
+            "fingerprint": self.fingerprint,
             "gan": self.gan.state(),
             "loader": self.loader.state_dict(),
             "epoch": self.epoch,
@@ -104,6 +113,8 @@ class Run:
             then, now = state["settings"][name], getattr(self.args, name)
             if then != now:
                 raise SystemExit(f"{self.checkpoint} was made with {name} {then}, not {now}")
+        if state["fingerprint"] != self.fingerprint:
+            raise SystemExit(f"{self.checkpoint} was made with other pictures than are there now")
         self.gan.restore(state["gan"])
         self.loader.load_state_dict(state["loader"])
         for name in ("epoch", "sums", "batches", "history", "warnings"):
@@ -134,19 +145,22 @@ class Run:
         """Looks at samples: draws a page, counts classes, warns of what goes wrong."""
         means = {name: total / self.batches for name, total in self.sums.items()}
         self.epoch, self.sums, self.batches = self.epoch + 1, {}, 0
-        images = self.gan.samples(self.noise)
-        shares = quality.class_shares(self.eye.look(images)[0])
-        spread = quality.spread(images) / self.real_spread
-        seen = float((shares >= 0.1 / len(shares)).mean())
-        for name, value in (means | {"spread": spread, "classes": seen}).items():
+        samples = self.gan.samples(self.noise)
+        spread = quality.spread(samples) / self.real_spread
+        values, signs = means | {"spread": spread}, (spread,)
+        if self.eye is not None:
+            shares = quality.class_shares(self.eye.look(samples)[0], len(self.names))
+            values["classes"] = float(quality.seen(shares, self.real_shares).mean())
+            signs = (spread, shares, self.real_shares)
+        for name, value in values.items():
             self.history.setdefault(name, []).append(value)
         if self.draws:
             path = self.page_of(self.epoch)
             path.parent.mkdir(exist_ok=True)
-            drawing.picture(path, drawing.page(pixels(images[:SHOWN]), 8))
+            drawing.picture(path, drawing.page(pixels(samples[:SHOWN]), 8))
         progress.epoch()
         if self.gan.steps >= self.gan.warm_up:
-            for trouble in self.gan.troubles(means) + quality.troubles(shares, spread):
+            for trouble in self.gan.troubles(means) + quality.troubles(*signs):
                 self.warnings.append(f"epoch {self.epoch}: {trouble}")
                 progress.say(f"WARNING: {trouble}")
 
@@ -183,10 +197,11 @@ class Progress:
     def epoch(self) -> None:
         run = self.run
         last = {name: values[-1] for name, values in run.history.items()}
+        classes = f"classes {last['classes']:4.0%}  " if "classes" in last else ""
         self.say(
             f"epoch {run.epoch:3}/{run.args.epochs}  D {last['d_loss']:6.3f}  "
             f"G {last['g_loss']:6.3f}  D(x) {last['real']:5.2f}  D(G(z)) {last['fake']:5.2f}  "
-            f"classes {last['classes']:4.0%}  spread {last['spread']:4.0%}  "
+            f"{classes}spread {last['spread']:4.0%}  "
             f"{clock(time.perf_counter() - self.begun)}, {self.left()}"
         )
 

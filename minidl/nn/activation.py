@@ -117,6 +117,8 @@ class PReLU(Module):
     The gradient at x = 0 is the slope, that of the negative side. The gradient of a slope is the
     sum of min(0, x) gy over all elements that it serves.
 
+    PyTorch calls the slope ``weight``; `load_state_dict` takes that name, too.
+
     Raises:
         ValueError: x does not fit the slopes. TypeError: an argument of another library's PReLU
             (the right one is named).
@@ -128,6 +130,8 @@ class PReLU(Module):
     >>> PReLU(shared=True)([[-4.0, 4.0]]).numpy()
     array([[-1.,  4.]], dtype=float32)
     """
+
+    torch_names = {"slope": "weight"}
 
     def __init__(
         self,

@@ -43,6 +43,8 @@ class Module:
     training = True
     # Whether forward takes, as its second argument, an activation to apply in the same pass.
     fuses = False
+    # What PyTorch calls those of its parameters that have another name there.
+    torch_names: Mapping[str, str] = {}
 
     def fusable(self) -> tuple | None:
         """What this module is to a layer that fuses: (name, *parameters) of an activation, or None."""
@@ -69,13 +71,15 @@ class Module:
             else:
                 yield from _unpacked(name, value)
 
-    def _all(self, prefix: str = "", above: tuple[Module, ...] = ()) -> Iterator[tuple[str, Any]]:
+    def _all(
+        self, prefix: str = "", above: tuple[Module, ...] = (), torch_names: bool = False
+    ) -> Iterator[tuple[str, Any]]:
         """(name, value) of all parameters and buffers; what is shared comes under each name."""
         for name, value in self._own():
             if not isinstance(value, Module):
-                yield prefix + name, value
+                yield prefix + (self.torch_names.get(name, name) if torch_names else name), value
             elif value is not self and value not in above:  # a child may point back to its parent
-                yield from value._all(f"{prefix}{name}.", (*above, self))
+                yield from value._all(f"{prefix}{name}.", (*above, self), torch_names)
 
     def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
         """(name, parameter), each parameter once, under its first name. The order never varies."""
@@ -181,12 +185,16 @@ class Module:
 
     # ── State ─────────────────────────────────────────────────────────────────────────────────────
 
-    def state_dict(self) -> StateDict:
+    def state_dict(self, torch_names: bool = False) -> StateDict:
         """Copies of all parameters and buffers by name, shared ones under each name;
         ``.multipliers`` beside them.
+
+        Args:
+            torch_names: True gives the names that PyTorch has for them (a PReLU's slope is its
+                ``weight``), for a file that PyTorch is to load.
         """
         state = StateDict()
-        for name, value in self._all():
+        for name, value in self._all(torch_names=torch_names):
             state[name] = np.array(value)
             if isinstance(value, Parameter):
                 state.multipliers[name] = {"lr_mult": value.lr_mult, "decay": value.decay}
@@ -195,9 +203,10 @@ class Module:
     def load_state_dict(self, state: Mapping[str, Any], strict: bool = True) -> Mismatch:
         """Copies a state's values into the parameters and buffers, in place and in their dtypes.
 
-        Values may be arrays, Tensors or anything that NumPy can read. Everything is checked before
-        anything changes. A shared parameter needs only one of its names. ``lr_mult`` and ``decay``
-        are restored where the state has them (``state.multipliers``).
+        Values may be arrays, Tensors or anything that NumPy can read; PyTorch's names will do where
+        they are others (a PReLU's ``weight``). Everything is checked before anything changes. A
+        shared parameter needs only one of its names. ``lr_mult`` and ``decay`` are restored where
+        the state has them (``state.multipliers``).
 
         Args:
             strict: names that are missing or not known raise, too; else they are only returned.
@@ -206,6 +215,7 @@ class Module:
             RuntimeError: names or shapes do not match; the message lists all of them.
         """
         own = dict(self._all())
+        state = _renamed(state, self)
         given = {id(own[name]) for name in state if name in own}
         missing = [name for name, value in own.items() if id(value) not in given]
         unexpected = [name for name in state if name not in own]
@@ -267,6 +277,17 @@ def _described(name: str, parameter: Parameter) -> str:
     )
     lr_mult = f" lr_mult={parameter.lr_mult:g}" if parameter.lr_mult != 1 else ""
     return f"{name} {shape}{lr_mult}"
+
+
+def _renamed(state: Mapping[str, Any], module: Module) -> Mapping[str, Any]:
+    """The state under the module's own names, where it has PyTorch's."""
+    both = zip(module._all(), module._all(torch_names=True), strict=True)
+    pairs = [(here, there) for (here, _), (there, _) in both if here != there]
+    names = {there: here for here, there in pairs if there in state and here not in state}
+    if not names:
+        return state
+    parts = [state, getattr(state, "multipliers", {})]
+    return StateDict(*({names.get(name, name): part[name] for name in part} for part in parts))
 
 
 def _misfit(name: str, own: Parameter | np.ndarray, value: np.ndarray) -> list[str]:

@@ -326,10 +326,14 @@ def test_spread_and_shares():
     [
         (np.full(10, 0.1), 1.0, None),
         (np.array([0.3, 0, 0.3, 0, 0.2, 0, 0.2, 0.0, 0, 0]), 1.0, "6 of 10 classes"),
-        (np.array([0.5, *[0.5 / 9] * 9]), 1.0, "50% of the samples are of class 0"),
+        (
+            np.array([0.5, *[0.5 / 9] * 9]),
+            1.0,
+            "50% of the samples are of class 0, of the real images 10%",
+        ),
         (np.full(10, 0.1), 0.2, "samples differ 20%"),
     ],
 )
 def test_collapse_is_told(shares, relative_spread, said):
-    found = quality.troubles(shares, relative_spread)
+    found = quality.troubles(relative_spread, shares, np.full(10, 0.1))
     assert (said in found[0] and len(found) == 1) if said else not found

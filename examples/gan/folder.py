@@ -1,0 +1,134 @@
+"""Any folder of pictures as 64x64 colour images. Needs Pillow."""
+
+import os
+import sys
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from minidl.progress import clock
+
+try:
+    from PIL import Image, ImageOps, UnidentifiedImageError
+except ModuleNotFoundError:
+    Image = None
+
+SIZE = 64
+ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
+CLASS_LEAST = 10  # pictures that a subfolder must have to count as a class
+NAMED = 10  # broken pictures that are named on the screen
+
+
+class Pictures(NamedTuple):
+    """Pictures (N, 64, 64, 3) of bytes, shuffled; labels and names where subfolders are classes."""
+
+    images: np.ndarray
+    labels: np.ndarray | None
+    names: list[str]
+    skipped: list[str]  # "file: why"
+
+
+def load(path: Path, most: int | None = None) -> Pictures:
+    """The pictures in a folder and below, always in the same, mixed order.
+
+    What cannot be read as a picture is named, skipped and counted. The first subfolders are classes
+    if there are two or more, with no pictures beside them, of `CLASS_LEAST` pictures each.
+
+    Args:
+        most: how many are to be trained on; a tenth more, and some, are read to be held out.
+
+    Raises:
+        SystemExit: no folder, no pictures, or no Pillow.
+    """
+    if Image is None:
+        raise SystemExit('folders of pictures need Pillow: pip install "minidl[plot]"')
+    if not path.is_dir():
+        raise SystemExit(f"{path} is {'no folder' if path.exists() else 'not there'}")
+    files = files_in(path)
+    if not files:
+        raise SystemExit(f"{path}: no pictures in it or below ({', '.join(ENDINGS)})")
+    names = classes(path, files)
+    # Mixed, so that any part of them is like the whole.
+    files = [files[i] for i in np.random.default_rng(0).permutation(len(files))]
+    wanted = len(files) if most is None else min(len(files), most + most // 9 + 32)
+    images = np.empty((wanted, SIZE, SIZE, 3), np.uint8)
+    labels, skipped, progress = [], [], Progress(wanted)
+    for file in files:
+        if len(labels) == wanted:
+            break
+        try:
+            images[len(labels)] = picture(file)
+        except Exception as error:  # what is in a file may be anything, and so is what it raises
+            skipped.append(f"{file.relative_to(path)}: {why(error)}")
+            if len(skipped) <= NAMED:
+                progress.say(f"skipped {skipped[-1]}")
+            continue
+        labels.append(names.index(file.relative_to(path).parts[0]) if names else 0)
+        progress.show(len(labels))
+    more = f"; {len(skipped)} skipped that could not be read" if skipped else ""
+    if not labels:
+        raise SystemExit(f"{path}: none of the {len(files)} pictures could be read")
+    progress.say(f"{path}: {len(labels):,} pictures of {SIZE}x{SIZE}{more}")
+    return Pictures(images[: len(labels)], np.array(labels) if names else None, names, skipped)
+
+
+def files_in(path: Path) -> list[Path]:
+    """The files in it and below that are called like pictures, sorted; hidden ones are left out."""
+    found = []
+    for folder, inner, names in os.walk(path):
+        inner[:] = [name for name in inner if not name.startswith(".")]
+        found += [Path(folder, n) for n in names if n.lower().endswith(ENDINGS) and n[0] != "."]
+    return sorted(found)
+
+
+def classes(path: Path, files: list[Path]) -> list[str]:
+    """The names of the first subfolders, if they can be classes; else none."""
+    counts: dict[str, int] = {}
+    for file in files:
+        first, *rest = file.relative_to(path).parts
+        if not rest:
+            return []
+        counts[first] = counts.get(first, 0) + 1
+    return sorted(counts) if len(counts) > 1 and min(counts.values()) >= CLASS_LEAST else []
+
+
+def picture(file: Path) -> np.ndarray:
+    """The middle of a picture, as large a square as fits, made 64x64; upright, on white, in colour."""
+    with Image.open(file) as image:
+        image.draft("RGB", (2 * SIZE, 2 * SIZE))  # a JPEG: not larger than needed
+        image = ImageOps.exif_transpose(image)
+        if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+            image = image.convert("RGBA")
+            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+        image = image.convert("RGB")
+        return np.asarray(ImageOps.fit(image, (SIZE, SIZE), Image.Resampling.LANCZOS))
+
+
+def why(error: Exception) -> str:
+    if isinstance(error, UnidentifiedImageError):
+        return "it is no picture"
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+
+
+class Progress:
+    """How many pictures are read: a line that is drawn again in a terminal, or one in a while."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self.live = sys.stdout.isatty()
+        self.begun = self.shown = time.perf_counter()
+
+    def show(self, done: int) -> None:
+        now = time.perf_counter()
+        if now - self.shown > (0.2 if self.live else 20):
+            self.shown = now
+            left = clock((now - self.begun) / done * (self.count - done))
+            text = f"reading pictures: {done:,} of {self.count:,}, {left} left"
+            print(
+                f"\r{text}\033[K" if self.live else text, end="" if self.live else "\n", flush=True
+            )
+
+    def say(self, text: str) -> None:
+        print(f"\r\033[K{text}" if self.live else text, flush=True)
