@@ -15,7 +15,7 @@ from minidl._kernels._math cimport real, exp_, log_
 cnp.import_array()
 
 cdef enum:
-    LANES = 16
+    LANES = 32    # more than the compiler unrolls: a loop that it unrolls it does not vectorise
     TASK = 16384  # elements a task, about: whole rows
 
 
@@ -39,11 +39,18 @@ cdef inline real row_max(const real* x, Py_ssize_t n) noexcept nogil:
     for i in range(n // LANES):
         for j in range(LANES):
             m[j] = x[i * LANES + j] if x[i * LANES + j] > m[j] else m[j]
-    for i in range(n - n % LANES, n):
-        m[0] = x[i] if x[i] > m[0] else m[0]
-    for j in range(1, LANES):
-        m[0] = m[j] if m[j] > m[0] else m[0]
-    return m[0]
+    x += n - n % LANES
+    for j in range(n % LANES):
+        m[j] = x[j] if x[j] > m[j] else m[j]
+    for j in range(16):  # by halves: one after the other, each would wait for the one before
+        m[j] = m[j] if m[j] > m[j + 16] else m[j + 16]
+    for j in range(8):
+        m[j] = m[j] if m[j] > m[j + 8] else m[j + 8]
+    for j in range(4):
+        m[j] = m[j] if m[j] > m[j + 4] else m[j + 4]
+    for j in range(2):
+        m[j] = m[j] if m[j] > m[j + 2] else m[j + 2]
+    return m[0] if m[0] > m[1] else m[1]
 
 
 cdef inline real row_dot(const real* x, const real* z, Py_ssize_t n) noexcept nogil:
@@ -64,35 +71,42 @@ cdef inline real row_dot(const real* x, const real* z, Py_ssize_t n) noexcept no
                 s[j] += x[i * LANES + j] * z[i * LANES + j]
         for i in range(n - n % LANES, n):
             s[i % LANES] += x[i] * z[i]
-    for j in range(1, LANES):
-        s[0] += s[j]
-    return s[0]
+    for j in range(16):
+        s[j] += s[j + 16]
+    for j in range(8):
+        s[j] += s[j + 8]
+    for j in range(4):
+        s[j] += s[j + 4]
+    return (s[0] + s[2]) + (s[1] + s[3])
 
 
-cdef inline void shifted_exp(const real* x, real* y, Py_ssize_t rows, Py_ssize_t n) noexcept nogil:
-    """y = exp(x - the row's maximum)."""
+cdef inline void shifted_exp(
+    const real* x, real* y, real* maxima, real* sums, Py_ssize_t rows, Py_ssize_t n
+) noexcept nogil:
+    """y = exp(x - the row's maximum), and each row's sum of it."""
     cdef Py_ssize_t r, i
-    cdef real m
     for r in range(rows):
-        m = row_max(x + r * n, n)
+        maxima[r] = row_max(x + r * n, n)
         for i in range(n):
-            y[r * n + i] = x[r * n + i] - m
+            y[r * n + i] = x[r * n + i] - maxima[r]
     for i in range(rows * n):
         y[i] = exp_(y[i])
+    for r in range(rows):
+        sums[r] = row_dot(<const real*>(y + r * n), <const real*>NULL, n)
 
 
 # ── The loops: rows `first` to `last` ────────────────────────────────────────────────────────────────────────────────
 
 cdef void softmax_rows(Rows* w, real* _, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
     cdef Py_ssize_t n = w.n, r, i
-    cdef real* y
+    cdef real[TASK] maxima, sums
+    cdef real* y = <real*>w.y + first * n
     cdef real inverse
-    shifted_exp(<const real*>w.x + first * n, <real*>w.y + first * n, last - first, n)
-    for r in range(first, last):
-        y = <real*>w.y + r * n
-        inverse = 1 / row_dot(<const real*>y, <const real*>NULL, n)
+    shifted_exp(<const real*>w.x + first * n, y, maxima, sums, last - first, n)
+    for r in range(last - first):
+        inverse = 1 / sums[r]
         for i in range(n):
-            y[i] *= inverse
+            y[r * n + i] *= inverse
 
 
 cdef void softmax_backward_rows(Rows* w, real* _, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
@@ -111,16 +125,15 @@ cdef void softmax_backward_rows(Rows* w, real* _, Py_ssize_t first, Py_ssize_t l
 
 cdef void log_softmax_rows(Rows* w, real* _, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
     cdef Py_ssize_t n = w.n, r, i
-    cdef const real* x
-    cdef real* y
-    cdef real m, log_sum
-    shifted_exp(<const real*>w.x + first * n, <real*>w.y + first * n, last - first, n)
-    for r in range(first, last):
-        x, y = <const real*>w.x + r * n, <real*>w.y + r * n
-        m = row_max(x, n)
-        log_sum = log_(row_dot(<const real*>y, <const real*>NULL, n))
+    cdef real[TASK] maxima, sums
+    cdef const real* x = <const real*>w.x + first * n
+    cdef real* y = <real*>w.y + first * n
+    shifted_exp(x, y, maxima, sums, last - first, n)
+    for r in range(last - first):
+        sums[r] = log_(sums[r])
+    for r in range(last - first):
         for i in range(n):
-            y[i] = (x[i] - m) - log_sum
+            y[r * n + i] = (x[r * n + i] - maxima[r]) - sums[r]
 
 
 cdef void log_softmax_backward_rows(Rows* w, real* _, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
@@ -140,17 +153,19 @@ cdef void log_softmax_backward_rows(Rows* w, real* _, Py_ssize_t first, Py_ssize
 cdef void cross_entropy_rows(Rows* w, real* _, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
     """y = softmax(x); loss = log Σ exp(x - max) - (x[target] - max)."""
     cdef Py_ssize_t n = w.n, r, i
-    cdef const real* x
-    cdef real* y
-    cdef real total, inverse
-    shifted_exp(<const real*>w.x + first * n, <real*>w.y + first * n, last - first, n)
-    for r in range(first, last):
-        x, y = <const real*>w.x + r * n, <real*>w.y + r * n
-        total = row_dot(<const real*>y, <const real*>NULL, n)
-        (<real*>w.loss)[r] = log_(total) - (x[w.target[r]] - row_max(x, n))
-        inverse = 1 / total
+    cdef real[TASK] maxima, sums
+    cdef const real* x = <const real*>w.x + first * n
+    cdef real* y = <real*>w.y + first * n
+    cdef real* loss = <real*>w.loss + first
+    cdef real inverse
+    shifted_exp(x, y, maxima, sums, last - first, n)
+    for r in range(last - first):
+        loss[r] = log_(sums[r])
+    for r in range(last - first):
+        loss[r] -= x[r * n + w.target[first + r]] - maxima[r]
+        inverse = 1 / sums[r]
         for i in range(n):
-            y[i] *= inverse
+            y[r * n + i] *= inverse
 
 
 cdef void cross_entropy_backward_rows(Rows* w, real* _, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
