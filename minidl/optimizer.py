@@ -179,9 +179,9 @@ class Optimizer:
                     f"{what}: it is now {data.dtype}{data.shape}, its state in the optimizer "
                     f"{moment.dtype}{moment.shape}; build the optimizer after astype()"
                 )
-        moments = [K.empty_like(data) for _ in range(count)]  # aligned to cache lines
-        for i, new in enumerate(moments):
-            new[...] = slot.moments[i] if i < len(slot.moments) else 0.0
+        moments = [np.zeros_like(data) for _ in range(count)]
+        for new, old in zip(moments, slot.moments, strict=False):
+            new[...] = old
         slot.moments = tuple(moments)
         slot.data = data
 
