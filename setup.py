@@ -44,7 +44,9 @@ KERNEL_DIRECTIVES = {
     "wraparound": False,
     "cdivision": True,
     "initializedcheck": False,
+    "binding": False,  # plain C functions for faces: a tenth less code in each of the 50 modules,
     "embedsignature": True,
+    "embedsignature.format": "clinic",  # and inspect.signature still reads them
 }
 ENGINE_DIRECTIVES = {  # plain Python: it keeps Python's meaning, compiled or not
     "language_level": 3,

@@ -17,7 +17,8 @@
 # but for transposed rows of which a tile of 4 rows would take a quarter of each cache line.
 #
 # Turning. Where B's columns are the contiguous ones (x @ weight.T), packing B is a transposition.
-# If A is the smaller matrix it is cheaper to compute C^T = B^T A^T and to transpose that.
+# If A is the smaller matrix it is cheaper to compute C^T = B^T A^T and to transpose that. Where also
+# K is long beside the rows or the columns of C, dot products (_dots.pxd) save both.
 #
 # K is never split over threads and its parts are added in order: the same bits for any number of
 # threads and any alignment.
