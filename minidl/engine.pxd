@@ -2,7 +2,7 @@
 
 cimport cython
 from minidl.modes cimport watching
-from minidl._kernels.memory cimport alike
+from minidl._kernels.memory cimport alike, owner, steppable
 from minidl.op cimport Add, Cast, Op, SumTo
 from minidl.tensor cimport Tensor, wrap
 
@@ -18,3 +18,6 @@ cdef _step(Op op, Tensor gy, dict grads, set targets, set useful)
 cdef Tensor _as_input(Op op, Py_ssize_t i, Tensor gx, Tensor gy)
 
 cdef _add_to(dict grads, object key, Tensor g)
+
+@cython.locals(leaf=Tensor, g=Tensor, seed=Tensor, grads=dict, owners=set)
+cpdef backward(Tensor y, gradient, bint retain_graph, bint create_graph)

@@ -22,7 +22,7 @@ import numpy as np
 
 from minidl import _kernels as K
 from minidl import tensor
-from minidl._kernels.memory import alike
+from minidl._kernels.memory import alike, owner, steppable
 from minidl.modes import enable_grad, no_grad, watching
 from minidl.op import Add, Cast, Op, SumTo, check_history
 from minidl.tensor import Tensor, as_array, wrap
@@ -133,29 +133,20 @@ def backward(y: Tensor, gradient: Any, retain_graph: bool, create_graph: bool) -
     seeds = _seeds([y], [gradient])
     grads = _walk([y], seeds, None, retain_graph or create_graph, create_graph)
     # Each leaf gets an array of its own, which may be changed freely.
-    owners = {id(_owner(seed._data)) for seed in seeds}
+    owners = {id(owner(seed._data)) for seed in seeds}
     for leaf, g in grads.items():
         if leaf.grad is not None:
             leaf.grad = (
                 leaf.grad + g if create_graph else wrap(K.binary("add", leaf.grad._data, g._data))
             )
             continue
-        owner = id(_owner(g._data))
-        flags = g._data.flags
-        shared = owner in owners or owner == id(_owner(leaf._data))
-        shared = shared or not (flags.forc and flags.writeable)
-        owners.add(owner)
+        its = id(owner(g._data))
+        shared = its in owners or its == id(owner(leaf._data)) or not steppable(g._data)
+        owners.add(its)
         if create_graph:
             leaf.grad = Cast(g._data.dtype)(g) if shared else g  # a Cast copies
         else:
             leaf.grad = wrap(g._data.copy() if shared else g._data)
-
-
-def _owner(array: np.ndarray) -> Any:
-    """The object that owns the memory: views of one array have the same."""
-    while isinstance(array, np.ndarray) and array.base is not None:
-        array = array.base
-    return array
 
 
 def _seeds(outputs: Sequence[Tensor], gradients: Sequence[Any]) -> list[Tensor]:

@@ -17,7 +17,8 @@
 # but for transposed rows of which a tile of 4 rows would take a quarter of each cache line.
 #
 # Turning. Where B's columns are the contiguous ones (x @ weight.T), packing B is a transposition.
-# If A is the smaller matrix it is cheaper to compute C^T = B^T A^T and to transpose that.
+# If A is the smaller matrix it is cheaper to compute C^T = B^T A^T and to transpose that. Where also
+# K is long beside the rows or the columns of C, dot products (_dots.pxd) save both.
 #
 # K is never split over threads and its parts are added in order: the same bits for any number of
 # threads and any alignment.
@@ -29,6 +30,7 @@
 from libc.string cimport memset
 
 from minidl._kernels cimport memory, pool
+from minidl._kernels._dots cimport DOT_COLUMNS, DOT_ROWS, any_dot_tile
 from minidl._kernels._math cimport real
 from minidl._kernels._tile cimport (
     TILE_LANES, TILE_ROWS, TILE_VECTORS, any_dots, any_tile, lanes, pack_rows, transpose,
@@ -50,7 +52,9 @@ cdef enum:
     CROWDED_BYTES = 2048        # (or a multiple) apart: then they compete for the same cache lines
     MANY_PANELS = 3             # in a group make it worth copying a transposed sliver of A that
     SPARSE_BYTES = 16           # has so little of each cache line
-    DOT_ROWS = 32               # of a task of a matrix times a vector
+    DOT_VECTORS = 4             # of K make dot products worth it, and so many that twice as many
+    DOTS_EACH = 2               # of them are no less than the rows or the columns of C
+    COLUMN_ROWS = 32            # of a task of a matrix times a vector
     SERIAL_DOT_FLOPS = 500_000  # it is memory that takes the time
 
 # As the loops in activations.pyx are called; here `x` and `y` are the same, and `tag` is NULL.
@@ -131,7 +135,7 @@ cdef inline bint multiply(real* kind, const Product* p) noexcept nogil:
     cdef bint done
     if p.m == 0 or p.n == 0:
         return True
-    if multiply_vector(kind, p):
+    if multiply_vector(kind, p) or multiply_dots(kind, p):
         return True
     if not turning_pays(p, sizeof(real)):
         return multiply_blocks(kind, p, p)
@@ -355,7 +359,7 @@ cdef inline bint multiply_vector(real* kind, const Product* p) noexcept nogil:
         turned.m, turned.n, turned.b_col = p.n, 1, size
         turned.a, turned.a_row, turned.b = p.b, p.b_col, p.a
     rows = turned.m
-    run_tasks(<pool.task_t> dot_task[real], &turned, ceil_div(rows, DOT_ROWS),
+    run_tasks(<pool.task_t> dot_task[real], &turned, ceil_div(rows, COLUMN_ROWS),
               2.0 * rows * p.k <= SERIAL_DOT_FLOPS)
     if p.activation != NULL:
         p.activation(NULL, p.c, p.c, rows, p.alpha, p.beta)
@@ -363,9 +367,9 @@ cdef inline bint multiply_vector(real* kind, const Product* p) noexcept nogil:
 
 
 cdef inline void dot_task(real* context, Py_ssize_t index) noexcept nogil:
-    """DOT_ROWS rows of a column of C. The context is a Product of which m is the only size left."""
+    """COLUMN_ROWS rows of a column of C. The context is a Product of which m is the only size left."""
     cdef const Product* p = <const Product*> context
-    cdef Py_ssize_t row = index * DOT_ROWS, bottom = min(row + DOT_ROWS, p.m), i
+    cdef Py_ssize_t row = index * COLUMN_ROWS, bottom = min(row + COLUMN_ROWS, p.m), i
     cdef const char* rows[TILE_ROWS]
     cdef real[TILE_ROWS] sums
     cdef real* c = <real*> p.c
@@ -377,3 +381,51 @@ cdef inline void dot_task(real* context, Py_ssize_t index) noexcept nogil:
             copy_out(&sums[i - row], &c[i], 1, p.add,
                      <const real*> (p.bias + i * p.b_col) if p.bias != NULL else NULL)
         row += TILE_ROWS
+
+
+# ── Rows times rows (_dots.pxd) ───────────────────────────────────────────────────────────────────
+
+cdef inline bint multiply_dots(real* kind, const Product* p) noexcept nogil:
+    """Computes p if all of K is contiguous and dot products are the fastest way, else False."""
+    cdef Py_ssize_t size = sizeof(real), vectors = p.k // lanes(kind), row
+    cdef double flops = 2.0 * p.m * p.n * p.k
+    cdef Dots d
+    if (p.a_col != size or p.b_row != size or vectors < DOT_VECTORS
+            or min(p.m, p.n) > DOTS_EACH * vectors):
+        return False
+    d.product = p
+    d.tall = ceil_div(p.m, DOT_ROWS)
+    d.tiles = d.tall * ceil_div(p.n, DOT_COLUMNS)
+    d.each = ceil_div(d.tiles, max(1, min(<Py_ssize_t> TASKS, <Py_ssize_t> (flops / TASK_FLOPS))))
+    run_tasks(<pool.task_t> dots_task[real], &d, ceil_div(d.tiles, d.each), flops <= SERIAL_FLOPS)
+    if p.activation != NULL:
+        for row in range(p.m):
+            p.activation(NULL, p.c + row * p.c_row, p.c + row * p.c_row, p.n, p.alpha, p.beta)
+    return True
+
+
+cdef struct Dots:
+    const Product* product
+    Py_ssize_t tall, tiles, each  # tiles one below the other; in all; in a task
+
+
+cdef inline void dots_task(real* context, Py_ssize_t index) noexcept nogil:
+    """Some tiles, those of the same columns of B one after the other: these stay in the cache."""
+    cdef const Dots* d = <const Dots*> context
+    cdef const Product* p = d.product
+    cdef const char* rows[DOT_ROWS]
+    cdef const char* columns[DOT_COLUMNS]
+    cdef real[DOT_ROWS * DOT_COLUMNS] sums
+    cdef Py_ssize_t tile, top, left, i
+    cdef const real* bias
+    for tile in range(index * d.each, min((index + 1) * d.each, d.tiles)):
+        top, left = tile % d.tall * DOT_ROWS, tile // d.tall * DOT_COLUMNS
+        for i in range(DOT_ROWS):
+            rows[i] = p.a + min(top + i, p.m - 1) * p.a_row
+        for i in range(DOT_COLUMNS):
+            columns[i] = p.b + min(left + i, p.n - 1) * p.b_col
+        any_dot_tile(context, rows, columns, p.k, sums)
+        bias = <const real*> p.bias + left if p.bias != NULL else NULL
+        for i in range(min(<Py_ssize_t> DOT_ROWS, p.m - top)):
+            copy_out(&sums[i * DOT_COLUMNS], <real*> (p.c + (top + i) * p.c_row) + left,
+                     min(<Py_ssize_t> DOT_COLUMNS, p.n - left), p.add, bias)

@@ -18,3 +18,9 @@ cdef bint is_dense(cnp.ndarray x) noexcept
 # Whether x and y have the same dtype; and the same shape, too.
 cpdef bint same_dtype(cnp.ndarray x, cnp.ndarray y)
 cpdef bint alike(cnp.ndarray x, cnp.ndarray y)
+
+# The object that owns x's memory: views of one array have the same.
+cpdef object owner(cnp.ndarray x)
+
+# Whether x can be changed in place and lies in C or Fortran order.
+cpdef bint steppable(cnp.ndarray x)

@@ -279,6 +279,20 @@ cpdef bint alike(cnp.ndarray x, cnp.ndarray y):
     return True
 
 
+cpdef object owner(cnp.ndarray x):
+    """The object that owns the memory: views of one array have the same."""
+    cdef object found = x
+    while isinstance(found, cnp.ndarray) and cnp.get_array_base(<cnp.ndarray> found) is not None:
+        found = cnp.get_array_base(<cnp.ndarray> found)
+    return found
+
+
+cpdef bint steppable(cnp.ndarray x):
+    """Whether x can be changed in place and lies in C or Fortran order."""
+    return cnp.PyArray_ISWRITEABLE(x) and (
+        cnp.PyArray_IS_C_CONTIGUOUS(x) or cnp.PyArray_IS_F_CONTIGUOUS(x))
+
+
 cdef int typenum_of(dtype) except -1:
     if dtype is FLOAT32:
         return cnp.NPY_FLOAT

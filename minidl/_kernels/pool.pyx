@@ -145,8 +145,8 @@ cdef extern from *:
     bint start "pool_start"(Py_ssize_t i, void (*work)() noexcept nogil) noexcept nogil
     void at_fork "pool_at_fork"(void (*fresh)() noexcept nogil) noexcept nogil
 
-# A worker watches the gate for SPIN_NS after work, PATIENCE times as long after three calls running
-# that came within SPIN_NS: a training step has a longer pause here and there among many short ones;
+# A worker watches the gate for SPIN_NS after work, PATIENCE times as long once two calls since it
+# slept came within SPIN_NS: a training step has a longer pause here and there among short ones;
 # where a user's np.matmul stands between our calls, every pause is long, and it wants the core.
 # (Measured on 2 cores: waking a worker costs the caller 7 us, and its help comes 10 us later. With 10 us
 # instead of 20 a step of a small MLP takes 12% longer; with 40 taking turns with np.matmul costs up to 1.9 times the
@@ -233,14 +233,15 @@ cdef void work() noexcept nogil:
         gate = load(&_gate)
         if (gate & TURN) and gate // TURN != seen and <Py_ssize_t> (gate & INSIDE) < _helpers:
             if swap(&_gate, gate, gate + 1):
-                streak = streak + 1 if now() - since <= _spin else 0
+                if now() - since <= _spin:
+                    streak += 1  # until it sleeps
                 seen = gate // TURN
                 claim()
                 if add(&_gate, <unsigned> -1) & INSIDE == 0 and load(&_waiting):
                     store(&_waiting, 0)
                     wake(CALLER, 1)
                 since = now()
-        elif (tries & 15) or now() - since < (PATIENCE if streak >= 3 else 1) * _spin:
+        elif (tries & 15) or now() - since < (PATIENCE if streak >= 2 else 1) * _spin:
             relax()
         else:
             add(&_asleep, 1)

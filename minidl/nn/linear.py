@@ -30,7 +30,8 @@ class Affine(Module):
             PyTorch.
         lr_mult: learning-rate multiplier of both, or a dict by name.
         scope: layers with the same scope name share their parameters.
-        activation: the name of one to apply in the same pass, such as "relu" (see `F.affine`).
+        activation: the name of one to apply in the same pass, such as "relu", or (name, *its
+            parameters) (see `F.affine`). A `Sequential` does so with the activation that follows.
 
     Raises:
         ValueError: the last axis of x is not `in_features` long.
@@ -47,7 +48,7 @@ class Affine(Module):
         weight: Any = None,
         lr_mult: float | Mapping[str, float] = 1.0,
         scope: str | None = None,
-        activation: str | None = None,
+        activation: str | tuple | None = None,
     ) -> None:
         if activation is not None:
             F.affine([[0.0]], [[0.0]], activation=activation)  # a wrong name is told here
@@ -59,14 +60,23 @@ class Affine(Module):
         self.weight = make("weight", weight, DEFAULT_INIT, (self.out_features, self.in_features))
         self.bias = make("bias", bias, DEFAULT_INIT, (self.out_features,), fan, optional=True)
 
-    def forward(self, x: Any) -> Tensor:
+    @property
+    def fuses(self) -> bool:  # type: ignore[override]
+        """It takes the activation that follows, unless it has one, is another layer by now or is
+        watched: who looks at its output wants that, not the activation's.
+        """
+        replaced = "forward" in vars(self) or type(self).forward is not Affine.forward
+        return self.activation is None and not replaced
+
+    def forward(self, x: Any, activation: str | tuple | None = None) -> Tensor:
         x = as_tensor(x)
-        if x.ndim == 0 or x.shape[-1] != self.in_features:
+        shape = x.shape
+        if not shape or shape[-1] != self.in_features:
             raise ValueError(
                 f"Affine({self.in_features}, {self.out_features}): expected {self.in_features} "
-                f"features in the last axis of x, got shape {x.shape}"
+                f"features in the last axis of x, got shape {shape}"
             )
-        return F.affine(x, self.weight, self.bias, self.activation)
+        return F.affine(x, self.weight, self.bias, activation or self.activation)
 
     def extra_repr(self) -> str:
         shape = f"{self.in_features}, {self.out_features}"

@@ -364,8 +364,8 @@ class ModuleList(Module):
 class Sequential(ModuleList):
     """Modules that are called one after the other: y = last(... second(first(x))).
 
-    An activation that follows a layer which can apply it in the same pass (`BatchNorm`) is given to
-    that layer; the result has the same bits.
+    An activation that follows a layer which can apply it in the same pass (`Affine`, `BatchNorm`)
+    is given to that layer; the result has the same bits.
 
     >>> from minidl.nn import Affine, ReLU
     >>> Sequential(Affine(4, 8), ReLU(), Affine(8, 2)).num_parameters()

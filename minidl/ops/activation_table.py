@@ -421,15 +421,26 @@ def identity(x: Any) -> Tensor:
 
 
 @cache
-def fused_row(name: str, owner: str = "affine") -> tuple[Row, float, float]:
-    """The row, and its parameters, of an activation that another op may apply to its result: its slope is found from y.
+def fused_row(activation: str | tuple, owner: str = "affine") -> tuple[Row, float, float]:
+    """The row and the parameters of an activation that another op applies to its result: the slope is found from y.
+
+    `activation`: a name, which means its default parameters, or (name, *parameters).
 
     Raises:
-        ValueError: there is no such activation, its slope is not found from y, or it has no default parameters.
+        ValueError: there is no such activation, its slope is not found from y, or its parameters do not fit.
     """
-    fits = [row.name for row in ROWS if not row.required and (row.residual == "y" or row.from_y)]
-    if name not in fits:
-        raise ValueError(f"{owner}: activation: expected one of {', '.join(fits)}, got {name!r}")
-    row = ACTIVATIONS[name]
-    a, b = (*row.params.values(), 0.0, 0.0)[:2]
+    name, *values = (activation,) if isinstance(activation, str) else activation
+    row = ACTIVATIONS.get(name)
+    fits = row is not None and (row.residual == "y" or row.from_y)
+    if row is None or not fits or (row.required and isinstance(activation, str)):
+        names = [r.name for r in ROWS if not r.required and (r.residual == "y" or r.from_y)]
+        raise ValueError(f"{owner}: activation: expected one of {', '.join(names)}, got {name!r}")
+    if isinstance(activation, str):
+        values = list(row.params.values())
+    if len(values) != len(row.params):
+        expected = ", ".join(("name", *row.params))
+        raise ValueError(f"{owner}: activation: expected ({expected}), got {activation!r}")
+    for form in (row, in_y(row)):
+        form.check_params(*values, owner=f"{owner}: activation: {name}")
+    a, b = (*values, 0.0, 0.0)[:2]
     return in_y(row), a, b

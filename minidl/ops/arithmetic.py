@@ -35,7 +35,12 @@ def pair(x0: Any, x1: Any) -> tuple[Tensor, Tensor]:
 
 def operands(*xs: Any) -> tuple[Tensor, ...]:
     """The arguments as tensors that NumPy can combine without surprises in the dtype."""
-    return pair(*xs) if len(xs) == 2 else _converted(xs)
+    if len(xs) == 2:
+        return pair(*xs)
+    for x in xs:
+        if not (isinstance(x, Tensor) and same_dtype(x._data, xs[0]._data)):
+            return _converted(xs)
+    return xs
 
 
 def _converted(xs: tuple) -> Any:

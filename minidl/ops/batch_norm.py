@@ -10,8 +10,8 @@ from minidl import _kernels as K
 from minidl import check
 from minidl.modes import recording
 from minidl.op import Op
-from minidl.ops.activation import Row, activation_gradient, in_y
-from minidl.ops.activation_table import ACTIVATIONS, fused_row
+from minidl.ops.activation import Row, activation_gradient
+from minidl.ops.activation_table import fused_row
 from minidl.ops.arithmetic import as_float
 from minidl.ops.reduction import mean, sum
 from minidl.ops.shape import reshape
@@ -130,7 +130,7 @@ def batch_norm(
         )
     channels = x.shape[1]
     eps = check.number("batch_norm", "eps", eps, 0.0)
-    fused = _row(activation)
+    fused = None if activation is None else fused_row(activation, "batch_norm")
     given = [
         _statistic("running_mean", running_mean, channels, training),
         _statistic("running_var", running_var, channels, training),
@@ -224,26 +224,6 @@ def _rstd(var: np.ndarray, eps: float) -> np.ndarray:
 
 def _op(statistics: tuple, fused: tuple[Row, float, float] | None) -> BatchNorm:
     return BatchNorm(*statistics) if fused is None else ActivatedBatchNorm(statistics, *fused)
-
-
-def _row(activation: Activation | None) -> tuple[Row, float, float] | None:
-    if activation is None:
-        return None
-    if isinstance(activation, str):
-        return fused_row(activation, "batch_norm")
-    name, *values = activation
-    row = ACTIVATIONS.get(name)
-    if row is None or not row.required:
-        fused_row(name, "batch_norm")  # a wrong name is told here
-    if row is None or len(values) != len(row.params):
-        raise ValueError(
-            f"batch_norm: activation: expected (name, {', '.join(row.params if row else ())}), "
-            f"got {activation!r}"
-        )
-    row.check_params(*values, owner=f"batch_norm: activation: {name}")
-    in_y(row).check_params(*values, owner=f"batch_norm: activation: {name}")
-    a, b = (*values, 0.0, 0.0)[:2]
-    return in_y(row), a, b
 
 
 def _parameters(name: str, x: Tensor, weight: Any, bias: Any) -> list[Tensor]:

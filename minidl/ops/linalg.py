@@ -103,7 +103,7 @@ def matmul(x0: Any, x1: Any) -> Tensor:
     return MatMul()(x0, x1)
 
 
-def affine(x: Any, weight: Any, bias: Any = None, activation: str | None = None) -> Tensor:
+def affine(x: Any, weight: Any, bias: Any = None, activation: str | tuple | None = None) -> Tensor:
     """y = x @ weight.T + bias, with an activation applied to it in the same pass if one is named.
 
     Args:
@@ -111,7 +111,8 @@ def affine(x: Any, weight: Any, bias: Any = None, activation: str | None = None)
         weight: (out, in).
         bias: (out,) or None.
         activation: the name of one whose slope can be found from its result ("relu", "elu", "tanh", ...; a wrong name
-            lists them), with default parameters; the same as a call of it, but the result is in the cache still.
+            lists them), with default parameters, or (name, *parameters); the same as a call of it, but the result is in
+            the cache still.
 
     Raises:
         ValueError: shapes that do not fit; names the argument, the axis, what was expected and what was given.

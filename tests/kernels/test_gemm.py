@@ -226,6 +226,19 @@ def test_nan_and_inf_go_where_ieee_sends_them(gemm, dtype):
             assert (np.sign(c[np.isinf(c)]) == np.sign(truth[np.isinf(c)])).all()
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_inf_near_the_end_of_k_stays_inf(gemm, dtype):
+    """Where the last vector of a dot product overlaps the one before, nothing may be 0 times inf."""
+    rng, k = np.random.default_rng(0), 77
+    for place in range(k - 16, k):
+        a, b = matrix(rng, 6, k, dtype, "rows"), matrix(rng, k, 9, dtype, "columns")
+        a[2, place], b[place, 3] = np.inf, -np.inf
+        b[place, 5] = abs(b[place, 5])
+        c = gemm.matmul(a, b)
+        assert np.isinf(c[2]).all() and np.isinf(c[:, 3]).all() and c[2, 5] == np.inf
+        assert np.isinf(c).sum() == 9 + 6 - 1 and not np.isnan(c).any()
+
+
 SHAPES = [(32, 784, 100), (100, 32, 784), (256, 600, 530), (1, 900, 900), (900, 900, 1), (7, 5, 3)]
 
 

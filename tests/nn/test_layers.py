@@ -7,6 +7,7 @@ import minidl as md
 from minidl import functional as F
 from minidl import nn
 from minidl.nn.activation import LAYERS
+from minidl.watching import watch
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(6, 4, 3, 5)).astype(np.float32)
@@ -156,3 +157,37 @@ def test_softmax_layers():
         np.testing.assert_allclose(
             np.exp(nn.LogSoftmax(axis)(X).data), nn.Softmax(axis)(X).data, rtol=1e-5
         )
+
+
+@pytest.mark.parametrize(
+    "activation", [nn.ReLU(), nn.Tanh(), nn.LeakyReLU(0.2), nn.Hardtanh(-0.5, 0.7)], ids=repr
+)
+def test_sequential_gives_affine_the_activation_and_the_bits_stay(activation):
+    rng = np.random.default_rng(0)
+    layer, x = nn.Affine(7, 5), rng.standard_normal((9, 7)).astype("f")
+    results = []
+    for model in (nn.Sequential(layer, activation), lambda x: activation(layer(x))):
+        inputs = md.Tensor(x, requires_grad=True)
+        y = model(inputs)
+        layer.weight.grad = layer.bias.grad = None
+        (y * y).sum().backward()
+        results.append([y, inputs.grad, layer.weight.grad, layer.bias.grad])
+    assert type(results[0][0]._op).__name__ == "ActivatedAffine"
+    for fused, apart in zip(*results, strict=True):
+        np.testing.assert_array_equal(fused.data, apart.data)
+
+
+def test_sequential_leaves_an_affine_alone_that_is_not_plain():
+    class Own(nn.Affine):
+        def forward(self, x):
+            return super().forward(x) * 2
+
+    x = np.random.default_rng(0).standard_normal((9, 7)).astype("f")
+    own, has = Own(7, 5), nn.Affine(7, 5, activation="tanh")
+    for layer in (own, has):
+        expected = nn.ReLU()(layer(x)).data
+        np.testing.assert_array_equal(nn.Sequential(layer, nn.ReLU())(x).data, expected)
+    layer, seen = nn.Affine(7, 5), []
+    with watch([layer], lambda module, x, y: seen.append(y.data)):
+        nn.Sequential(layer, nn.ReLU())(x)
+    np.testing.assert_array_equal(seen[0], layer(x).data)
