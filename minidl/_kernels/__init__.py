@@ -36,7 +36,6 @@ MODULES = (
     "gates",
     "gemm",
     "loss",
-    "mathcheck",
     "noise",
     "norm",
     "optim",
@@ -56,12 +55,15 @@ def _faces(module) -> dict:
     }
 
 
-def load(level: str) -> SimpleNamespace:
-    """All kernels of one level, "reference" included, as attributes."""
+def load(level: str, modules: tuple[str, ...] = MODULES) -> SimpleNamespace:
+    """All kernels of one level, "reference" included, as attributes.
+
+    modules: which; "mathcheck", the functions inside other kernels for their tests, is not in the wheel.
+    """
     if level == "reference":
         return SimpleNamespace(**_faces(reference))
     faces: dict = {}
-    for name in MODULES:
+    for name in modules:
         faces |= _faces(import_module(f"minidl._kernels.{level}.{name}"))
     return SimpleNamespace(**faces)
 
