@@ -241,9 +241,12 @@ cdef inline void pack_task(real* context, Py_ssize_t index) noexcept nogil:
 cdef inline void multiply_task(real* context, Py_ssize_t index) noexcept nogil:
     cdef const Stage* s = <const Stage*> context
     cdef const Product* p = s.product
-    cdef Py_ssize_t left = s.first + index // s.blocks * s.group
+    cdef Py_ssize_t task = index, mirrored = s.groups * s.blocks - 1 - index
+    if s.groups > 1:  # claimed from both ends: those who come from there are to meet in one group
+        task = 2 * index if index <= mirrored else 2 * mirrored + 1
+    cdef Py_ssize_t left = s.first + task // s.blocks * s.group
     cdef Py_ssize_t right = min(left + s.group, s.end)
-    cdef Py_ssize_t top = index % s.blocks * s.block, bottom = min(top + s.block, p.m)
+    cdef Py_ssize_t top = task % s.blocks * s.block, bottom = min(top + s.block, p.m)
     cdef Py_ssize_t row = top, panel, step
     cdef char[TILE_ROWS * DEPTH_BYTES] sliver
     cdef const char* rows[TILE_ROWS]

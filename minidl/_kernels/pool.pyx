@@ -1,8 +1,9 @@
 """The one thread pool: every parallel loop of minidl runs here, matrix products included.
 
-A call opens a gate; the workers that are awake walk in and claim indices from one counter, beside
-the caller. When no index is left the caller shuts the gate and waits for those inside, no others: a
-worker that wakes too late finds it shut. So a busy machine costs the caller help, never a wait.
+A call opens a gate; the workers that are awake walk in and claim indices from the end, while the caller
+claims them from the beginning: so, call after call, a core finds the same memory in its cache. When no
+index is left the caller shuts the gate and waits for those inside, no others: a worker that wakes too
+late finds it shut. So a busy machine costs the caller help, never a wait.
 
 After work a worker watches the gate for SPIN_NS, because a training step's next call comes within
 microseconds, and then sleeps, because a spinning thread takes a core from the user's own NumPy.
@@ -170,7 +171,8 @@ cdef task_t _run
 cdef void* _context
 cdef Py_ssize_t _count
 cdef Py_ssize_t _helpers          # so many workers may be inside
-cdef Py_ssize_t _next             # the next index to claim
+cdef Py_ssize_t _claimed          # so many indices are taken,
+cdef Py_ssize_t _last             # and so many of them by workers
 
 
 cdef Py_ssize_t threads() noexcept nogil:
@@ -178,7 +180,7 @@ cdef Py_ssize_t threads() noexcept nogil:
 
 
 cdef void parallel(task_t run, void* context, Py_ssize_t count) noexcept nogil:
-    global _run, _context, _count, _helpers, _next, _workers
+    global _run, _context, _count, _helpers, _claimed, _last, _workers
     cdef Py_ssize_t helpers = min(count, _threads) - 1, awake, i
     # A call from inside a task finds the pool busy too, and so runs inline.
     if helpers < 1 or load(&_busy) or not swap(&_busy, 0, 1):
@@ -189,25 +191,28 @@ cdef void parallel(task_t run, void* context, Py_ssize_t count) noexcept nogil:
         while _workers < helpers and start(_workers, work):
             _workers += 1
         leave_core(_workers, True)
-    _run, _context, _count, _helpers, _next = run, context, count, helpers, 0
+    _run, _context, _count, _helpers, _claimed, _last = run, context, count, helpers, 0, 0
     add(&_gate, TURN)
     awake = _workers - <Py_ssize_t>load(&_asleep)
     if awake < helpers:
         leave_core(_workers, False)
         wake(WORKERS, helpers - awake)
-    claim()
+    i = 0
+    while add_index(&_claimed, 1) <= count:
+        run(context, i)
+        i += 1
     add(&_gate, TURN)
     wait_until_empty()
     store(&_busy, 0)
 
 
-cdef inline void claim() noexcept nogil:
+cdef inline void help_out() noexcept nogil:
+    """What a worker does of a call."""
     cdef task_t run = _run
     cdef void* context = _context
-    cdef Py_ssize_t count = _count, i = add_index(&_next, 1) - 1
-    while i < count:
-        run(context, i)
-        i = add_index(&_next, 1) - 1
+    cdef Py_ssize_t count = _count
+    while add_index(&_claimed, 1) <= count:
+        run(context, count - add_index(&_last, 1))
 
 
 cdef void wait_until_empty() noexcept nogil:
@@ -236,7 +241,7 @@ cdef void work() noexcept nogil:
                 if now() - since <= _spin:
                     streak += 1  # until it sleeps
                 seen = gate // TURN
-                claim()
+                help_out()
                 if add(&_gate, <unsigned> -1) & INSIDE == 0 and load(&_waiting):
                     store(&_waiting, 0)
                     wake(CALLER, 1)
