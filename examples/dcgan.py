@@ -1,6 +1,6 @@
 """A generative adversarial network (DCGAN) learns to draw digits or clothes.
 
-    python examples/dcgan.py                    5,000 digits that come with minidl: five minutes
+    python examples/dcgan.py                    5,000 digits that come with minidl: a few minutes
     python examples/dcgan.py --data fashion     60,000 pieces of clothing
     python examples/dcgan.py --data folder:PATH any pictures, in colour, 64x64: hours
     python examples/dcgan.py --resume           goes on where the last run was stopped (Ctrl-C)
