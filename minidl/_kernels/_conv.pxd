@@ -27,8 +27,8 @@ from minidl._kernels._gemm cimport activation_t, ceil_div, copy_out, run_tasks
 from minidl._kernels._image cimport AXES, Image
 from minidl._kernels._math cimport real
 from minidl._kernels._tile cimport (
-    TILE_LANES, TILE_ROWS, TILE_VECTORS, One, Three, Two, doubles, floats, lanes, tile,
-    transpose, vec, zeros,
+    TILE_LANES, TILE_ROWS, TILE_VECTORS, Strip, Whole, any_tile, doubles, floats, lanes, transpose,
+    vec, zeros,
 )
 
 cdef enum:
@@ -215,64 +215,40 @@ cdef inline void tile_block(
     real* kind, const Plan* s, const Pass* p, Py_ssize_t panel, Py_ssize_t top, Py_ssize_t bottom
 ) noexcept nogil:
     cdef Py_ssize_t lane = lanes(kind), size = sizeof(real), left = column(s, panel, lane)
-    cdef Py_ssize_t width = column(s, panel + 1, lane) - left, row = width * size, pixel, i, valid
+    cdef Py_ssize_t width = column(s, panel + 1, lane) - left, row = width * size, pixel, i
     cdef Py_ssize_t span = 0, spans, part = max(1, PART_BYTES // max(1, p.k * row))
     cdef const char* w = p.w + (left * s.taps + p.first * width) * s.inputs * size
     cdef const char* bias
-    cdef const char* rows[TILE_ROWS]
-    cdef char* out[TILE_ROWS]
     cdef char* y[TILE_ROWS]
     cdef real[TILE_ROWS * TILE_VECTORS * TILE_LANES] edge
-    cdef real[TILE_VECTORS * TILE_LANES] spare
     cdef bint ragged = left + width > s.outputs
     cdef Walk walk
+    cdef Strip strip
+    strip.step, strip.k, strip.b_row, strip.count = size, p.k, row, 1
     while True:
         spans = min(part, p.spans - span)
         bias = p.bias + left * size if p.bias != NULL and span + spans == p.spans else NULL
+        strip.shifts, strip.spans = p.shifts + span, spans
+        strip.add, strip.bias = span > 0 and not ragged, NULL if ragged else bias
         start(s, p, top, &walk)
         pixel = top
         while pixel < bottom:
-            valid = min(bottom - pixel, TILE_ROWS)
-            for i in range(TILE_ROWS):
-                rows[i] = walk.x
-                y[i] = walk.y + left * size
-                out[i] = <char*> (edge + i * width) if ragged else (
-                    y[i] if i < valid else <char*> spare)
-                if i < valid - 1 or pixel + i < bottom - 1:
+            for i in range(TILE_ROWS):  # beyond the last pixel that one again
+                strip.rows[i], y[i] = walk.x, walk.y + left * size
+                strip.out[i] = <char*> (edge + i * width) if ragged else y[i]
+                if pixel + i < bottom - 1:
                     step_on(s, p, &walk)
-            any_spans(kind, width // lane, rows, size, p.shifts + span, spans,
-                      w, row, p.k, out, span > 0 and not ragged, NULL if ragged else bias)
+            strip.b = w
+            any_tile(kind, <Whole*> NULL, width // lane, &strip)
             if ragged:
-                for i in range(valid):
-                    copy_out(<const real*> out[i], <real*> y[i], s.outputs - left, span > 0,
+                for i in range(min(bottom - pixel, TILE_ROWS)):
+                    copy_out(edge + i * width, <real*> y[i], s.outputs - left, span > 0,
                              <const real*> bias)
             pixel += TILE_ROWS
         w += spans * p.k * row
         span += spans
         if span >= p.spans:
             return
-
-
-cdef inline void any_spans(
-    real* kind, Py_ssize_t vectors, const char** rows, Py_ssize_t step, const Py_ssize_t* shifts,
-    Py_ssize_t spans, const char* b, Py_ssize_t b_row, Py_ssize_t k, char** out, bint add,
-    const char* bias
-) noexcept nogil:
-    """From a number of vectors and a dtype to the tile made for them, with spans."""
-    if real is float:
-        if vectors == 3:
-            tile(<Three*> NULL, <floats*> NULL, rows, step, shifts, spans, b, b_row, k, out, add, bias)
-        elif vectors == 2:
-            tile(<Two*> NULL, <floats*> NULL, rows, step, shifts, spans, b, b_row, k, out, add, bias)
-        else:
-            tile(<One*> NULL, <floats*> NULL, rows, step, shifts, spans, b, b_row, k, out, add, bias)
-    else:
-        if vectors == 3:
-            tile(<Three*> NULL, <doubles*> NULL, rows, step, shifts, spans, b, b_row, k, out, add, bias)
-        elif vectors == 2:
-            tile(<Two*> NULL, <doubles*> NULL, rows, step, shifts, spans, b, b_row, k, out, add, bias)
-        else:
-            tile(<One*> NULL, <doubles*> NULL, rows, step, shifts, spans, b, b_row, k, out, add, bias)
 
 
 cdef inline void dot_block(

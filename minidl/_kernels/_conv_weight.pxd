@@ -18,12 +18,14 @@
 from libc.string cimport memcpy, memset
 
 from minidl._kernels cimport memory, pool
-from minidl._kernels._conv cimport SERIAL_FLOPS, TASK_FLOPS, TASKS, any_spans
+from minidl._kernels._conv cimport SERIAL_FLOPS, TASK_FLOPS, TASKS
 from minidl._kernels._gemm cimport ceil_div, run_tasks
 from minidl._kernels._image cimport AXES, Image, pad_image
 from minidl._kernels._math cimport real
 from minidl._kernels._phases cimport Window
-from minidl._kernels._tile cimport TILE_LANES, TILE_ROWS, TILE_VECTORS, lanes, pack_rows, transpose
+from minidl._kernels._tile cimport (
+    TILE_LANES, TILE_ROWS, TILE_VECTORS, Strip, Whole, any_tile, lanes, pack_rows, transpose,
+)
 
 cdef enum:
     CHUNK_PIXELS = 256      # of gy, and what the taps see of x: some 300 KB for 64 channels
@@ -217,37 +219,40 @@ cdef inline void grad_task(real* context, Py_ssize_t index) noexcept nogil:
 
 cdef inline void sum_chunk(real* kind, const Grad* s, Chunk* c) noexcept nogil:
     """All rows of the block, all panels, for one chunk of pixels."""
-    cdef Py_ssize_t lane = lanes(kind), size = sizeof(real), panel, left, width, row, i, at, step
-    cdef const char* rows[TILE_ROWS]
-    cdef char* out[TILE_ROWS]
+    cdef Py_ssize_t lane = lanes(kind), size = sizeof(real), panel, left, width, row, i, at
+    cdef Py_ssize_t none = 0, pixels = c.spans * c.k
     cdef char* y[TILE_ROWS]
-    cdef real[TILE_VECTORS * TILE_LANES] spare
     cdef real[TILE_ROWS * CHUNK_PIXELS] sliver
-    cdef bint copied
+    cdef Strip strip
+    strip.add, strip.bias, strip.count = c.add, NULL, 1
     if s.pack:
         for panel in range(s.panels):
             left = grad_column(s, panel, lane)
             width = grad_column(s, panel + 1, lane) - left
             pack_rows(kind, c.gy + left * size, s.pixel, size,
-                      c.packed + left * c.spans * c.k * size, width * size, c.spans * c.k,
-                      min(width, s.o - left))
+                      c.packed + left * pixels * size, width * size, pixels, min(width, s.o - left))
     row = c.top
     while row < c.bottom:
-        for i in range(TILE_ROWS):
+        for i in range(TILE_ROWS):  # beyond the last row that one again
             at = min(row + i, c.bottom - 1)
-            rows[i] = c.x + s.taps[at // s.c] + at % s.c * size + c.start
+            strip.rows[i] = c.x + s.taps[at // s.c] + at % s.c * size + c.start
             y[i] = c.sums + at * s.pitch
         # Channels side by side are copied: read by steps of whole pixels they would fill the cache
         # with what lies around them.
-        copied = s.panels > 1 and rows[TILE_ROWS - 1] == rows[0] + (TILE_ROWS - 1) * size
-        if copied:
-            copy_sliver(kind, s, c, rows, sliver)
+        if s.panels > 1 and strip.rows[TILE_ROWS - 1] == strip.rows[0] + (TILE_ROWS - 1) * size:
+            copy_sliver(kind, s, c, strip.rows, sliver)
+            strip.step, strip.shifts, strip.spans, strip.k = TILE_ROWS * size, &none, 1, pixels
+        else:
+            strip.step, strip.shifts, strip.spans, strip.k = s.step, c.shifts, c.spans, c.k
         for panel in range(s.panels):
             left = grad_column(s, panel, lane)
             width = grad_column(s, panel + 1, lane) - left
             for i in range(TILE_ROWS):
-                out[i] = y[i] + left * size if row + i < c.bottom else <char*> spare
-            add_tile(kind, s, c, width // lane, rows, copied, left, out)
+                strip.out[i] = y[i] + left * size
+            strip.b, strip.b_row = c.gy + left * size, s.pixel
+            if s.pack:
+                strip.b, strip.b_row = c.packed + left * pixels * size, width * size
+            any_tile(kind, <Whole*> NULL, width // lane, &strip)
         row += TILE_ROWS
 
 
@@ -266,21 +271,6 @@ cdef inline void copy_sliver(
             y += TILE_ROWS
     for i in range(TILE_ROWS):
         rows[i] = <const char*> (sliver + i)
-
-
-cdef inline void add_tile(
-    real* kind, const Grad* s, const Chunk* c, Py_ssize_t vectors, const char** rows, bint copied,
-    Py_ssize_t left, char** out
-) noexcept nogil:
-    cdef Py_ssize_t size = sizeof(real), none = 0, pixels = c.spans * c.k, b_row = s.pixel
-    cdef const char* gy = c.gy + left * size
-    if s.pack:
-        gy, b_row = c.packed + left * pixels * size, vectors * lanes(kind) * size
-    if copied:
-        any_spans(kind, vectors, rows, TILE_ROWS * size, &none, 1, gy, b_row, pixels, out, c.add,
-                  NULL)
-    else:
-        any_spans(kind, vectors, rows, s.step, c.shifts, c.spans, gy, b_row, c.k, out, c.add, NULL)
 
 
 cdef inline void turn_task(real* context, Py_ssize_t index) noexcept nogil:

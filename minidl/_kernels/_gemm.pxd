@@ -33,7 +33,8 @@ from minidl._kernels cimport memory, pool
 from minidl._kernels._dots cimport DOT_COLUMNS, DOT_ROWS, any_dot_tile
 from minidl._kernels._math cimport real
 from minidl._kernels._tile cimport (
-    TILE_LANES, TILE_ROWS, TILE_VECTORS, any_dots, any_tile, lanes, pack_rows, transpose,
+    TILE_LANES, TILE_ROWS, TILE_VECTORS, Height, Pair, Strip, Whole, any_dots, any_tile, lanes,
+    pack_rows, transpose,
 )
 
 cdef enum:
@@ -43,7 +44,7 @@ cdef enum:
     BLOCK_ROWS = 256            # of A in a task
     TASKS = 16                  # a product is cut into so many, unless they get smaller than
     TASK_FLOPS = 250_000        # 1 us on one core: what handing out a task may cost ten times over
-    SERIAL_FLOPS = 1_500_000    # up to here waking the pool costs what it saves
+    SERIAL_FLOPS = 400_000      # up to here waking the pool costs what it saves
     PACK_STEPS = 128            # steps of K in a packing task
     SERIAL_PACK = 8_000         # elements of B that one thread packs faster than it calls for help
     IN_PLACE_BYTES = 512 << 10  # of B, which is read where it lies if it fits the second level,
@@ -165,9 +166,7 @@ cdef inline bint multiply_blocks(
     s.vectors = ceil_div(p.n, lane)
     s.panels = ceil_div(s.vectors, TILE_VECTORS)
     s.wide = max(0, s.vectors - s.panels * (TILE_VECTORS - 1))
-    s.packed = <char*> memory.take(min(shared, s.panels) * panel_bytes)
-    if s.packed == NULL:
-        return False
+    s.packed = NULL
     s.end = 0
     while s.end < s.panels:
         s.first, s.end = s.end, min(s.end + shared, s.panels)
@@ -175,24 +174,28 @@ cdef inline bint multiply_blocks(
             s.start = part * depth
             s.depth = min(depth, p.k - s.start)
             plan_tasks(&s, panel_bytes)
+            s.first_packed = s.end if lies_well(&s, lane, size) else s.first
+            if s.first_packed < s.end and s.packed == NULL:
+                s.packed = <char*> memory.take(min(shared, s.panels) * panel_bytes)
+                if s.packed == NULL:
+                    return False
             run_stage(kind, &s)
     memory.give(s.packed)
     return True
 
 
-cdef inline bint lies_well(const Product* p, Py_ssize_t depth) noexcept nogil:
-    """Whether contiguous rows of B are better read in place than packed."""
+cdef inline bint lies_well(const Stage* s, Py_ssize_t lane, Py_ssize_t size) noexcept nogil:
+    """Whether B is better read in place than packed: vectors in its rows, and not too many."""
+    cdef const Product* p = s.product
     cdef Py_ssize_t few = MORE_SLIVERS if p.b_row % CROWDED_BYTES else FEW_SLIVERS
-    return p.m <= few * TILE_ROWS or depth * max(p.b_row, -p.b_row) <= IN_PLACE_BYTES
+    if p.b_col != size or (s.panels == 1 and s.vectors * lane > p.n):
+        return False
+    return p.m <= few * TILE_ROWS or s.depth * max(p.b_row, -p.b_row) <= IN_PLACE_BYTES
 
 
 cdef inline void run_stage(real* kind, Stage* s) noexcept nogil:
     cdef const Product* p = s.product
     cdef Py_ssize_t lane = lanes(kind), columns
-    s.first_packed = s.first
-    if p.b_col == sizeof(real) and lies_well(p, s.depth):
-        # Only a ragged last panel must be packed: its vectors would read beyond the rows' ends.
-        s.first_packed = s.end - (1 if s.vectors * lane > p.n and s.end == s.panels else 0)
     columns = column(s, s.end, lane) - column(s, s.first_packed, lane)
     run_tasks(<pool.task_t> pack_task[real], s,
               (s.end - s.first_packed) * ceil_div(s.depth, PACK_STEPS),
@@ -247,23 +250,27 @@ cdef inline void multiply_task(real* context, Py_ssize_t index) noexcept nogil:
     cdef Py_ssize_t left = s.first + task // s.blocks * s.group
     cdef Py_ssize_t right = min(left + s.group, s.end)
     cdef Py_ssize_t top = task % s.blocks * s.block, bottom = min(top + s.block, p.m)
-    cdef Py_ssize_t row = top, panel, step
+    cdef Py_ssize_t row = top, none = 0
     cdef char[TILE_ROWS * DEPTH_BYTES] sliver
-    cdef const char* rows[TILE_ROWS]
+    cdef Strip strip
+    strip.shifts, strip.spans, strip.k = &none, 1, s.depth
     while row < bottom:
-        step = point_at_rows(context, s, row, right - left >= MANY_PANELS, rows, sliver)
-        for panel in range(left, right):
-            multiply_tile(context, s, row, panel, rows, step)
-        row += TILE_ROWS
+        point_at_rows(context, s, row, right - left >= MANY_PANELS, &strip, sliver)
+        if bottom - row > TILE_ROWS // 2:
+            multiply_sliver(context, <Whole*> NULL, s, row, left, right, &strip)
+            row += TILE_ROWS
+        else:
+            multiply_sliver(context, <Pair*> NULL, s, row, left, right, &strip)
+            row += 2
     if s.start + s.depth == p.k:
         finish(context, s, top, bottom, column(s, left, lanes(context)),
                min(p.n, column(s, right, lanes(context))))
 
 
-cdef inline Py_ssize_t point_at_rows(
-    real* kind, const Stage* s, Py_ssize_t top, bint often, const char** rows, char* sliver
+cdef inline void point_at_rows(
+    real* kind, const Stage* s, Py_ssize_t top, bint often, Strip* strip, char* sliver
 ) noexcept nogil:
-    """Points at TILE_ROWS rows of A; beyond the last, at that one again. Returns the column step."""
+    """Points at TILE_ROWS rows of A; beyond the last, at that one again."""
     cdef const Product* p = s.product
     cdef Py_ssize_t size = sizeof(real), row = p.a_row, step = p.a_col, i, k
     cdef const char* a = p.a + top * row + s.start * step
@@ -275,41 +282,52 @@ cdef inline Py_ssize_t point_at_rows(
                 copy[k * TILE_ROWS + i] = (<const real*> (a + k * step))[i]
         a, step = sliver, TILE_ROWS * size
     for i in range(TILE_ROWS):
-        rows[i] = a + min(i, p.m - 1 - top) * row
-    return step
+        strip.rows[i] = a + min(i, p.m - 1 - top) * row
+    strip.step = step
 
 
-cdef inline void multiply_tile(
-    real* kind, const Stage* s, Py_ssize_t top, Py_ssize_t panel, const char** rows, Py_ssize_t step
+cdef inline void multiply_sliver(
+    real* kind, Height* height, const Stage* s, Py_ssize_t top, Py_ssize_t panel, Py_ssize_t end,
+    Strip* strip
 ) noexcept nogil:
-    """One tile of C, its ragged edges included."""
+    """The tiles of some rows of C, for the panels up to `end`: as many in one go as are alike."""
     cdef const Product* p = s.product
-    cdef Py_ssize_t lane = lanes(kind), size = sizeof(real), i, b_row = p.b_row, c_row = p.c_row
-    cdef Py_ssize_t left = column(s, panel, lane), width = column(s, panel + 1, lane) - left
-    cdef Py_ssize_t valid = min(p.m - top, TILE_ROWS)
-    cdef const char* b = p.b + s.start * b_row + left * size
-    cdef const char* bias = NULL
-    cdef char* c = p.c + top * c_row + left * size
-    cdef char* out[TILE_ROWS]
+    cdef Py_ssize_t lane = lanes(kind), size = sizeof(real), i, left, width, until, before
+    cdef Py_ssize_t valid = min(p.m - top, TILE_ROWS if Height is Whole else 2)
+    cdef Py_ssize_t whole = s.panels - (s.vectors * lane > p.n)  # so many are not ragged
+    cdef char* c
+    cdef const char* bias
     cdef real[TILE_ROWS * TILE_VECTORS * TILE_LANES] edge
-    cdef real[TILE_VECTORS * TILE_LANES] spare
-    cdef bint ragged = left + width > p.n, add = p.add or s.start > 0
-    if panel >= s.first_packed:
-        b = s.packed + (left - column(s, s.first_packed, lane)) * s.depth * size
-        b_row = width * size
-    if p.bias != NULL and s.start + s.depth == p.k:
-        bias = p.bias + left * size
-    if not ragged:
-        for i in range(TILE_ROWS):
-            out[i] = c + i * c_row if i < valid else <char*> spare
-        any_tile(kind, width // lane, rows, step, b, b_row, s.depth, out, add, bias)
-    else:
-        for i in range(TILE_ROWS):
-            out[i] = <char*> (edge + i * width)
-        any_tile(kind, width // lane, rows, step, b, b_row, s.depth, out, False, NULL)
-        for i in range(valid):
-            copy_out(<const real*> out[i], <real*> (c + i * c_row), p.n - left, add,
-                     <const real*> bias)
+    cdef bint add = p.add or s.start > 0, last = s.start + s.depth == p.k
+    while panel < end:
+        left, width = column(s, panel, lane), column(s, panel + 1, lane) - column(s, panel, lane)
+        until, before = min(end, s.wide if panel < s.wide else s.panels), 0
+        if panel < whole:
+            until = min(until, whole)
+        elif panel < s.first_packed:  # read in place, it must not go beyond the rows' ends
+            before = left + width - p.n
+        if panel < s.first_packed:
+            strip.b, strip.b_row = p.b + s.start * p.b_row + (left - before) * size, p.b_row
+            strip.b_skip = width * size - s.depth * p.b_row
+        else:
+            strip.b = s.packed + (left - column(s, s.first_packed, lane)) * s.depth * size
+            strip.b_row, strip.b_skip = width * size, 0
+        bias = p.bias + left * size if p.bias != NULL and last else NULL
+        c = p.c + top * p.c_row + left * size
+        if panel < whole:
+            for i in range(TILE_ROWS):  # beyond the last row the same is written to that one again
+                strip.out[i] = c + min(i, valid - 1) * p.c_row
+            strip.add, strip.bias, strip.count = add, bias, until - panel
+            any_tile(kind, height, width // lane, strip)
+        else:
+            for i in range(TILE_ROWS):
+                strip.out[i] = <char*> (edge + i * width)
+            strip.add, strip.bias, strip.count = False, NULL, 1
+            any_tile(kind, height, width // lane, strip)
+            for i in range(valid):
+                copy_out(edge + i * width + before, <real*> (c + i * p.c_row), p.n - left, add,
+                         <const real*> bias)
+        panel = until
 
 
 cdef inline void copy_out(

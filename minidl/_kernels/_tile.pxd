@@ -2,9 +2,9 @@
 #
 #     out[i][:] (+)= sum over spans s and steps p of  row[i][shift[s] + p * step] * b[s * k + p][:]
 #
-# for TILE_ROWS rows i and up to TILE_VECTORS vectors of columns. The sums stay in registers from
-# the first product to the last. The left operand is reached through one pointer a row, so that its
-# rows may lie anywhere: in a matrix, transposed or not, or, for a convolution, at the pixels that
+# for TILE_ROWS rows i (or two) and up to TILE_VECTORS vectors of columns. The sums stay in registers
+# from the first product to the last. The left operand is reached through one pointer a row, so that
+# its rows may lie anywhere: in a matrix, transposed or not, or, for a convolution, at the pixels that
 # one tap of the kernel sees (a span is a tap: its shift moves all rows at once). The right operand
 # is read in vectors, b_row bytes from one step to the next. Alignment never matters.
 #
@@ -107,18 +107,27 @@ ctypedef fused vec:
     floats
     doubles
 
-# The number of vectors in a row of the tile, as a type: each gets a loop of its own.
+# The number of vectors in a row of the tile, as a type: each gets a loop of its own. And its height:
+# all rows, or two of them for the few that are left over at a matrix's end.
 ctypedef struct One:
     char _
 ctypedef struct Two:
     char _
 ctypedef struct Three:
     char _
+ctypedef struct Whole:
+    char _
+ctypedef struct Pair:
+    char _
 
 ctypedef fused Width:
     One
     Two
     Three
+
+ctypedef fused Height:
+    Whole
+    Pair
 
 
 cdef inline vec broadcast(vec* kind, const char* x) noexcept nogil:
@@ -135,44 +144,63 @@ cdef inline vec zeros(vec* kind) noexcept nogil:
         return tile_doubles(0)
 
 
-cdef inline void tile(
-    Width* width, vec* kind,
-    const char** rows, Py_ssize_t step, const Py_ssize_t* shifts, Py_ssize_t spans,
-    const char* b, Py_ssize_t b_row, Py_ssize_t k,
-    char** out, bint add, const char* bias,
-) noexcept nogil:
-    """Writes TILE_ROWS rows to out; `add`: on top of what is there; bias: one row, or NULL.
+cdef struct Strip:
+    # Tiles side by side, in the same rows. All steps and distances are in bytes.
+    const char* rows[TILE_ROWS]  # where the left operand's rows begin; beyond a matrix's end its last
+    char* out[TILE_ROWS]         # row again, and again to the same place (or to memory to spare)
+    Py_ssize_t step              # from one element of a row to the next
+    const Py_ssize_t* shifts     # of the spans
+    Py_ssize_t spans, k          # their number, and the steps in each
+    const char* b                # the right operand
+    Py_ssize_t b_row             # from its row for one step to that for the next,
+    Py_ssize_t b_skip            # and from the end of what one tile needs to what the next one does
+    bint add                     # to what is there
+    const char* bias             # a row to add, or NULL
+    Py_ssize_t count             # of tiles
 
-    step, shifts and b_row are in bytes. Rows beyond a matrix's end point to any valid row, and
-    their out to memory to spare."""
+
+cdef inline void tile(Width* width, Height* height, vec* kind, Strip* s) noexcept nogil:
+    """Computes a strip. (It moves s.b.)"""
     cdef vec[TILE_ROWS][TILE_VECTORS] sums
     cdef vec[TILE_VECTORS] bs
     cdef const char* row[TILE_ROWS]
     cdef vec a
-    cdef Py_ssize_t span, p, at
+    cdef Py_ssize_t number, left, span, p, at, step, b_row
+    cdef const char* b
     cdef int i, j, vectors = 1 if Width is One else 2 if Width is Two else 3
-    for i in range(TILE_ROWS):
-        row[i] = rows[i]
-        for j in range(vectors):
-            sums[i][j] = zeros(kind)
-    for span in range(spans):
-        at = shifts[span]
-        for p in range(k):
+    cdef int lines = TILE_ROWS if Height is Whole else 2
+    # The compiler keeps the sums in registers because every loop over them is small, without a
+    # condition, and inside this one: outermost loops it does not unroll early enough.
+    for number in range(s.count):
+        left, step, b_row, b = number * vectors * <Py_ssize_t> sizeof(vec), s.step, s.b_row, s.b
+        for i in range(lines):
+            row[i] = s.rows[i]
             for j in range(vectors):
-                bs[j] = (<const vec*> b)[j]
-            for i in range(TILE_ROWS):
-                a = broadcast(kind, row[i] + at)
+                sums[i][j] = zeros(kind)
+        for span in range(s.spans):
+            at, p = s.shifts[span], s.k
+            while p > 0:  # (counting down takes one register less)
                 for j in range(vectors):
-                    sums[i][j] = sums[i][j] + a * bs[j]
-            at += step
-            b += b_row
-    for i in range(TILE_ROWS):
-        for j in range(vectors):
-            if add:
-                sums[i][j] = (<vec*> out[i])[j] + sums[i][j]
-            if bias != NULL:
-                sums[i][j] = sums[i][j] + (<const vec*> bias)[j]
-            (<vec*> out[i])[j] = sums[i][j]
+                    bs[j] = (<const vec*> b)[j]
+                for i in range(lines):
+                    a = broadcast(kind, row[i] + at)
+                    for j in range(vectors):
+                        sums[i][j] = sums[i][j] + a * bs[j]
+                at += step
+                b += b_row
+                p -= 1
+        s.b = b + s.b_skip
+        if s.add:
+            for i in range(lines):
+                for j in range(vectors):
+                    sums[i][j] = (<vec*> (s.out[i] + left))[j] + sums[i][j]
+        if s.bias != NULL:
+            for i in range(lines):
+                for j in range(vectors):
+                    sums[i][j] = sums[i][j] + (<const vec*> (s.bias + left))[j]
+        for i in range(lines):
+            for j in range(vectors):
+                (<vec*> (s.out[i] + left))[j] = sums[i][j]
 
 
 cdef inline void dots(
@@ -226,26 +254,23 @@ cdef inline Py_ssize_t lanes(real* kind) noexcept nogil:
     return max(1, TILE_BYTES // <Py_ssize_t> sizeof(real))
 
 
-cdef inline void any_tile(
-    real* kind, Py_ssize_t vectors, const char** rows, Py_ssize_t step, const char* b,
-    Py_ssize_t b_row, Py_ssize_t k, char** out, bint add, const char* bias
-) noexcept nogil:
-    """From a number of vectors and a dtype to the tile made for them."""
-    cdef Py_ssize_t shift = 0
+ctypedef void (*tile_t)(void* width, void* height, void* kind, Strip* s) noexcept nogil
+
+
+cdef inline void any_tile(real* kind, Height* height, Py_ssize_t vectors, Strip* s) noexcept nogil:
+    """From a number of vectors and a dtype to the tile made for them.
+
+    (A call through a pointer is not inlined: the tile needs all registers for itself.)"""
+    cdef tile_t[3] tiles
     if real is float:
-        if vectors == 3:
-            tile(<Three*> NULL, <floats*> NULL, rows, step, &shift, 1, b, b_row, k, out, add, bias)
-        elif vectors == 2:
-            tile(<Two*> NULL, <floats*> NULL, rows, step, &shift, 1, b, b_row, k, out, add, bias)
-        else:
-            tile(<One*> NULL, <floats*> NULL, rows, step, &shift, 1, b, b_row, k, out, add, bias)
+        tiles[0] = <tile_t> tile[One, Height, floats]
+        tiles[1] = <tile_t> tile[Two, Height, floats]
+        tiles[2] = <tile_t> tile[Three, Height, floats]
     else:
-        if vectors == 3:
-            tile(<Three*> NULL, <doubles*> NULL, rows, step, &shift, 1, b, b_row, k, out, add, bias)
-        elif vectors == 2:
-            tile(<Two*> NULL, <doubles*> NULL, rows, step, &shift, 1, b, b_row, k, out, add, bias)
-        else:
-            tile(<One*> NULL, <doubles*> NULL, rows, step, &shift, 1, b, b_row, k, out, add, bias)
+        tiles[0] = <tile_t> tile[One, Height, doubles]
+        tiles[1] = <tile_t> tile[Two, Height, doubles]
+        tiles[2] = <tile_t> tile[Three, Height, doubles]
+    tiles[vectors - 1](NULL, NULL, NULL, s)
 
 
 cdef inline void any_dots(

@@ -26,7 +26,9 @@ from minidl._kernels._gemm cimport activation_t, ceil_div, run_tasks
 from minidl._kernels._image cimport AXES, Image, pad_image
 from minidl._kernels._math cimport real
 from minidl._kernels._phases cimport Job, Window
-from minidl._kernels._tile cimport TILE_LANES, TILE_ROWS, TILE_VECTORS, any_tile, lanes, transpose
+from minidl._kernels._tile cimport (
+    TILE_LANES, TILE_ROWS, TILE_VECTORS, Strip, Whole, any_tile, lanes, transpose,
+)
 from minidl._kernels._winograd cimport (
     MOST_POSITIONS, OUT, Spot, Tiles, gather_outputs, gather_taps, lay_tiles, spread_grads, spread_pixels,
     spread_taps, spot, winograd_fits, x_pixels, y_pixels,
@@ -240,14 +242,16 @@ cdef inline void multiply_tiles(
     char* m, Py_ssize_t m_row, bint add
 ) noexcept nogil:
     """m (tile, output) from v (tile, step) and a panel of weights."""
-    cdef Py_ssize_t size = sizeof(real), tile = 0, i
-    cdef const char* rows[TILE_ROWS]
-    cdef char* out[TILE_ROWS]
+    cdef Py_ssize_t size = sizeof(real), tile = 0, none = 0, i
+    cdef Strip strip
+    strip.step, strip.shifts, strip.spans, strip.k = size, &none, 1, s.depth
+    strip.b_row, strip.add, strip.bias, strip.count = width * size, add, NULL, 1
     while tile < tiles:
         for i in range(TILE_ROWS):  # behind the last tile m has room
-            rows[i] = v + min(tile + i, tiles - 1) * s.depth * size
-            out[i] = m + (tile + i) * m_row
-        any_tile(kind, width // lanes(kind), rows, size, w, width * size, s.depth, out, add, NULL)
+            strip.rows[i] = v + min(tile + i, tiles - 1) * s.depth * size
+            strip.out[i] = m + (tile + i) * m_row
+        strip.b = w
+        any_tile(kind, <Whole*> NULL, width // lanes(kind), &strip)
         tile += TILE_ROWS
 
 
@@ -365,15 +369,16 @@ cdef inline void multiply_steps(
     Py_ssize_t w_row, Py_ssize_t width, char* sums, Py_ssize_t row, bint add
 ) noexcept nogil:
     """sums (step, output) from v (tile, step) and w (tile, output)."""
-    cdef Py_ssize_t size = sizeof(real), step = 0, i
-    cdef const char* rows[TILE_ROWS]
-    cdef char* out[TILE_ROWS]
-    cdef real[TILE_VECTORS * TILE_LANES] spare
+    cdef Py_ssize_t size = sizeof(real), step = 0, none = 0, i, at
+    cdef Strip strip
+    strip.step, strip.shifts, strip.spans, strip.k = pitch, &none, 1, tiles
+    strip.b_row, strip.add, strip.bias, strip.count = w_row, add, NULL, 1
     while step < s.depth:
         for i in range(TILE_ROWS):
-            rows[i] = v + min(step + i, s.depth - 1) * size
-            out[i] = sums + (step + i) * row if step + i < s.depth else <char*> spare
-        any_tile(kind, width // lanes(kind), rows, pitch, w, w_row, tiles, out, add, NULL)
+            at = min(step + i, s.depth - 1)
+            strip.rows[i], strip.out[i] = v + at * size, sums + at * row
+        strip.b = w
+        any_tile(kind, <Whole*> NULL, width // lanes(kind), &strip)
         step += TILE_ROWS
 
 

@@ -15,8 +15,9 @@ cdef void give(void* data) noexcept nogil
 # Whether x's elements fill one block without gaps or overlap, whatever the order of the axes.
 cdef bint is_dense(cnp.ndarray x) noexcept
 
-# Whether x and y have the same dtype; and the same shape, too.
+# Whether x and y have the same dtype; one that kernels take; and the same shape, too.
 cpdef bint same_dtype(cnp.ndarray x, cnp.ndarray y)
+cpdef bint same_floats(cnp.ndarray x, cnp.ndarray y)
 cpdef bint alike(cnp.ndarray x, cnp.ndarray y)
 
 # The object that owns x's memory: views of one array have the same.

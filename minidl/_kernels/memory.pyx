@@ -268,6 +268,12 @@ cpdef bint same_dtype(cnp.ndarray x, cnp.ndarray y):
     return cnp.PyArray_DESCR(x) is cnp.PyArray_DESCR(y)
 
 
+cpdef bint same_floats(cnp.ndarray x, cnp.ndarray y):
+    """Whether both are float32, or both float64."""
+    cdef int kind = cnp.PyArray_TYPE(x)
+    return kind == cnp.PyArray_TYPE(y) and (kind == cnp.NPY_FLOAT or kind == cnp.NPY_DOUBLE)
+
+
 cpdef bint alike(cnp.ndarray x, cnp.ndarray y):
     """Whether x and y have the same shape and dtype."""
     cdef int axis, ndim = cnp.PyArray_NDIM(x)

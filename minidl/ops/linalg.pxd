@@ -1,6 +1,10 @@
 # The types that make the compiled module fast. linalg.py says what everything means, and runs without this file.
 
+cimport cython
+from minidl._kernels.memory cimport same_floats
 from minidl.op cimport Op
+from minidl.tensor cimport Tensor
+from numpy cimport ndarray
 
 cdef class MatMul(Op):
     pass
@@ -10,3 +14,6 @@ cdef class Affine(Op):
 
 cdef class ActivatedAffine(Affine):
     cdef public object row, a, b
+
+@cython.locals(left=Tensor, right=Tensor, a=ndarray, b=ndarray)
+cpdef matmul(x0, x1)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from minidl import _kernels as K
+from minidl._kernels.memory import same_floats
 from minidl.modes import recording
 from minidl.op import Op
 from minidl.ops.activation import Row, activation_gradient
@@ -21,7 +22,7 @@ class MatMul(Op):
     """y = x0 @ x1 over the last two axes; the axes before them broadcast."""
 
     def forward(self, x0: np.ndarray, x1: np.ndarray) -> np.ndarray:
-        if x0.dtype.kind == "f" and x0.dtype == x1.dtype:
+        if same_floats(x0, x1):
             return K.matmul(x0, x1)
         return np.matmul(x0, x1)
 
@@ -84,7 +85,14 @@ def matmul(x0: Any, x1: Any) -> Tensor:
     Raises:
         ValueError: a scalar, or sizes that do not match; says which.
     """
-    x0, x1 = operands(x0, x1)
+    left, right = operands(x0, x1)
+    a, b = left._data, right._data
+    if a.ndim == 2 and b.ndim == 2 and a.shape[1] == b.shape[0]:  # most products: no time is lost
+        return MatMul()(left, right)
+    return _matmul(left, right)
+
+
+def _matmul(x0: Tensor, x1: Tensor) -> Tensor:
     if x0.ndim == 0 or x1.ndim == 0:
         raise ValueError(f"matmul: expected at least one axis, got shapes {x0.shape}, {x1.shape}")
     inner = x1.shape[0] if x1.ndim == 1 else x1.shape[-2]
