@@ -138,7 +138,7 @@ cdef inline void pack_task(real* context, Py_ssize_t index) noexcept nogil:
     for c in range(first, min(first + PACK_CHANNELS, s.inputs)):
         x = s.weight + group * s.group_step + left * s.out_step + c * s.in_step
         if turned != NULL:
-            transpose(context, x, s.out_step, <char*> turned, width * size, valid, s.taps)
+            transpose(context, x, s.out_step, <char*> turned, width * size, valid, s.taps, valid)
         for t in range(s.taps):
             if s.slots[t] < 0:
                 continue

@@ -291,4 +291,4 @@ cdef inline void turn_task(real* context, Py_ssize_t index) noexcept nogil:
                     total[i] += part[i]
         transpose(context, <char*> (sums + c * pitch), s.c * pitch * size,
                   s.gw + (group * s.o * s.c + c) * s.count * size, s.c * s.count * size,
-                  s.count, s.o)
+                  s.count, s.o, s.count)

@@ -53,8 +53,9 @@ cdef enum:
     CROWDED_BYTES = 2048        # (or a multiple) apart: then they compete for the same cache lines
     MANY_PANELS = 3             # in a group make it worth copying a transposed sliver of A that
     SPARSE_BYTES = 16           # has so little of each cache line
-    DOT_VECTORS = 4             # of K make dot products worth it, and so many that twice as many
-    DOTS_EACH = 2               # of them are no less than the rows or the columns of C
+    DOT_VECTORS = 12            # of K make dot products worth it, or fewer if A has so few rows
+    FEW_VECTORS = 4             # that packing B would take longer than the product; but so many that
+    DOTS_EACH = 2               # twice as many are no less than the rows or the columns of C
     COLUMN_ROWS = 32            # of a task of a matrix times a vector
     SERIAL_DOT_FLOPS = 500_000  # it is memory that takes the time
 
@@ -231,9 +232,9 @@ cdef inline void pack_task(real* context, Py_ssize_t index) noexcept nogil:
     cdef char* y = s.packed + (left - column(s, s.first_packed, lane)) * s.depth * size
     y += start * row
     if p.b_row == size and p.b_col != size:
-        transpose(context, x, p.b_col, y, row, columns, steps)
-    else:
-        pack_rows(context, x, p.b_row, p.b_col, y, row, steps, columns)
+        transpose(context, x, p.b_col, y, row, columns, steps, row // size)
+        return
+    pack_rows(context, x, p.b_row, p.b_col, y, row, steps, columns)
     if columns * size < row:
         for i in range(steps):
             memset(y + i * row + columns * size, 0, row - columns * size)
@@ -352,7 +353,7 @@ cdef inline void finish(
     if p != wanted:
         transpose(kind, p.c + top * p.c_row + left * size, p.c_row,
                   wanted.c + left * wanted.c_row + top * size, wanted.c_row,
-                  bottom - top, right - left)
+                  bottom - top, right - left, bottom - top)
         top, bottom, left, right = left, right, top, bottom
         if wanted.bias != NULL:
             for i in range(top, bottom):
@@ -411,8 +412,8 @@ cdef inline bint multiply_dots(real* kind, const Product* p) noexcept nogil:
     cdef Py_ssize_t size = sizeof(real), vectors = p.k // lanes(kind), row
     cdef double flops = 2.0 * p.m * p.n * p.k
     cdef Dots d
-    if (p.a_col != size or p.b_row != size or vectors < DOT_VECTORS
-            or min(p.m, p.n) > DOTS_EACH * vectors):
+    if (p.a_col != size or p.b_row != size or min(p.m, p.n) > DOTS_EACH * vectors
+            or vectors < (FEW_VECTORS if p.m <= TILE_ROWS else DOT_VECTORS)):
         return False
     d.product = p
     d.tall = ceil_div(p.m, DOT_ROWS)

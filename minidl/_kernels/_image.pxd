@@ -98,7 +98,7 @@ cdef inline void copy_row(real* kind, const Copy* s, const char* x, char* y) noe
         for w in range(width):
             memcpy(y + w * s.pixel, x + w * step, s.pixel)
     elif step == size:
-        transpose(kind, x, image.c_step, y, s.pixel, image.c, width)
+        transpose(kind, x, image.c_step, y, s.pixel, image.c, width, image.c)
     else:
         for w in range(width):
             for c in range(image.c):

@@ -222,10 +222,11 @@ cdef inline void dots(
 
 
 cdef inline void transpose_square(
-    vec* kind, const char* x, Py_ssize_t x_row, char* y, Py_ssize_t y_row
+    vec* kind, const char* x, Py_ssize_t x_row, Py_ssize_t rows, char* y, Py_ssize_t y_row
 ) noexcept nogil:
     """y[j][i] = x[i][j] for as many rows as a vector has lanes; x_row and y_row are in bytes.
 
+    If x has only `rows` of them, the last is taken for those missing.
     log2(lanes) perfect shuffles of the rows transpose a square (Stone, "Parallel processing with
     the perfect shuffle", 1971)."""
     cdef vec[TILE_LANES] now, after
@@ -233,7 +234,7 @@ cdef inline void transpose_square(
     cdef int turns = TILE_LOG4 if vec is floats else TILE_LOG8
     half = 1 << turns >> 1
     for i in range(2 * half):
-        now[i] = (<const vec*> (x + i * x_row))[0]
+        now[i] = (<const vec*> (x + min(i, rows - 1) * x_row))[0]
     for turn in range(turns):
         for i in range(half):
             if vec is floats:
@@ -294,24 +295,27 @@ cdef inline void any_dots(
 
 cdef inline void transpose(
     real* kind, const char* x, Py_ssize_t x_row, char* y, Py_ssize_t y_row, Py_ssize_t rows,
-    Py_ssize_t columns
+    Py_ssize_t columns, Py_ssize_t room
 ) noexcept nogil:
-    """y[j][i] = x[i][j]: squares of vectors, the last ones overlapping, where at least one fits."""
+    """y[j][i] = x[i][j]: squares of vectors, the last ones overlapping, where at least one fits.
+
+    A row of y has room for so many elements. If these are whole vectors, what is behind x's rows is
+    filled with the last of them."""
     cdef Py_ssize_t lane = lanes(kind), size = sizeof(real), i, j, i0, j0
-    if lane == 1 or rows < lane or columns < lane:
+    if lane == 1 or room < lane or columns < lane:
         for j in range(columns):
-            for i in range(rows):
-                (<real*> (y + j * y_row))[i] = (<const real*> (x + i * x_row))[j]
+            for i in range(room):
+                (<real*> (y + j * y_row))[i] = (<const real*> (x + min(i, rows - 1) * x_row))[j]
         return
     for i in range((rows + lane - 1) // lane):
-        i0 = min(i * lane, rows - lane)
+        i0 = min(i * lane, room - lane)
         for j in range((columns + lane - 1) // lane):
             j0 = min(j * lane, columns - lane)
             if real is float:
-                transpose_square(<floats*> NULL, x + i0 * x_row + j0 * size, x_row,
+                transpose_square(<floats*> NULL, x + i0 * x_row + j0 * size, x_row, rows - i0,
                                  y + j0 * y_row + i0 * size, y_row)
             else:
-                transpose_square(<doubles*> NULL, x + i0 * x_row + j0 * size, x_row,
+                transpose_square(<doubles*> NULL, x + i0 * x_row + j0 * size, x_row, rows - i0,
                                  y + j0 * y_row + i0 * size, y_row)
 
 

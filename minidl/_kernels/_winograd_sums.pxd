@@ -190,7 +190,8 @@ cdef inline void pack_task(real* context, Py_ssize_t index) noexcept nogil:
     memset(turned, 0, sizeof(turned))
     for c in range(first, min(first + TURN_CHANNELS, s.inputs)):
         transpose(context, s.weight + left * s.out_step + c * s.in_step, s.out_step,
-                  <char*> turned, width * size, min(width, s.outputs - left), s.taps)
+                  <char*> turned, width * size, min(width, s.outputs - left), s.taps,
+                  min(width, s.outputs - left))
         for phase in range(stride * stride):
             for i in range(s.tiles.taps):
                 for j in range(s.tiles.taps):
@@ -415,5 +416,5 @@ cdef inline void turn_task(real* context, Py_ssize_t index) noexcept nogil:
                 gather_taps(context, s.tiles.taps, <const char*> (sums + i * lane), s.depth * all * size, taps,
                             i * lane * size)
         transpose(context, turned, all * size, s.gw + c * s.taps * size, s.inputs * s.taps * size,
-                  s.taps, s.outputs)
+                  s.taps, s.outputs, s.taps)
     memory.give(turned)

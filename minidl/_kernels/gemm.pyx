@@ -17,10 +17,11 @@ from minidl._kernels._math cimport real
 cnp.import_array()
 
 cdef enum:
-    MAX_DIMS = 64        # NumPy's
-    SUM_COLUMNS = 256    # of a task that sums rows
-    SUM_ROWS = 128       # added up before they join the total
-    SERIAL_SUM = 60_000  # elements summed by one thread
+    MAX_DIMS = 64          # NumPy's
+    SUM_COLUMNS = 256      # of a task that sums rows
+    SUM_ROWS = 128         # added up before they join the total
+    SERIAL_SUM = 60_000    # elements summed by one thread
+    BRIEF_FLOPS = 200_000  # so short (2 us) that the GIL is kept: giving it up and back costs 50 ns
 
 
 # ── Many products at once ─────────────────────────────────────────────────────────────────────────
@@ -61,13 +62,20 @@ cdef bint multiply_batch(real* kind, Batch* batch) noexcept nogil:
     return not batch.failed
 
 
+cdef bint multiply_any(Batch* batch, int kind) noexcept nogil:
+    if kind == cnp.NPY_FLOAT:
+        return multiply_batch(<float*> NULL, batch)
+    return multiply_batch(<double*> NULL, batch)
+
+
 cdef int run(Batch* batch, int kind) except -1:
+    cdef const Product* p = &batch.product
     cdef bint done
-    with nogil:
-        if kind == cnp.NPY_FLOAT:
-            done = multiply_batch(<float*> NULL, batch)
-        else:
-            done = multiply_batch(<double*> NULL, batch)
+    if 2.0 * p.m * p.n * p.k * batch.count <= BRIEF_FLOPS:
+        done = multiply_any(batch, kind)
+    else:
+        with nogil:
+            done = multiply_any(batch, kind)
     if not done:
         raise MemoryError("no memory for the scratch of a matrix product")
     return 0
