@@ -232,77 +232,46 @@ cdef inline void gather(
 
 # ── From a dtype and a number of taps to the transforms made for them ─────────────────────────────
 
-cdef inline void spread_pixels(
-    real* kind, Py_ssize_t taps, const char** x, Py_ssize_t at, char* y, Py_ssize_t apart
+ctypedef fused Line2:
+    Data2
+    Taps2
+    Result2
+
+ctypedef fused Line3:
+    Data3
+    Taps3
+    Grads3
+    Result3
+    TapGrads3
+
+
+cdef inline void any_spread(
+    Line2* two, Line3* three, real* kind, Py_ssize_t taps, const char** x, Py_ssize_t at, char* y,
+    Py_ssize_t apart
 ) noexcept nogil:
     if real is float:
         if taps == 2:
-            spread(<Data2*> NULL, <floats*> NULL, x, at, y, apart)
+            spread(two, <floats*> NULL, x, at, y, apart)
         else:
-            spread(<Data3*> NULL, <floats*> NULL, x, at, y, apart)
+            spread(three, <floats*> NULL, x, at, y, apart)
     else:
         if taps == 2:
-            spread(<Data2*> NULL, <doubles*> NULL, x, at, y, apart)
+            spread(two, <doubles*> NULL, x, at, y, apart)
         else:
-            spread(<Data3*> NULL, <doubles*> NULL, x, at, y, apart)
+            spread(three, <doubles*> NULL, x, at, y, apart)
 
 
-cdef inline void spread_taps(
-    real* kind, Py_ssize_t taps, const char** x, Py_ssize_t at, char* y, Py_ssize_t apart
+cdef inline void any_gather(
+    Line2* two, Line3* three, real* kind, Py_ssize_t taps, const char* x, Py_ssize_t apart,
+    const char* bias, char** y, Py_ssize_t at
 ) noexcept nogil:
     if real is float:
         if taps == 2:
-            spread(<Taps2*> NULL, <floats*> NULL, x, at, y, apart)
+            gather(two, <floats*> NULL, x, apart, bias, y, at)
         else:
-            spread(<Taps3*> NULL, <floats*> NULL, x, at, y, apart)
+            gather(three, <floats*> NULL, x, apart, bias, y, at)
     else:
         if taps == 2:
-            spread(<Taps2*> NULL, <doubles*> NULL, x, at, y, apart)
+            gather(two, <doubles*> NULL, x, apart, bias, y, at)
         else:
-            spread(<Taps3*> NULL, <doubles*> NULL, x, at, y, apart)
-
-
-cdef inline void spread_grads(
-    real* kind, Py_ssize_t taps, const char** x, Py_ssize_t at, char* y, Py_ssize_t apart
-) noexcept nogil:
-    if real is float:
-        if taps == 2:
-            spread(<Taps2*> NULL, <floats*> NULL, x, at, y, apart)
-        else:
-            spread(<Grads3*> NULL, <floats*> NULL, x, at, y, apart)
-    else:
-        if taps == 2:
-            spread(<Taps2*> NULL, <doubles*> NULL, x, at, y, apart)
-        else:
-            spread(<Grads3*> NULL, <doubles*> NULL, x, at, y, apart)
-
-
-cdef inline void gather_outputs(
-    real* kind, Py_ssize_t taps, const char* x, Py_ssize_t apart, const char* bias, char** y,
-    Py_ssize_t at
-) noexcept nogil:
-    if real is float:
-        if taps == 2:
-            gather(<Result2*> NULL, <floats*> NULL, x, apart, bias, y, at)
-        else:
-            gather(<Result3*> NULL, <floats*> NULL, x, apart, bias, y, at)
-    else:
-        if taps == 2:
-            gather(<Result2*> NULL, <doubles*> NULL, x, apart, bias, y, at)
-        else:
-            gather(<Result3*> NULL, <doubles*> NULL, x, apart, bias, y, at)
-
-
-cdef inline void gather_taps(
-    real* kind, Py_ssize_t taps, const char* x, Py_ssize_t apart, char** y, Py_ssize_t at
-) noexcept nogil:
-    if real is float:
-        if taps == 2:
-            gather(<Result2*> NULL, <floats*> NULL, x, apart, NULL, y, at)
-        else:
-            gather(<TapGrads3*> NULL, <floats*> NULL, x, apart, NULL, y, at)
-    else:
-        if taps == 2:
-            gather(<Result2*> NULL, <doubles*> NULL, x, apart, NULL, y, at)
-        else:
-            gather(<TapGrads3*> NULL, <doubles*> NULL, x, apart, NULL, y, at)
+            gather(three, <doubles*> NULL, x, apart, bias, y, at)

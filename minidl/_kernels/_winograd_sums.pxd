@@ -30,8 +30,8 @@ from minidl._kernels._tile cimport (
     TILE_LANES, TILE_ROWS, TILE_VECTORS, Strip, Whole, any_tile, lanes, transpose,
 )
 from minidl._kernels._winograd cimport (
-    MOST_POSITIONS, OUT, Spot, Tiles, gather_outputs, gather_taps, lay_tiles, spread_grads, spread_pixels,
-    spread_taps, spot, winograd_fits, x_pixels, y_pixels,
+    MOST_POSITIONS, OUT, Data2, Data3, Grads3, Result2, Result3, Spot, TapGrads3, Taps2, Taps3, Tiles,
+    any_gather, any_spread, lay_tiles, spot, winograd_fits, x_pixels, y_pixels,
 )
 
 cdef enum:
@@ -131,9 +131,10 @@ cdef inline void spread_block(
             x_pixels(&s.tiles, &place, n + phase, s.zeros, d)
             n = min(s.depth, s.inputs)
             for i in range(ceil_div(n, lane)):  # the last vectors may overlap
-                spread_pixels(kind, s.tiles.taps, d, (c + min(i * lane, n - lane)) * size,
-                              v + tile * pitch + (step + min(i * lane, n - lane)) * size,
-                              apart(s, pitch))
+                any_spread(<Data2*> NULL, <Data3*> NULL, kind, s.tiles.taps, d,
+                           (c + min(i * lane, n - lane)) * size,
+                           v + tile * pitch + (step + min(i * lane, n - lane)) * size,
+                           apart(s, pitch))
             step += n
 
 
@@ -201,8 +202,8 @@ cdef inline void pack_task(real* context, Py_ssize_t index) noexcept nogil:
             step = phase * s.inputs + c
             at = step // s.depth * s.positions * s.depth * all + left * s.depth + step % s.depth * width
             for i in range(width // lane):
-                spread_taps(context, s.tiles.taps, taps, i * lane * size,
-                            s.numbers + (at + i * lane) * size, s.depth * all * size)
+                any_spread(<Taps2*> NULL, <Taps3*> NULL, context, s.tiles.taps, taps, i * lane * size,
+                           s.numbers + (at + i * lane) * size, s.depth * all * size)
 
 
 cdef inline void convolve_task(real* context, Py_ssize_t index) noexcept nogil:
@@ -269,8 +270,8 @@ cdef inline void write_tile(
         y[i] += start * size
     for i in range(ceil_div(outputs, lane)):
         at = min(i * lane, outputs - lane) * size
-        gather_outputs(kind, s.tiles.taps, m + at, apart(s, width * size),
-                       s.bias + start * size if s.bias != NULL else NULL, y, at)
+        any_gather(<Result2*> NULL, <Result3*> NULL, kind, s.tiles.taps, m + at,
+                   apart(s, width * size), s.bias + start * size if s.bias != NULL else NULL, y, at)
     if s.activation != NULL:
         for i in range(OUT * OUT):
             if y[i] != spare:
@@ -361,8 +362,8 @@ cdef inline void spread_gy(
         y_pixels(&s.tiles, &place, 0, <char*> s.zeros, gy)
         for i in range(ceil_div(outputs, lane)):
             at = min(i * lane, outputs - lane)
-            spread_grads(kind, s.tiles.taps, <const char**> gy, (start + at) * size,
-                         w + (tile * width + at) * size, apart(s, width * size))
+            any_spread(<Taps2*> NULL, <Grads3*> NULL, kind, s.tiles.taps, <const char**> gy,
+                       (start + at) * size, w + (tile * width + at) * size, apart(s, width * size))
 
 
 cdef inline void multiply_steps(
@@ -413,8 +414,9 @@ cdef inline void turn_task(real* context, Py_ssize_t index) noexcept nogil:
                     for i in range(all):
                         sums[at + i] += part[i]
             for i in range(s.vectors):
-                gather_taps(context, s.tiles.taps, <const char*> (sums + i * lane), s.depth * all * size, taps,
-                            i * lane * size)
+                any_gather(<Result2*> NULL, <TapGrads3*> NULL, context, s.tiles.taps,
+                           <const char*> (sums + i * lane), s.depth * all * size, NULL, taps,
+                           i * lane * size)
         transpose(context, turned, all * size, s.gw + c * s.taps * size, s.inputs * s.taps * size,
                   s.taps, s.outputs, s.taps)
     memory.give(turned)
