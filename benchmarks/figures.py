@@ -11,6 +11,7 @@ import matplotlib
 matplotlib.use("Agg")
 from environments import PEERS
 from matplotlib import pyplot as plt
+from matplotlib.ticker import LogLocator, NullFormatter
 from results import OURS, Section
 
 COLOURS = {
@@ -98,6 +99,9 @@ def activation_dots(section: Section, path: Path) -> Path:
                     ms=5,
                 )
         axis.set_xscale("log")
+        axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.xaxis.set_major_formatter("{x:g}")
+        axis.xaxis.set_minor_formatter(NullFormatter())
         axis.set_title(f"{size:,} elements", fontsize=10)
         axis.set_xlabel("ns/element, forward + backward")
         axis.grid(alpha=0.3, which="both")
