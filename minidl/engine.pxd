@@ -1,12 +1,12 @@
 # The types that make the compiled module fast. engine.py says what everything means, and runs without this file.
 
 cimport cython
-from minidl.modes cimport watching
+from minidl.modes cimport restore_recording, switch_recording, watching
 from minidl._kernels.memory cimport alike, owner, steppable
 from minidl.op cimport Add, Cast, Op, SumTo
 from minidl.tensor cimport Tensor, wrap
 
-@cython.locals(op=Op, before=Op, seen=set, order=list, i=Py_ssize_t)
+@cython.locals(op=Op, before=Py_ssize_t, in_order=bint, seen=set, order=list)
 cdef list _consumers_first(roots)
 
 @cython.locals(op=Op, order=list, grads=dict, useful=set)
@@ -15,6 +15,7 @@ cdef dict _walk(roots, seeds, set targets, bint retain_graph, bint create_graph)
 @cython.locals(edges=tuple, gxs=tuple, i=Py_ssize_t)
 cdef _step(Op op, Tensor gy, dict grads, set targets, set useful)
 
+@cython.locals(likes=list)
 cdef Tensor _as_input(Op op, Py_ssize_t i, Tensor gx, Tensor gy)
 
 cdef _add_to(dict grads, object key, Tensor g)
