@@ -80,8 +80,8 @@ def _walk(
     if targets is not None:
         useful = _leading_to(targets, order)
         grads = {edge: None for op in useful for edge in op.edges if edge in targets}
-    for root, seed in zip(roots, seeds, strict=True):
-        _add_to(grads, root._op or root, seed)
+    for i, root in enumerate(roots):
+        _add_to(grads, root if root._op is None else root._op, seeds[i])
     recorded = switch_recording(create_graph)
     try:
         for op in order:
@@ -116,8 +116,10 @@ def _step(op: Op, gy: Tensor, grads: dict, targets: set | None, useful: set[Op] 
 def _as_input(op: Op, i: int, gx: Tensor, gy: Tensor) -> Tensor:
     """gx in the shape and dtype of op's input i: summed over broadcast axes, and cast back."""
     likes = None if op._notes is None else op._notes.likes
-    if likes is not None or not alike(gx._data, gy._data):
-        shape, dtype = (gy._data.shape, gy._data.dtype) if likes is None else likes[i]
+    saved = None if op._saved is None else op._saved[i]
+    like = gy if saved is None else saved
+    if likes is not None or not alike(gx._data, like._data):
+        shape, dtype = (like._data.shape, like._data.dtype) if likes is None else likes[i]
         if gx._data.shape != shape:
             gx = SumTo(shape)(gx)
         if gx._data.dtype != dtype:
@@ -164,12 +166,14 @@ def _seeds(outputs: Sequence[Tensor], gradients: Sequence[Any]) -> list[Tensor]:
             )
         check_history(y)
         if gradient is None:
-            if y.size != 1:
+            if y._data.size != 1:
                 raise RuntimeError(
                     f"backward: the tensor has shape {y.shape}; a gradient may only be left out for "
                     "one element: reduce it (sum, mean) or pass gradient="
                 )
-            seeds.append(wrap(K.number(1.0, y._data) if y.ndim == 0 else np.ones_like(y._data)))
+            seeds.append(
+                wrap(K.number(1.0, y._data) if y._data.ndim == 0 else np.ones_like(y._data))
+            )
             continue
         seed = gradient if isinstance(gradient, Tensor) else wrap(as_array(gradient, y._data.dtype))
         if seed.shape != y.shape:

@@ -12,6 +12,7 @@ cdef class Traits:
     cdef public tuple saves
     cdef public bint saves_output, shares, inplace
 
+@cython.freelist(64)
 cdef class Notes:
     cdef public list likes, counts, wanted, prints
     cdef public object where
@@ -23,7 +24,7 @@ cdef class Op:
     cdef public Notes _notes
     cdef public Py_ssize_t _output_count, _number
     cdef object __weakref__
-    @cython.locals(x=Tensor, second=Tensor, out=Tensor, traits=Traits)
+    @cython.locals(x=Tensor, second=Tensor, third=Tensor, out=Tensor, traits=Traits)
     cpdef Tensor apply(self, tuple inputs)
     @cython.locals(x=Tensor, saves=tuple, all_alike=bint, any_changed=bint)
     cpdef _record(self, tuple inputs, Tensor out, Traits traits)

@@ -33,7 +33,7 @@ class Notes:
     """What only few calls need to remember: an op makes one when it has something to write down.
 
     Attributes:
-        likes: shape and dtype of each input. None: all as the output's.
+        likes: shape and dtype of each input. None: all inputs are saved, or all are as the output is.
         counts: the in-place changes of each saved input before the call. None: there were none.
         wanted: in backward, whether the gradient of each input is wanted. None: of all that require one.
         prints, where: under `detect_anomaly`: fingerprints of what is saved, and where the op was called.
@@ -93,11 +93,14 @@ class Op:
                 f"{type(self).__name__}: an op object records one call; make a new one"
             )
         x = inputs[0]
-        if len(inputs) == 1:  # one and two inputs are written out for speed
+        if len(inputs) == 1:  # up to three inputs are written out for speed
             y = self.forward(x._data)
         elif len(inputs) == 2:
             second = inputs[1]
             y = self.forward(x._data, second._data)
+        elif len(inputs) == 3:
+            second, third = inputs[1], inputs[2]
+            y = self.forward(x._data, second._data, third._data)
         else:
             y = self.forward(*[x._data for x in inputs])
         out = wrap(y)
@@ -124,11 +127,8 @@ class Op:
                     check_history(x)
             if not alike(x._data, out._data):
                 all_alike = False
-        # Without `likes`, every gradient must have the shape and dtype of the output's.
-        if not all_alike:
-            if out._data.dtype.kind != "f":
-                return  # nothing flows through integers
-            self._note().likes = [(x._data.shape, x._data.dtype) for x in inputs]
+        if not all_alike and out._data.dtype.kind != "f":
+            return  # nothing flows through integers
         global _recorded
         _recorded += 1
         self._number = _recorded
@@ -140,6 +140,8 @@ class Op:
             self.edges = (_edge(inputs[0]),)
         elif len(inputs) == 2:
             self.edges = (_edge(inputs[0]), _edge(inputs[1]))
+        elif len(inputs) == 3:
+            self.edges = (_edge(inputs[0]), _edge(inputs[1]), _edge(inputs[2]))
         else:
             self.edges = tuple([_edge(x) for x in inputs])
         saves = traits.saves
@@ -147,6 +149,8 @@ class Op:
             self._saved = inputs
         elif saves:
             self._saved = tuple([x if i in saves else None for i, x in enumerate(inputs)])
+        if not all_alike and self._saved is not inputs:
+            self._note().likes = [(x._data.shape, x._data.dtype) for x in inputs]
         if any_changed and self._saved is not None:
             self._note().counts = [_count(x) for x in self._saved]
         if traits.saves_output:
@@ -231,7 +235,9 @@ if not hasattr(Op, "edges"):  # plain Python: what the attributes that op.pxd de
 
 
 def _edge(x: Tensor) -> Any:
-    return (x._op or x) if x._requires_grad else None
+    if not x._requires_grad:
+        return None
+    return x if x._op is None else x._op
 
 
 def _count(x: Tensor | None) -> int:

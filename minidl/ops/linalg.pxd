@@ -1,12 +1,16 @@
 # The types that make the compiled module fast. linalg.py says what everything means, and runs without this file.
 
+from minidl.modes cimport recording
 from minidl.op cimport Op
+from minidl.ops.activation cimport activation_gradient
+from minidl.ops.arithmetic cimport one_dtype
+from minidl.tensor cimport Tensor, wrap
 
 cdef class MatMul(Op):
     pass
 
 cdef class Affine(Op):
-    pass
+    cdef tuple _gradients(self, Tensor gy)
 
 cdef class ActivatedAffine(Affine):
     cdef public object row, a, b
