@@ -12,7 +12,7 @@ cdef list _consumers_first(list roots)
 @cython.locals(op=Op, root=Tensor, order=list, grads=dict, useful=set)
 cdef dict _walk(list roots, list seeds, set targets, bint retain_graph, bint create_graph)
 
-@cython.locals(edges=tuple, gxs=tuple, i=Py_ssize_t)
+@cython.locals(edges=tuple, gxs=tuple, wanted=list, i=Py_ssize_t)
 cdef _step(Op op, Tensor gy, dict grads, set targets, set useful)
 
 @cython.locals(likes=list, saved=Tensor, like=Tensor)

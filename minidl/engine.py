@@ -97,11 +97,11 @@ def _walk(
 
 def _step(op: Op, gy: Tensor, grads: dict, targets: set | None, useful: set[Op] | None) -> None:
     """Passes the finished gradient of op's result on to op's inputs."""
-    edges = op.edges
+    edges, wanted = op.edges, None
     if targets is not None and useful is not None:
-        op._note().wanted = [edge in targets or edge in useful for edge in edges]
-    elif op._notes is not None:
-        op._notes.wanted = None
+        wanted = [edge in targets or edge in useful for edge in edges]
+    if wanted is not None or op._notes is not None:
+        op._note().wanted = wanted
     result = op.backward(gy)
     gxs = result if isinstance(result, tuple) else (result,)
     if len(gxs) != len(edges):
@@ -109,8 +109,9 @@ def _step(op: Op, gy: Tensor, grads: dict, targets: set | None, useful: set[Op] 
             f"{type(op).__name__}: its backward gave {len(gxs)} gradients for {len(edges)} inputs"
         )
     for i in range(len(gxs)):
-        if gxs[i] is not None and edges[i] is not None and op.needs(i):
-            _add_to(grads, edges[i], _as_input(op, i, gxs[i], gy))
+        gx, edge = gxs[i], edges[i]
+        if gx is not None and edge is not None and (wanted is None or wanted[i]):
+            _add_to(grads, edge, _as_input(op, i, gx, gy))
 
 
 def _as_input(op: Op, i: int, gx: Tensor, gy: Tensor) -> Tensor:
