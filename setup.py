@@ -51,6 +51,7 @@ KERNEL_DIRECTIVES = {
 ENGINE_DIRECTIVES = {  # plain Python: it keeps Python's meaning, compiled or not
     "language_level": 3,
     "annotation_typing": False,  # hints are for readers and mypy; the .pxd files declare what is compiled
+    "auto_pickle": False,  # an op belongs to its graph, and a Tensor says itself how it is pickled
     "nonecheck": True,  # None for a Tensor raises AttributeError; without, it is a segmentation fault
     "embedsignature": True,
 }

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 import platform
+from importlib.machinery import PathFinder
 
 import numpy as np
 
@@ -24,7 +24,7 @@ def _blas() -> str:
 def show_config() -> None:
     """Prints the version, the CPU level of the kernels, the threads, and the libraries found."""
     optional = ("matplotlib", "tqdm", "safetensors")
-    found = [name for name in optional if importlib.util.find_spec(name)]
+    found = [name for name in optional if PathFinder.find_spec(name)]
     print(f"minidl    {__version__} on Python {platform.python_version()}, {platform.platform()}")
     print(f"kernels   {K.active} (this machine runs: {', '.join(K.available)})")
     print(f"threads   {K.get_num_threads()}")

@@ -23,7 +23,7 @@ import numpy as np
 from minidl import _kernels as K
 from minidl import tensor
 from minidl._kernels.memory import alike, owner, steppable
-from minidl.modes import enable_grad, no_grad, watching
+from minidl.modes import restore_recording, switch_recording, watching
 from minidl.op import Add, Cast, Op, SumTo, check_history
 from minidl.tensor import Tensor, as_array, wrap
 
@@ -36,6 +36,7 @@ def _consumers_first(roots: Sequence[Tensor]) -> list[Op]:
     """
     seen = {root._op for root in roots if root._op is not None}
     order = list(seen)
+    in_order, before = True, sys.maxsize
     for op in order:  # grows while we walk over it
         if op.edges is None:
             raise RuntimeError(
@@ -46,12 +47,10 @@ def _consumers_first(roots: Sequence[Tensor]) -> list[Op]:
             if isinstance(edge, Op) and edge not in seen:
                 seen.add(edge)
                 order.append(edge)
-    before = None
-    for op in order:  # a chain is found in this order
-        if before is not None and op._number > before._number:
-            order.sort(key=attrgetter("_number"), reverse=True)
-            break
-        before = op
+        in_order = in_order and op._number <= before
+        before = op._number
+    if not in_order:  # a chain is found in this order
+        order.sort(key=attrgetter("_number"), reverse=True)
     return order
 
 
@@ -81,24 +80,28 @@ def _walk(
     if targets is not None:
         useful = _leading_to(targets, order)
         grads = {edge: None for op in useful for edge in op.edges if edge in targets}
-    for root, seed in zip(roots, seeds, strict=True):
-        _add_to(grads, root._op or root, seed)
-    with no_grad() if not create_graph else enable_grad():
+    for i, root in enumerate(roots):
+        _add_to(grads, root if root._op is None else root._op, seeds[i])
+    recorded = switch_recording(create_graph)
+    try:
         for op in order:
             gy = grads.get(op) if targets is not None and op in targets else grads.pop(op, None)
             if gy is not None and (useful is None or op in useful):
                 _step(op, gy, grads, targets, useful)
             if not retain_graph:
                 op._free()
+    finally:
+        restore_recording(recorded)
     return grads
 
 
 def _step(op: Op, gy: Tensor, grads: dict, targets: set | None, useful: set[Op] | None) -> None:
     """Passes the finished gradient of op's result on to op's inputs."""
-    edges = op.edges
-    op._wanted = None
+    edges, wanted = op.edges, None
     if targets is not None and useful is not None:
-        op._wanted = [edge in targets or edge in useful for edge in edges]
+        wanted = [edge in targets or edge in useful for edge in edges]
+    if wanted is not None or op._notes is not None:
+        op._note().wanted = wanted
     result = op.backward(gy)
     gxs = result if isinstance(result, tuple) else (result,)
     if len(gxs) != len(edges):
@@ -106,14 +109,18 @@ def _step(op: Op, gy: Tensor, grads: dict, targets: set | None, useful: set[Op] 
             f"{type(op).__name__}: its backward gave {len(gxs)} gradients for {len(edges)} inputs"
         )
     for i in range(len(gxs)):
-        if gxs[i] is not None and edges[i] is not None and op.needs(i):
-            _add_to(grads, edges[i], _as_input(op, i, gxs[i], gy))
+        gx, edge = gxs[i], edges[i]
+        if gx is not None and edge is not None and (wanted is None or wanted[i]):
+            _add_to(grads, edge, _as_input(op, i, gx, gy))
 
 
 def _as_input(op: Op, i: int, gx: Tensor, gy: Tensor) -> Tensor:
     """gx in the shape and dtype of op's input i: summed over broadcast axes, and cast back."""
-    if op._likes is not None or not alike(gx._data, gy._data):
-        shape, dtype = op._likes[i] if op._likes is not None else (gy._data.shape, gy._data.dtype)
+    likes = None if op._notes is None else op._notes.likes
+    saved = None if op._saved is None else op._saved[i]
+    like = gy if saved is None else saved
+    if likes is not None or not alike(gx._data, like._data):
+        shape, dtype = (like._data.shape, like._data.dtype) if likes is None else likes[i]
         if gx._data.shape != shape:
             gx = SumTo(shape)(gx)
         if gx._data.dtype != dtype:
@@ -160,12 +167,14 @@ def _seeds(outputs: Sequence[Tensor], gradients: Sequence[Any]) -> list[Tensor]:
             )
         check_history(y)
         if gradient is None:
-            if y.size != 1:
+            if y._data.size != 1:
                 raise RuntimeError(
                     f"backward: the tensor has shape {y.shape}; a gradient may only be left out for "
                     "one element: reduce it (sum, mean) or pass gradient="
                 )
-            seeds.append(wrap(K.number(1.0, y._data) if y.ndim == 0 else np.ones_like(y._data)))
+            seeds.append(
+                wrap(K.number(1.0, y._data) if y._data.ndim == 0 else np.ones_like(y._data))
+            )
             continue
         seed = gradient if isinstance(gradient, Tensor) else wrap(as_array(gradient, y._data.dtype))
         if seed.shape != y.shape:
@@ -221,7 +230,7 @@ def grad(
 
 def _check_anomaly(op: Op, gx: Tensor) -> None:
     if np.isnan(gx._data).any():
-        where = op._where or "(it was called outside detect_anomaly)"
+        where = (op._notes and op._notes.where) or "(it was called outside detect_anomaly)"
         raise RuntimeError(
             f"{type(op).__name__}: its backward gave NaN. The op was called here:\n{where}"
         )

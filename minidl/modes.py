@@ -2,46 +2,70 @@
 
 from __future__ import annotations
 
-import threading
 from contextlib import ContextDecorator
+from contextvars import ContextVar
 
 
-class _State(threading.local):
-    recording = True
-    anomaly = False
+class Mode:
+    """A flag that each thread (and each asyncio task) has a value of its own for."""
+
+    __slots__ = ("contexts", "usual", "variable")
+
+    def __init__(self, name: str, usual: bool) -> None:
+        self.variable: ContextVar[bool] = ContextVar(name, default=usual)
+        self.usual = usual
+        self.contexts = 0  # entered and not left yet, in all threads: while there are none, nobody asks `variable`
+
+    def holds(self) -> bool:
+        return self.usual if self.contexts == 0 else self.variable.get()
+
+    def enter(self, value: bool) -> bool:
+        """The flag has this value from now on; returns what to `leave` with."""
+        before = self.variable.get()
+        self.variable.set(value)
+        self.contexts += 1
+        return before
+
+    def leave(self, before: bool) -> None:
+        self.contexts -= 1
+        self.variable.set(before)
 
 
-state = _State()
-# How many of the contexts below are active, in all threads: while none is, nobody asks `state`.
-_no_grads = 0
-_anomalies = 0
+_recording = Mode("recording", True)
+_watching = Mode("watching", False)
 
 
 def recording() -> bool:
     """Whether ops are recorded. Inside backward: whether this gradient must have a gradient of its own."""
-    return _no_grads == 0 or state.recording
+    return _recording.holds()
+
+
+def switch_recording(value: bool) -> bool:
+    """Recording is on or off from now on; returns what to `restore_recording` with. (no_grad, for the engine.)"""
+    return _recording.enter(value)
+
+
+def restore_recording(before: bool) -> None:
+    _recording.leave(before)
 
 
 def watching() -> bool:
     """Whether gradients are watched for NaN."""
-    return _anomalies != 0 and state.anomaly
+    return _watching.holds()
 
 
 class no_grad(ContextDecorator):
     """Nothing is recorded inside: ``with no_grad(): ...`` or ``@no_grad()``. Results do not require a gradient."""
 
-    field, value = "recording", False
+    mode, value = _recording, False
     before: tuple[bool, ...] = ()  # what held at each entry: an object may be entered inside itself
 
     def __enter__(self) -> None:
-        self.before = (*self.before, getattr(state, self.field))
-        setattr(state, self.field, self.value)
-        _count(self.field, 1)
+        self.before = (*self.before, self.mode.enter(self.value))
 
     def __exit__(self, *exception: object) -> None:
-        _count(self.field, -1)
         *self.before, last = self.before  # type: ignore[assignment]
-        setattr(state, self.field, last)
+        self.mode.leave(last)
 
     def _recreate_cm(self) -> no_grad:
         # As a decorator, each call gets its own memory of what held before: calls may nest, or run in other threads.
@@ -61,12 +85,4 @@ class detect_anomaly(no_grad):
     through a NumPy array that shares its memory) raises instead of giving a wrong gradient. Slow; for debugging.
     """
 
-    field, value = "anomaly", True
-
-
-def _count(field: str, step: int) -> None:
-    global _no_grads, _anomalies
-    if field == "recording":
-        _no_grads += step
-    else:
-        _anomalies += step
+    mode, value = _watching, True

@@ -12,19 +12,26 @@ cdef class Traits:
     cdef public tuple saves
     cdef public bint saves_output, shares, inplace
 
+@cython.freelist(64)
+cdef class Notes:
+    cdef public list likes, counts, wanted, prints
+    cdef public object where
+
 cdef class Op:
     cdef public tuple edges, _saved
-    cdef public list _likes, _counts, _wanted, _prints
-    cdef public object kept, _where, _output
+    cdef public object kept, _output
     cdef public Changes _output_changes
+    cdef public Notes _notes
     cdef public Py_ssize_t _output_count, _number
     cdef object __weakref__
-    @cython.locals(x=Tensor, second=Tensor, out=Tensor, traits=Traits)
+    @cython.locals(x=Tensor, second=Tensor, third=Tensor, out=Tensor, traits=Traits)
     cpdef Tensor apply(self, tuple inputs)
-    @cython.locals(x=Tensor, saves=tuple)
+    @cython.locals(x=Tensor, saves=tuple, all_alike=bint, any_changed=bint)
     cpdef _record(self, tuple inputs, Tensor out, Traits traits)
-    @cython.locals(x=Tensor, changes=Changes)
+    cdef Notes _note(self)
+    @cython.locals(x=Tensor, notes=Notes, before=Py_ssize_t)
     cpdef Tensor input(self, Py_ssize_t i)
+    @cython.locals(notes=Notes)
     cpdef Tensor output(self)
     cpdef bint needs(self, Py_ssize_t i)
     cpdef _free(self)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from typing import Any
 
 import numpy as np
@@ -30,6 +29,26 @@ class Traits:
         _traits[kind] = self
 
 
+class Notes:
+    """What only few calls need to remember: an op makes one when it has something to write down.
+
+    Attributes:
+        likes: shape and dtype of each input. None: all inputs are saved, or all are as the output is.
+        counts: the in-place changes of each saved input before the call. None: there were none.
+        wanted: in backward, whether the gradient of each input is wanted. None: of all that require one.
+        prints, where: under `detect_anomaly`: fingerprints of what is saved, and where the op was called.
+    """
+
+    __slots__ = ("counts", "likes", "prints", "wanted", "where")
+
+    def __init__(self) -> None:
+        self.likes: list | None = None
+        self.counts: list | None = None
+        self.wanted: list | None = None
+        self.prints: list | None = None
+        self.where: str | None = None
+
+
 class Op:
     """One operation: what it computes, and how a gradient passes through it.
 
@@ -51,16 +70,12 @@ class Op:
     # What is remembered of a call. `edges` is None before it, and again when the graph was freed.
     edges: Any
     kept: Any
-    _likes: Any
     _saved: Any
-    _counts: Any
     _output: Any
     _output_changes: Any
     _output_count: int
-    _wanted: Any
     _number: int
-    _prints: Any
-    _where: Any
+    _notes: Any
 
     def forward(self, *xs: Any, **_: Any) -> np.ndarray:
         raise NotImplementedError(f"{type(self).__name__} has no forward")
@@ -78,11 +93,14 @@ class Op:
                 f"{type(self).__name__}: an op object records one call; make a new one"
             )
         x = inputs[0]
-        if len(inputs) == 1:  # one and two inputs are written out for speed
+        if len(inputs) == 1:  # up to three inputs are written out for speed
             y = self.forward(x._data)
         elif len(inputs) == 2:
             second = inputs[1]
             y = self.forward(x._data, second._data)
+        elif len(inputs) == 3:
+            second, third = inputs[1], inputs[2]
+            y = self.forward(x._data, second._data, third._data)
         else:
             y = self.forward(*[x._data for x in inputs])
         out = wrap(y)
@@ -101,16 +119,16 @@ class Op:
         return out
 
     def _record(self, inputs: tuple[Tensor, ...], out: Tensor, traits: Traits) -> None:
+        all_alike, any_changed = True, False
         for x in inputs:
-            if x._changes is not None and x._seen != x._changes.overwritten:
-                check_history(x)
-        for x in inputs:
+            if x._changes is not None:
+                any_changed = True
+                if x._seen != x._changes.overwritten:
+                    check_history(x)
             if not alike(x._data, out._data):
-                if out._data.dtype.kind != "f":
-                    return  # nothing flows through integers
-                self._likes = [(x._data.shape, x._data.dtype) for x in inputs]
-                break
-        # Without _likes, every gradient must have the shape and dtype of the output's.
+                all_alike = False
+        if not all_alike and out._data.dtype.kind != "f":
+            return  # nothing flows through integers
         global _recorded
         _recorded += 1
         self._number = _recorded
@@ -122,6 +140,8 @@ class Op:
             self.edges = (_edge(inputs[0]),)
         elif len(inputs) == 2:
             self.edges = (_edge(inputs[0]), _edge(inputs[1]))
+        elif len(inputs) == 3:
+            self.edges = (_edge(inputs[0]), _edge(inputs[1]), _edge(inputs[2]))
         else:
             self.edges = tuple([_edge(x) for x in inputs])
         saves = traits.saves
@@ -129,11 +149,10 @@ class Op:
             self._saved = inputs
         elif saves:
             self._saved = tuple([x if i in saves else None for i, x in enumerate(inputs)])
-        if self._saved is not None:
-            for x in self._saved:
-                if x is not None and x._changes is not None:  # (without, all counts are 0)
-                    self._counts = [_count(x) for x in self._saved]
-                    break
+        if not all_alike and self._saved is not inputs:
+            self._note().likes = [(x._data.shape, x._data.dtype) for x in inputs]
+        if any_changed and self._saved is not None:
+            self._note().counts = [_count(x) for x in self._saved]
         if traits.saves_output:
             self._output = out._data
             self._output_changes = out._shared_changes()
@@ -142,9 +161,15 @@ class Op:
             import traceback  # here, as it is slow to import and seldom needed
 
             calls = [call for call in traceback.extract_stack() if call.filename != __file__]
-            self._where = "".join(traceback.format_list(calls))
-            self._prints = [None if x is None else fingerprint(x._data) for x in self._saved or ()]
-            self._prints.append(fingerprint(out._data) if traits.saves_output else None)
+            saved = [None if x is None else fingerprint(x._data) for x in self._saved or ()]
+            notes = self._note()
+            notes.where = "".join(traceback.format_list(calls))
+            notes.prints = [*saved, fingerprint(out._data) if traits.saves_output else None]
+
+    def _note(self) -> Notes:
+        if self._notes is None:
+            self._notes = Notes()
+        return self._notes
 
     def input(self, i: int) -> Tensor:
         """The i-th input, for backward; RuntimeError if it was changed in place since forward."""
@@ -153,12 +178,16 @@ class Op:
             raise RuntimeError(
                 f"{type(self).__name__}: input {i} is not kept: `saves` leaves it out"
             )
-        changes = x._changes
-        if changes is not None and changes.count != (
-            0 if self._counts is None else self._counts[i]
+        notes = self._notes
+        if x._changes is not None:
+            before = 0 if notes is None or notes.counts is None else notes.counts[i]
+            if x._changes.count != before:
+                raise RuntimeError(self._changed_message(f"input {i}", x.shape))
+        if (
+            notes is not None
+            and notes.prints is not None
+            and notes.prints[i] != fingerprint(x._data)
         ):
-            raise RuntimeError(self._changed_message(f"input {i}", x.shape))
-        if self._prints is not None and self._prints[i] != fingerprint(x._data):
             raise RuntimeError(self._changed_message(f"input {i}", x.shape))
         return x
 
@@ -168,7 +197,12 @@ class Op:
             raise RuntimeError(f"{type(self).__name__}: the output is not kept: set `saves_output`")
         if self._output_changes.count != self._output_count:
             raise RuntimeError(self._changed_message("the output", self._output.shape))
-        if self._prints is not None and self._prints[-1] != fingerprint(self._output):
+        notes = self._notes
+        if (
+            notes is not None
+            and notes.prints is not None
+            and notes.prints[-1] != fingerprint(self._output)
+        ):
             raise RuntimeError(self._changed_message("the output", self._output.shape))
         return wrap(self._output, self, self._output_changes, True)
 
@@ -180,22 +214,30 @@ class Op:
 
     def needs(self, i: int) -> bool:
         """In backward: whether the gradient of input i is wanted."""
-        return self.edges[i] is not None if self._wanted is None else self._wanted[i]
+        if self._notes is not None and self._notes.wanted is not None:
+            return self._notes.wanted[i]
+        return self.edges[i] is not None
 
     def _free(self) -> None:
         """Lets go of all that was saved. An op whose `edges` are None cannot be walked any more."""
-        self.edges = self._likes = self._saved = self._counts = self._wanted = self.kept = None
-        self._output = self._output_changes = None
+        self.edges = self._saved = None
+        if self._output is not None:  # (asking is quicker than setting None to None)
+            self._output = self._output_changes = None
+        if self.kept is not None:
+            self.kept = None
+        if self._notes is not None:
+            self._notes = None
 
 
 if not hasattr(Op, "edges"):  # plain Python: what the attributes that op.pxd declares start with
-    Op.edges = Op._likes = Op._saved = Op._counts = Op._wanted = Op._prints = Op._where = None
-    Op.kept = Op._output_changes = None
+    Op.edges = Op._saved = Op._output = Op._output_changes = Op.kept = Op._notes = None
     Op._number = 0
 
 
 def _edge(x: Tensor) -> Any:
-    return (x._op or x) if x._requires_grad else None
+    if not x._requires_grad:
+        return None
+    return x if x._op is None else x._op
 
 
 def _count(x: Tensor | None) -> int:
@@ -239,7 +281,7 @@ def check_history(x: Tensor) -> None:
 
 
 def fingerprint(array: np.ndarray) -> int:
-    return zlib.crc32(np.ascontiguousarray(array).data)
+    return hash(array.tobytes())
 
 
 # ── The engine's own ops: gradients add up, and broadcasting and casting are undone ──────────────────────────────────

@@ -143,7 +143,7 @@ class Optimizer:
         for slot in group.slots:
             parameter = slot.parameter
             grad = parameter.grad
-            lr_mult = getattr(parameter, "lr_mult", 1.0)
+            lr_mult = getattr(parameter, "_lr_mult", 1.0)
             if grad is None or lr_mult == 0:
                 continue
             data = parameter._data

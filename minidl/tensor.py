@@ -53,6 +53,9 @@ class Changes:
         self.overwritten = 0
 
 
+_USUAL = frozenset(map(np.dtype, "fd?bBhHiIlLqQ"))  # what an array may be without a conversion
+
+
 def as_array(data: Any, dtype: Any = None) -> np.ndarray:
     """The array of a tensor: Python numbers and sequences become float32, arrays keep their kind."""
     if isinstance(data, Tensor):
@@ -67,6 +70,8 @@ def as_array(data: Any, dtype: Any = None) -> np.ndarray:
         array = np.asarray(data)
         if dtype is None and array.dtype.kind in "fiub":
             dtype = np.float32
+    if dtype is None and array.dtype in _USUAL:
+        return array
     wanted = array.dtype if dtype is None else np.dtype(dtype)
     if wanted == np.float16:
         wanted = np.dtype(np.float32)
@@ -423,7 +428,7 @@ def wrap(
 
 def as_tensor(x: Any, dtype: Any = None) -> Tensor:
     """x itself if it is a Tensor, else ``Tensor(x, dtype=dtype)``."""
-    return x if isinstance(x, Tensor) else Tensor(x, dtype=dtype)
+    return x if isinstance(x, Tensor) else wrap(as_array(x, dtype))
 
 
 def plain(x: Any) -> Any:

@@ -1,6 +1,5 @@
 """docs/activations.md and its pictures are what docs/make_activations.py makes of the table."""
 
-import dataclasses
 import importlib
 import json
 import re
@@ -82,7 +81,7 @@ def test_every_activation_has_its_cost(script, costs):
 
 def test_a_changed_table_is_seen(script, listed, costs, drawn, monkeypatch):
     first, *others = listed.ROWS
-    changed = dataclasses.replace(first, formula="something else")
+    changed = first._replace(formula="something else")
     monkeypatch.setattr(listed, "ROWS", [changed, *others])
     assert script.page(costs) != script.PAGE.read_text(encoding="utf-8")
     monkeypatch.setattr(F, "relu", lambda x: F.leaky_relu(x, 0.05))

@@ -10,7 +10,6 @@ from importlib import import_module
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from minidl._kernels import reference
 from minidl._kernels.cpu import best_level
 from minidl._kernels.memory import (
     empty,
@@ -61,7 +60,7 @@ def load(level: str, modules: tuple[str, ...] = MODULES) -> SimpleNamespace:
     modules: which; "mathcheck", the functions inside other kernels for their tests, is not in the wheel.
     """
     if level == "reference":
-        return SimpleNamespace(**_faces(reference))
+        return SimpleNamespace(**_faces(import_module("minidl._kernels.reference")))
     faces: dict = {}
     for name in modules:
         faces |= _faces(import_module(f"minidl._kernels.{level}.{name}"))

@@ -12,6 +12,7 @@ import cython
 import numpy as np
 
 cimport numpy as cnp
+from cpython.ref cimport Py_INCREF
 
 from minidl._kernels.pool cimport parallel
 
@@ -83,8 +84,8 @@ cdef extern from *:
 
 cdef extern from "numpy/arrayobject.h":
     void* NDARRAY "&PyArray_Type"
-    object PyArray_New(void* subtype, int ndim, cnp.npy_intp* shape, int typenum,
-                       cnp.npy_intp* strides, void* data, int itemsize, int flags, void* base)
+    object PyArray_NewFromDescr(void* subtype, cnp.dtype dtype, int ndim, cnp.npy_intp* shape,
+                                cnp.npy_intp* strides, void* data, int flags, void* base)
 
 cdef struct Block:
     Block* next        # in a free list
@@ -205,7 +206,7 @@ cdef void free_all(Block* chain) noexcept nogil:
 
 
 @cython.final
-@cython.freelist(64)
+@cython.freelist(256)
 cdef class Buffer:
     """Owns the memory of an array and of all its views: the last of them to die gives it back."""
 
@@ -228,8 +229,9 @@ cdef cnp.ndarray new_array(int ndim, cnp.npy_intp* shape, cnp.npy_intp* strides,
         buffer.data = take(<size_t> nbytes)
     if buffer.data == NULL:
         raise MemoryError(f"empty: no memory for an array of {nbytes / 2**20:,.0f} MB ({dtype})")
-    cdef cnp.ndarray array = <cnp.ndarray> PyArray_New(
-        NDARRAY, ndim, shape, typenum, strides, buffer.data, 0, cnp.NPY_ARRAY_CARRAY, NULL
+    Py_INCREF(dtype)  # the array takes over a reference
+    cdef cnp.ndarray array = <cnp.ndarray> PyArray_NewFromDescr(
+        NDARRAY, dtype, ndim, shape, strides, buffer.data, cnp.NPY_ARRAY_CARRAY, NULL
     )
     cnp.set_array_base(array, buffer)
     return array

@@ -7,9 +7,7 @@ The rows stand in `minidl/ops/activation_table.py`, the compiled loops, value be
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -20,8 +18,7 @@ from minidl.ops.arithmetic import as_float, as_float_in_place
 from minidl.tensor import Tensor, wrap
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Row:
+class Row(NamedTuple):
     """All that is known of an elementwise activation.
 
     Attributes:
@@ -52,15 +49,15 @@ class Row:
     value: Callable[..., np.ndarray]
     slope: Callable[..., np.ndarray]
     curvature: Callable[..., Tensor] | None = None
-    params: dict[str, float] = field(default_factory=dict)
+    params: dict[str, float] = {}
     required: bool = False
     check: tuple[Callable[..., bool], str] | None = None
     kinks: Callable[..., dict[float, float]] = lambda *params: {}
     kink_note: str = ""
-    limits: dict[float, float] = field(default_factory=dict)
+    limits: dict[float, float] = {}
     inplace: bool = False
-    from_y: dict[str, Any] = field(default_factory=dict)
-    approximate: dict[str, str] = field(default_factory=dict)
+    from_y: dict[str, Any] = {}
+    approximate: dict[str, str] = {}
     example: tuple[str, str] | None = None
 
     def check_params(self, *values: float, owner: str = "") -> None:
@@ -72,12 +69,17 @@ class Row:
             raise ValueError(f"{owner or self.name}: {self.check[1]}, got {given}")
 
 
-@cache
+_IN_Y: dict[str, Row] = {}
+
+
 def in_y(row: Row) -> Row:
     """The row with its slope written in y."""
     if row.residual == "y":
         return row
-    return replace(row, **{"residual": "y", "curvature": None, "check": None} | row.from_y)
+    if row.name not in _IN_Y:
+        changed = {"residual": "y", "curvature": None, "check": None} | row.from_y
+        _IN_Y[row.name] = row._replace(**changed)
+    return _IN_Y[row.name]
 
 
 class Activation(Op):

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from minidl._kernels import reference as twins
+from minidl._kernels import reference_activation as twins
 from minidl.ops import arithmetic as T
 from minidl.ops.activation import Row, function_of, in_y
 from minidl.tensor import Tensor, as_tensor

@@ -6,6 +6,7 @@ from minidl.op cimport Add, Op
 from minidl.tensor cimport Tensor, as_tensor, wrap
 
 cpdef tuple pair(object x0, object x1)
+cpdef bint one_dtype(Tensor x0, Tensor x1)
 cpdef Tensor mul(object x0, object x1)
 cdef Tensor times(Tensor gy, Tensor x)
 

@@ -24,7 +24,7 @@ def pair(x0: Any, x1: Any) -> tuple[Tensor, Tensor]:
     """Two arguments as tensors that can be combined. The common cases are quick: of one dtype, or one a number."""
     if isinstance(x0, Tensor):
         if isinstance(x1, Tensor):
-            if same_dtype(x0._data, x1._data):
+            if one_dtype(x0, x1):
                 return x0, x1
         elif type(x1) in Number and x0._data.dtype.kind == "f":
             return x0, wrap(K.number(x1, x0._data))
@@ -33,12 +33,16 @@ def pair(x0: Any, x1: Any) -> tuple[Tensor, Tensor]:
     return _converted((x0, x1))
 
 
+def one_dtype(x0: Tensor, x1: Tensor) -> bool:
+    return same_dtype(x0._data, x1._data)
+
+
 def operands(*xs: Any) -> tuple[Tensor, ...]:
     """The arguments as tensors that NumPy can combine without surprises in the dtype."""
     if len(xs) == 2:
         return pair(*xs)
     for x in xs:
-        if not (isinstance(x, Tensor) and same_dtype(x._data, xs[0]._data)):
+        if not (isinstance(x, Tensor) and one_dtype(x, xs[0])):
             return _converted(xs)
     return xs
 

@@ -13,8 +13,7 @@ that gradients of any order need no more than these three.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -30,8 +29,7 @@ from minidl.tensor import Tensor
 Axes = tuple[int, ...]
 
 
-@dataclass(frozen=True)
-class Window:
+class Window(NamedTuple):
     """How a kernel moves over an image: one number a spatial axis, and the groups of channels."""
 
     stride: Axes

@@ -2,15 +2,18 @@
 
 cimport cython
 from minidl._kernels.memory cimport same_floats
+from minidl.modes cimport recording
 from minidl.op cimport Op
-from minidl.tensor cimport Tensor
+from minidl.ops.activation cimport activation_gradient
+from minidl.ops.arithmetic cimport one_dtype
+from minidl.tensor cimport Tensor, wrap
 from numpy cimport ndarray
 
 cdef class MatMul(Op):
     pass
 
 cdef class Affine(Op):
-    pass
+    cdef tuple _gradients(self, Tensor gy)
 
 cdef class ActivatedAffine(Affine):
     cdef public object row, a, b

@@ -12,7 +12,7 @@ from minidl.modes import recording
 from minidl.op import Op
 from minidl.ops.activation import Row, activation_gradient
 from minidl.ops.activation_table import fused_row
-from minidl.ops.arithmetic import operands
+from minidl.ops.arithmetic import one_dtype, operands
 from minidl.ops.reduction import sum
 from minidl.ops.shape import broadcast_to, expand_dims, reshape, squeeze, transpose
 from minidl.tensor import Tensor, wrap
@@ -40,21 +40,21 @@ class Affine(Op):
         return K.affine_forward(x, w, b)
 
     def backward(self, gy: Tensor) -> tuple:
+        return self._gradients(gy)
+
+    def _gradients(self, gy: Tensor) -> tuple:
+        gx = gw = gb = None
         if recording():
             gx = gy @ self.input(1) if self.needs(0) else None
             gw = gy.T @ self.input(0) if self.needs(1) else None
-            gb = sum(gy, axis=0)
         else:
             gx = wrap(K.matmul(gy._data, self.input(1)._data)) if self.needs(0) else None
-            gw, gb = self._parameter_gradients(gy)
-        return (gx, gw, gb)[: len(self.edges)]
-
-    def _parameter_gradients(self, gy: Tensor) -> tuple:
-        """gw = gyᵀ x and gb = Σ gy in one kernel."""
-        if not self.needs(1):
-            return None, sum(gy, axis=0)
-        gw, gb = K.affine_weight_grad(self.input(0)._data, gy._data)
-        return wrap(gw), wrap(gb)
+            if self.needs(1):  # both in one kernel
+                gw, gb = K.affine_weight_grad(self.input(0)._data, gy._data)
+                gw, gb = wrap(gw), wrap(gb)
+        if len(self.edges) == 2:
+            return gx, gw
+        return gx, gw, sum(gy, axis=0) if gb is None else gb
 
 
 class ActivatedAffine(Affine):
@@ -66,12 +66,13 @@ class ActivatedAffine(Affine):
         self.row, self.a, self.b = row, a, b
 
     def forward(self, x: np.ndarray, w: np.ndarray, b: np.ndarray | None = None) -> np.ndarray:
-        loop = K.activation_address(self.row.name, x.dtype == np.float64)
+        loop = K.activation_address(self.row.name, x.itemsize == 8)
         y = K.affine_forward(x, w, b, loop, self.a, self.b)
         return y if loop else K.activation_forward(self.row.name, y, self.a, self.b, y)
 
     def backward(self, gy: Tensor) -> tuple:
-        return super().backward(activation_gradient(self.row, self.a, self.b, self.output(), gy))
+        gy = activation_gradient(self.row, self.a, self.b, self.output(), gy)
+        return self._gradients(gy)
 
 
 def swap(x: Tensor) -> Tensor:
@@ -126,26 +127,26 @@ def affine(x: Any, weight: Any, bias: Any = None, activation: str | tuple | None
         ValueError: shapes that do not fit; names the argument, the axis, what was expected and what was given.
     """
     args = operands(x, weight) if bias is None else operands(x, weight, bias)
-    dtype = args[0]._data.dtype
-    if dtype.kind != "f" or any([arg._data.dtype is not dtype for arg in args]):
+    same = one_dtype(args[0], args[1]) and (bias is None or one_dtype(args[0], args[2]))
+    if not same or args[0]._data.dtype.kind != "f":
         floats = [arg.dtype for arg in args if arg.dtype.kind == "f"]
         common = np.result_type(*(floats or [np.dtype(np.float32)]))
         args = tuple([arg.astype(common) for arg in args])
-    x, w = args[0]._data, args[1]._data
-    if w.ndim != 2:
-        raise ValueError(f"affine: weight: expected 2 axes (out, in), got shape {w.shape}")
-    if x.ndim == 0 or x.shape[-1] != w.shape[1]:
+    shape, w_shape = args[0]._data.shape, args[1]._data.shape
+    if len(w_shape) != 2:
+        raise ValueError(f"affine: weight: expected 2 axes (out, in), got shape {w_shape}")
+    if not shape or shape[-1] != w_shape[1]:
         raise ValueError(
-            f"affine: last axis of x: expected {w.shape[1]} (weight is (out, in) = {w.shape}), "
-            f"got shape {x.shape}"
+            f"affine: last axis of x: expected {w_shape[1]} (weight is (out, in) = {w_shape}), "
+            f"got shape {shape}"
         )
-    if bias is not None and args[2].shape != w.shape[:1]:
-        raise ValueError(f"affine: bias: expected shape {w.shape[:1]}, got {args[2].shape}")
+    if bias is not None and args[2]._data.shape != w_shape[:1]:
+        raise ValueError(f"affine: bias: expected shape {w_shape[:1]}, got {args[2].shape}")
     op = ActivatedAffine(*fused_row(activation)) if activation else Affine()
-    if x.ndim == 2:
-        return op(*args)
-    flat = reshape(args[0], (int(np.prod(x.shape[:-1])), x.shape[-1]))
-    return reshape(op(flat, *args[1:]), (*x.shape[:-1], w.shape[0]))
+    if len(shape) == 2:
+        return op.apply(args)
+    flat = reshape(args[0], (int(np.prod(shape[:-1])), shape[-1]))
+    return reshape(op(flat, *args[1:]), (*shape[:-1], w_shape[0]))
 
 
 # ── einsum ───────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -203,15 +203,16 @@ def cross_entropy(logits: Any, target: Any, reduction: str = "mean") -> Tensor:
         TypeError: ids that are not integers.
     """
     x = as_float(logits)
-    t = target if isinstance(target, Tensor) else Tensor(np.asarray(target))
-    if isinstance(target, list | tuple) and t.dtype.kind == "f":  # numbers take the logits' dtype
-        t = t.astype(x.dtype)
-    if t.dtype.kind == "f" and t.shape == x.shape and x.ndim:
-        x, t = operands(x, t)
+    given = np.asarray(plain(target))
+    if given.dtype.kind == "f" and given.shape == x.shape and x.ndim:
+        # (Numbers in a list take the logits' dtype.)
+        x, t = operands(
+            x, Tensor(given, dtype=x.dtype) if isinstance(target, list | tuple) else target
+        )
         loss = -sum(t * log_softmax(x, axis=min(x.ndim - 1, 1)), axis=min(x.ndim - 1, 1))
         return _reduce("cross_entropy", loss, reduction)
     rows = _rows("cross_entropy", x)
-    ids = _class_targets("cross_entropy", x, t.data)
+    ids = _class_targets("cross_entropy", x, given)
     if x._requires_grad:
         ids = ids.copy()  # for backward: the caller may fill its array anew
     if reduction in ("mean", "sum") and len(ids):
