@@ -33,8 +33,8 @@ from minidl._kernels cimport memory, pool
 from minidl._kernels._dots cimport DOT_COLUMNS, DOT_ROWS, any_dot_tile
 from minidl._kernels._math cimport real
 from minidl._kernels._tile cimport (
-    TILE_LANES, TILE_ROWS, TILE_VECTORS, Height, Pair, Strip, Whole, any_dots, any_tile, lanes,
-    pack_rows, transpose,
+    TILE_LANES, TILE_ROWS, TILE_VECTORS, Height, Pair, Strip, Whole, any_dots, any_tile, copy_out,
+    lanes, pack_rows, transpose,
 )
 
 cdef enum:
@@ -329,17 +329,6 @@ cdef inline void multiply_sliver(
                 copy_out(edge + i * width + before, <real*> (c + i * p.c_row), p.n - left, add,
                          <const real*> bias)
         panel = until
-
-
-cdef inline void copy_out(
-    const real* x, real* y, Py_ssize_t n, bint add, const real* bias
-) noexcept nogil:
-    """What the tile does when it writes to C, for a few columns."""
-    cdef Py_ssize_t j
-    cdef real value
-    for j in range(n):
-        value = y[j] + x[j] if add else x[j]
-        y[j] = value + bias[j] if bias != NULL else value
 
 
 cdef inline void finish(

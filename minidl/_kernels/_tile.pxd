@@ -274,6 +274,17 @@ cdef inline void any_tile(real* kind, Height* height, Py_ssize_t vectors, Strip*
     tiles[vectors - 1](NULL, NULL, NULL, s)
 
 
+cdef inline void copy_out(
+    const real* x, real* y, Py_ssize_t n, bint add, const real* bias
+) noexcept nogil:
+    """What the tile does when it writes to C, for a few columns."""
+    cdef Py_ssize_t j
+    cdef real value
+    for j in range(n):
+        value = y[j] + x[j] if add else x[j]
+        y[j] = value + bias[j] if bias != NULL else value
+
+
 cdef inline void any_dots(
     real* kind, const char** rows, const char* x, Py_ssize_t k, real* out
 ) noexcept nogil:
