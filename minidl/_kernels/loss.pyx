@@ -21,7 +21,7 @@ cnp.import_array()
 cdef enum:
     LANES = 32    # more than the compiler unrolls: a loop that it unrolls it does not vectorise
     TASK = 16384  # elements a task, about: whole rows
-    STRIP = 2048  # elements of a strip, if it has more than one row
+    STRIP = 1024  # elements of a strip, if it has more than one row
 
 
 cdef struct Rows:
