@@ -85,9 +85,13 @@ cdef extern from *:
     #if defined(FP_FAST_FMA) && defined(FP_FAST_FMAF) /* the C library says: one instruction */
       #define minidl_lost_f(a, b, product) fmaf(a, b, -(product))
       #define minidl_lost_d(a, b, product) fma(a, b, -(product))
+      #define minidl_minus_f(c, a, b) fmaf(-(a), b, c)
+      #define minidl_minus_d(c, a, b) fma(-(a), b, c)
     #else
       #define minidl_lost_f minidl_dekker_f
       #define minidl_lost_d minidl_dekker_d
+      #define minidl_minus_f(c, a, b) ((c) - (a) * (b))
+      #define minidl_minus_d(c, a, b) ((c) - (a) * (b))
     #endif
     #endif
     """
@@ -101,6 +105,8 @@ cdef extern from *:
     double minidl_exponent_d(double x) noexcept nogil
     float minidl_lost_f(float a, float b, float product) noexcept nogil
     double minidl_lost_d(double a, double b, double product) noexcept nogil
+    float minidl_minus_f(float c, float a, float b) noexcept nogil
+    double minidl_minus_d(double c, double a, double b) noexcept nogil
 
 
 # ---- helpers ---------------------------------------------------------------------------------
@@ -146,6 +152,13 @@ cdef inline real _power(real shifted) noexcept nogil:
 cdef inline real _lost(real a, real b, real product) noexcept nogil:
     """a b - product, where the product was rounded: its rounding error, exactly."""
     return minidl_lost_f(a, b, product) if real is float else minidl_lost_d(a, b, product)
+
+
+cdef inline real _minus_product(real c, real a, real b) noexcept nogil:
+    """c - a b, fused or not as the CPU level has it. Left to itself, a compiler may fuse in the vectors of a loop and not
+    in its rest: the bits would depend on the position.
+    """
+    return minidl_minus_f(c, a, b) if real is float else minidl_minus_d(c, a, b)
 
 
 cdef inline real _horner3(real x, real p, real c2, real c1, real c0) noexcept nogil:
@@ -245,10 +258,13 @@ cdef inline real tanh_(real x) noexcept nogil:
 
 
 cdef inline real sigmoid_(real x) noexcept nogil:
-    """1 - q for x >= 0 and q for x < 0, with q = e / (1 + e) and e = exp(-|x|), which cannot overflow."""
+    """1 / (1 + e) for x >= 0 and e / (1 + e) for x < 0, with e = exp(-|x|), which cannot overflow.
+
+    Both are n - n q, q = e / (1 + e), n = 1 or e; so the error of q, at most 1/2, shrinks.
+    """
     cdef real e = exp_below_(-abs_(x))
-    cdef real q = e / (<real>1 + e)
-    return q if x < 0 else <real>1 - q
+    cdef real n = e if x < 0 else <real>1
+    return _minus_product(n, n, e / (<real>1 + e))
 
 
 # ---- log and what follows from it ------------------------------------------------------------
