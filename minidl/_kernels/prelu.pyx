@@ -14,8 +14,7 @@ cnp.import_array()
 
 cdef enum:
     CHUNK = 16384  # elements a task, about
-    STRIP = 1024  # elements that stay in the first-level cache from one loop over them to the next
-    LANES = 32  # partial sums side by side, so that a sum vectorises; more than the compiler unrolls
+    LANES = 16  # partial sums side by side, so that a sum vectorises
 
 
 cdef struct Work:
@@ -75,7 +74,7 @@ cdef void forward_pieces(Work* w, real* _, Py_ssize_t first, Py_ssize_t last) no
 
 
 cdef void backward_pieces(Work* w, real* _, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
-    cdef Py_ssize_t piece, start, n, part, i, j
+    cdef Py_ssize_t piece, start, n, i, j
     cdef const real* x
     cdef const real* gy
     cdef real* gx
@@ -89,16 +88,14 @@ cdef void backward_pieces(Work* w, real* _, Py_ssize_t first, Py_ssize_t last) n
         x, gy, gx = <const real*>w.x + start, <const real*>w.gy + start, <real*>w.out + start
         for j in range(LANES):
             sums[j] = 0
-        while n > 0:  # two loops: in one, each partial sum goes through memory, as gx might overlap what is read
-            part = min(n, <Py_ssize_t>STRIP)
-            for i in range(part):
-                gx[i] = slope * gy[i] if x[i] <= 0 else gy[i]
-            for i in range(part // LANES):
-                for j in range(LANES):
-                    sums[j] += x[i * LANES + j] * gy[i * LANES + j] if x[i * LANES + j] <= 0 else 0
-            for i in range(part - part % LANES, part):
-                sums[i % LANES] += x[i] * gy[i] if x[i] <= 0 else 0
-            x, gy, gx, n = x + part, gy + part, gx + part, n - part
+        for i in range(n // LANES):
+            for j in range(LANES):
+                gx[j] = slope * gy[j] if x[j] <= 0 else gy[j]
+                sums[j] += x[j] * gy[j] if x[j] <= 0 else 0
+            x, gy, gx = x + LANES, gy + LANES, gx + LANES
+        for j in range(n % LANES):
+            gx[j] = slope * gy[j] if x[j] <= 0 else gy[j]
+            sums[j] += x[j] * gy[j] if x[j] <= 0 else 0
         for j in range(1, LANES):
             sums[0] += sums[j]
         (<real*>w.partial)[piece] = sums[0]
