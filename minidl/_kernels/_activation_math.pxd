@@ -7,8 +7,7 @@ the product would be inf * 0. Slopes are right to a few ulp of 1.
 """
 
 from minidl._kernels._math cimport (
-    _bell, _exp_sum, _horner3, _horner5, _upper, abs_, copysign_, exp_, exp_times_, min_,
-    normal_cdf_, real, sigmoid_,
+    _exp_sum, _horner3, _horner5, _lost, abs_, copysign_, exp_, min_, real,
 )
 
 
@@ -42,54 +41,46 @@ cdef inline real tanhshrink_(real x) noexcept nogil:
 
 cdef inline real silu_(real x) noexcept nogil:
     """x / (1 + exp(-x)), as x e / (1 + e) with e = exp(x) on the left."""
-    cdef real farthest = 150 if real is float else 790
+    cdef real farthest = 125 if real is float else 790
     cdef real z = -min_(abs_(x), farthest)
-    return (x if x >= 0 else exp_times_(z, z)) / (<real>1 + exp_(z))
+    return (x if x >= 0 else _exp_sum[real](z, 0, z)) / (<real>1 + _exp_sum[real](z, 0, 1))
 
 
 cdef inline real silu_slope_(real x) noexcept nogil:
-    """s (1 + x (1 - s)) with s = sigmoid(x)."""
-    cdef real farthest = 150 if real is float else 790
-    cdef real z = copysign_(min_(abs_(x), farthest), x)
-    return sigmoid_(z) * (<real>1 + z * sigmoid_(-z))
+    """s (1 + x (1 - s)) with s = sigmoid(x). For x = -y, with e = exp(-y) and q = 1 / (1 + e), it is
+    e q (1 - y q); the slopes at x and -x add up to 1.
+    """
+    cdef real farthest = 125 if real is float else 790
+    cdef real y = min_(abs_(x), farthest)
+    cdef real e = _exp_sum[real](-y, 0, 1)
+    cdef real q = <real>1 / (<real>1 + e)
+    cdef real below = e * q * (<real>1 - y * q)
+    return below if x < 0 else <real>1 - below
 
 
 cdef inline real mish_(real x) noexcept nogil:
     """x tanh(log(1 + exp(x))). With e = exp(-|x|) the tanh is (1 + 2e) / (1 + 2e (1 + e)) where x > 0
     and e (2 + e) / (2 + e (2 + e)) elsewhere.
     """
-    cdef real farthest = 150 if real is float else 790
+    cdef real farthest = 125 if real is float else 790
     cdef real z = -min_(abs_(x), farthest)
-    cdef real e = exp_(z)
-    cdef real over = x * (<real>1 + <real>2 * e) if x >= 0 else exp_times_(z, z) * (<real>2 + e)
+    cdef real e = _exp_sum[real](z, 0, 1)
+    cdef real over = (
+        x * (<real>1 + <real>2 * e) if x >= 0 else _exp_sum[real](z, 0, z) * (<real>2 + e)
+    )
     cdef real under = <real>1 + <real>2 * e * (<real>1 + e) if x >= 0 else <real>2 + e * (<real>2 + e)
     return over / under
 
 
 cdef inline real mish_slope_(real x) noexcept nogil:
     """t + x s (1 - t^2) with t = tanh(log(1 + exp(x))), s = sigmoid(x), in the terms of mish_."""
-    cdef real farthest = 150 if real is float else 790
+    cdef real farthest = 125 if real is float else 790
     cdef real z = copysign_(min_(abs_(x), farthest), x)
-    cdef real e = exp_(-abs_(z))
+    cdef real e = _exp_sum[real](-abs_(z), 0, 1)
     cdef real over = <real>1 + <real>2 * e if x >= 0 else e * (<real>2 + e)
     cdef real under = <real>1 + <real>2 * e * (<real>1 + e) if x >= 0 else <real>2 + e * (<real>2 + e)
     cdef real rest = e * (<real>1 + e) * <real>4 * (e if x >= 0 else <real>1)
     return (over + z * (rest / under)) / under
-
-
-cdef inline real gelu_slope_(real x) noexcept nogil:
-    """P(Z <= x) + x times the density."""
-    cdef real farthest = 15 if real is float else 38.75
-    cdef real y = min_(abs_(x), farthest)
-    cdef real density = 0.3989422804014327
-    return normal_cdf_(x) + copysign_(_bell[real](y, 0.5, density * y), x)
-
-
-cdef inline real _lost(real a, real b, real product) noexcept nogil:
-    """a b - product, where the product was rounded (Dekker: halves of a number multiply exactly)."""
-    cdef real a1 = _upper(a), b1 = _upper(b)
-    cdef real a2 = a - a1, b2 = b - b1
-    return ((a1 * b1 - product) + a1 * b2 + a2 * b1) + a2 * b2
 
 
 cdef inline real gelu_tanh_(real x) noexcept nogil:
@@ -117,11 +108,12 @@ cdef inline real gelu_tanh_(real x) noexcept nogil:
 
 
 cdef inline real gelu_tanh_slope_(real x) noexcept nogil:
-    """s + x s (1 - s) v' with s = 1 / (1 + exp(-v))."""
+    """s + x s (1 - s) v' with s = 1 / (1 + exp(-v)), in the way of silu_slope_."""
     cdef real line = 1.5957691216057308, cube = 0.07135481627260025
     cdef real farthest = 11 if real is float else 22
-    cdef real y = copysign_(min_(abs_(x), farthest), x)
+    cdef real y = min_(abs_(x), farthest)
     cdef real square = y * y
-    cdef real v = y * (line + cube * square)
-    cdef real s = sigmoid_(v)
-    return s + s * sigmoid_(-v) * (y * (line + <real>3 * cube * square))
+    cdef real e = _exp_sum[real](-y * (line + cube * square), 0, 1)
+    cdef real q = <real>1 / (<real>1 + e)
+    cdef real below = e * q * (<real>1 - y * (line + <real>3 * cube * square) * q)
+    return below if x < 0 else <real>1 - below

@@ -13,11 +13,12 @@ cimport numpy as cnp
 from minidl._kernels cimport memory, pool
 from minidl._kernels._array cimport check_out, dense, same_layout
 from minidl._kernels._activation_math cimport (
-    gelu_slope_, gelu_tanh_, gelu_tanh_slope_, mish_, mish_slope_, silu_, silu_slope_, tanhshrink_,
+    gelu_tanh_, gelu_tanh_slope_, mish_, mish_slope_, silu_, silu_slope_, tanhshrink_,
 )
 from minidl._kernels._math cimport (
-    abs_, copysign_, exp_, expm1_, gelu_, log1p_exp_minus_, max_, min_, real, sigmoid_, tanh_,
+    abs_, copysign_, exp_below_, expm1_, log1p_exp_minus_, max_, min_, real, sigmoid_, tanh_,
 )
+from minidl._kernels._normal cimport gelu_, gelu_slope_
 
 cnp.import_array()
 
@@ -129,7 +130,7 @@ cdef inline real rule(Rule* tag, bint value, real x, real y, real a, real b) noe
 
     elif Rule is Elu:  # a: alpha
         if value: return a * expm1_(x) if x <= 0 else x
-        return a * exp_(x) if x <= 0 else one
+        return a * exp_below_(x) if x <= 0 else one
 
     elif Rule is EluFromY:  # for use in place, where x is gone
         if value: return a * expm1_(x) if x <= 0 else x
@@ -137,7 +138,7 @@ cdef inline real rule(Rule* tag, bint value, real x, real y, real a, real b) noe
 
     elif Rule is Selu:
         if value: return <real>SELU * expm1_(x) if x <= 0 else <real>SCALE * x
-        return <real>SELU * exp_(x) if x <= 0 else <real>SCALE
+        return <real>SELU * exp_below_(x) if x <= 0 else <real>SCALE
 
     elif Rule is SeluFromY:
         if value: return <real>SELU * expm1_(x) if x <= 0 else <real>SCALE * x
@@ -145,7 +146,7 @@ cdef inline real rule(Rule* tag, bint value, real x, real y, real a, real b) noe
 
     elif Rule is Celu:  # a: alpha
         if value: return a * expm1_(x / a) if x <= 0 else x
-        return exp_(x / a) if x <= 0 else one
+        return exp_below_(x / a) if x <= 0 else one
 
     elif Rule is CeluFromY:
         if value: return a * expm1_(x / a) if x <= 0 else x
@@ -190,7 +191,7 @@ cdef inline real rule(Rule* tag, bint value, real x, real y, real a, real b) noe
 
     elif Rule is HardSwish:
         if value: return zero if x <= -3 else (x if x >= 3 else x * (x + <real>3) / <real>6)
-        return zero if x <= -3 else (one if x >= 3 else x / <real>3 + <real>0.5)
+        return zero if x <= -3 else (one if x >= 3 else x * <real>(1 / 3.0) + <real>0.5)
 
     elif Rule is Mish:
         if value: return mish_(x)

@@ -15,6 +15,7 @@ cnp.import_array()
 
 cdef enum:
     CHUNK = 16384  # elements of (rows, m) a task, about; fixed, whatever the number of threads
+    LANES = 32  # more than the compiler unrolls: a loop that it unrolls it does not vectorise
     STRIP = 256  # outputs that stay in the first-level cache while one part after another is compared with them
 
 
@@ -171,16 +172,30 @@ cdef void crelu_pieces_back(Work* w, real* _, Py_ssize_t first, Py_ssize_t last)
             gx[i] = (zero if v <= 0 else up) - (zero if v >= 0 else down)
 
 
+cdef inline void glu_of(const real* a, const real* b, real* y, Py_ssize_t n) noexcept nogil:
+    cdef real[LANES] result  # written in a loop of its own: whether y overlaps a or b need not be asked
+    cdef Py_ssize_t i
+    for i in range(n):
+        result[i] = a[i] * sigmoid_(b[i])
+    for i in range(n):
+        y[i] = result[i]
+
+
 cdef void glu_pieces(Work* w, real* _, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
-    cdef Py_ssize_t piece, n, i, at = 0, start = 0
+    """In blocks of LANES, the last of which overlaps the one before: a rest of a row would not vectorise."""
+    cdef Py_ssize_t piece, n, i, block, at = 0, start = 0
     cdef const real* a
     cdef const real* b
     cdef real* y
     for piece in range(first, last):
         n = find(w, piece, &at, &start)
         a, b, y = <const real*>w.x + start, <const real*>w.x + start + w.m, <real*>w.out + at
-        for i in range(n):
-            y[i] = a[i] * sigmoid_(b[i])
+        if n < LANES:
+            glu_of(a, b, y, n)
+        else:
+            for block in range((n + LANES - 1) // LANES):
+                i = min(block * LANES, n - LANES)
+                glu_of(a + i, b + i, y + i, LANES)
 
 
 cdef void glu_pieces_back(Work* w, real* _, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
@@ -190,15 +205,16 @@ cdef void glu_pieces_back(Work* w, real* _, Py_ssize_t first, Py_ssize_t last) n
     cdef const real* gy
     cdef real* ga
     cdef real* gb
-    cdef real s, one = 1
+    cdef real s, g, one = 1
     for piece in range(first, last):
         n = find(w, piece, &at, &start)
         a, b, gy = <const real*>w.x + start, <const real*>w.x + start + w.m, <const real*>w.gy + at
         ga, gb = <real*>w.out + start, <real*>w.out + start + w.m
         for i in range(n):
             s = sigmoid_(b[i])
-            ga[i] = gy[i] * s
-            gb[i] = gy[i] * a[i] * s * (one - s)
+            g = gy[i] * s
+            ga[i] = g
+            gb[i] = g * a[i] * (one - s)
 
 
 # ── The faces ────────────────────────────────────────────────────────────────────────────────────────────────────────

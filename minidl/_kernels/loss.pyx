@@ -1,22 +1,27 @@
 """Softmax over rows, its logarithm, and softmax with cross-entropy in one pass.
 
 Arrays are (rows, n) in C order. Every row is shifted by its greatest element before the exponential, so that nothing
-overflows. The exponentials of many short rows are taken in one flat loop, which vectorises even for ten classes. Sums
-over a row keep LANES partial sums that are added in a fixed order: they vectorise, and the bits depend on the row alone.
+overflows. Rows are worked on in strips that stay in the first-level cache from one pass over them to the next.
+
+A row is walked in blocks of LANES, the last of which overlaps the one before, so that no rest is left that would not
+vectorise. Its maximum or sum is kept as LANES partial ones, side by side; `fold` brings those of all rows of a strip
+down to one a row, neighbours first. (Rows shorter than a block are summed one element after the other, and their
+exponentials are taken in one flat loop over many rows, which vectorises even for ten classes.) So the bits depend on
+the row alone.
 """
 
 cimport numpy as cnp
-from libc.math cimport INFINITY
 from libc.stdint cimport int64_t
 from minidl._kernels cimport memory, pool
 from minidl._kernels._array cimport dense, same_layout
-from minidl._kernels._math cimport real, exp_, log_
+from minidl._kernels._math cimport real, exp_below_, log_, max_
 
 cnp.import_array()
 
 cdef enum:
     LANES = 32    # more than the compiler unrolls: a loop that it unrolls it does not vectorise
     TASK = 16384  # elements a task, about: whole rows
+    STRIP = 1024  # elements of a strip, if it has more than one row
 
 
 cdef struct Rows:
@@ -31,53 +36,105 @@ cdef struct Rows:
 
 # ── Pieces ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-cdef inline real row_max(const real* x, Py_ssize_t n) noexcept nogil:
+cdef inline void fold(real* lanes, real* result, Py_ssize_t rows, bint greatest) noexcept nogil:
+    """The greatest, or the sum, of LANES lanes for each row; the lanes are overwritten."""
+    cdef real[STRIP] other
+    cdef real* source = lanes
+    cdef real* target = other
+    cdef Py_ssize_t i, left = LANES
+    while left > 1:
+        left //= 2
+        if left == 1:
+            target = result
+        if greatest:
+            for i in range(rows * left):
+                target[i] = max_(source[2 * i], source[2 * i + 1])
+        else:
+            for i in range(rows * left):
+                target[i] = source[2 * i] + source[2 * i + 1]
+        source, target = target, source
+
+
+cdef inline void row_maxima(const real* x, real* maxima, Py_ssize_t rows, Py_ssize_t n) noexcept nogil:
+    cdef real[STRIP] lanes
     cdef real[LANES] m
-    cdef Py_ssize_t i, j
-    for j in range(LANES):
-        m[j] = <real>(-INFINITY)
-    for i in range(n // LANES):
-        for j in range(LANES):
-            m[j] = x[i * LANES + j] if x[i * LANES + j] > m[j] else m[j]
-    x += n - n % LANES
-    for j in range(n % LANES):
-        m[j] = x[j] if x[j] > m[j] else m[j]
-    for j in range(16):  # by halves: one after the other, each would wait for the one before
-        m[j] = m[j] if m[j] > m[j + 16] else m[j + 16]
-    for j in range(8):
-        m[j] = m[j] if m[j] > m[j + 8] else m[j + 8]
-    for j in range(4):
-        m[j] = m[j] if m[j] > m[j + 4] else m[j + 4]
-    for j in range(2):
-        m[j] = m[j] if m[j] > m[j + 2] else m[j + 2]
-    return m[0] if m[0] > m[1] else m[1]
+    cdef real top
+    cdef Py_ssize_t r, i, j
+    for r in range(rows):
+        if n < LANES:
+            top = x[0]
+            for i in range(1, n):
+                top = max_(top, x[i])
+            maxima[r] = top
+        else:
+            for j in range(LANES):
+                m[j] = x[n - LANES + j]
+            for i in range(n // LANES):
+                for j in range(LANES):
+                    m[j] = max_(m[j], x[i * LANES + j])
+            for j in range(LANES):
+                lanes[r * LANES + j] = m[j]
+        x += n
+    if n >= LANES:
+        fold(lanes, maxima, rows, True)
 
 
-cdef inline real row_dot(const real* x, const real* z, Py_ssize_t n) noexcept nogil:
-    """Σ x z, or Σ x where z is NULL."""
+cdef inline void row_dots(
+    const real* x, const real* z, real* dots, Py_ssize_t rows, Py_ssize_t n
+) noexcept nogil:
+    """Σ x z of each row, or Σ x where z is NULL."""
+    cdef real[STRIP] lanes
     cdef real[LANES] s
-    cdef Py_ssize_t i, j
-    for j in range(LANES):
-        s[j] = 0
-    if z == NULL:
-        for i in range(n // LANES):
+    cdef real total, zero = 0
+    cdef Py_ssize_t r, i, start
+    cdef int j, old = <int>(LANES - n % LANES)  # elements of the last block that are in the one before, too
+    for r in range(rows):
+        if n < LANES:
+            total = 0
+            for i in range(n):
+                total += x[i] if z == NULL else x[i] * z[i]
+            dots[r] = total
+        else:
+            start = n - LANES
             for j in range(LANES):
-                s[j] += x[i * LANES + j]
-        for i in range(n - n % LANES, n):
-            s[i % LANES] += x[i]
-    else:
-        for i in range(n // LANES):
+                s[j] = zero if j < old else (x[start + j] if z == NULL else x[start + j] * z[start + j])
+            for i in range(n // LANES):
+                for j in range(LANES):
+                    s[j] += x[i * LANES + j] if z == NULL else x[i * LANES + j] * z[i * LANES + j]
             for j in range(LANES):
-                s[j] += x[i * LANES + j] * z[i * LANES + j]
-        for i in range(n - n % LANES, n):
-            s[i % LANES] += x[i] * z[i]
-    for j in range(16):
-        s[j] += s[j + 16]
-    for j in range(8):
-        s[j] += s[j + 8]
-    for j in range(4):
-        s[j] += s[j + 4]
-    return (s[0] + s[2]) + (s[1] + s[3])
+                lanes[r * LANES + j] = s[j]
+        x += n
+        if z != NULL:
+            z += n
+    if n >= LANES:
+        fold(lanes, dots, rows, False)
+
+
+cdef inline void row_exps(
+    const real* x, real* y, const real* maxima, real* sums, Py_ssize_t rows, Py_ssize_t n
+) noexcept nogil:
+    """y = exp(x - maximum), and the sum of it, for rows of a block or more."""
+    cdef real[STRIP] lanes
+    cdef real[LANES] e, s
+    cdef real top, zero = 0
+    cdef Py_ssize_t r, block, start
+    cdef int j, old
+    for r in range(rows):
+        top = maxima[r]
+        for j in range(LANES):
+            s[j] = 0
+        for block in range((n + LANES - 1) // LANES):
+            start = min(block * LANES, n - LANES)
+            old = <int>(block * LANES - start)
+            for j in range(LANES):
+                e[j] = exp_below_(x[start + j] - top)
+                s[j] += zero if j < old else e[j]
+            for j in range(LANES):
+                y[start + j] = e[j]
+        for j in range(LANES):
+            lanes[r * LANES + j] = s[j]
+        x, y = x + n, y + n
+    fold(lanes, sums, rows, False)
 
 
 cdef inline void shifted_exp(
@@ -85,50 +142,58 @@ cdef inline void shifted_exp(
 ) noexcept nogil:
     """y = exp(x - the row's maximum), and each row's sum of it."""
     cdef Py_ssize_t r, i
+    row_maxima(x, maxima, rows, n)
+    if n >= LANES:
+        row_exps(x, y, <const real*>maxima, sums, rows, n)
+        return
     for r in range(rows):
-        maxima[r] = row_max(x + r * n, n)
         for i in range(n):
             y[r * n + i] = x[r * n + i] - maxima[r]
     for i in range(rows * n):
-        y[i] = exp_(y[i])
-    for r in range(rows):
-        sums[r] = row_dot(<const real*>(y + r * n), <const real*>NULL, n)
+        y[i] = exp_below_(y[i])
+    row_dots(<const real*>y, <const real*>NULL, sums, rows, n)
 
 
-# ── The loops: rows `first` to `last` ────────────────────────────────────────────────────────────────────────────────
+cdef inline real* room(real* scratch, real* y, Py_ssize_t n) noexcept nogil:
+    """Where the exponentials of a strip are put: scratch of STRIP elements, or y if a single row is longer."""
+    return scratch if n <= STRIP else y
+
+
+# ── The loops: a strip of rows, `first` to `last` ────────────────────────────────────────────────────────────────────
 
 cdef void softmax_rows(Rows* w, real* _, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
     cdef Py_ssize_t n = w.n, r, i
-    cdef real[TASK] maxima, sums
+    cdef real[STRIP] maxima, sums, scratch
     cdef real* y = <real*>w.y + first * n
+    cdef real* e = room(scratch, y, n)
     cdef real inverse
-    shifted_exp(<const real*>w.x + first * n, y, maxima, sums, last - first, n)
+    shifted_exp(<const real*>w.x + first * n, e, maxima, sums, last - first, n)
     for r in range(last - first):
         inverse = 1 / sums[r]
         for i in range(n):
-            y[r * n + i] *= inverse
+            y[r * n + i] = e[r * n + i] * inverse
 
 
 cdef void softmax_backward_rows(Rows* w, real* _, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
     """gx = y (gy - Σ gy y)."""
     cdef Py_ssize_t n = w.n, r, i
-    cdef const real* y
-    cdef const real* gy
-    cdef real* gx
-    cdef real dot
-    for r in range(first, last):
-        y, gy, gx = <const real*>w.x + r * n, <const real*>w.gy + r * n, <real*>w.y + r * n
-        dot = row_dot(gy, y, n)
+    cdef real[STRIP] dots
+    cdef const real* y = <const real*>w.x + first * n
+    cdef const real* gy = <const real*>w.gy + first * n
+    cdef real* gx = <real*>w.y + first * n
+    row_dots(gy, y, dots, last - first, n)
+    for r in range(last - first):
         for i in range(n):
-            gx[i] = y[i] * (gy[i] - dot)
+            gx[i] = y[i] * (gy[i] - dots[r])
+        y, gy, gx = y + n, gy + n, gx + n
 
 
 cdef void log_softmax_rows(Rows* w, real* _, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
     cdef Py_ssize_t n = w.n, r, i
-    cdef real[TASK] maxima, sums
+    cdef real[STRIP] maxima, sums, scratch
     cdef const real* x = <const real*>w.x + first * n
     cdef real* y = <real*>w.y + first * n
-    shifted_exp(x, y, maxima, sums, last - first, n)
+    shifted_exp(x, room(scratch, y, n), maxima, sums, last - first, n)
     for r in range(last - first):
         sums[r] = log_(sums[r])
     for r in range(last - first):
@@ -139,21 +204,23 @@ cdef void log_softmax_rows(Rows* w, real* _, Py_ssize_t first, Py_ssize_t last) 
 cdef void log_softmax_backward_rows(Rows* w, real* _, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
     """gx = gy - exp(y) Σ gy."""
     cdef Py_ssize_t n = w.n, r, i
-    cdef const real* y
-    cdef const real* gy
-    cdef real* gx
-    cdef real total
-    for r in range(first, last):
-        y, gy, gx = <const real*>w.x + r * n, <const real*>w.gy + r * n, <real*>w.y + r * n
-        total = row_dot(gy, <const real*>NULL, n)
+    cdef real[STRIP] scratch, totals
+    cdef const real* y = <const real*>w.x + first * n
+    cdef const real* gy = <const real*>w.gy + first * n
+    cdef real* gx = <real*>w.y + first * n
+    cdef real* e = room(scratch, gx, n)
+    row_dots(gy, <const real*>NULL, totals, last - first, n)
+    for i in range((last - first) * n):
+        e[i] = exp_below_(y[i])
+    for r in range(last - first):
         for i in range(n):
-            gx[i] = gy[i] - exp_(y[i]) * total
+            gx[r * n + i] = gy[r * n + i] - e[r * n + i] * totals[r]
 
 
 cdef void cross_entropy_rows(Rows* w, real* _, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
     """y = softmax(x); loss = log Σ exp(x - max) - (x[target] - max)."""
     cdef Py_ssize_t n = w.n, r, i
-    cdef real[TASK] maxima, sums
+    cdef real[STRIP] maxima, sums
     cdef const real* x = <const real*>w.x + first * n
     cdef real* y = <real*>w.y + first * n
     cdef real* loss = <real*>w.loss + first
@@ -193,8 +260,11 @@ cdef struct Job:
 
 cdef void run_task(void* context, Py_ssize_t index) noexcept nogil:
     cdef Job* job = <Job*>context
-    cdef Py_ssize_t first = index * job.rows.per_task
-    job.work(&job.rows, NULL, first, min(first + job.rows.per_task, job.rows.count))
+    cdef Py_ssize_t row = index * job.rows.per_task, last = min(row + job.rows.per_task, job.rows.count)
+    cdef Py_ssize_t strip = max(STRIP // job.rows.n, <Py_ssize_t>1)
+    while row < last:
+        job.work(&job.rows, NULL, row, min(row + strip, last))
+        row += strip
 
 
 cdef cnp.ndarray run(
@@ -264,15 +334,18 @@ def log_softmax_backward(y, gy):
                ys, same_layout(gy, ys, "log_softmax"), None, None)
 
 
+cdef void sum_of(const real* losses, real* y, Py_ssize_t n, double scale) noexcept nogil:
+    row_dots(losses, <const real*>NULL, y, 1, n)
+    y[0] = <real>(scale * y[0])
+
+
 cdef cnp.ndarray total(cnp.ndarray losses, double scale):
     """scale Σ losses as an array without axes."""
     cdef cnp.ndarray y = memory.empty(0, NULL, cnp.PyArray_TYPE(losses))
-    cdef Py_ssize_t n = cnp.PyArray_SIZE(losses)
     if cnp.PyArray_TYPE(losses) == cnp.NPY_DOUBLE:
-        (<double*>cnp.PyArray_DATA(y))[0] = scale * row_dot[double](<double*>cnp.PyArray_DATA(losses), NULL, n)
+        sum_of[double](<double*>cnp.PyArray_DATA(losses), <double*>cnp.PyArray_DATA(y), cnp.PyArray_SIZE(losses), scale)
     else:
-        (<float*>cnp.PyArray_DATA(y))[0] = <float>(
-            scale * row_dot[float](<float*>cnp.PyArray_DATA(losses), NULL, n))
+        sum_of[float](<float*>cnp.PyArray_DATA(losses), <float*>cnp.PyArray_DATA(y), cnp.PyArray_SIZE(losses), scale)
     return y
 
 

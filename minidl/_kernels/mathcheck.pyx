@@ -1,4 +1,4 @@
-"""One face for the functions of _math.pxd: tests and docs/accuracy.md reach each at every level.
+"""One face for the functions of _math.pxd and _normal.pxd: tests and docs/accuracy.md reach each at every level.
 
 Formula: y[i] = name(x[i]). Nothing in minidl calls this; the kernels inline the functions.
 """
@@ -8,18 +8,16 @@ cimport numpy as cnp
 import numpy as np
 
 from minidl._kernels._math cimport (
-    erf_,
     exp_,
     expm1_,
-    gelu_,
     log1p_,
     log_,
-    normal_cdf_,
     real,
     sigmoid_,
     softplus_,
     tanh_,
 )
+from minidl._kernels._normal cimport erf_, gelu_, normal_cdf_
 
 cnp.import_array()
 
