@@ -218,20 +218,23 @@ def adam_step(
     cdef Part* parts = take_parts(count)
     cdef Part* part
     cdef list kept = []
-    cdef double t
+    cdef double step, t = -1, bias1 = 1, bias2 = 1
     try:
         for k in range(count):
             part = &parts[k]
             kept.append(fill(part, params[k], grads[k], lrs[k], decays[k], "adam_step"))
             part.m = moment(means[k], params[k], "adam_step")
             part.v = moment(squares[k], params[k], "adam_step")
-            t = steps[k]
+            step = steps[k]
+            if t != step:  # as a rule once for all parameters
+                t = step
+                bias1, bias2 = 1 - pow(beta1, t), 1 - pow(beta2, t)
             part.keep = 1
             if decoupled:
                 part.keep, part.decay = 1 - part.lr * part.decay, 0
             part.beta1, part.beta2, part.eps = beta1, beta2, eps
-            part.lr = part.lr / (1 - pow(beta1, t))
-            part.unbias = 1 / sqrt(1 - pow(beta2, t))
+            part.lr = part.lr / bias1
+            part.unbias = 1 / sqrt(bias2)
         run(adam_piece, parts, count)
     finally:
         memory.give(parts)

@@ -69,17 +69,18 @@ class Row(NamedTuple):
             raise ValueError(f"{owner or self.name}: {self.check[1]}, got {given}")
 
 
-_IN_Y: dict[str, Row] = {}
+_in_y: dict[str, tuple[Row, Row]] = {}  # by name: a row, and what in_y makes of it
 
 
 def in_y(row: Row) -> Row:
     """The row with its slope written in y."""
     if row.residual == "y":
         return row
-    if row.name not in _IN_Y:
+    known = _in_y.get(row.name)
+    if known is None or known[0] is not row:
         changed = {"residual": "y", "curvature": None, "check": None} | row.from_y
-        _IN_Y[row.name] = row._replace(**changed)
-    return _IN_Y[row.name]
+        _in_y[row.name] = known = row, row._replace(**changed)
+    return known[1]
 
 
 class Activation(Op):

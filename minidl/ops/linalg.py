@@ -89,7 +89,7 @@ def matmul(x0: Any, x1: Any) -> Tensor:
     left, right = operands(x0, x1)
     a, b = left._data, right._data
     if a.ndim == 2 and b.ndim == 2 and a.shape[1] == b.shape[0]:  # most products: no time is lost
-        return MatMul()(left, right)
+        return MatMul().apply((left, right))
     return _matmul(left, right)
 
 
