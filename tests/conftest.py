@@ -1,10 +1,16 @@
 """Fixtures for all tests."""
 
+import signal
+
 import pytest
 
 from minidl import _kernels as K
 
 LEVELS = (*K.available, "reference")
+
+# A shell starts what runs in its background with Ctrl-C ignored.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(params=LEVELS)
