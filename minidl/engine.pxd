@@ -6,7 +6,7 @@ from minidl._kernels.memory cimport alike, owner, steppable
 from minidl.op cimport Add, Cast, Op, SumTo
 from minidl.tensor cimport Tensor, wrap
 
-@cython.locals(op=Op, root=Tensor, before=Py_ssize_t, in_order=bint, seen=set, order=list)
+@cython.locals(op=Op, root=Tensor, before=Py_ssize_t, in_order=bint, seen=set, order=list, known=Py_ssize_t)
 cdef list _consumers_first(list roots)
 
 @cython.locals(op=Op, root=Tensor, order=list, grads=dict, useful=set)

@@ -11,17 +11,20 @@ cdef dict _traits
 cdef class Traits:
     cdef public tuple saves
     cdef public bint saves_output, shares, inplace
+    cdef public object forward, backward
 
 @cython.freelist(64)
 cdef class Notes:
     cdef public list likes, counts, wanted, prints
     cdef public object where
 
+@cython.freelist(256)
 cdef class Op:
     cdef public tuple edges, _saved
     cdef public object kept, _output
     cdef public Changes _output_changes
     cdef public Notes _notes
+    cdef public Traits _traits
     cdef public Py_ssize_t _output_count, _number
     cdef object __weakref__
     @cython.locals(x=Tensor, second=Tensor, third=Tensor, out=Tensor, traits=Traits)

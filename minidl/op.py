@@ -17,11 +17,12 @@ _traits: dict[type, Traits] = {}  # of every class of ops that was called
 
 
 class Traits:
-    """What a class of ops declares: `saves`, `saves_output`, `shares`. Read once: finding a class attribute is slow."""
+    """What a class of ops declares, and its two methods. Read once: finding the attribute of a class is slow."""
 
-    __slots__ = ("inplace", "saves", "saves_output", "shares")
+    __slots__ = ("backward", "forward", "inplace", "saves", "saves_output", "shares")
 
     def __init__(self, kind: type[Op]) -> None:
+        self.forward, self.backward = kind.forward, kind.backward
         self.saves = kind.saves
         self.saves_output = kind.saves_output
         self.shares = kind.shares in ("view", "inplace")
@@ -76,6 +77,7 @@ class Op:
     _output_count: int
     _number: int
     _notes: Any
+    _traits: Any
 
     def forward(self, *xs: Any, **_: Any) -> np.ndarray:
         raise NotImplementedError(f"{type(self).__name__} has no forward")
@@ -92,21 +94,21 @@ class Op:
             raise RuntimeError(
                 f"{type(self).__name__}: an op object records one call; make a new one"
             )
-        x = inputs[0]
-        if len(inputs) == 1:  # up to three inputs are written out for speed
-            y = self.forward(x._data)
-        elif len(inputs) == 2:
-            second = inputs[1]
-            y = self.forward(x._data, second._data)
-        elif len(inputs) == 3:
-            second, third = inputs[1], inputs[2]
-            y = self.forward(x._data, second._data, third._data)
-        else:
-            y = self.forward(*[x._data for x in inputs])
-        out = wrap(y)
         traits = _traits.get(type(self))
         if traits is None:
             traits = Traits(type(self))
+        x = inputs[0]
+        if len(inputs) == 1:  # up to three inputs are written out for speed
+            y = traits.forward(self, x._data)
+        elif len(inputs) == 2:
+            second = inputs[1]
+            y = traits.forward(self, x._data, second._data)
+        elif len(inputs) == 3:
+            second, third = inputs[1], inputs[2]
+            y = traits.forward(self, x._data, second._data, third._data)
+        else:
+            y = traits.forward(self, *[x._data for x in inputs])
+        out = wrap(y)
         if traits.shares:
             if traits.inplace:
                 x._mark_changed()
@@ -132,6 +134,7 @@ class Op:
         global _recorded
         _recorded += 1
         self._number = _recorded
+        self._traits = traits
         out._op = self
         out._requires_grad = True
         # An edge leads to the op that made the input, or to the leaf itself. (The tensor could be overwritten later by
@@ -230,7 +233,7 @@ class Op:
 
 
 if not hasattr(Op, "edges"):  # plain Python: what the attributes that op.pxd declares start with
-    Op.edges = Op._saved = Op._output = Op._output_changes = Op.kept = Op._notes = None
+    Op.edges = Op._saved = Op._output = Op._output_changes = Op.kept = Op._notes = Op._traits = None
     Op._number = 0
 
 
