@@ -146,15 +146,16 @@ cdef extern from *:
     bint start "pool_start"(Py_ssize_t i, void (*work)() noexcept nogil) noexcept nogil
     void at_fork "pool_at_fork"(void (*fresh)() noexcept nogil) noexcept nogil
 
-# A worker watches the gate for SPIN_NS after work, PATIENCE times as long once two calls since it
-# slept came within SPIN_NS: a training step has a longer pause here and there among short ones;
-# where a user's np.matmul stands between our calls, every pause is long, and it wants the core.
+# How long a worker watches the gate after work depends on its hope, which a call raises that came within SPIN_NS of the
+# last one, and a longer pause halves. In a training step a long pause stands here and there among short ones: full of
+# hope it waits PATIENCE times as long. Where a user's np.matmul stands between our calls, every pause is long, and the
+# core is wanted: without hope it sleeps at once.
 # (Measured on 2 cores: waking a worker costs the caller 7 us, and its help comes 10 us later. With 10 us
-# instead of 20 a step of a small MLP takes 12% longer; with 40 taking turns with np.matmul costs up to 1.9 times the
-# sum of the parts, with 20 up to 1.2 times.)
+# instead of 20 a step of a small MLP takes 12% longer.)
 cdef long long SPIN_NS = 20_000
 cdef enum:
     PATIENCE = 2
+    HOPE = 4           # no more than this
     MAX_THREADS = 1024
     INSIDE = 0xFFFF    # the low half of the gate counts the workers inside
     TURN = 0x10000     # the high half counts openings and closings: odd is open
@@ -164,6 +165,7 @@ cdef long long _spin = 0          # how long a worker watches the gate before it
 cdef unsigned _busy = 0           # 1 while a call has the pool
 cdef unsigned _gate = 0
 cdef unsigned _asleep = 0         # workers asleep, or about to be
+cdef long long _rang = 0          # when sleeping workers were last woken
 cdef unsigned _waiting = 0        # 1 while the caller sleeps until the last worker has left
 cdef Py_ssize_t _workers = 0      # workers started
 # The call in progress: written while the gate is shut and nobody is inside.
@@ -180,7 +182,7 @@ cdef Py_ssize_t threads() noexcept nogil:
 
 
 cdef void parallel(task_t run, void* context, Py_ssize_t count) noexcept nogil:
-    global _run, _context, _count, _helpers, _claimed, _last, _workers
+    global _run, _context, _count, _helpers, _claimed, _last, _workers, _rang
     cdef Py_ssize_t helpers = min(count, _threads) - 1, awake, i
     # A call from inside a task finds the pool busy too, and so runs inline.
     if helpers < 1 or load(&_busy) or not swap(&_busy, 0, 1):
@@ -196,6 +198,7 @@ cdef void parallel(task_t run, void* context, Py_ssize_t count) noexcept nogil:
     awake = _workers - <Py_ssize_t>load(&_asleep)
     if awake < helpers:
         leave_core(_workers, False)
+        _rang = now()
         wake(WORKERS, helpers - awake)
     i = 0
     while add_index(&_claimed, 1) <= count:
@@ -232,28 +235,33 @@ cdef void wait_until_empty() noexcept nogil:
 
 cdef void work() noexcept nogil:
     """The life of a worker."""
-    cdef unsigned gate, seen = 0, tries = 0, streak = 0
+    cdef unsigned gate, seen = 0, tries = 0, hope = 1
+    cdef bint slept = False
     cdef long long since = now()
     while True:
         gate = load(&_gate)
         if (gate & TURN) and gate // TURN != seen and <Py_ssize_t> (gate & INSIDE) < _helpers:
             if swap(&_gate, gate, gate + 1):
-                if now() - since <= _spin:
-                    streak += 1  # until it sleeps
+                if (_rang if slept else now()) - since <= _spin:  # (waking up takes its time)
+                    hope = min(hope + 1, <unsigned> HOPE)
+                elif slept:
+                    hope //= 2
+                slept = False
                 seen = gate // TURN
                 help_out()
                 if add(&_gate, <unsigned> -1) & INSIDE == 0 and load(&_waiting):
                     store(&_waiting, 0)
                     wake(CALLER, 1)
                 since = now()
-        elif (tries & 15) or now() - since < (PATIENCE if streak >= 2 else 1) * _spin:
+        elif hope and ((tries & 15) or now() - since < (PATIENCE if hope > 1 else 1) * _spin):
             relax()
         else:
             add(&_asleep, 1)
             sleep(WORKERS, &_gate, gate)
             add(&_asleep, <unsigned> -1)
-            since = now()
-            streak = 0
+            slept = load(&_gate) & TURN != 0
+            if not slept:  # woken too late for that call; the next may be near
+                since, hope = now(), max(hope, <unsigned> 1)
         tries += 1
 
 
