@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-from importlib.machinery import PathFinder
 
 import numpy as np
 
@@ -23,8 +22,10 @@ def _blas() -> str:
 
 def show_config() -> None:
     """Prints the version, the CPU level of the kernels, the threads, and the libraries found."""
+    from importlib.util import find_spec  # here, as it is slow to import
+
     optional = ("matplotlib", "tqdm", "safetensors")
-    found = [name for name in optional if PathFinder.find_spec(name)]
+    found = [name for name in optional if find_spec(name)]
     print(f"minidl    {__version__} on Python {platform.python_version()}, {platform.platform()}")
     print(f"kernels   {K.active} (this machine runs: {', '.join(K.available)})")
     print(f"threads   {K.get_num_threads()}")

@@ -1,7 +1,8 @@
 # The types that make the compiled module fast. op.py says what everything means, and runs without this file.
 
 cimport cython
-from minidl._kernels.memory cimport alike
+from numpy cimport ndarray
+from minidl._kernels.memory cimport alike, owner
 from minidl.modes cimport recording, watching
 from minidl.tensor cimport Changes, Tensor, wrap
 

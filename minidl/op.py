@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy import ndarray
 
 from minidl import _kernels as K
 from minidl._kernels import binary
-from minidl._kernels.memory import alike
+from minidl._kernels.memory import alike, owner
 from minidl.modes import recording, watching
 from minidl.tensor import Tensor, wrap
 
@@ -108,17 +109,28 @@ class Op:
             y = traits.forward(self, x._data, second._data, third._data)
         else:
             y = traits.forward(self, *[x._data for x in inputs])
+        if type(y) is not ndarray:
+            y = self._as_array(y)
         out = wrap(y)
         if traits.shares:
             if traits.inplace:
                 x._mark_changed()
-            out._changes, out._seen = x._shared_changes(), x._seen
+            if traits.inplace or owner(y) is owner(x._data):  # (some views must be copies: reshape)
+                out._changes, out._seen = x._shared_changes(), x._seen
         for x in inputs:
             if x._requires_grad:
                 if recording():
                     self._record(inputs, out, traits)
                 break
         return out
+
+    def _as_array(self, y: Any) -> np.ndarray:
+        """What forward returned, as an array: NumPy makes scalars of 0-d arrays."""
+        if isinstance(y, ndarray | np.generic):
+            return np.asarray(y)
+        raise TypeError(
+            f"{type(self).__name__}: its forward must return an ndarray, got {type(y).__name__}"
+        )
 
     def _record(self, inputs: tuple[Tensor, ...], out: Tensor, traits: Traits) -> None:
         all_alike, any_changed = True, False

@@ -209,6 +209,17 @@ def test_copies_do_not_share_it():
     np.testing.assert_array_equal(x.grad.data, [2, 4])
 
 
+def test_a_reshape_that_had_to_copy_does_not_share_it():
+    x = Tensor(np.arange(6.0).reshape(2, 3), requires_grad=True)
+    h = x * 1
+    flat = h.T.reshape(6)
+    y = flat * flat
+    with md.no_grad():
+        h[0] = 7.0
+    y.sum().backward()
+    np.testing.assert_array_equal(x.grad.data, 2 * np.arange(6.0).reshape(2, 3))
+
+
 def test_set_item_on_what_requires_a_gradient():
     x = leaf(1.0, 2.0)
     with pytest.raises(RuntimeError, match="not differentiated"):

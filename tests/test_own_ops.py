@@ -71,3 +71,28 @@ def test_a_gradient_may_be_changed_though_it_was_broadcast(shape):
     (x.sum() * 2).backward()
     x.grad.data[...] = 7
     assert np.array_equal(x.grad.data, np.full(shape, 7.0))
+
+
+class Returning(md.Op):
+    def __init__(self, result):
+        self.result = result
+
+    def forward(self, x):
+        return self.result(x)
+
+    def backward(self, gy):
+        return gy * self.result(self.input(0).data)
+
+
+def test_forward_may_return_a_numpy_scalar_for_a_0d_array():
+    x = Tensor(1.0, requires_grad=True)
+    y = Returning(np.exp)(x)
+    assert y.shape == () and y.dtype == np.float32
+    y.backward()
+    np.testing.assert_allclose(x.grad.data, np.exp(1), rtol=1e-6)
+
+
+@pytest.mark.parametrize("result", [Tensor, lambda x: x.tolist(), lambda x: None])
+def test_forward_must_return_an_array(result):
+    with pytest.raises(TypeError, match="Returning: its forward must return an ndarray, got "):
+        Returning(result)(leaf(1.0))

@@ -68,6 +68,13 @@ class Row(NamedTuple):
             given = given if len(self.params) > 1 else given.partition("=")[2]
             raise ValueError(f"{owner or self.name}: {self.check[1]}, got {given}")
 
+    def as_floats(self, *values: Any) -> list[float]:
+        """The parameters as floats; TypeError, with the parameter's name, for what is no number."""
+        for name, value in zip(self.params, values, strict=False):
+            if isinstance(value, str) or not hasattr(value, "__float__"):
+                raise TypeError(f"{self.name}: {name} must be a number, got {value!r}")
+        return [float(value) for value in values]
+
 
 _in_y: dict[str, tuple[Row, Row]] = {}  # by name: a row, and what in_y makes of it
 
@@ -144,6 +151,8 @@ class ActivationGrad(Op):
 
 def activation(row: Row, x: Any, a: float = 0.0, b: float = 0.0, inplace: bool = False) -> Tensor:
     """Applies the activation of a row; `F.relu` and its relatives are this function with the row filled in."""
+    if type(a) is not float or type(b) is not float:
+        a, b = row.as_floats(a, b)
     if row.check is not None:
         row.check_params(a, b)
     if not inplace:

@@ -387,13 +387,15 @@ def test_error(call, error, text):
         call()
 
 
-def test_inplace_with_a_negative_slope():
+def test_slopes_that_are_refused():
     x = Tensor(np.array([-1.0, 2.0]))
     for function, name in ((F.leaky_relu, "negative_slope"), (F.elu, "alpha")):
         said = rf"^{function.__name__}: inplace needs {name} >= 0 .*, got -0.5"
         with pytest.raises(ValueError, match=said):
             function(x, -0.5, inplace=True)
     np.testing.assert_array_equal(x.data, [-1, 2])
+    with pytest.raises(TypeError, match="leaky_relu: negative_slope must be a number, got 'a'"):
+        F.leaky_relu(x, "a")
 
 
 APART = (
