@@ -18,7 +18,7 @@ from minidl._kernels._math cimport real
 cnp.import_array()
 
 cdef enum:
-    PIECE = 16384  # elements a task
+    PIECE = 4096  # elements a task: few, so that the threads have equal shares of a small network too
 
 
 cdef struct Part:  # one parameter: its arrays, and the numbers of this step
