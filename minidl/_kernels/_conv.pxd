@@ -23,9 +23,9 @@
 from libc.string cimport memcpy, memset
 
 from minidl._kernels cimport memory, pool
-from minidl._kernels._gemm cimport activation_t, ceil_div, run_tasks
 from minidl._kernels._image cimport AXES, Image
 from minidl._kernels._math cimport real
+from minidl._kernels._product cimport activation_t, ceil_div, run_tasks
 from minidl._kernels._tile cimport (
     TILE_LANES, TILE_ROWS, TILE_VECTORS, Strip, Whole, any_tile, copy_out, doubles, floats, lanes,
     transpose, vec, zeros,

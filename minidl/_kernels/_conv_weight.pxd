@@ -19,10 +19,10 @@ from libc.string cimport memcpy, memset
 
 from minidl._kernels cimport memory, pool
 from minidl._kernels._conv cimport SERIAL_FLOPS, TASK_FLOPS, TASKS
-from minidl._kernels._gemm cimport ceil_div, run_tasks
 from minidl._kernels._image cimport AXES, Image, pad_image
 from minidl._kernels._math cimport real
 from minidl._kernels._phases cimport Window
+from minidl._kernels._product cimport ceil_div, run_tasks
 from minidl._kernels._tile cimport (
     TILE_LANES, TILE_ROWS, TILE_VECTORS, Strip, Whole, any_tile, lanes, pack_rows, transpose,
 )

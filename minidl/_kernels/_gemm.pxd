@@ -30,53 +30,30 @@
 from libc.string cimport memset
 
 from minidl._kernels cimport memory, pool
-from minidl._kernels._dots cimport DOT_COLUMNS, DOT_ROWS, any_dot_tile
+from minidl._kernels._dots cimport multiply_dots, multiply_vector
 from minidl._kernels._math cimport real
+from minidl._kernels._product cimport (
+    SERIAL_FLOPS, TASK_FLOPS, TASKS, Product, ceil_div, run_tasks,
+)
 from minidl._kernels._tile cimport (
-    TILE_LANES, TILE_ROWS, TILE_VECTORS, Height, Pair, Strip, Whole, any_dots, any_tile, copy_out,
-    lanes, pack_rows, transpose,
+    TILE_LANES, TILE_ROWS, TILE_VECTORS, Height, Pair, Strip, Whole, any_tile, copy_out, lanes,
+    pack_rows, transpose,
 )
 
 cdef enum:
-    DEPTH_BYTES = 2048          # of a row of A: 8 of them take 16 KB of the first-level cache
-    GROUP_BYTES = 256 << 10     # of B's panels: half of a small second-level cache
+    DEPTH_BYTES = 4096          # of a row of A: 8 of them fill a first-level cache of 32 KB
+    GROUP_BYTES = 512 << 10     # of B's panels: half of the second-level cache
     SHARED_BYTES = 4 << 20      # of B, packed: what the last-level cache holds beside A and C
-    BLOCK_ROWS = 256            # of A in a task
-    TASKS = 16                  # a product is cut into so many, unless they get smaller than
-    TASK_FLOPS = 250_000        # 1 us on one core: what handing out a task may cost ten times over
-    SERIAL_FLOPS = 400_000      # up to here waking the pool costs what it saves
+    BLOCK_ROWS = 128            # of A in a task
     PACK_STEPS = 128            # steps of K in a packing task
     SERIAL_PACK = 8_000         # elements of B that one thread packs faster than it calls for help
+    NEAR_BYTES = 512 << 10      # of A: up to here a core multiplies the panels that it packed
     IN_PLACE_BYTES = 512 << 10  # of B, which is read where it lies if it fits the second level,
     FEW_SLIVERS = 4             # or if there are so few of A, or some more
     MORE_SLIVERS = 32           # and B's rows are not
     CROWDED_BYTES = 2048        # (or a multiple) apart: then they compete for the same cache lines
     MANY_PANELS = 3             # in a group make it worth copying a transposed sliver of A that
     SPARSE_BYTES = 16           # has so little of each cache line
-    DOT_VECTORS = 12            # of K make dot products worth it, or fewer if A has so few rows
-    FEW_VECTORS = 4             # that packing B would take longer than the product; but so many that
-    DOTS_EACH = 2               # twice as many are no less than the rows or the columns of C
-    COLUMN_ROWS = 32            # of a task of a matrix times a vector
-    SERIAL_DOT_FLOPS = 500_000  # it is memory that takes the time
-
-# As the loops in activations.pyx are called; here `x` and `y` are the same, and `tag` is NULL.
-ctypedef void (*activation_t)(
-    void* tag, const void* x, void* y, Py_ssize_t n, double a, double b
-) noexcept nogil
-
-
-cdef struct Product:
-    # C (m, n) = A (m, k) B (k, n). Steps from row to row and from column to column are in bytes;
-    # C's columns are contiguous, and so are its elements if it has only one.
-    Py_ssize_t m, n, k
-    const char* a
-    const char* b
-    char* c
-    Py_ssize_t a_row, a_col, b_row, b_col, c_row
-    bint add                    # C += A B
-    const char* bias            # n numbers added to every row of C, or NULL
-    activation_t activation     # applied to finished parts of C's rows, or NULL
-    double alpha, beta          # its parameters
 
 
 cdef struct Stage:
@@ -91,13 +68,10 @@ cdef struct Stage:
     Py_ssize_t first_packed
     Py_ssize_t group, block     # a task's panels and rows
     Py_ssize_t groups, blocks
+    bint near                   # A is small: a core should find the panels that it packed in its cache
 
 
 # ── The plan ──────────────────────────────────────────────────────────────────────────────────────
-
-cdef inline Py_ssize_t ceil_div(Py_ssize_t a, Py_ssize_t b) noexcept nogil:
-    return (a + b - 1) // b
-
 
 cdef inline Py_ssize_t column(const Stage* s, Py_ssize_t panel, Py_ssize_t lanes) noexcept nogil:
     """A panel's first column. Panels are 3 vectors wide, but for the last ones: 2, not 3 and 1."""
@@ -112,18 +86,19 @@ cdef inline bint turning_pays(const Product* p, Py_ssize_t size) noexcept nogil:
     return p.m > 1 if p.n == 1 else p.b_col != size and turned < p.k * p.n
 
 
-cdef inline void plan_tasks(Stage* s, Py_ssize_t panel_bytes) noexcept nogil:
+cdef inline void plan_tasks(Stage* s, Py_ssize_t panel_bytes, Py_ssize_t size) noexcept nogil:
     """Cuts the stage's part of C into groups of panels and blocks of rows.
 
     By the shape alone: the same for any number of threads."""
     cdef Py_ssize_t panels = s.end - s.first, slivers = ceil_div(s.product.m, TILE_ROWS)
     cdef double flops = 2.0 * s.product.m * s.depth * s.product.n * panels / s.panels
+    s.near = s.first_packed < s.end and s.product.m * s.depth * size <= NEAR_BYTES
     s.group = min(panels, max(1, GROUP_BYTES // panel_bytes))
     s.block = min(slivers, BLOCK_ROWS // TILE_ROWS)
     s.groups, s.blocks = ceil_div(panels, s.group), ceil_div(slivers, s.block)
     while (s.groups * s.blocks < TASKS and (s.block > 1 or s.group > 1)
            and flops >= 2 * TASK_FLOPS * s.groups * s.blocks):
-        if s.block > 1:
+        if s.block > 1 and not (s.near and s.group > 1):
             s.block = ceil_div(s.block, 2)
         else:
             s.group = ceil_div(s.group, 2)
@@ -174,8 +149,8 @@ cdef inline bint multiply_blocks(
         for part in range(parts):
             s.start = part * depth
             s.depth = min(depth, p.k - s.start)
-            plan_tasks(&s, panel_bytes)
             s.first_packed = s.end if lies_well(&s, lane, size) else s.first
+            plan_tasks(&s, panel_bytes, size)
             if s.first_packed < s.end and s.packed == NULL:
                 s.packed = <char*> memory.take(min(shared, s.panels) * panel_bytes)
                 if s.packed == NULL:
@@ -204,17 +179,6 @@ cdef inline void run_stage(real* kind, Stage* s) noexcept nogil:
     columns = column(s, s.end, lane) - column(s, s.first, lane)
     run_tasks(<pool.task_t> multiply_task[real], s, s.groups * s.blocks,
               2.0 * p.m * columns * s.depth <= SERIAL_FLOPS)
-
-
-cdef inline void run_tasks(
-    pool.task_t task, void* context, Py_ssize_t count, bint serial
-) noexcept nogil:
-    cdef Py_ssize_t index
-    if serial:
-        for index in range(count):
-            task(context, index)
-    else:
-        pool.parallel(task, context, count)
 
 
 # ── Packing ───────────────────────────────────────────────────────────────────────────────────────
@@ -246,7 +210,7 @@ cdef inline void multiply_task(real* context, Py_ssize_t index) noexcept nogil:
     cdef const Stage* s = <const Stage*> context
     cdef const Product* p = s.product
     cdef Py_ssize_t task = index, mirrored = s.groups * s.blocks - 1 - index
-    if s.groups > 1:  # claimed from both ends: those who come from there are to meet in one group
+    if s.groups > 1 and not s.near:  # claimed from both ends: but both are to work on one group
         task = 2 * index if index <= mirrored else 2 * mirrored + 1
     cdef Py_ssize_t left = s.first + task // s.blocks * s.group
     cdef Py_ssize_t right = min(left + s.group, s.end)
@@ -353,90 +317,3 @@ cdef inline void finish(
         for i in range(top, bottom):
             row = <real*> (wanted.c + i * wanted.c_row) + left
             wanted.activation(NULL, row, row, right - left, wanted.alpha, wanted.beta)
-
-
-# ── A matrix times a vector ───────────────────────────────────────────────────────────────────────
-
-cdef inline bint multiply_vector(real* kind, const Product* p) noexcept nogil:
-    """Computes p if C is one row or one column and all of K is contiguous; else returns False.
-
-    The tile would fill one row or one lane of itself; dot products read the matrix as it lies."""
-    cdef Product turned = p[0]
-    cdef Py_ssize_t size = sizeof(real), rows
-    if p.a_col != size or p.b_row != size or (p.n != 1 and p.m != 1):
-        return False
-    turned.b_col = 0  # from here on the step of the bias: one number for a whole column,
-    if p.n != 1:      # or a row of them, for a row of C seen as a column
-        turned.m, turned.n, turned.b_col = p.n, 1, size
-        turned.a, turned.a_row, turned.b = p.b, p.b_col, p.a
-    rows = turned.m
-    run_tasks(<pool.task_t> dot_task[real], &turned, ceil_div(rows, COLUMN_ROWS),
-              2.0 * rows * p.k <= SERIAL_DOT_FLOPS)
-    if p.activation != NULL:
-        p.activation(NULL, p.c, p.c, rows, p.alpha, p.beta)
-    return True
-
-
-cdef inline void dot_task(real* context, Py_ssize_t index) noexcept nogil:
-    """COLUMN_ROWS rows of a column of C. The context is a Product of which m is the only size left."""
-    cdef const Product* p = <const Product*> context
-    cdef Py_ssize_t row = index * COLUMN_ROWS, bottom = min(row + COLUMN_ROWS, p.m), i
-    cdef const char* rows[TILE_ROWS]
-    cdef real[TILE_ROWS] sums
-    cdef real* c = <real*> p.c
-    while row < bottom:
-        for i in range(TILE_ROWS):
-            rows[i] = p.a + min(row + i, p.m - 1) * p.a_row
-        any_dots(context, rows, p.b, p.k, sums)
-        for i in range(row, min(row + TILE_ROWS, bottom)):
-            copy_out(&sums[i - row], &c[i], 1, p.add,
-                     <const real*> (p.bias + i * p.b_col) if p.bias != NULL else NULL)
-        row += TILE_ROWS
-
-
-# ── Rows times rows (_dots.pxd) ───────────────────────────────────────────────────────────────────
-
-cdef inline bint multiply_dots(real* kind, const Product* p) noexcept nogil:
-    """Computes p if all of K is contiguous and dot products are the fastest way, else False."""
-    cdef Py_ssize_t size = sizeof(real), vectors = p.k // lanes(kind), row
-    cdef double flops = 2.0 * p.m * p.n * p.k
-    cdef Dots d
-    if (p.a_col != size or p.b_row != size or min(p.m, p.n) > DOTS_EACH * vectors
-            or vectors < (FEW_VECTORS if p.m <= TILE_ROWS else DOT_VECTORS)):
-        return False
-    d.product = p
-    d.tall = ceil_div(p.m, DOT_ROWS)
-    d.tiles = d.tall * ceil_div(p.n, DOT_COLUMNS)
-    d.each = ceil_div(d.tiles, max(1, min(<Py_ssize_t> TASKS, <Py_ssize_t> (flops / TASK_FLOPS))))
-    run_tasks(<pool.task_t> dots_task[real], &d, ceil_div(d.tiles, d.each), flops <= SERIAL_FLOPS)
-    if p.activation != NULL:
-        for row in range(p.m):
-            p.activation(NULL, p.c + row * p.c_row, p.c + row * p.c_row, p.n, p.alpha, p.beta)
-    return True
-
-
-cdef struct Dots:
-    const Product* product
-    Py_ssize_t tall, tiles, each  # tiles one below the other; in all; in a task
-
-
-cdef inline void dots_task(real* context, Py_ssize_t index) noexcept nogil:
-    """Some tiles, those of the same columns of B one after the other: these stay in the cache."""
-    cdef const Dots* d = <const Dots*> context
-    cdef const Product* p = d.product
-    cdef const char* rows[DOT_ROWS]
-    cdef const char* columns[DOT_COLUMNS]
-    cdef real[DOT_ROWS * DOT_COLUMNS] sums
-    cdef Py_ssize_t tile, top, left, i
-    cdef const real* bias
-    for tile in range(index * d.each, min((index + 1) * d.each, d.tiles)):
-        top, left = tile % d.tall * DOT_ROWS, tile // d.tall * DOT_COLUMNS
-        for i in range(DOT_ROWS):
-            rows[i] = p.a + min(top + i, p.m - 1) * p.a_row
-        for i in range(DOT_COLUMNS):
-            columns[i] = p.b + min(left + i, p.n - 1) * p.b_col
-        any_dot_tile(context, rows, columns, p.k, sums)
-        bias = <const real*> p.bias + left if p.bias != NULL else NULL
-        for i in range(min(<Py_ssize_t> DOT_ROWS, p.m - top)):
-            copy_out(&sums[i * DOT_COLUMNS], <real*> (p.c + (top + i) * p.c_row) + left,
-                     min(<Py_ssize_t> DOT_COLUMNS, p.n - left), p.add, bias)

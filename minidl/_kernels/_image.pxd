@@ -4,8 +4,8 @@
 from libc.string cimport memcpy, memset
 
 from minidl._kernels cimport memory, pool
-from minidl._kernels._gemm cimport run_tasks
 from minidl._kernels._math cimport real
+from minidl._kernels._product cimport run_tasks
 from minidl._kernels._tile cimport transpose
 
 cdef enum:

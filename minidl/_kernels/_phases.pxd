@@ -8,9 +8,9 @@ from minidl._kernels._conv cimport (
     PACK_CHANNELS, SERIAL_FLOPS, SERIAL_PACK, Pass, Plan, Taps, column, convolve_task, pack_task,
     plan_panels, plan_tasks,
 )
-from minidl._kernels._gemm cimport activation_t, ceil_div, run_tasks
 from minidl._kernels._image cimport AXES, Image, pad_image
 from minidl._kernels._math cimport real
+from minidl._kernels._product cimport activation_t, ceil_div, run_tasks
 from minidl._kernels._tile cimport lanes
 
 

@@ -16,10 +16,10 @@
 # matrices are of 0, 1, -1 and 1/2, and no output sees a pixel that is not its own: NaN stays where
 # it belongs. (An infinite pixel gives NaN instead of inf.)
 
-from minidl._kernels._gemm cimport ceil_div
 from minidl._kernels._image cimport Image
 from minidl._kernels._math cimport real
 from minidl._kernels._phases cimport Window
+from minidl._kernels._product cimport ceil_div
 from minidl._kernels._tile cimport doubles, floats, tile_doubles, tile_floats, vec
 
 cdef enum:

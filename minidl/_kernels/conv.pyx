@@ -11,10 +11,10 @@ from libc.string cimport memset
 
 from minidl._kernels cimport memory
 from minidl._kernels._conv_weight cimport weight_gradient
-from minidl._kernels._gemm cimport activation_t
 from minidl._kernels._image cimport AXES, Image
 from minidl._kernels._math cimport real
 from minidl._kernels._phases cimport Job, Window, convolve
+from minidl._kernels._product cimport activation_t
 from minidl._kernels._winograd_sums cimport (
     winograd_convolve, winograd_pays, winograd_weight_gradient,
 )

@@ -9,10 +9,9 @@ cimport numpy as cnp
 from libc.string cimport memcmp, memset
 
 from minidl._kernels cimport memory, pool
-from minidl._kernels._gemm cimport (
-    SERIAL_FLOPS, Product, activation_t, ceil_div, multiply, run_tasks,
-)
+from minidl._kernels._gemm cimport multiply
 from minidl._kernels._math cimport real
+from minidl._kernels._product cimport SERIAL_FLOPS, Product, activation_t, ceil_div, run_tasks
 
 cnp.import_array()
 

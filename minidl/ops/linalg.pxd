@@ -5,7 +5,7 @@ from minidl._kernels.memory cimport same_floats
 from minidl.modes cimport recording
 from minidl.op cimport Op
 from minidl.ops.activation cimport activation_gradient
-from minidl.ops.arithmetic cimport one_dtype
+from minidl.ops.arithmetic cimport one_dtype, pair
 from minidl.tensor cimport Tensor, wrap
 from numpy cimport ndarray
 
@@ -18,5 +18,5 @@ cdef class Affine(Op):
 cdef class ActivatedAffine(Affine):
     cdef public object row, a, b
 
-@cython.locals(left=Tensor, right=Tensor, a=ndarray, b=ndarray)
+@cython.locals(args=tuple, left=Tensor, right=Tensor, a=ndarray, b=ndarray)
 cpdef matmul(x0, x1)

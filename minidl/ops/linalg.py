@@ -12,7 +12,7 @@ from minidl.modes import recording
 from minidl.op import Op
 from minidl.ops.activation import Row, activation_gradient
 from minidl.ops.activation_table import fused_row
-from minidl.ops.arithmetic import one_dtype, operands
+from minidl.ops.arithmetic import one_dtype, operands, pair
 from minidl.ops.reduction import sum
 from minidl.ops.shape import broadcast_to, expand_dims, reshape, squeeze, transpose
 from minidl.tensor import Tensor, wrap
@@ -86,10 +86,11 @@ def matmul(x0: Any, x1: Any) -> Tensor:
     Raises:
         ValueError: a scalar, or sizes that do not match; says which.
     """
-    left, right = operands(x0, x1)
+    args = pair(x0, x1)
+    left, right = args
     a, b = left._data, right._data
     if a.ndim == 2 and b.ndim == 2 and a.shape[1] == b.shape[0]:  # most products: no time is lost
-        return MatMul().apply((left, right))
+        return MatMul().apply(args)
     return _matmul(left, right)
 
 
