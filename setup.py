@@ -66,6 +66,11 @@ GNU_LEVELS = {
     "v3": [*GNU, "-march=x86-64-v3"],
     "v4": [*GNU, "-march=x86-64-v4", "-mprefer-vector-width=512"],
 }
+# Kernels that go through a row in short blocks, computing one and then storing it, so that nobody need ask whether rows
+# overlap. As it is, gcc calls memcpy to store, which takes a block through the stack; and it unrolls loops of 16 steps
+# before it would vectorise them.
+BLOCKWISE = {"gates", "loss"}
+KEEP_LOOPS = ["-fno-tree-loop-distribute-patterns", "--param=max-completely-peel-times=8"]
 STRIP = ["-s"] if sys.platform == "linux" else []  # symbols that nothing looks up at run time
 MSVC_LEVELS = {
     "baseline": ["/O2"],
@@ -91,12 +96,17 @@ class BuildKernels(build_ext):
         kernels = self.distribution.ext_modules
         if not any(ext.name.startswith("minidl._kernels.baseline") for ext in kernels):
             # (Otherwise another command was here before: egg_info asks for the sources.)
-            levels = available_levels(self.compiler)
+            compiler = new_compiler(compiler=self.compiler)
+            customize_compiler(compiler)
+            levels = available_levels(compiler)
+            blockwise = KEEP_LOOPS if accepts(compiler, KEEP_LOOPS) else []
             self.distribution.ext_modules = [
                 ext
                 for module in kernels
                 for ext in (
-                    expand(module, levels) if "_kernels" in module.name else [engine(module)]
+                    expand(module, levels, blockwise)
+                    if "_kernels" in module.name
+                    else [engine(module)]
                 )
             ]
         super().finalize_options()
@@ -115,41 +125,40 @@ class BuildKernels(build_ext):
         super().copy_extensions_to_source()
 
 
-def available_levels(compiler_name: str | None) -> dict[str, list[str]]:
+def available_levels(compiler) -> dict[str, list[str]]:
     """The levels asked for (by default all that the target processor has) that the compiler knows."""
-    compiler = new_compiler(compiler=compiler_name)
-    customize_compiler(compiler)
     table = MSVC_LEVELS if compiler.compiler_type == "msvc" else GNU_LEVELS
     default = "baseline,v3,v4" if is_x86() else "baseline"
     wanted = {"baseline", *os.environ.get("MINIDL_LEVELS", default).split(",")}
     return {
         level: table[level]
         for level in table
-        if level in wanted and accepts(compiler, level, table[level])
+        if level in wanted and (level == "baseline" or accepts(compiler, table[level]))
     }
 
 
-def accepts(compiler, level: str, flags: list[str]) -> bool:
-    """Old compilers do not know the newer levels: the others are built."""
-    if level == "baseline":
-        return True
+def accepts(compiler, flags: list[str]) -> bool:
+    """Old compilers do not know the newer levels, and others not all of gcc's flags: they do without."""
     with tempfile.TemporaryDirectory() as folder:
         probe = Path(folder, "probe.c")
         probe.write_text("int main(void) { return 0; }\n")
         try:
             compiler.compile([str(probe)], output_dir=folder, extra_postargs=flags)
         except Exception as error:
-            print(f"minidl: level {level} left out, the compiler does not take {flags}: {error}")
+            print(f"minidl: left out, the compiler does not take {flags}: {error}")
             return False
     return True
 
 
-def expand(kernel: Extension, levels: dict[str, list[str]]) -> list[Extension]:
+def expand(
+    kernel: Extension, levels: dict[str, list[str]], blockwise: list[str]
+) -> list[Extension]:
     stem = kernel.name.rpartition(".")[2]
     if stem in COMPILED_ONCE:
         return [compiled(kernel, kernel.name, levels["baseline"], threads=True)]
+    more = blockwise if stem in BLOCKWISE else []
     return [
-        compiled(kernel, f"minidl._kernels.{level}.{stem}", flags)
+        compiled(kernel, f"minidl._kernels.{level}.{stem}", flags + more)
         for level, flags in levels.items()
     ]
 

@@ -7,7 +7,7 @@ the product would be inf * 0. Slopes are right to a few ulp of 1.
 """
 
 from minidl._kernels._math cimport (
-    _exp_sum, _horner3, _horner5, _lost, abs_, copysign_, exp_, min_, real,
+    _exp_product, _exp_times, _horner3, _horner5, _lost, abs_, copysign_, exp_, min_, near_, real,
 )
 
 
@@ -42,8 +42,8 @@ cdef inline real tanhshrink_(real x) noexcept nogil:
 cdef inline real silu_(real x) noexcept nogil:
     """x / (1 + exp(-x)), as x e / (1 + e) with e = exp(x) on the left."""
     cdef real farthest = 125 if real is float else 790
-    cdef real z = -min_(abs_(x), farthest)
-    return (x if x >= 0 else _exp_sum[real](z, 0, z)) / (<real>1 + _exp_sum[real](z, 0, 1))
+    cdef real z = -near_(x, farthest)
+    return (_exp_times[real](z, z) if x < 0 else x) / (<real>1 + _exp_times[real](z, 1))
 
 
 cdef inline real silu_slope_(real x) noexcept nogil:
@@ -52,7 +52,7 @@ cdef inline real silu_slope_(real x) noexcept nogil:
     """
     cdef real farthest = 125 if real is float else 790
     cdef real y = min_(abs_(x), farthest)
-    cdef real e = _exp_sum[real](-y, 0, 1)
+    cdef real e = _exp_times[real](-y, 1)
     cdef real q = <real>1 / (<real>1 + e)
     cdef real below = e * q * (<real>1 - y * q)
     return below if x < 0 else <real>1 - below
@@ -63,12 +63,12 @@ cdef inline real mish_(real x) noexcept nogil:
     and e (2 + e) / (2 + e (2 + e)) elsewhere.
     """
     cdef real farthest = 125 if real is float else 790
-    cdef real z = -min_(abs_(x), farthest)
-    cdef real e = _exp_sum[real](z, 0, 1)
+    cdef real z = -near_(x, farthest)
+    cdef real e = _exp_times[real](z, 1)
     cdef real over = (
-        x * (<real>1 + <real>2 * e) if x >= 0 else _exp_sum[real](z, 0, z) * (<real>2 + e)
+        _exp_times[real](z, z) * (<real>2 + e) if x < 0 else x * (<real>1 + <real>2 * e)
     )
-    cdef real under = <real>1 + <real>2 * e * (<real>1 + e) if x >= 0 else <real>2 + e * (<real>2 + e)
+    cdef real under = <real>2 + e * (<real>2 + e) if x < 0 else <real>1 + <real>2 * e * (<real>1 + e)
     return over / under
 
 
@@ -76,7 +76,7 @@ cdef inline real mish_slope_(real x) noexcept nogil:
     """t + x s (1 - t^2) with t = tanh(log(1 + exp(x))), s = sigmoid(x), in the terms of mish_."""
     cdef real farthest = 125 if real is float else 790
     cdef real z = copysign_(min_(abs_(x), farthest), x)
-    cdef real e = _exp_sum[real](-abs_(z), 0, 1)
+    cdef real e = _exp_times[real](-abs_(z), 1)
     cdef real over = <real>1 + <real>2 * e if x >= 0 else e * (<real>2 + e)
     cdef real under = <real>1 + <real>2 * e * (<real>1 + e) if x >= 0 else <real>2 + e * (<real>2 + e)
     cdef real rest = e * (<real>1 + e) * <real>4 * (e if x >= 0 else <real>1)
@@ -93,7 +93,7 @@ cdef inline real gelu_tanh_(real x) noexcept nogil:
     cdef real farthest = 11 if real is float else 22
     line_rest = -4.534068042e-8 if real is float else -9.969308809e-17
     cube_rest = 2.398832396e-9 if real is float else -6.175149918e-19
-    cdef real y = min_(abs_(x), farthest)
+    cdef real y = near_(x, farthest)
     cdef real square = y * y
     cdef real bent = cube * square
     cdef real bent_rest = cube * _lost(y, y, square) + cube_rest * square
@@ -101,10 +101,9 @@ cdef inline real gelu_tanh_(real x) noexcept nogil:
     cdef real grown = slope - line
     cdef real slope_rest = (line - (slope - grown)) + (bent - grown)
     slope_rest = slope_rest + (_lost(cube, square, bent) + bent_rest + line_rest)
-    cdef real v = y * slope
-    cdef real v_rest = _lost(y, slope, v) + y * slope_rest
-    cdef real over = x if x >= 0 else _exp_sum(-v, v_rest, -y)
-    return over / (<real>1 + _exp_sum[real](-v, v_rest, 1))
+    cdef real rest = y * slope_rest
+    cdef real over = _exp_product(-y, slope, rest, -y) if x < 0 else x
+    return over / (<real>1 + _exp_product[real](-y, slope, rest, 1))
 
 
 cdef inline real gelu_tanh_slope_(real x) noexcept nogil:
@@ -113,7 +112,7 @@ cdef inline real gelu_tanh_slope_(real x) noexcept nogil:
     cdef real farthest = 11 if real is float else 22
     cdef real y = min_(abs_(x), farthest)
     cdef real square = y * y
-    cdef real e = _exp_sum[real](-y * (line + cube * square), 0, 1)
+    cdef real e = _exp_times[real](-y * (line + cube * square), 1)
     cdef real q = <real>1 / (<real>1 + e)
     cdef real below = e * q * (<real>1 - y * (line + <real>3 * cube * square) * q)
     return below if x < 0 else <real>1 - below

@@ -82,6 +82,16 @@ cdef extern from *:
     MINIDL_MATH(d, double, uint64_t, 52, UINT64_C(0x3FF0000000000000),
                 UINT64_C(0x3FE6A09E667F3BCD), UINT64_C(0x4338000000000000))
 
+    /* As integers: a compiler makes a branch of a clamp, and computes what follows twice, once from the limit. (Not for
+       double: SSE2 cannot compare 64-bit integers.) */
+    static inline float minidl_near_f(float x, float limit) {
+        const uint32_t size = minidl_bits_f(x) & UINT32_C(0x7FFFFFFF), most = minidl_bits_f(limit);
+        return minidl_real_f(size < most ? size : most);
+    }
+    static inline double minidl_near_d(double x, double limit) {
+        return fabs(x) < limit ? fabs(x) : limit;
+    }
+
     #if defined(FP_FAST_FMA) && defined(FP_FAST_FMAF) /* the C library says: one instruction */
       #define minidl_lost_f(a, b, product) fmaf(a, b, -(product))
       #define minidl_lost_d(a, b, product) fma(a, b, -(product))
@@ -103,6 +113,8 @@ cdef extern from *:
     double minidl_scale_d(double x, double shifted) noexcept nogil
     float minidl_exponent_f(float x) noexcept nogil
     double minidl_exponent_d(double x) noexcept nogil
+    float minidl_near_f(float x, float limit) noexcept nogil
+    double minidl_near_d(double x, double limit) noexcept nogil
     float minidl_lost_f(float a, float b, float product) noexcept nogil
     double minidl_lost_d(double a, double b, double product) noexcept nogil
     float minidl_minus_f(float c, float a, float b) noexcept nogil
@@ -129,6 +141,11 @@ cdef inline real min_(real x, real y) noexcept nogil:
     return y if y < x else x
 
 
+cdef inline real near_(real x, real limit) noexcept nogil:
+    """The smaller of |x| and limit; the limit where x is NaN."""
+    return minidl_near_f(x, limit) if real is float else minidl_near_d(x, limit)
+
+
 cdef inline real _rounder(real like) noexcept nogil:
     return 12582912.0 if real is float else 6755399441055744.0
 
@@ -150,7 +167,7 @@ cdef inline real _power(real shifted) noexcept nogil:
 
 
 cdef inline real _lost(real a, real b, real product) noexcept nogil:
-    """a b - product, where the product was rounded: its rounding error, exactly."""
+    """a b - product without rounding a b, exactly where the product was rounded: its rounding error."""
     return minidl_lost_f(a, b, product) if real is float else minidl_lost_d(a, b, product)
 
 
@@ -164,6 +181,11 @@ cdef inline real _minus_product(real c, real a, real b) noexcept nogil:
 cdef inline real _horner3(real x, real p, real c2, real c1, real c0) noexcept nogil:
     """Three steps of Horner's scheme: p x^3 + c2 x^2 + c1 x + c0."""
     return ((p * x + c2) * x + c1) * x + c0
+
+
+cdef inline real _pair(real x, real square, real p, real c1, real c0) noexcept nogil:
+    """p x^2 + c1 x + c0, the same as two steps of Horner's scheme, of which one waits for p."""
+    return p * square + (c1 * x + c0)
 
 
 cdef inline real _horner5(
@@ -186,12 +208,12 @@ cdef inline real _reduced(real x, real k) noexcept nogil:
     return (x - k * ln2_first) - k * ln2_rest
 
 
-cdef inline real _exp_curve(real r) noexcept nogil:
-    """exp(r) - 1 - r = r^2 q(r), |r| <= ln 2 / 2; q fitted for the least error in exp(r) - 1."""
-    cdef real q
+cdef inline real _expm1_near(real r) noexcept nogil:
+    """exp(r) - 1 = r + r^2 q(r), |r| <= ln 2 / 2; q fitted for the least error."""
+    cdef real square = r * r, q
     if real is float:
-        q = 1.3898407e-03
-        q = _horner3[real](r, q * r + <real>8.366677e-03, 4.166686e-02, 1.6666543e-01, 0.5)
+        q = _pair[real](r, square, 1.3898407e-03, 8.366677e-03, 4.166686e-02)
+        q = _pair[real](r, square, q, 1.6666543e-01, 0.5)
     else:
         q = _horner5[real](
             r, 2.504595852911793e-08, 2.762349475961889e-07, 2.755742885171074e-06,
@@ -199,7 +221,7 @@ cdef inline real _exp_curve(real r) noexcept nogil:
         )
         q = _horner3[real](r, q, 8.333333333392754e-03, 4.166666666661629e-02, 1.6666666666666596e-01)
         q = q * r + <real>0.5
-    return r * r * q
+    return r + square * q
 
 
 cdef inline real exp_(real x) noexcept nogil:
@@ -208,36 +230,64 @@ cdef inline real exp_(real x) noexcept nogil:
     cdef real near = copysign_(min_(abs_(x), farthest), x)
     cdef real shifted = _shifted_log2(near)
     cdef real r = _reduced(near, shifted - _rounder(x))
-    return _scale(<real>1 + (r + _exp_curve(r)), shifted)
+    return _scale(<real>1 + _expm1_near(r), shifted)
 
 
-cdef inline real _exp_sum(real x, real rest, real factor) noexcept nogil:
-    """factor * exp(x - rest), -125 (double: -800) <= x <= 40, |rest| < 1/2, |factor| < 2^60.
-
-    Right even where exp(x) alone is subnormal (x e^x). As x is not large, 2^k times `lift` is a normal number for every
-    k, made in one step; only the last product, with 1 / lift, may round to a subnormal.
-    """
+cdef inline real _shifted_by_lift(real x) noexcept nogil:
+    """ROUNDER + k, and what makes its low bits those of the exponent of lift 2^k."""
     cdef real bias = 127 if real is float else 1023
     cdef real log2_lift = 64 if real is float else 512
-    cdef real drop = 5.421010862427522e-20 if real is float else 7.458340731200207e-155  # 1 / lift
-    cdef real zero = _rounder(x) + (bias + log2_lift)  # the low bits of shifted are those of lift 2^k's exponent
-    cdef real shifted = x * <real>1.4426950408889634 + zero
-    cdef real r = _reduced(x, shifted - zero) - rest
+    return x * <real>1.4426950408889634 + (_rounder(x) + (bias + log2_lift))
+
+
+cdef inline real _lifted_exp(real x) noexcept nogil:
+    """lift * exp(x), -125 (double: -800) <= x <= 40: a normal number, so that 2^k is made in one step."""
+    cdef real shifted = _shifted_by_lift(x)
+    cdef real power = _power(shifted)
+    return power + power * _expm1_near(_reduced(x, shifted - _shifted_by_lift[real](0)))
+
+
+cdef inline real lowered(real x) noexcept nogil:
+    """x / lift."""
+    return x * <real>(5.421010862427522e-20 if real is float else 7.458340731200207e-155)
+
+
+cdef inline real _exp_times(real x, real factor) noexcept nogil:
+    """factor * exp(x), x as above, |factor| < 2^60.
+
+    Right even where exp(x) alone is subnormal (x e^x): only the last product may round to a subnormal.
+    """
     # The factor comes late: with two factors for one x, the compiler computes all before it once.
-    return (<real>1 + (r + _exp_curve(r))) * _power(shifted) * factor * drop
+    return lowered(_lifted_exp(x) * factor)
+
+
+cdef inline real _exp_product(real a, real b, real rest, real factor) noexcept nogil:
+    """factor * exp(a b - rest) as _exp_times, |rest| < 1/2; the rounding of a b would cost a b ulp."""
+    cdef real ln2_first = 0.693145751953125 if real is float else 6.93147180369123816490e-01
+    cdef real ln2_rest = 1.42860682030941723212e-06 if real is float else 1.90821492927058770002e-10
+    cdef real shifted = _shifted_by_lift(a * b)
+    cdef real k = shifted - _shifted_by_lift[real](0)
+    cdef real power = _power(shifted)
+    cdef real r = (_lost(a, b, k * ln2_first) - k * ln2_rest) - rest
+    return lowered((power + power * _expm1_near(r)) * factor)
+
+
+cdef inline real lifted_exp_below_(real x) noexcept nogil:
+    """lift * exp(x) for x <= 0, for who takes the lift away later, with a factor or a sum."""
+    cdef real least = -125 if real is float else -800
+    return _lifted_exp(max_(x, least))
 
 
 cdef inline real exp_below_(real x) noexcept nogil:
     """exp(x) for x <= 0 (right up to 40), in two thirds of exp_'s steps."""
-    cdef real least = -125 if real is float else -800
-    return _exp_sum[real](max_(x, least), 0, 1)
+    return lowered(lifted_exp_below_(x))
 
 
 cdef inline real _expm1_between(real x) noexcept nogil:
     """expm1 where -40 <= x, up to overflow; loses the zero's sign and a subnormal's last bit."""
     cdef real shifted = _shifted_log2(x)
     cdef real r = _reduced(x, shifted - _rounder(x))
-    cdef real small = r + _exp_curve(r)
+    cdef real small = _expm1_near(r)
     # 2^k (1 + small) - 1, halved: 2^k itself may overflow. `lost` is what power - 1/2 lost.
     cdef real power = _shift[real](1, shifted - <real>1)
     cdef real difference = power - <real>0.5
@@ -324,11 +374,24 @@ cdef inline real log1p_(real x) noexcept nogil:
 
 
 cdef inline real log1p_exp_minus_(real x) noexcept nogil:
-    """log(1 + exp(-x)) for x >= 0: 1 + e is at most 2, so that its exponent is 0 or 1."""
+    """log(1 + exp(-x)) for x >= 0.
+
+    float: e + e^2 p(e), e = exp(-x), with p fitted over 0..1. double: 1 + e is at most 2, so that its exponent is 0
+    or 1.
+    """
     cdef real e = exp_below_(-x)
-    cdef real halved = <real>0.5 * e - <real>0.5  # (1 + e) / 2 - 1
+    cdef real square = e * e
     cdef real above = 0.41421356  # sqrt(2) - 1
-    return _log_near_1(halved if e > above else e, <real>1 if e > above else <real>0)
+    cdef real y
+    if real is float:
+        y = _pair[real](e, square, -3.2904686e-03, 2.0086242e-02, -5.745723e-02)
+        y = _pair[real](e, square, y, 1.0661128e-01, -1.534488e-01)
+        y = _pair[real](e, square, y, 1.9692102e-01, -2.4958019e-01)
+        y = _pair[real](e, square, y, 3.3330464e-01, -4.999993e-01)
+        y = e + square * y
+    else:  # (1 + e) / 2 - 1 where the exponent is 1
+        y = _log_near_1(<real>0.5 * e - <real>0.5 if e > above else e, <real>1 if e > above else <real>0)
+    return y
 
 
 cdef inline real softplus_(real x) noexcept nogil:

@@ -2,17 +2,14 @@
 """The normal distribution, for float and double, in the way of _math.pxd: inline, free of branches, to be vectorised."""
 
 from minidl._kernels._math cimport (
-    _exp_sum, _horner3, _horner5, _lost, abs_, copysign_, min_, real,
+    _exp_product, _exp_times, _horner3, _horner5, abs_, copysign_, max_, min_, near_,
+    real,
 )
 
 
 cdef inline real _bell(real x, real half, real factor) noexcept nogil:
-    """factor * exp(-half x^2), half = 1/2 or 1, half x^2 within the range of _exp_sum.
-
-    What rounding takes from x^2 is added to the exponent: it would cost x^2 ulp.
-    """
-    cdef real square = x * x
-    return _exp_sum(-half * square, half * _lost(x, x, square), factor)
+    """factor * exp(-half x^2), half = 1/2 or 1, half x^2 within the range of _exp_times."""
+    return _exp_product[real](-half * x, x, 0, factor)
 
 
 cdef inline real _erf_near(real y) noexcept nogil:
@@ -36,12 +33,11 @@ cdef inline real _erf_near(real y) noexcept nogil:
     return y + y * p
 
 
-cdef inline real _tail_far(real x, bint times_x) noexcept nogil:
+cdef inline real _tail_far(real x) noexcept nogil:
     """exp(x^2 / 2) P(Z > x) for 1.06 <= x <= 39: p(t) / (x + K), where t = (x - K) / (x + K).
 
     The form is Shepherd and Laframboise's (Math. Comp. 36, 1981); K and the coefficients
-    were fitted for the least relative error, K one whose coefficients round well. With times_x the
-    result is multiplied by x, which saves a division: x / (x + K) = (1 + t) / 2.
+    were fitted for the least relative error, K one whose coefficients round well.
     """
     cdef real K = 2.609375 if real is float else 4.90625
     cdef real t = (x - K) / (x + K)
@@ -68,13 +64,13 @@ cdef inline real _tail_far(real x, bint times_x) noexcept nogil:
             t, p, 1.5494267831235353e-01, -3.027296376935782e-01, 4.8685223627508994e-01,
             -6.611258032012591e-01, 7.681952278522628e-01,
         )
-    return p * (<real>0.5 + <real>0.5 * t) if times_x else p / (x + K)
+    return p / (x + K)
 
 
 cdef inline real erf_(real x) noexcept nogil:
     cdef real y = min_[real](abs_(x), 6)
     cdef real root2 = 1.4142135623730951
-    cdef real far = <real>1 - <real>2 * _bell[real](y, 1, _tail_far(y * root2, False))
+    cdef real far = <real>1 - <real>2 * _bell[real](y, 1, _tail_far(y * root2))
     return _erf_near(x) if y < <real>0.75 else copysign_(far, x)
 
 
@@ -99,18 +95,44 @@ cdef inline real normal_cdf_(real x) noexcept nogil:
     """P(Z <= x) = erfc(-x / sqrt 2) / 2, right to a few ulp in the far left tail too."""
     cdef real farthest = 15 if real is float else 38.75
     cdef real y = min_(abs_(x), farthest)
-    cdef real far = _bell[real](y, 0.5, _tail_far(y, False))
+    cdef real far = _bell[real](y, 0.5, _tail_far(y))
     far = far if x < 0 else <real>1 - far
     return _normal_near(x) if y < <real>1.0625 else far
 
 
+cdef inline real _tail_times_x(real x) noexcept nogil:
+    """x exp(x^2 / 2) P(Z > x) for 0 <= x <= 39: q p(t), where q = x / (x + K) and t = (x - K) / (x + K) = 2 q - 1."""
+    cdef real K = 3.375 if real is float else 5.5
+    cdef real q = x / (x + K)
+    cdef real t = (q + q) - <real>1
+    cdef real p
+    if real is float:
+        p = _horner3[real](t, 1.3270543e-04, 3.0596592e-04, -8.48883e-04, -2.2482947e-03)
+        p = _horner3[real](t, p, 7.825243e-03, 8.718395e-03, -9.8384485e-02)
+        p = _horner3[real](t, p, 2.95376e-01, -5.529922e-01, 7.410803e-01)
+    else:
+        p = _horner5[real](
+            t, -2.58001324905782e-09, -5.652858455195903e-09, 2.293978643184225e-08,
+            5.025121909325803e-08, -1.7759534139992707e-07, -2.677755629193133e-07,
+        )
+        p = _horner5[real](
+            t, p, 1.483865607497062e-06, 4.4635269200792986e-07, -1.211889935737047e-05,
+            1.6319979453394814e-05, 7.141485102310486e-05,
+        )
+        p = _horner5[real](
+            t, p, -3.245226508417226e-04, 2.6960400087435663e-04, 2.4429826743526738e-03,
+            -1.3923510565679318e-02, 4.509758081490977e-02,
+        )
+        p = _horner3[real](t, p, -1.097030899587182e-01, 2.1787243285795865e-01, -3.670490652936198e-01)
+        p = _horner3[real](t, p, 5.355964890624947e-01, -6.851834205743381e-01, 7.737696342764068e-01)
+    return p * q
+
+
 cdef inline real gelu_(real x) noexcept nogil:
-    """x P(Z <= x); apart from normal_cdf_ because P is subnormal where the product is not."""
+    """x P(Z <= x) = max(x, 0) - |x| P(Z > |x|); apart from normal_cdf_ because P is subnormal where the product is not."""
     cdef real farthest = 15 if real is float else 39
-    cdef real y = min_(abs_(x), farthest)
-    cdef real far = _bell[real](y, 0.5, _tail_far(y, True))
-    far = -far if x < 0 else x - far
-    return x * _normal_near(x) if y < <real>1.0625 else far
+    cdef real y = near_(x, farthest)
+    return max_[real](x, 0) - _bell[real](y, 0.5, _tail_times_x(y))
 
 
 cdef inline real _tail_coarse(real x) noexcept nogil:
@@ -146,5 +168,5 @@ cdef inline real gelu_slope_(real x) noexcept nogil:
     cdef real farthest = 15 if real is float else 38.75
     cdef real y = min_(abs_(x), farthest)
     cdef real density = 0.3989422804014327
-    cdef real below = _exp_sum[real](<real>-0.5 * y * y, 0, _tail_coarse(y) - density * y)
+    cdef real below = _exp_times[real](<real>-0.5 * y * y, _tail_coarse(y) - density * y)
     return below if x < 0 else <real>1 - below

@@ -14,13 +14,14 @@ cimport numpy as cnp
 from libc.stdint cimport int64_t
 from minidl._kernels cimport memory, pool
 from minidl._kernels._array cimport dense, same_layout
-from minidl._kernels._math cimport real, exp_below_, log_, max_
+from minidl._kernels._math cimport real, exp_below_, lifted_exp_below_, log_, lowered, max_
 
 cnp.import_array()
 
 cdef enum:
-    LANES = 32    # more than the compiler unrolls: a loop that it unrolls it does not vectorise
-    TASK = 16384  # elements a task, about: whole rows
+    LANES = 16    # more than setup.py lets gcc unroll: a loop that it unrolls it does not vectorise
+    TASK = 4096  # elements a task, about: whole rows
+    SERIAL = 16384  # as many are not worth a second thread
     STRIP = 1024  # elements of a strip, if it has more than one row
 
 
@@ -113,7 +114,7 @@ cdef inline void row_dots(
 cdef inline void row_exps(
     const real* x, real* y, const real* maxima, real* sums, Py_ssize_t rows, Py_ssize_t n
 ) noexcept nogil:
-    """y = exp(x - maximum), and the sum of it, for rows of a block or more."""
+    """y = lift * exp(x - maximum), and the sum of it, for rows of a block or more."""
     cdef real[STRIP] lanes
     cdef real[LANES] e, s
     cdef real top, zero = 0
@@ -127,7 +128,7 @@ cdef inline void row_exps(
             start = min(block * LANES, n - LANES)
             old = <int>(block * LANES - start)
             for j in range(LANES):
-                e[j] = exp_below_(x[start + j] - top)
+                e[j] = lifted_exp_below_(x[start + j] - top)
                 s[j] += zero if j < old else e[j]
             for j in range(LANES):
                 y[start + j] = e[j]
@@ -140,7 +141,7 @@ cdef inline void row_exps(
 cdef inline void shifted_exp(
     const real* x, real* y, real* maxima, real* sums, Py_ssize_t rows, Py_ssize_t n
 ) noexcept nogil:
-    """y = exp(x - the row's maximum), and each row's sum of it."""
+    """y = lift * exp(x - the row's maximum), and each row's sum of it."""
     cdef Py_ssize_t r, i
     row_maxima(x, maxima, rows, n)
     if n >= LANES:
@@ -150,7 +151,7 @@ cdef inline void shifted_exp(
         for i in range(n):
             y[r * n + i] = x[r * n + i] - maxima[r]
     for i in range(rows * n):
-        y[i] = exp_below_(y[i])
+        y[i] = lifted_exp_below_(y[i])
     row_dots(<const real*>y, <const real*>NULL, sums, rows, n)
 
 
@@ -195,7 +196,7 @@ cdef void log_softmax_rows(Rows* w, real* _, Py_ssize_t first, Py_ssize_t last) 
     cdef real* y = <real*>w.y + first * n
     shifted_exp(x, room(scratch, y, n), maxima, sums, last - first, n)
     for r in range(last - first):
-        sums[r] = log_(sums[r])
+        sums[r] = log_(lowered(sums[r]))
     for r in range(last - first):
         for i in range(n):
             y[r * n + i] = (x[r * n + i] - maxima[r]) - sums[r]
@@ -227,7 +228,7 @@ cdef void cross_entropy_rows(Rows* w, real* _, Py_ssize_t first, Py_ssize_t last
     cdef real inverse
     shifted_exp(x, y, maxima, sums, last - first, n)
     for r in range(last - first):
-        loss[r] = log_(sums[r])
+        loss[r] = log_(lowered(sums[r]))
     for r in range(last - first):
         loss[r] -= x[r * n + w.target[first + r]] - maxima[r]
         inverse = 1 / sums[r]
@@ -281,7 +282,7 @@ cdef cnp.ndarray run(
     job.rows.gy_step, job.rows.scale = gy is not None and cnp.PyArray_SIZE(gy) > 1, scale
     job.rows.count, job.rows.n = cnp.PyArray_DIM(x, 0), cnp.PyArray_DIM(x, 1)
     if job.rows.count and job.rows.n:
-        job.rows.per_task = max(TASK // job.rows.n, <Py_ssize_t>1)
+        job.rows.per_task = max((TASK if cnp.PyArray_SIZE(x) > SERIAL else SERIAL) // job.rows.n, <Py_ssize_t>1)
         with nogil:
             pool.parallel(
                 run_task, &job, (job.rows.count + job.rows.per_task - 1) // job.rows.per_task
