@@ -23,7 +23,8 @@ from minidl._kernels._normal cimport gelu_, gelu_slope_
 cnp.import_array()
 
 cdef enum:
-    CHUNK = 16384  # elements a task; fixed, so that the bits do not depend on the number of threads
+    CHUNK = 16384  # elements a task, four times as many of a large array: memory is read faster in long runs
+    MANY = 1 << 20
     RULES = 64
 
 cdef extern from *:
@@ -309,13 +310,13 @@ cdef struct Work:
     const char* xy
     const char* gy
     char* out
-    Py_ssize_t n, itemsize
+    Py_ssize_t n, itemsize, chunk
     double a, b
 
 
 cdef void run_chunk(void* context, Py_ssize_t index) noexcept nogil:
     cdef Work* work = <Work*>context
-    cdef Py_ssize_t start = index * CHUNK, n = min(work.n - start, <Py_ssize_t>CHUNK)
+    cdef Py_ssize_t start = index * work.chunk, n = min(work.n - start, work.chunk)
     cdef Py_ssize_t offset = start * work.itemsize
     if work.forward != NULL:
         work.forward(NULL, work.xy + offset, work.out + offset, n, work.a, work.b)
@@ -324,11 +325,12 @@ cdef void run_chunk(void* context, Py_ssize_t index) noexcept nogil:
 
 
 cdef void run(Work* work) noexcept:
+    work.chunk = CHUNK if work.n < MANY else 4 * CHUNK
     if work.n <= CHUNK:
         run_chunk(work, 0)
     else:
         with nogil:
-            pool.parallel(run_chunk, work, (work.n + CHUNK - 1) // CHUNK)
+            pool.parallel(run_chunk, work, (work.n + work.chunk - 1) // work.chunk)
 
 
 def activation_forward(str name, x, double a=0, double b=0, out=None):
@@ -340,7 +342,7 @@ def activation_forward(str name, x, double a=0, double b=0, out=None):
     cdef Work work = Work(
         forward=loops.forward[wide], backward=NULL,
         xy=<char*>cnp.PyArray_DATA(xs), gy=NULL, out=<char*>cnp.PyArray_DATA(ys),
-        n=cnp.PyArray_SIZE(xs), itemsize=cnp.PyArray_ITEMSIZE(xs), a=a, b=b,
+        n=cnp.PyArray_SIZE(xs), itemsize=cnp.PyArray_ITEMSIZE(xs), chunk=0, a=a, b=b,
     )
     run(&work)
     return ys
@@ -357,7 +359,7 @@ def activation_backward(str name, xy, gy, double a=0, double b=0, out=None):
         forward=NULL, backward=loops.backward[wide],
         xy=<char*>cnp.PyArray_DATA(xs), gy=<char*>cnp.PyArray_DATA(gs),
         out=<char*>cnp.PyArray_DATA(gx), n=cnp.PyArray_SIZE(xs),
-        itemsize=cnp.PyArray_ITEMSIZE(xs), a=a, b=b,
+        itemsize=cnp.PyArray_ITEMSIZE(xs), chunk=0, a=a, b=b,
     )
     run(&work)
     return gx
