@@ -47,10 +47,10 @@ cdef enum:
     BLOCK_ROWS = 128            # of A in a task
     PACK_STEPS = 128            # steps of K in a packing task
     SERIAL_PACK = 8_000         # elements of B that one thread packs faster than it calls for help
-    NEAR_BYTES = 512 << 10      # of A: up to here a core multiplies the panels that it packed
+    NEAR_ROWS = 256             # of A: up to here a core multiplies the panels that it packed
     IN_PLACE_BYTES = 512 << 10  # of B, which is read where it lies if it fits the second level,
-    FEW_SLIVERS = 4             # or if there are so few of A, or some more
-    MORE_SLIVERS = 32           # and B's rows are not
+    FEW_SLIVERS = 16            # or if there are so few of A (a quarter if they have 4 rows, for each of
+    MORE_SLIVERS = 32           # which B is read once more), or some more and B's rows are not
     CROWDED_BYTES = 2048        # (or a multiple) apart: then they compete for the same cache lines
     MANY_PANELS = 3             # in a group make it worth copying a transposed sliver of A that
     SPARSE_BYTES = 16           # has so little of each cache line
@@ -68,7 +68,7 @@ cdef struct Stage:
     Py_ssize_t first_packed
     Py_ssize_t group, block     # a task's panels and rows
     Py_ssize_t groups, blocks
-    bint near                   # A is small: a core should find the panels that it packed in its cache
+    bint near                   # A is low: a core is to find the panels that it packed in its cache
 
 
 # ── The plan ──────────────────────────────────────────────────────────────────────────────────────
@@ -86,13 +86,13 @@ cdef inline bint turning_pays(const Product* p, Py_ssize_t size) noexcept nogil:
     return p.m > 1 if p.n == 1 else p.b_col != size and turned < p.k * p.n
 
 
-cdef inline void plan_tasks(Stage* s, Py_ssize_t panel_bytes, Py_ssize_t size) noexcept nogil:
+cdef inline void plan_tasks(Stage* s, Py_ssize_t panel_bytes) noexcept nogil:
     """Cuts the stage's part of C into groups of panels and blocks of rows.
 
     By the shape alone: the same for any number of threads."""
     cdef Py_ssize_t panels = s.end - s.first, slivers = ceil_div(s.product.m, TILE_ROWS)
     cdef double flops = 2.0 * s.product.m * s.depth * s.product.n * panels / s.panels
-    s.near = s.first_packed < s.end and s.product.m * s.depth * size <= NEAR_BYTES
+    s.near = s.first_packed < s.end and s.product.m <= NEAR_ROWS
     s.group = min(panels, max(1, GROUP_BYTES // panel_bytes))
     s.block = min(slivers, BLOCK_ROWS // TILE_ROWS)
     s.groups, s.blocks = ceil_div(panels, s.group), ceil_div(slivers, s.block)
@@ -150,7 +150,7 @@ cdef inline bint multiply_blocks(
             s.start = part * depth
             s.depth = min(depth, p.k - s.start)
             s.first_packed = s.end if lies_well(&s, lane, size) else s.first
-            plan_tasks(&s, panel_bytes, size)
+            plan_tasks(&s, panel_bytes)
             if s.first_packed < s.end and s.packed == NULL:
                 s.packed = <char*> memory.take(min(shared, s.panels) * panel_bytes)
                 if s.packed == NULL:
@@ -163,7 +163,9 @@ cdef inline bint multiply_blocks(
 cdef inline bint lies_well(const Stage* s, Py_ssize_t lane, Py_ssize_t size) noexcept nogil:
     """Whether B is better read in place than packed: vectors in its rows, and not too many."""
     cdef const Product* p = s.product
-    cdef Py_ssize_t few = MORE_SLIVERS if p.b_row % CROWDED_BYTES else FEW_SLIVERS
+    cdef Py_ssize_t few = FEW_SLIVERS if TILE_ROWS == 8 else FEW_SLIVERS // 4
+    if p.b_row % CROWDED_BYTES:
+        few = MORE_SLIVERS
     if p.b_col != size or (s.panels == 1 and s.vectors * lane > p.n):
         return False
     return p.m <= few * TILE_ROWS or s.depth * max(p.b_row, -p.b_row) <= IN_PLACE_BYTES
