@@ -7,7 +7,8 @@ the product would be inf * 0. Slopes are right to a few ulp of 1.
 """
 
 from minidl._kernels._math cimport (
-    _exp_product, _exp_times, _horner3, _horner5, _lost, abs_, copysign_, exp_, min_, near_, real,
+    _exp_times, _horner3, _horner5, _lifted_exp, _lifted_exp_product, _lost, abs_, copysign_, exp_, lift_, lowered,
+    min_, near_, real,
 )
 
 
@@ -43,18 +44,17 @@ cdef inline real silu_(real x) noexcept nogil:
     """x / (1 + exp(-x)), as x e / (1 + e) with e = exp(x) on the left."""
     cdef real farthest = 125 if real is float else 790
     cdef real z = -near_(x, farthest)
-    return (_exp_times[real](z, z) if x < 0 else x) / (<real>1 + _exp_times[real](z, 1))
+    cdef real e = _lifted_exp(z)
+    return (e * z if x < 0 else x) / (lift_(x) + e if x < 0 else <real>1 + lowered(e))
 
 
 cdef inline real silu_slope_(real x) noexcept nogil:
-    """s (1 + x (1 - s)) with s = sigmoid(x). For x = -y, with e = exp(-y) and q = 1 / (1 + e), it is
-    e q (1 - y q); the slopes at x and -x add up to 1.
-    """
+    """s (1 + x (1 - s)) with s = sigmoid(x), for x = -y; the slopes at x and -x add up to 1."""
     cdef real farthest = 125 if real is float else 790
     cdef real y = min_(abs_(x), farthest)
-    cdef real e = _exp_times[real](-y, 1)
-    cdef real q = <real>1 / (<real>1 + e)
-    cdef real below = e * q * (<real>1 - y * q)
+    cdef real e = _lifted_exp(-y)
+    cdef real s = e / (lift_(x) + e)
+    cdef real below = s * (<real>1 - y * (<real>1 - s))
     return below if x < 0 else <real>1 - below
 
 
@@ -101,9 +101,8 @@ cdef inline real gelu_tanh_(real x) noexcept nogil:
     cdef real grown = slope - line
     cdef real slope_rest = (line - (slope - grown)) + (bent - grown)
     slope_rest = slope_rest + (_lost(cube, square, bent) + bent_rest + line_rest)
-    cdef real rest = y * slope_rest
-    cdef real over = _exp_product(-y, slope, rest, -y) if x < 0 else x
-    return over / (<real>1 + _exp_product[real](-y, slope, rest, 1))
+    cdef real e = _lifted_exp_product(-y, slope, y * slope_rest)
+    return (e * -y if x < 0 else x) / (lift_(x) + e if x < 0 else <real>1 + lowered(e))
 
 
 cdef inline real gelu_tanh_slope_(real x) noexcept nogil:
@@ -112,7 +111,7 @@ cdef inline real gelu_tanh_slope_(real x) noexcept nogil:
     cdef real farthest = 11 if real is float else 22
     cdef real y = min_(abs_(x), farthest)
     cdef real square = y * y
-    cdef real e = _exp_times[real](-y * (line + cube * square), 1)
-    cdef real q = <real>1 / (<real>1 + e)
-    cdef real below = e * q * (<real>1 - y * (line + <real>3 * cube * square) * q)
+    cdef real e = _lifted_exp(-y * (line + cube * square))
+    cdef real s = e / (lift_(x) + e)
+    cdef real below = s * (<real>1 - y * (line + <real>3 * cube * square) * (<real>1 - s))
     return below if x < 0 else <real>1 - below

@@ -247,6 +247,10 @@ cdef inline real _lifted_exp(real x) noexcept nogil:
     return power + power * _expm1_near(_reduced(x, shifted - _shifted_by_lift[real](0)))
 
 
+cdef inline real lift_(real like) noexcept nogil:
+    return 18446744073709551616.0 if real is float else 1.3407807929942597e+154
+
+
 cdef inline real lowered(real x) noexcept nogil:
     """x / lift."""
     return x * <real>(5.421010862427522e-20 if real is float else 7.458340731200207e-155)
@@ -261,15 +265,15 @@ cdef inline real _exp_times(real x, real factor) noexcept nogil:
     return lowered(_lifted_exp(x) * factor)
 
 
-cdef inline real _exp_product(real a, real b, real rest, real factor) noexcept nogil:
-    """factor * exp(a b - rest) as _exp_times, |rest| < 1/2; the rounding of a b would cost a b ulp."""
+cdef inline real _lifted_exp_product(real a, real b, real rest) noexcept nogil:
+    """lift * exp(a b - rest) as above, |rest| < 1/2; the rounding of a b would cost a b ulp."""
     cdef real ln2_first = 0.693145751953125 if real is float else 6.93147180369123816490e-01
     cdef real ln2_rest = 1.42860682030941723212e-06 if real is float else 1.90821492927058770002e-10
     cdef real shifted = _shifted_by_lift(a * b)
     cdef real k = shifted - _shifted_by_lift[real](0)
     cdef real power = _power(shifted)
     cdef real r = (_lost(a, b, k * ln2_first) - k * ln2_rest) - rest
-    return lowered((power + power * _expm1_near(r)) * factor)
+    return power + power * _expm1_near(r)
 
 
 cdef inline real lifted_exp_below_(real x) noexcept nogil:

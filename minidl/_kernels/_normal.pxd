@@ -2,14 +2,13 @@
 """The normal distribution, for float and double, in the way of _math.pxd: inline, free of branches, to be vectorised."""
 
 from minidl._kernels._math cimport (
-    _exp_product, _exp_times, _horner3, _horner5, abs_, copysign_, max_, min_, near_,
-    real,
+    _exp_times, _horner3, _horner5, _lifted_exp_product, abs_, copysign_, lowered, max_, min_, near_, real,
 )
 
 
 cdef inline real _bell(real x, real half, real factor) noexcept nogil:
     """factor * exp(-half x^2), half = 1/2 or 1, half x^2 within the range of _exp_times."""
-    return _exp_product[real](-half * x, x, 0, factor)
+    return lowered(_lifted_exp_product[real](-half * x, x, 0) * factor)
 
 
 cdef inline real _erf_near(real y) noexcept nogil:
