@@ -20,8 +20,8 @@ cdef Tensor _as_input(Op op, Py_ssize_t i, Tensor gx, Tensor gy)
 
 cdef _add_to(dict grads, object key, Tensor g)
 
-@cython.locals(leaf=Tensor, g=Tensor, seed=Tensor, seeds=list, grads=dict, owners=set)
+@cython.locals(leaf=Tensor, g=Tensor, seeds=list, grads=dict, owners=set)
 cpdef backward(Tensor y, gradient, bint retain_graph, bint create_graph)
 
-@cython.locals(y=Tensor)
-cdef list _seeds(list outputs, gradients)
+@cython.locals(y=Tensor, seed=Tensor)
+cdef list _seeds(list outputs, list gradients)

@@ -142,7 +142,7 @@ def backward(y: Tensor, gradient: Any, retain_graph: bool, create_graph: bool) -
     seeds = _seeds([y], [gradient])
     grads = _walk([y], seeds, None, retain_graph or create_graph, create_graph)
     # Each leaf gets an array of its own, which may be changed freely.
-    owners = {id(owner(seed._data)) for seed in seeds}
+    owners = {id(owner(seeds[0]._data))}
     for leaf, g in grads.items():
         if leaf.grad is not None:
             leaf.grad = (
@@ -161,7 +161,8 @@ def backward(y: Tensor, gradient: Any, retain_graph: bool, create_graph: bool) -
 def _seeds(outputs: Sequence[Tensor], gradients: Sequence[Any]) -> list[Tensor]:
     """The gradients to start from, checked before anything is done."""
     seeds = []
-    for y, gradient in zip(outputs, gradients, strict=True):
+    for i, y in enumerate(outputs):
+        gradient = gradients[i]
         if not y._requires_grad:
             raise RuntimeError(
                 "backward: this tensor does not require a gradient: none of what it was computed from "
@@ -179,9 +180,13 @@ def _seeds(outputs: Sequence[Tensor], gradients: Sequence[Any]) -> list[Tensor]:
             )
             continue
         seed = gradient if isinstance(gradient, Tensor) else wrap(as_array(gradient, y._data.dtype))
-        if seed.shape != y.shape:
-            raise ValueError(f"backward: expected a gradient of shape {y.shape}, got {seed.shape}")
-        seeds.append(seed if seed.dtype == y.dtype else Cast(y.dtype)(seed))
+        if not alike(seed._data, y._data):
+            if seed.shape != y.shape:
+                raise ValueError(
+                    f"backward: expected a gradient of shape {y.shape}, got {seed.shape}"
+                )
+            seed = Cast(y.dtype)(seed)
+        seeds.append(seed)
     return seeds
 
 
@@ -217,7 +222,7 @@ def grad(
             raise RuntimeError(f"grad: input {i} does not require a gradient")
     keys = [x._op or x for x in xs]
     keep = create_graph if retain_graph is None else retain_graph
-    grads = _walk(ys, _seeds(ys, grad_outputs), set(keys), keep, create_graph)
+    grads = _walk(ys, _seeds(ys, list(grad_outputs)), set(keys), keep, create_graph)
     for i, key in enumerate(keys):
         if key not in grads and not allow_unused:
             raise RuntimeError(
@@ -238,4 +243,4 @@ def _check_anomaly(op: Op, gx: Tensor) -> None:
         )
 
 
-tensor.engine = sys.modules[__name__]
+tensor.run_backward = backward

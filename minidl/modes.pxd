@@ -1,7 +1,7 @@
 # The types that make the compiled module fast. modes.py says what everything means, and runs without this file.
 
 cdef class Mode:
-    cdef public object variable
+    cdef public object variable, read
     cdef public bint usual
     cdef public Py_ssize_t contexts
     cpdef bint holds(self)

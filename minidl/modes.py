@@ -9,19 +9,20 @@ from contextvars import ContextVar
 class Mode:
     """A flag that each thread (and each asyncio task) has a value of its own for."""
 
-    __slots__ = ("contexts", "usual", "variable")
+    __slots__ = ("contexts", "read", "usual", "variable")
 
     def __init__(self, name: str, usual: bool) -> None:
         self.variable: ContextVar[bool] = ContextVar(name, default=usual)
+        self.read = self.variable.get  # (found once: it is asked often)
         self.usual = usual
         self.contexts = 0  # entered and not left yet, in all threads: while there are none, nobody asks `variable`
 
     def holds(self) -> bool:
-        return self.usual if self.contexts == 0 else self.variable.get()
+        return self.usual if self.contexts == 0 else self.read()
 
     def enter(self, value: bool) -> bool:
         """The flag has this value from now on; returns what to `leave` with."""
-        before = self.variable.get()
+        before = self.read()
         self.variable.set(value)
         self.contexts += 1
         return before

@@ -16,7 +16,7 @@ from minidl.modes import recording
 if TYPE_CHECKING:
     from minidl.op import Op
 
-engine: Any = None  # minidl.engine, for backward()
+run_backward: Any = None  # minidl.engine.backward
 
 
 class Operations:
@@ -221,7 +221,7 @@ class Tensor:
                 graph was freed by an earlier `backward`; a tensor that backward needs was changed in place.
             ValueError: `gradient` has another shape.
         """
-        engine.backward(self, gradient, retain_graph, create_graph)
+        run_backward(self, gradient, retain_graph, create_graph)
 
     # The operators are functions of minidl.ops; what they mean stands there.
     def __add__(self, other: Any) -> Tensor:
