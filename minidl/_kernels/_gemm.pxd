@@ -3,7 +3,7 @@
 # The loop nest is that of GotoBLAS [1] and BLIS [2], with A and B exchanged at the caches because
 # the tile here is wide and low. From the outside in:
 #
-#   for columns of C, SHARED_BYTES of B at a time       B's packed part stays in the shared cache
+#   for columns of C, SHARED_BYTES of B at a time       B's packed part stays in the shared cache (NEAR_BYTES: nearer)
 #     for steps of K, DEPTH_BYTES of A's rows at a time
 #       pack that part of B into panels, where it pays
 #       for tasks: a group of panels, a block of rows   over the threads
@@ -43,11 +43,12 @@ from minidl._kernels._tile cimport (
 cdef enum:
     DEPTH_BYTES = 4096          # of a row of A: 8 of them fill a first-level cache of 32 KB
     GROUP_BYTES = 512 << 10     # of B's panels: half of the second-level cache
-    SHARED_BYTES = 1 << 20      # of B, packed: it stays near while the rows of A go by (4 MB: 3% slower for 256 rows)
+    SHARED_BYTES = 4 << 20      # of B, packed: what the last-level cache holds beside A and C,
+    NEAR_BYTES = 1 << 20        # or what stays nearer, while few rows of A go by
     BLOCK_ROWS = 128            # of A in a task
     PACK_STEPS = 128            # steps of K in a packing task
     SERIAL_PACK = 8_000         # elements of B that one thread packs faster than it calls for help
-    NEAR_ROWS = 256             # of A: up to here a core multiplies the panels that it packed
+    NEAR_ROWS = 256             # of A: so few, and a core had better multiply the panels that it packed
     IN_PLACE_BYTES = 512 << 10  # of B, which is read where it lies if it fits the second level,
     FEW_SLIVERS = 16            # or if there are so few of A (a quarter if they have 4 rows, for each of
     MORE_SLIVERS = 32           # which B is read once more), or some more and B's rows are not
@@ -137,7 +138,7 @@ cdef inline bint multiply_blocks(
     cdef Py_ssize_t lane = lanes(kind), size = sizeof(real), part
     cdef Py_ssize_t parts = max(1, ceil_div(p.k * size, DEPTH_BYTES)), depth = ceil_div(p.k, parts)
     cdef Py_ssize_t panel_bytes = max(1, depth) * TILE_VECTORS * lane * size
-    cdef Py_ssize_t shared = max(1, SHARED_BYTES // panel_bytes)
+    cdef Py_ssize_t shared = max(1, (NEAR_BYTES if p.m <= NEAR_ROWS else SHARED_BYTES) // panel_bytes)
     s.product, s.wanted = p, wanted
     s.vectors = ceil_div(p.n, lane)
     s.panels = ceil_div(s.vectors, TILE_VECTORS)

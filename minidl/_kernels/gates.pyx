@@ -15,7 +15,9 @@ cnp.import_array()
 
 cdef enum:
     CHUNK = 16384  # elements of a row that are one piece; as many in all are not worth a second thread
-    TASK = 4096  # elements of (rows, m) a task, about, where rows are short; fixed, whatever the number of threads
+    TASK = 4096  # elements of (rows, m) a task, about, where rows are short; fixed, whatever the number of threads,
+    LARGE_TASK = 65536  # more of a large array: memory is read faster in long runs
+    LARGE = 1 << 20
     LANES = 32  # more than the compiler unrolls: a loop that it unrolls it does not vectorise
     STRIP = 256  # outputs that stay in the first-level cache while one part after another is compared with them
 
@@ -239,7 +241,8 @@ cdef void run(Job* job, cnp.ndarray x, loop_t single, loop_t wide) noexcept:
     job.loop = wide if cnp.PyArray_TYPE(x) == cnp.NPY_DOUBLE else single
     w.pieces = (w.m + CHUNK - 1) // CHUNK
     w.count = w.rows * w.pieces
-    w.per_task = max((TASK if w.rows * w.m > CHUNK else CHUNK) // length, <Py_ssize_t>1)
+    cdef Py_ssize_t task = CHUNK if w.rows * w.m <= CHUNK else TASK if w.rows * w.m < LARGE else LARGE_TASK
+    w.per_task = max(task // length, <Py_ssize_t>1)
     with nogil:
         pool.parallel(run_task, job, (w.count + w.per_task - 1) // w.per_task)
 
