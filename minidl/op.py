@@ -58,7 +58,8 @@ class Op:
     Tensor or None; a tuple of these for several inputs). Settings that are no tensors go to its constructor. Backward
     may return a gradient in the broadcast shape or in another float dtype: the engine sums and casts it back.
 
-    Class attributes, which the engine reads when the class is first used:
+    Class attributes, which the engine reads when the class is first used, like the two methods (what is put in
+    their place afterwards is not noticed):
         saves: the inputs that backward reads with `input(i)`; None means all. The others are not kept alive.
         saves_output: backward reads the result with `output()`.
         shares: "view" if the result shares the memory of input 0, "inplace" if it has overwritten input 0.

@@ -19,12 +19,12 @@ from minidl._kernels._math cimport (
     abs_, copysign_, exp_below_, expm1_, log1p_exp_minus_, max_, min_, real, sigmoid_, tanh_,
 )
 from minidl._kernels._normal cimport gelu_, gelu_slope_
+from minidl._kernels._tasks cimport elements_a_task
 
 cnp.import_array()
 
 cdef enum:
-    CHUNK = 16384  # elements a task, four times as many of a large array: memory is read faster in long runs
-    MANY = 1 << 20
+    CHUNK = 16384  # elements a task
     RULES = 64
 
 cdef extern from *:
@@ -325,8 +325,8 @@ cdef void run_chunk(void* context, Py_ssize_t index) noexcept nogil:
 
 
 cdef void run(Work* work) noexcept:
-    work.chunk = CHUNK if work.n < MANY else 4 * CHUNK
-    if work.n <= CHUNK:
+    work.chunk = elements_a_task(work.n, CHUNK)
+    if work.n <= work.chunk:
         run_chunk(work, 0)
     else:
         with nogil:

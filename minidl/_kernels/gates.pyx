@@ -10,14 +10,13 @@ from libc.stdint cimport int32_t
 from minidl._kernels cimport memory, pool
 from minidl._kernels._array cimport c_order
 from minidl._kernels._math cimport real, sigmoid_
+from minidl._kernels._tasks cimport elements_a_task
 
 cnp.import_array()
 
 cdef enum:
-    CHUNK = 16384  # elements of a row that are one piece; as many in all are not worth a second thread
-    TASK = 4096  # elements of (rows, m) a task, about, where rows are short; fixed, whatever the number of threads,
-    LARGE_TASK = 65536  # more of a large array: memory is read faster in long runs
-    LARGE = 1 << 20
+    CHUNK = 16384  # elements of a row that are one piece
+    TASK = 4096  # elements of (rows, m) a task, about, where rows are short
     LANES = 32  # more than the compiler unrolls: a loop that it unrolls it does not vectorise
     STRIP = 256  # outputs that stay in the first-level cache while one part after another is compared with them
 
@@ -241,8 +240,7 @@ cdef void run(Job* job, cnp.ndarray x, loop_t single, loop_t wide) noexcept:
     job.loop = wide if cnp.PyArray_TYPE(x) == cnp.NPY_DOUBLE else single
     w.pieces = (w.m + CHUNK - 1) // CHUNK
     w.count = w.rows * w.pieces
-    cdef Py_ssize_t task = CHUNK if w.rows * w.m <= CHUNK else TASK if w.rows * w.m < LARGE else LARGE_TASK
-    w.per_task = max(task // length, <Py_ssize_t>1)
+    w.per_task = max(elements_a_task(w.rows * w.m, TASK) // length, <Py_ssize_t>1)
     with nogil:
         pool.parallel(run_task, job, (w.count + w.per_task - 1) // w.per_task)
 

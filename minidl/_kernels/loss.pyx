@@ -15,15 +15,13 @@ from libc.stdint cimport int64_t
 from minidl._kernels cimport memory, pool
 from minidl._kernels._array cimport dense, same_layout
 from minidl._kernels._math cimport real, exp_below_, lifted_exp_below_, log_, lowered, max_
+from minidl._kernels._tasks cimport elements_a_task
 
 cnp.import_array()
 
 cdef enum:
     LANES = 16    # more than setup.py lets gcc unroll: a loop that it unrolls it does not vectorise
-    TASK = 4096  # elements a task, about: whole rows,
-    LARGE_TASK = 65536  # more of a large array: memory is read faster in long runs
-    LARGE = 1 << 20
-    SERIAL = 16384  # as many are not worth a second thread
+    TASK = 4096   # elements a task, about: whole rows
     STRIP = 1024  # elements of a strip, if it has more than one row
 
 
@@ -283,10 +281,8 @@ cdef cnp.ndarray run(
     job.rows.loss = NULL if loss is None else cnp.PyArray_DATA(loss)
     job.rows.gy_step, job.rows.scale = gy is not None and cnp.PyArray_SIZE(gy) > 1, scale
     job.rows.count, job.rows.n = cnp.PyArray_DIM(x, 0), cnp.PyArray_DIM(x, 1)
-    cdef Py_ssize_t size = cnp.PyArray_SIZE(x), task
-    if size:
-        task = SERIAL if size <= SERIAL else TASK if size < LARGE else LARGE_TASK
-        job.rows.per_task = max(task // job.rows.n, <Py_ssize_t>1)
+    if cnp.PyArray_SIZE(x):
+        job.rows.per_task = max(elements_a_task(cnp.PyArray_SIZE(x), TASK) // job.rows.n, <Py_ssize_t>1)
         with nogil:
             pool.parallel(
                 run_task, &job, (job.rows.count + job.rows.per_task - 1) // job.rows.per_task

@@ -5,8 +5,9 @@ claims them from the beginning: so, call after call, a core finds the same memor
 index is left the caller shuts the gate and waits for those inside, no others: a worker that wakes too
 late finds it shut. So a busy machine costs the caller help, never a wait.
 
-After work a worker watches the gate for SPIN_NS, because a training step's next call comes within
-microseconds, and then sleeps, because a spinning thread takes a core from the user's own NumPy.
+After work a worker watches the gate for some SPIN_NS, because a training step's next call comes within
+microseconds, and then sleeps, because a spinning thread takes a core from the user's own NumPy. Where
+long pauses follow one another it sleeps at once.
 """
 
 import os
