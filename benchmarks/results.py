@@ -70,9 +70,10 @@ class Case:
         return Spread.of([b["ns"] / a["ns"] for a, b in zip(ours, theirs, strict=True)])
 
     def best_peer(self) -> str | None:
-        """The fastest of the others, by median."""
-        times = {p: s.median for p in self.peers if p != OURS and (s := self.ns(p))}
-        return min(times, key=times.__getitem__) if times else None
+        """The fastest of the others: that of the lowest ratio, which the targets are held against. (By the medians of
+        their own times, an hour with slow rounds could name one that was farther behind.)"""
+        ratios = {p: s.median for p in self.peers if p != OURS and (s := self.ratio(p))}
+        return min(ratios, key=ratios.__getitem__) if ratios else None
 
     def brief(self, peer: str) -> str:
         if problem := self.problem(peer):
