@@ -69,7 +69,7 @@ GNU_LEVELS = {
 # Kernels that go through a row in short blocks, computing one and then storing it, so that nobody need ask whether rows
 # overlap. As it is, gcc calls memcpy to store, which takes a block through the stack; and it unrolls loops of 16 steps
 # before it would vectorise them.
-BLOCKWISE = {"gates", "loss"}
+BLOCKWISE = {"gates", "loss", "prelu"}
 KEEP_LOOPS = ["-fno-tree-loop-distribute-patterns", "--param=max-completely-peel-times=8"]
 STRIP = ["-s"] if sys.platform == "linux" else []  # symbols that nothing looks up at run time
 MSVC_LEVELS = {

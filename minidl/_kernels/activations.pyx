@@ -19,6 +19,7 @@ from minidl._kernels._math cimport (
     abs_, copysign_, exp_below_, expm1_, log1p_exp_minus_, max_, min_, real, sigmoid_, tanh_,
 )
 from minidl._kernels._normal cimport gelu_, gelu_slope_
+from minidl._kernels._stream cimport STREAM_BLOCK, STREAM_DOUBLES, is_streamed, stream, stream_arrived
 from minidl._kernels._tasks cimport elements_a_task
 
 cnp.import_array()
@@ -312,20 +313,39 @@ cdef struct Work:
     char* out
     Py_ssize_t n, itemsize, chunk
     double a, b
+    bint streamed
+
+
+cdef void run_part(Work* work, Py_ssize_t first, Py_ssize_t n, void* out) noexcept nogil:
+    cdef Py_ssize_t offset = first * work.itemsize
+    if work.forward != NULL:
+        work.forward(NULL, work.xy + offset, out, n, work.a, work.b)
+    else:
+        work.backward(NULL, work.xy + offset, work.gy + offset, out, n, work.a, work.b)
 
 
 cdef void run_chunk(void* context, Py_ssize_t index) noexcept nogil:
     cdef Work* work = <Work*>context
-    cdef Py_ssize_t start = index * work.chunk, n = min(work.n - start, work.chunk)
-    cdef Py_ssize_t offset = start * work.itemsize
-    if work.forward != NULL:
-        work.forward(NULL, work.xy + offset, work.out + offset, n, work.a, work.b)
-    else:
-        work.backward(NULL, work.xy + offset, work.gy + offset, work.out + offset, n, work.a, work.b)
+    cdef Py_ssize_t first = index * work.chunk, last = min(first + work.chunk, work.n), n
+    cdef double[STREAM_DOUBLES] block
+    if not work.streamed:
+        run_part(work, first, last - first, work.out + first * work.itemsize)
+        return
+    while first < last:
+        n = min(last - first, STREAM_BLOCK // work.itemsize)
+        run_part(work, first, n, block)
+        stream(work.out + first * work.itemsize, block, n * work.itemsize)
+        first += n
+    stream_arrived()
 
 
-cdef void run(Work* work) noexcept:
+cdef void run(Work* work, cnp.ndarray out) noexcept:
+    work.out, work.n, work.itemsize = <char*>cnp.PyArray_DATA(out), cnp.PyArray_SIZE(out), cnp.PyArray_ITEMSIZE(out)
     work.chunk = elements_a_task(work.n, CHUNK)
+    work.streamed = (
+        is_streamed((2 if work.gy == NULL else 3) * work.n * work.itemsize)
+        and work.out != work.xy and work.out != work.gy  # in place, the lines are in the cache already
+    )
     if work.n <= work.chunk:
         run_chunk(work, 0)
     else:
@@ -339,12 +359,11 @@ def activation_forward(str name, x, double a=0, double b=0, out=None):
     cdef cnp.ndarray ys = check_out(out, xs, name)
     cdef bint wide = cnp.PyArray_TYPE(xs) == cnp.NPY_DOUBLE
     cdef Loops* loops = &LOOPS[<int>CODES[name]]
-    cdef Work work = Work(
-        forward=loops.forward[wide], backward=NULL,
-        xy=<char*>cnp.PyArray_DATA(xs), gy=NULL, out=<char*>cnp.PyArray_DATA(ys),
-        n=cnp.PyArray_SIZE(xs), itemsize=cnp.PyArray_ITEMSIZE(xs), chunk=0, a=a, b=b,
-    )
-    run(&work)
+    cdef Work work
+    work.forward, work.backward = loops.forward[wide], NULL
+    work.xy, work.gy = <char*>cnp.PyArray_DATA(xs), NULL
+    work.a, work.b = a, b
+    run(&work, ys)
     return ys
 
 
@@ -355,13 +374,11 @@ def activation_backward(str name, xy, gy, double a=0, double b=0, out=None):
     cdef cnp.ndarray gx = check_out(out, xs, name)
     cdef bint wide = cnp.PyArray_TYPE(xs) == cnp.NPY_DOUBLE
     cdef Loops* loops = &LOOPS[<int>CODES[name]]
-    cdef Work work = Work(
-        forward=NULL, backward=loops.backward[wide],
-        xy=<char*>cnp.PyArray_DATA(xs), gy=<char*>cnp.PyArray_DATA(gs),
-        out=<char*>cnp.PyArray_DATA(gx), n=cnp.PyArray_SIZE(xs),
-        itemsize=cnp.PyArray_ITEMSIZE(xs), chunk=0, a=a, b=b,
-    )
-    run(&work)
+    cdef Work work
+    work.forward, work.backward = NULL, loops.backward[wide]
+    work.xy, work.gy = <char*>cnp.PyArray_DATA(xs), <char*>cnp.PyArray_DATA(gs)
+    work.a, work.b = a, b
+    run(&work, gx)
     return gx
 
 

@@ -6,7 +6,7 @@ where they lie, in one pass. A task is a run of pieces, each at most CHUNK eleme
 """
 
 cimport numpy as cnp
-from libc.stdint cimport int32_t
+from libc.stdint cimport int32_t, uint16_t
 from minidl._kernels cimport memory, pool
 from minidl._kernels._array cimport c_order
 from minidl._kernels._math cimport real, sigmoid_
@@ -19,13 +19,14 @@ cdef enum:
     TASK = 4096  # elements of (rows, m) a task, about, where rows are short
     LANES = 32  # more than the compiler unrolls: a loop that it unrolls it does not vectorise
     STRIP = 256  # outputs that stay in the first-level cache while one part after another is compared with them
+    MOST_PARTS = 1 << 16  # of maxout: their numbers take 16 bits
 
 
 cdef struct Work:
     const void* x
     const void* gy
     void* out
-    int32_t* which  # maxout: the part that was greatest
+    uint16_t* which  # maxout: the part that was greatest; NULL if nobody will ask
     Py_ssize_t rows, k, m
     Py_ssize_t pieces  # of a row
     Py_ssize_t count, per_task  # pieces in all, and pieces a task
@@ -46,61 +47,51 @@ cdef inline bint greater(real a, real b) noexcept nogil:
     return (a > b) | ((a != a) & (b == b))
 
 
-cdef inline void take_greater(
-    const real* x, Py_ssize_t stride, int32_t part, real* y, int32_t* which, Py_ssize_t n
+cdef inline void maxout_of(
+    const real* x, Py_ssize_t step, Py_ssize_t stride, int32_t k, real* y, uint16_t* which, Py_ssize_t n
 ) noexcept nogil:
-    """y and which after one more part, whose elements lie `stride` apart."""
-    cdef Py_ssize_t i
+    """The greatest of k parts that lie `stride` apart, and its number, for n elements that lie `step` apart."""
+    cdef int32_t[STRIP] number
+    cdef Py_ssize_t length, i
+    cdef int32_t part
     cdef real new, old
-    cdef int32_t before
     cdef bint more
-    for i in range(n):
-        new, old, before = x[i * stride], y[i], which[i]
-        more = greater(new, old)
-        y[i] = new if more else old
-        which[i] = part if more else before
+    while n > 0:
+        length = min(n, <Py_ssize_t>STRIP)
+        for i in range(length):
+            y[i] = x[i * step]
+            number[i] = 0
+        for part in range(1, k):
+            for i in range(length):
+                new, old = x[part * stride + i * step], y[i]
+                more = greater(new, old)
+                y[i] = new if more else old
+                number[i] = part if more else number[i]
+        if which != NULL:
+            for i in range(length):
+                which[i] = <uint16_t>number[i]
+            which += length
+        x, y, n = x + length * step, y + length, n - length
 
 
 cdef void maxout_pieces(Work* w, real* _, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
-    cdef Py_ssize_t piece, n, i, at = 0, start = 0
-    cdef int32_t part
-    cdef const real* x
-    cdef real* y
-    cdef int32_t* which
+    cdef Py_ssize_t piece, n, at = 0, start = 0
+    cdef uint16_t* which
     for piece in range(first, last):
         n = find(w, piece, &at, &start)
-        x, y, which = <const real*>w.x + start, <real*>w.out + at, w.which + at
-        for i in range(n):
-            y[i] = x[i]
-            which[i] = 0
-        for part in range(1, <int32_t>w.k):
-            take_greater(x + part * w.m, 1, part, y, which, n)
-
-
-cdef inline void maxout_of(
-    const real* x, real* y, int32_t* which, Py_ssize_t rows, int32_t k
-) noexcept nogil:
-    cdef Py_ssize_t i, n
-    cdef int32_t part
-    while rows > 0:
-        n = min(rows, <Py_ssize_t>STRIP)
-        for i in range(n):
-            y[i] = x[i * k]
-            which[i] = 0
-        for part in range(1, k):
-            take_greater(x + part, k, part, y, which, n)
-        x, y, which, rows = x + n * k, y + n, which + n, rows - n
+        which = NULL if w.which == NULL else w.which + at
+        maxout_of(<const real*>w.x + start, 1, w.m, <int32_t>w.k, <real*>w.out + at, which, n)
 
 
 cdef void maxout_adjacent(Work* w, real* _, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
     """m = 1: the parts lie side by side. The usual number of them is named, for the compiler to unroll."""
     cdef const real* x = <const real*>w.x + first * w.k
     cdef real* y = <real*>w.out + first
-    cdef int32_t* which = w.which + first
+    cdef uint16_t* which = NULL if w.which == NULL else w.which + first
     if w.k == 2:
-        maxout_of(x, y, which, last - first, 2)
+        maxout_of(x, 2, 1, 2, y, which, last - first)
     else:
-        maxout_of(x, y, which, last - first, <int32_t>w.k)
+        maxout_of(x, w.k, 1, <int32_t>w.k, y, which, last - first)
 
 
 cdef void maxout_pieces_back(Work* w, real* _, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
@@ -108,7 +99,7 @@ cdef void maxout_pieces_back(Work* w, real* _, Py_ssize_t first, Py_ssize_t last
     cdef int32_t part
     cdef const real* gy
     cdef real* gx
-    cdef const int32_t* which
+    cdef const uint16_t* which
     cdef real g, zero = 0
     for piece in range(first, last):
         n = find(w, piece, &at, &start)
@@ -121,7 +112,7 @@ cdef void maxout_pieces_back(Work* w, real* _, Py_ssize_t first, Py_ssize_t last
 
 
 cdef inline void maxout_of_back(
-    const real* gy, const int32_t* which, real* gx, Py_ssize_t n, int32_t k
+    const real* gy, const uint16_t* which, real* gx, Py_ssize_t n, int32_t k
 ) noexcept nogil:
     cdef Py_ssize_t i
     cdef int32_t part
@@ -135,7 +126,7 @@ cdef inline void maxout_of_back(
 cdef void maxout_adjacent_back(Work* w, real* _, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
     cdef const real* gy = <const real*>w.gy + first
     cdef real* gx = <real*>w.out + first * w.k
-    cdef const int32_t* which = w.which + first
+    cdef const uint16_t* which = w.which + first
     if w.k == 2:
         maxout_of_back(gy, which, gx, last - first, 2)
     else:
@@ -278,15 +269,19 @@ cdef Job job_of(cnp.ndarray narrow, cnp.ndarray wide, str name) except *:
     return job
 
 
-def maxout_forward(x):
-    """(y, which) for x of shape (rows, k, m): the greatest of k parts, the first of equals, and its number (int32)."""
+def maxout_forward(x, bint keep=True):
+    """(y, which) for x of shape (rows, k, m): the greatest of k parts, the first of equals, and its number (uint16).
+
+    Without `keep`, which is None.
+    """
     cdef cnp.ndarray xs = seen_as(x, 3, "maxout", "rows, k, m")
-    if cnp.PyArray_DIM(xs, 1) < 1:
-        raise ValueError("maxout: expected at least one part")
-    cdef cnp.ndarray y = narrow_like(xs, cnp.PyArray_TYPE(xs)), which = narrow_like(xs, cnp.NPY_INT32)
+    if not 1 <= cnp.PyArray_DIM(xs, 1) <= MOST_PARTS:
+        raise ValueError(f"maxout: expected 1 to {MOST_PARTS} parts, got {x.shape[1]}")
+    cdef cnp.ndarray y = narrow_like(xs, cnp.PyArray_TYPE(xs))
+    cdef cnp.ndarray which = narrow_like(xs, cnp.NPY_UINT16) if keep else None
     cdef Job job = job_of(y, xs, "maxout")
     job.work.x, job.work.out = cnp.PyArray_DATA(xs), cnp.PyArray_DATA(y)
-    job.work.which = <int32_t*>cnp.PyArray_DATA(which)
+    job.work.which = <uint16_t*>cnp.PyArray_DATA(which) if keep else NULL
     if job.work.m == 1:
         run(&job, xs, <loop_t>maxout_adjacent[float], <loop_t>maxout_adjacent[double])
     else:
@@ -297,12 +292,12 @@ def maxout_forward(x):
 def maxout_backward(gy, which, Py_ssize_t pieces):
     """gx (rows, pieces, m) from gy and which (rows, m): gy in the part that was greatest, 0 in the others."""
     cdef cnp.ndarray gs = seen_as(gy, 2, "maxout", "rows, m"), gx = wide_like(gs, pieces)
-    cdef cnp.ndarray parts = cnp.PyArray_FROMANY(which, cnp.NPY_INT32, 2, 2, cnp.NPY_ARRAY_IN_ARRAY)
+    cdef cnp.ndarray parts = cnp.PyArray_FROMANY(which, cnp.NPY_UINT16, 2, 2, cnp.NPY_ARRAY_IN_ARRAY)
     if which.shape != gy.shape:
         raise ValueError(f"maxout: expected which of shape {gy.shape}, got {which.shape}")
     cdef Job job = job_of(gs, gx, "maxout")
     job.work.gy, job.work.out = cnp.PyArray_DATA(gs), cnp.PyArray_DATA(gx)
-    job.work.which = <int32_t*>cnp.PyArray_DATA(parts)
+    job.work.which = <uint16_t*>cnp.PyArray_DATA(parts)
     if job.work.m == 1:
         run(&job, gs, <loop_t>maxout_adjacent_back[float], <loop_t>maxout_adjacent_back[double])
     else:

@@ -10,10 +10,10 @@ def _sigmoid(x):
     return np.where(x >= 0, 1 / (1 + e), e / (1 + e)).astype(x.dtype)
 
 
-def maxout_forward(x):
+def maxout_forward(x, keep=True):
     nan = np.isnan(x).any(axis=1)
-    which = np.where(nan, np.isnan(x).argmax(axis=1), x.argmax(axis=1)).astype(np.int32)
-    return np.take_along_axis(x, which[:, None].astype(np.intp), axis=1)[:, 0], which
+    which = np.where(nan, np.isnan(x).argmax(axis=1), x.argmax(axis=1)).astype(np.uint16)
+    return np.take_along_axis(x, which[:, None].astype(np.intp), axis=1)[:, 0], which if keep else None
 
 
 def maxout_backward(gy, which, pieces):

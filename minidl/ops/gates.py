@@ -33,8 +33,12 @@ class Maxout(Gate):
 
     saves = ()
 
+    def __init__(self, rows: tuple[int, ...], shape: tuple[int, ...], keep: bool) -> None:
+        super().__init__(rows, shape)
+        self.keep = keep
+
     def forward(self, x: np.ndarray) -> np.ndarray:
-        y, which = K.maxout_forward(x.reshape(self.rows))
+        y, which = K.maxout_forward(x.reshape(self.rows), self.keep)
         self.kept = which, x.shape
         return y.reshape(self.shape)
 
@@ -104,7 +108,7 @@ def maxout(x: Any, pieces: int, axis: int = 1) -> Tensor:
         )
     groups = channels // pieces
     rows = (math.prod(before) * groups, pieces, math.prod(behind))
-    return Maxout(rows, (*before, groups, *behind))(x)
+    return Maxout(rows, (*before, groups, *behind), x.requires_grad and recording())(x)
 
 
 def crelu(x: Any, axis: int = 1) -> Tensor:

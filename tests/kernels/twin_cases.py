@@ -33,7 +33,7 @@ def with_zeros(rng: np.random.Generator, *shape: int) -> np.ndarray:
 
 
 def choice(rng, high, *shape):
-    return rng.integers(0, high, shape).astype(np.int32)
+    return rng.integers(0, high, shape).astype(np.uint16)
 
 
 PARTS = [(7, k, m) for k in (1, 2, 3, 4, 7) for m in (1, 2, 17)]  # (rows, parts, m)
