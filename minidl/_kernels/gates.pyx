@@ -52,16 +52,18 @@ cdef inline void maxout_of(
 ) noexcept nogil:
     """The greatest of k parts that lie `stride` apart, and its number, for n elements that lie `step` apart."""
     cdef int32_t[STRIP] number
-    cdef Py_ssize_t length, i
+    cdef Py_ssize_t length, i, second = stride if k > 1 else 0
     cdef int32_t part
     cdef real new, old
     cdef bint more
     while n > 0:
         length = min(n, <Py_ssize_t>STRIP)
         for i in range(length):
-            y[i] = x[i * step]
-            number[i] = 0
-        for part in range(1, k):
+            new, old = x[second + i * step], x[i * step]
+            more = greater(new, old)
+            y[i] = new if more else old
+            number[i] = more
+        for part in range(2, k):
             for i in range(length):
                 new, old = x[part * stride + i * step], y[i]
                 more = greater(new, old)

@@ -13,6 +13,7 @@ from minidl._kernels cimport memory, pool
 from minidl._kernels._array cimport check_out, dense, same_layout
 from minidl._kernels._math cimport real
 from minidl._kernels._stream cimport STREAM_BLOCK, STREAM_DOUBLES, is_streamed, stream, stream_arrived
+from minidl._kernels._tasks cimport elements_a_task
 
 cnp.import_array()
 
@@ -152,7 +153,7 @@ cdef int prepare(Job* job, cnp.ndarray x, object slope, bint streamed, loop_t[4]
         w.rows, row = outer, w.channels
     else:
         w.rows, row = outer * w.channels * w.pieces, min(w.inner, w.length)
-    w.per_task = max(CHUNK // max(row, <Py_ssize_t>1), <Py_ssize_t>1)
+    w.per_task = max(elements_a_task(cnp.PyArray_SIZE(x), CHUNK) // max(row, <Py_ssize_t>1), <Py_ssize_t>1)
     job.loop = loops[2 * (w.inner == 1) + (cnp.PyArray_TYPE(x) == cnp.NPY_DOUBLE)]
     return (w.rows + w.per_task - 1) // w.per_task
 
