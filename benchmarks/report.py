@@ -12,6 +12,7 @@ from pathlib import Path
 
 from environments import PEERS
 from results import OURS, Case, Section, Spread, contention_ratio, duration, load
+from rounds import IN_MEMORY
 from targets import all_targets, bandwidth_share, peak_share
 
 TITLES = {
@@ -233,9 +234,9 @@ def activation_rows(section: Section) -> list[str]:
     modes = {"forward": "forward", "both": "forward + backward", "backward": "backward"}
     for (shape, mode), cases in groups.items():
         rows = []
-        in_memory = cases[0].measured["elements"] >= 1_000_000  # smaller arrays stay in the caches
+        in_memory = cases[0].measured["elements"] >= IN_MEMORY
         for case in cases:
-            ours, share = case.ns(OURS), bandwidth_share(case, section)
+            ours, share = case.ns(OURS), bandwidth_share(case)
             elements = case.measured["elements"]
             rows.append(
                 [

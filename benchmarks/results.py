@@ -57,6 +57,11 @@ class Case:
         entries = self.measured["peers"][peer]["rounds"]
         return [entries[i] for i in self.used if entries[i]]
 
+    def copies(self) -> list[float]:
+        """What a copy reached in each of these rounds, in GB/s; empty where none was measured."""
+        rounds = [self.measured["rounds"][i] for i in self.used]
+        return [entry["copy_gb_s"] for entry in rounds if "copy_gb_s" in entry]
+
     def ns(self, peer: str) -> Spread | None:
         """Median and range of the rounds' medians."""
         values = [entry["ns"] for entry in self.rounds(peer) if "ns" in entry]

@@ -14,6 +14,7 @@ from processes import Idle, WorkerFailed, WorkerProcess
 TOLERANCE = (
     1e-4  # how far the peers' results may be apart, relative, unless the case says otherwise
 )
+IN_MEMORY = 1_000_000  # elements that no cache holds: their time is compared with a copy's
 ATTEMPTS = 8  # at a round, before it is kept and marked as unfit
 REFERENCES = ("numpy", "torch", "jax", "tf", "minidl")  # whose results the others are compared with
 
@@ -43,6 +44,8 @@ def measure_case(
     kept = []
     for number in range(rounds):
         results, facts = fit_round(running, peers, probe, seconds, attempts, log)
+        if case.get("elements", 0) >= IN_MEMORY:
+            facts["copy_gb_s"] = probe.copy_bandwidth()
         for peer in peers:
             peers[peer]["rounds"].append(results.get(peer))
         kept.append({"number": number, **facts})
