@@ -19,6 +19,16 @@ from minidl._kernels._tasks cimport elements_a_task
 
 cnp.import_array()
 
+cdef extern from *:
+    """
+    #if defined(__GNUC__) || defined(__clang__)
+      #define fetch(p) __builtin_prefetch(p)
+    #else
+      #define fetch(p) ((void)0)
+    #endif
+    """
+    void fetch(const void* p) noexcept nogil
+
 cdef enum:
     LANES = 16    # more than setup.py lets gcc unroll: a loop that it unrolls it does not vectorise
     TASK = 4096   # elements a task, about: whole rows
@@ -132,6 +142,7 @@ cdef inline void row_exps(
                 s[j] += zero if j < old else e[j]
             for j in range(LANES):
                 y[start + j] = e[j]
+            fetch(x + start + STRIP)  # of the next strip: memory would stand still in this loop
         for j in range(LANES):
             lanes[r * LANES + j] = s[j]
         x, y = x + n, y + n
