@@ -215,18 +215,31 @@ cdef void log_softmax_rows(Rows* w, real* _, Py_ssize_t first, Py_ssize_t last) 
 
 cdef void log_softmax_backward_rows(Rows* w, real* _, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
     """gx = gy - exp(y) Σ gy."""
-    cdef Py_ssize_t n = w.n, r, i
+    cdef Py_ssize_t n = w.n, r, i, block, start
     cdef real[STRIP] scratch, totals
+    cdef real[LANES] g
+    cdef real total
+    cdef int j
     cdef const real* y = <const real*>w.x + first * n
     cdef const real* gy = <const real*>w.gy + first * n
     cdef real* gx = <real*>w.y + first * n
-    cdef real* e = room(scratch, gx, n)
     row_dots(gy, <const real*>NULL, totals, last - first, n)
-    for i in range((last - first) * n):
-        e[i] = exp_below_(y[i])
+    if n < LANES:
+        for i in range((last - first) * n):
+            scratch[i] = exp_below_(y[i])
+        for r in range(last - first):
+            for i in range(n):
+                gx[r * n + i] = gy[r * n + i] - scratch[r * n + i] * totals[r]
+        return
     for r in range(last - first):
-        for i in range(n):
-            gx[r * n + i] = gy[r * n + i] - e[r * n + i] * totals[r]
+        total = totals[r]
+        for block in range((n + LANES - 1) // LANES):
+            start = min(block * LANES, n - LANES)
+            for j in range(LANES):
+                g[j] = gy[start + j] - exp_below_(y[start + j]) * total
+            for j in range(LANES):
+                gx[start + j] = g[j]
+        y, gy, gx = y + n, gy + n, gx + n
 
 
 cdef void cross_entropy_rows(Rows* w, real* _, Py_ssize_t first, Py_ssize_t last) noexcept nogil:

@@ -13,7 +13,8 @@ def _sigmoid(x):
 def maxout_forward(x, keep=True):
     nan = np.isnan(x).any(axis=1)
     which = np.where(nan, np.isnan(x).argmax(axis=1), x.argmax(axis=1)).astype(np.uint16)
-    return np.take_along_axis(x, which[:, None].astype(np.intp), axis=1)[:, 0], which if keep else None
+    y = np.take_along_axis(x, which[:, None].astype(np.intp), axis=1)[:, 0]
+    return y, which if keep else None
 
 
 def maxout_backward(gy, which, pieces):
