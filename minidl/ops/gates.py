@@ -92,7 +92,7 @@ def maxout(x: Any, pieces: int, axis: int = 1) -> Tensor:
     equals to the first, as that of `torch.max` over an axis does. NaN is greater than all numbers.
 
     Raises:
-        ValueError: `pieces` does not divide the length of the axis.
+        ValueError: `pieces` does not divide the length of the axis, or is more than 65,536.
 
     Source: Goodfellow, Warde-Farley, Mirza, Courville & Bengio, Maxout Networks, ICML 2013.
 

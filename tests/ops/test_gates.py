@@ -96,6 +96,23 @@ def test_many_pieces(level):
     )
 
 
+def test_the_most_pieces(level):
+    """Their numbers are kept in 16 bits: the last one is told from the first, and one more raises."""
+    x = np.zeros((1, 1 << 16), "float32")
+    x[0, -1] = 1
+    _, gx = run(lambda t: F.maxout(t, 1 << 16), x)
+    np.testing.assert_array_equal(np.flatnonzero(gx), [x.size - 1])
+    with pytest.raises(ValueError, match="maxout: expected 1 to 65536 parts, got 65537"):
+        F.maxout(np.zeros((1, (1 << 16) + 1), "float32"), (1 << 16) + 1)
+
+
+def test_maxout_is_the_same_without_a_gradient(level):
+    x = np.random.default_rng(0).standard_normal((4, 6, 5)).astype("float32")
+    for pieces in (1, 2, 3):
+        y, _ = run(lambda t, pieces=pieces: F.maxout(t, pieces), x)
+        np.testing.assert_array_equal(F.maxout(x, pieces).data, y)
+
+
 @every_dtype
 def test_crelu_at_special_values(dtype, level):
     x = np.array([[-INF, -2, -0.0, 0, 2, INF, NAN]], dtype)
