@@ -122,9 +122,12 @@ cdef inline void row_dots(
 
 
 cdef inline void row_exps(
-    const real* x, real* y, const real* maxima, real* sums, Py_ssize_t rows, Py_ssize_t n
+    const real* x, real* y, const real* maxima, real* sums, Py_ssize_t rows, Py_ssize_t n, const real* ahead
 ) noexcept nogil:
-    """y = lift * exp(x - maximum), and the sum of it, for rows of a block or more."""
+    """y = lift * exp(x - maximum), and the sum of it, for rows of a block or more.
+
+    Memory would stand still meanwhile. So it fetches the next strip, and `ahead`, which will be written next.
+    """
     cdef real[STRIP] lanes
     cdef real[LANES] e, s
     cdef real top, zero = 0
@@ -142,21 +145,22 @@ cdef inline void row_exps(
                 s[j] += zero if j < old else e[j]
             for j in range(LANES):
                 y[start + j] = e[j]
-            fetch(x + start + STRIP)  # of the next strip: memory would stand still in this loop
+            fetch(x + start + STRIP)
+            fetch(ahead + start)
         for j in range(LANES):
             lanes[r * LANES + j] = s[j]
-        x, y = x + n, y + n
+        x, y, ahead = x + n, y + n, ahead + n
     fold(lanes, sums, rows, False)
 
 
 cdef inline void shifted_exp(
-    const real* x, real* y, real* maxima, real* sums, Py_ssize_t rows, Py_ssize_t n
+    const real* x, real* y, real* maxima, real* sums, Py_ssize_t rows, Py_ssize_t n, const real* ahead
 ) noexcept nogil:
-    """y = lift * exp(x - the row's maximum), and each row's sum of it."""
+    """y = lift * exp(x - the row's maximum), and each row's sum of it. `ahead` is what will be written next."""
     cdef Py_ssize_t r, i
     row_maxima(x, maxima, rows, n)
     if n >= LANES:
-        row_exps(x, y, <const real*>maxima, sums, rows, n)
+        row_exps(x, y, <const real*>maxima, sums, rows, n, ahead)
         return
     for r in range(rows):
         for i in range(n):
@@ -179,7 +183,7 @@ cdef void softmax_rows(Rows* w, real* _, Py_ssize_t first, Py_ssize_t last) noex
     cdef real* y = <real*>w.y + first * n
     cdef real* e = room(scratch, y, n)
     cdef real inverse
-    shifted_exp(<const real*>w.x + first * n, e, maxima, sums, last - first, n)
+    shifted_exp(<const real*>w.x + first * n, e, maxima, sums, last - first, n, y)
     for r in range(last - first):
         inverse = 1 / sums[r]
         for i in range(n):
@@ -205,7 +209,7 @@ cdef void log_softmax_rows(Rows* w, real* _, Py_ssize_t first, Py_ssize_t last) 
     cdef real[STRIP] maxima, sums, scratch
     cdef const real* x = <const real*>w.x + first * n
     cdef real* y = <real*>w.y + first * n
-    shifted_exp(x, room(scratch, y, n), maxima, sums, last - first, n)
+    shifted_exp(x, room(scratch, y, n), maxima, sums, last - first, n, y)
     for r in range(last - first):
         sums[r] = log_(lowered(sums[r]))
     for r in range(last - first):
@@ -250,7 +254,7 @@ cdef void cross_entropy_rows(Rows* w, real* _, Py_ssize_t first, Py_ssize_t last
     cdef real* y = <real*>w.y + first * n
     cdef real* loss = <real*>w.loss + first
     cdef real inverse
-    shifted_exp(x, y, maxima, sums, last - first, n)
+    shifted_exp(x, y, maxima, sums, last - first, n, y + STRIP)
     for r in range(last - first):
         loss[r] = log_(lowered(sums[r]))
     for r in range(last - first):

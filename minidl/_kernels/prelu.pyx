@@ -121,6 +121,23 @@ cdef void backward_pieces(Work* w, real* _, Py_ssize_t first, Py_ssize_t last) n
     stream_arrived()
 
 
+# ── The slopes' gradient ─────────────────────────────────────────────────────────────────────────────────────────────
+
+cdef void add_up(Work* w, real* gslope, double* sums, Py_ssize_t outer, Py_ssize_t pieces) noexcept nogil:
+    """gslope (channels,) = Σ partial (outer, channels, pieces), added in double."""
+    cdef const real* partial = <const real*>w.partial
+    cdef Py_ssize_t o, c, p
+    for c in range(w.channels):
+        sums[c] = 0
+    for o in range(outer):
+        for c in range(w.channels):
+            for p in range(pieces):
+                sums[c] += partial[p]
+            partial += pieces
+    for c in range(w.channels):
+        gslope[c] = <real>sums[c]
+
+
 # ── The faces ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 ctypedef void (*loop_t)(Work*, void*, Py_ssize_t, Py_ssize_t) noexcept nogil
@@ -182,12 +199,20 @@ def prelu_backward(x, slope, gy):
         <loop_t>backward_rows[float], <loop_t>backward_rows[double],
     ])
     cdef bint last = job.work.inner == 1
-    cdef cnp.npy_intp[3] shape = [
-        tasks if last else cnp.PyArray_DIM(xs, 0), job.work.channels, 1 if last else job.work.pieces
-    ]
-    cdef cnp.ndarray partial = memory.empty(3, shape, cnp.PyArray_TYPE(xs))
+    cdef cnp.npy_intp outer = tasks if last else cnp.PyArray_DIM(xs, 0), pieces = 1 if last else job.work.pieces
+    cdef cnp.npy_intp count = outer * job.work.channels * pieces, channels = job.work.channels
+    cdef cnp.ndarray partial = memory.empty(1, &count, cnp.PyArray_TYPE(xs))
+    cdef cnp.ndarray gslope = memory.empty(1, &channels, cnp.PyArray_TYPE(xs))
+    cdef cnp.ndarray sums = memory.empty(1, &channels, cnp.NPY_DOUBLE)
+    cdef void* target = cnp.PyArray_DATA(gslope)
+    cdef double* room = <double*>cnp.PyArray_DATA(sums)
+    cdef bint wide = cnp.PyArray_TYPE(xs) == cnp.NPY_DOUBLE
     job.work.gy, job.work.out = cnp.PyArray_DATA(gs), cnp.PyArray_DATA(gx)
     job.work.partial = cnp.PyArray_DATA(partial)
     with nogil:
         pool.parallel(run_task, &job, tasks)
-    return gx, partial.sum(axis=(0, 2))
+        if wide:
+            add_up[double](&job.work, <double*>target, room, outer, pieces)
+        else:
+            add_up[float](&job.work, <float*>target, room, outer, pieces)
+    return gx, gslope

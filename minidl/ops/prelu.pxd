@@ -5,7 +5,9 @@ from minidl.modes cimport recording
 from minidl.tensor cimport Tensor, as_tensor, wrap
 
 cdef class PReLU(Op):
-    pass
-
-cdef class PReLUInPlace(Op):
     cdef public tuple blocks
+    cdef _seen(self, array)
+    cdef tuple _gradients(self, Tensor x, Tensor gy)
+
+cdef class PReLUInPlace(PReLU):
+    pass

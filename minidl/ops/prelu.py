@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -17,25 +18,36 @@ from minidl.tensor import Tensor, as_tensor, wrap
 
 
 class PReLU(Op):
-    """y = max(0, x) + slope min(0, x) for x (outer, channels, inner), slope (channels,)."""
+    """y = max(0, x) + slope min(0, x) for x seen as `blocks` (outer, channels, inner), slope (channels,)."""
+
+    def __init__(self, blocks: tuple[int, int, int]) -> None:
+        self.blocks = blocks
 
     def forward(self, x: np.ndarray, slope: np.ndarray) -> np.ndarray:
-        return K.prelu_forward(np.ascontiguousarray(x), np.ascontiguousarray(slope))
+        return K.prelu_forward(self._seen(x), np.ascontiguousarray(slope)).reshape(x.shape)
 
     def backward(self, gy: Tensor) -> tuple:
-        x, slope = self.input(0), self.input(1)
+        return self._gradients(self.input(0), gy)
+
+    def _seen(self, array: np.ndarray) -> np.ndarray:
+        return np.ascontiguousarray(array).reshape(self.blocks)
+
+    def _gradients(self, x: Tensor, gy: Tensor) -> tuple[Tensor, Tensor]:
+        """gx = gy or slope gy, and Σ x gy where x is not positive."""
+        slope = self.input(1)
         if recording():
-            negative = x <= 0
-            gslope = sum(where(negative, gy * x, 0.0), axis=(0, 2))
-            return where(negative, gy * reshape(slope, (-1, 1)), gy), gslope
+            seen, g = reshape(x, self.blocks), reshape(gy, self.blocks)
+            negative = seen <= 0
+            gslope = sum(where(negative, g * seen, 0.0), axis=(0, 2))
+            return reshape(where(negative, g * reshape(slope, (-1, 1)), g), gy.shape), gslope
         gx, gslope = K.prelu_backward(
-            np.ascontiguousarray(x.data), np.ascontiguousarray(slope.data), gy.data
+            self._seen(x.data), np.ascontiguousarray(slope.data), self._seen(gy.data)
         )
-        return wrap(gx), wrap(gslope)
+        return wrap(gx.reshape(gy.shape)), wrap(gslope)
 
 
-class PReLUInPlace(Op):
-    """PReLU in x's own memory, seen as `blocks` (outer, channels, inner).
+class PReLUInPlace(PReLU):
+    """PReLU in x's own memory.
 
     With a positive slope y has the sign of x, and min(0, x) = min(0, y) / slope: the backward of PReLU, given y
     for x, needs no more than a division.
@@ -45,31 +57,16 @@ class PReLUInPlace(Op):
     saves_output = True
     shares = "inplace"
 
-    def __init__(self, blocks: tuple[int, int, int]) -> None:
-        self.blocks = blocks
-
     def forward(self, x: np.ndarray, slope: np.ndarray) -> np.ndarray:
         if not x.flags.c_contiguous:
-            x[...] = K.prelu_forward(self._seen(x), np.ascontiguousarray(slope)).reshape(x.shape)
+            x[...] = super().forward(x, slope)
             return x
         K.prelu_forward(self._seen(x), np.ascontiguousarray(slope), self._seen(x))
         return x
 
-    def _seen(self, array: np.ndarray) -> np.ndarray:
-        return np.ascontiguousarray(array).reshape(self.blocks)
-
     def backward(self, gy: Tensor) -> tuple:
-        y, slope = reshape(self.output(), self.blocks), self.input(1)
-        gy, shape = reshape(gy, self.blocks), gy.shape
-        if recording():
-            negative = y <= 0
-            gx = where(negative, gy * reshape(slope, (-1, 1)), gy)
-            gslope = sum(where(negative, gy * y, 0.0), axis=(0, 2))
-        else:
-            gx, gslope = map(wrap, K.prelu_backward(
-                np.ascontiguousarray(y.data), np.ascontiguousarray(slope.data), gy.data
-            ))  # fmt: skip
-        return reshape(gx, shape), gslope / slope if self.needs(1) else None
+        gx, gslope = self._gradients(self.output(), gy)
+        return gx, gslope / self.input(1) if self.needs(1) else None
 
 
 def prelu(
@@ -103,7 +100,7 @@ def prelu(
         slope = slope.astype(x.dtype)
     shape = x.shape
     if slope.size == 1:
-        seen, slope = (1, 1, x.size), reshape(slope, (1,))
+        seen, slope = (1, 1, x.size), slope if slope.ndim == 1 else reshape(slope, (1,))
     else:
         axes = _slope_axes(base_axis, x.ndim)
         expected = tuple(shape[a] for a in axes)
@@ -114,9 +111,9 @@ def prelu(
             )
         if axes == tuple(range(axes[0], axes[-1] + 1)):
             seen = (
-                int(np.prod(shape[: axes[0]])),
+                math.prod(shape[: axes[0]]),
                 slope.size,
-                int(np.prod(shape[axes[-1] + 1 :])),
+                math.prod(shape[axes[-1] + 1 :]),
             )
             slope = reshape(slope, (-1,)) if slope.ndim > 1 else slope
         else:  # axes that do not lie side by side: every element gets its slope, the engine sums them back
@@ -127,7 +124,7 @@ def prelu(
     if inplace:
         _check_inplace(slope)
         return apply_inplace(PReLUInPlace(seen), x, slope)
-    return reshape(PReLU()(reshape(x, seen), slope), shape)
+    return PReLU(seen)(x, slope)
 
 
 def _wrong_call(unknown: dict[str, Any]) -> str:
