@@ -63,7 +63,7 @@ def _exact_tanhshrink(x):
     if abs(x) > mp.mpf("1e-3"):
         return x - mp.tanh(x)
     series = (mp.mpf(1) / 3, -mp.mpf(2) / 15, mp.mpf(17) / 315, -mp.mpf(62) / 2835)
-    return x * x * x * mp.polyval(series[::-1], x * x)
+    return x**3 * sum(c * x ** (2 * i) for i, c in enumerate(series))
 
 
 _SELU_ALPHA = mp.mpf("1.6732632423543772848170429916717")
