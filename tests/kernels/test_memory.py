@@ -61,8 +61,18 @@ def test_an_array_is_like_numpys(shape, dtype):
     assert (x == 1).all() and x.nbytes == expected.nbytes
 
 
+@pytest.mark.parametrize("nbytes", [16384, 100_000, MB, 5 * MB])
+def test_large_arrays_begin_in_the_middle_of_a_page(nbytes):
+    """Behind one another, modulo a page, a loop's result would hold up the loads of its operand."""
+    arrays = [memory.empty(nbytes, "uint8") for _ in range(3)]
+    assert [address(x) % 4096 for x in arrays] == [2048] * 3
+
+
 def test_arrays_do_not_overlap():
-    arrays = [memory.empty(n, "uint8") for n in [*range(1, 3000, 7), 5 * MB, MB, MB - 64, MB + 1]]
+    arrays = [
+        memory.empty(n, "uint8")
+        for n in [*range(1, 3000, 7), 16383, 16384, 5 * MB, MB, MB - 64, MB + 1]
+    ]
     for i, x in enumerate(arrays):
         x[...] = i % 251
     assert all((x == i % 251).all() for i, x in enumerate(arrays))
