@@ -119,6 +119,8 @@ cdef extern from *:
     double minidl_lost_d(double a, double b, double product) noexcept nogil
     float minidl_minus_f(float c, float a, float b) noexcept nogil
     double minidl_minus_d(double c, double a, double b) noexcept nogil
+    float minidl_upper_f(float x) noexcept nogil
+    double minidl_upper_d(double x) noexcept nogil
 
 
 # ---- helpers ---------------------------------------------------------------------------------
@@ -169,6 +171,11 @@ cdef inline real _power(real shifted) noexcept nogil:
 cdef inline real _lost(real a, real b, real product) noexcept nogil:
     """a b - product without rounding a b, exactly where the product was rounded: its rounding error."""
     return minidl_lost_f(a, b, product) if real is float else minidl_lost_d(a, b, product)
+
+
+cdef inline real _upper(real x) noexcept nogil:
+    """x with the lower half of its mantissa cleared."""
+    return minidl_upper_f(x) if real is float else minidl_upper_d(x)
 
 
 cdef inline real _minus_product(real c, real a, real b) noexcept nogil:
@@ -265,15 +272,23 @@ cdef inline real _exp_times(real x, real factor) noexcept nogil:
     return lowered(_lifted_exp(x) * factor)
 
 
-cdef inline real _lifted_exp_product(real a, real b, real rest) noexcept nogil:
-    """lift * exp(a b - rest) as above, |rest| < 1/2; the rounding of a b would cost a b ulp."""
+cdef inline real _lifted_exp_product(real a, real b) noexcept nogil:
+    """lift * exp(a b) as above; the rounding of a b would cost a b ulp."""
     cdef real ln2_first = 0.693145751953125 if real is float else 6.93147180369123816490e-01
     cdef real ln2_rest = 1.42860682030941723212e-06 if real is float else 1.90821492927058770002e-10
     cdef real shifted = _shifted_by_lift(a * b)
     cdef real k = shifted - _shifted_by_lift[real](0)
     cdef real power = _power(shifted)
-    cdef real r = (_lost(a, b, k * ln2_first) - k * ln2_rest) - rest
-    return power + power * _expm1_near(r)
+    return power + power * _expm1_near(_lost(a, b, k * ln2_first) - k * ln2_rest)
+
+
+cdef inline real _lifted_exp2(real a, real high, real low) noexcept nogil:
+    """lift * 2^(a (high + low)), the same for powers of two."""
+    cdef real shifted = a * high + _shifted_by_lift[real](0)
+    cdef real k = shifted - _shifted_by_lift[real](0)
+    cdef real power = _power(shifted)
+    cdef real f = _lost(a, high, k) + a * low
+    return power + power * _expm1_near(<real>0.6931471805599453 * f)
 
 
 cdef inline real lifted_exp_below_(real x) noexcept nogil:

@@ -9,7 +9,7 @@ from minidl._kernels._math cimport (
 
 cdef inline real _bell(real x, real half, real factor) noexcept nogil:
     """factor * exp(-half x^2), half = 1/2 or 1, half x^2 within the range of _exp_times."""
-    return lowered(_lifted_exp_product[real](-half * x, x, 0) * factor)
+    return lowered(_lifted_exp_product[real](-half * x, x) * factor)
 
 
 cdef inline real _erf_near(real y) noexcept nogil:
