@@ -67,10 +67,13 @@ GNU_LEVELS = {
     "v4": [*GNU, "-march=x86-64-v4", "-mprefer-vector-width=512"],
 }
 # Kernels that go through a row in short blocks, computing one and then storing it, so that nobody need ask whether rows
-# overlap. As it is, gcc calls memcpy to store, which takes a block through the stack; and it unrolls loops of 16 steps
-# before it would vectorise them.
-BLOCKWISE = {"gates", "loss", "prelu"}
-KEEP_LOOPS = ["-fno-tree-loop-distribute-patterns", "--param=max-completely-peel-times=8"]
+# overlap. As they are, gcc calls memcpy to store, which takes a block through the stack; and both gcc and clang unroll
+# loops of 16 steps before they would vectorise them.
+BLOCKWISE = {"gates", "loss", "prelu", "reduction"}
+KEEP_LOOPS = [
+    ["-fno-tree-loop-distribute-patterns", "--param=max-completely-peel-times=8"],
+    ["-mllvm", "-unroll-full-max-count=8"],
+]
 STRIP = ["-s"] if sys.platform == "linux" else []  # symbols that nothing looks up at run time
 MSVC_LEVELS = {
     "baseline": ["/O2"],
@@ -99,7 +102,7 @@ class BuildKernels(build_ext):
             compiler = new_compiler(compiler=self.compiler)
             customize_compiler(compiler)
             levels = available_levels(compiler)
-            blockwise = KEEP_LOOPS if accepts(compiler, KEEP_LOOPS) else []
+            blockwise = next((flags for flags in KEEP_LOOPS if accepts(compiler, flags)), [])
             self.distribution.ext_modules = [
                 ext
                 for module in kernels
