@@ -69,7 +69,7 @@ GNU_LEVELS = {
 # Kernels that go through a row in short blocks, computing one and then storing it, so that nobody need ask whether rows
 # overlap. As they are, gcc calls memcpy to store, which takes a block through the stack; and both gcc and clang unroll
 # loops of 16 steps before they would vectorise them.
-BLOCKWISE = {"gates", "loss", "prelu", "reduction"}
+BLOCKWISE = {"gates", "loss", "norm", "prelu", "reduction"}
 KEEP_LOOPS = [
     ["-fno-tree-loop-distribute-patterns", "--param=max-completely-peel-times=8"],
     ["-mllvm", "-unroll-full-max-count=8"],

@@ -1,7 +1,7 @@
 """Layer normalisation over rows: y = (x - mean) / sqrt(var + eps) * weight + bias.
 
 Arrays are (rows, n) in C order. The variance is taken in a second pass over the row, which lies in cache by then: exact
-for large means. Gradients of weight and bias are sums over rows: each task of ROWS rows has sums of its own, and these
+for large means. Sums over a row have LANES partial results, so that they vectorise. Gradients of weight and bias are sums over rows: each task of ROWS rows has sums of its own, and these
 are added in order, so that the bits do not depend on the number of threads.
 """
 
@@ -9,12 +9,14 @@ cimport numpy as cnp
 from libc.math cimport sqrt
 from minidl._kernels cimport memory, pool
 from minidl._kernels._array cimport dense, same_layout
+from minidl._kernels._fold cimport LANES, Sum, lanes
 from minidl._kernels._math cimport real
 
 cnp.import_array()
 
 cdef enum:
     ROWS = 32  # rows a task
+    PIECE = 256  # elements of a row whose products are kept until they are added up
 
 
 cdef struct Rows:
@@ -31,40 +33,63 @@ cdef struct Rows:
     double eps
 
 
+cdef inline double dot(const real* a, const real* b, Py_ssize_t n) noexcept nogil:
+    """Σ a b in double; Σ a where b is NULL."""
+    cdef double[LANES] s
+    cdef Py_ssize_t i = 0, j
+    for j in range(LANES):
+        s[j] = 0
+    if b == NULL:
+        while i + LANES <= n:
+            for j in range(LANES):
+                s[j] += a[i + j]
+            i += LANES
+        for j in range(n - i):
+            s[j] += a[i + j]
+    else:
+        while i + LANES <= n:
+            for j in range(LANES):
+                s[j] += <double>a[i + j] * b[i + j]
+            i += LANES
+        for j in range(n - i):
+            s[j] += <double>a[i + j] * b[i + j]
+    return lanes[Sum, double](NULL, s)
+
+
 cdef void forward_rows(Rows* w, real* _, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
     cdef Py_ssize_t n = w.n, r, i
     cdef const real* x
     cdef const real* weight = <const real*>w.weight
     cdef const real* bias = <const real*>w.bias
     cdef real* y
-    cdef double total, square, d
+    cdef double exact, off, square
     cdef real mean, rstd
     for r in range(first, last):
         x, y = <const real*>w.x + r * n, <real*>w.y + r * n
-        total = square = 0
+        exact = dot[real](x, NULL, n) / n
+        mean = <real>exact
+        off = mean - exact
         for i in range(n):
-            total += x[i]
-        mean = <real>(total / n)
-        for i in range(n):
-            d = x[i] - total / n
-            square += d * d
-        rstd = <real>(1 / sqrt(square / n + w.eps))
+            y[i] = x[i] - mean
+        square = dot(y, y, n) / n - off * off
+        rstd = <real>(1 / sqrt((square if square > 0 else 0) + w.eps))
         (<real*>w.mean)[r] = mean
         (<real*>w.rstd)[r] = rstd
         for i in range(n):
-            y[i] = (x[i] - mean) * rstd * weight[i] + bias[i]
+            y[i] = y[i] * rstd * weight[i] + bias[i]
 
 
 cdef void backward_rows(Rows* w, real* _, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
     """With z = (x - mean) rstd and g = gy weight: gx = rstd (g - mean(g) - z mean(g z)); gw = Σ gy z; gb = Σ gy."""
-    cdef Py_ssize_t n = w.n, r, i
+    cdef Py_ssize_t n = w.n, r, i, start, m
     cdef const real* x
     cdef const real* gy
     cdef const real* weight = <const real*>w.weight
     cdef real* gx
     cdef real* gw = <real*>w.gw + first // ROWS * n
     cdef real* gb = <real*>w.gb + first // ROWS * n
-    cdef real mean, rstd, z, mg, mgz
+    cdef real[PIECE] z, g
+    cdef real mean, rstd, mg, mgz
     cdef double sum_g, sum_gz
     for i in range(n):
         gw[i] = gb[i] = 0
@@ -72,16 +97,21 @@ cdef void backward_rows(Rows* w, real* _, Py_ssize_t first, Py_ssize_t last) noe
         x, gy, gx = <const real*>w.x + r * n, <const real*>w.gy + r * n, <real*>w.y + r * n
         mean, rstd = (<real*>w.mean)[r], (<real*>w.rstd)[r]
         sum_g = sum_gz = 0
-        for i in range(n):
-            z = (x[i] - mean) * rstd
-            gw[i] += gy[i] * z
-            gb[i] += gy[i]
-            sum_g += gy[i] * weight[i]
-            sum_gz += gy[i] * weight[i] * z
+        start = 0
+        while start < n:
+            m = min(n - start, <Py_ssize_t>PIECE)
+            for i in range(m):
+                z[i] = (x[start + i] - mean) * rstd
+                g[i] = gy[start + i] * weight[start + i]
+            for i in range(m):
+                gw[start + i] += gy[start + i] * z[i]
+                gb[start + i] += gy[start + i]
+            sum_g += dot[real](&g[0], NULL, m)
+            sum_gz += dot(&g[0], &z[0], m)
+            start += PIECE
         mg, mgz = <real>(sum_g / n), <real>(sum_gz / n)
         for i in range(n):
-            z = (x[i] - mean) * rstd
-            gx[i] = rstd * (gy[i] * weight[i] - mg - z * mgz)
+            gx[i] = rstd * (gy[i] * weight[i] - mg - (x[i] - mean) * rstd * mgz)
 
 
 ctypedef void (*rows_t)(Rows*, void*, Py_ssize_t, Py_ssize_t) noexcept nogil
