@@ -72,21 +72,21 @@ cdef inline void add_axis(
     axes.count += 1
 
 
+cdef inline void swap_axes(Axes* axes, int i, int j) noexcept nogil:
+    cdef int k
+    axes.length[i], axes.length[j] = axes.length[j], axes.length[i]
+    for k in range(ARRAYS):
+        axes.stride[i][k], axes.stride[j][k] = axes.stride[j][k], axes.stride[i][k]
+
+
 cdef inline void sort_axes(Axes* axes, int array) noexcept nogil:
     """The order of axes in which `array` lies in memory: the smallest stride innermost."""
-    cdef int i, j, k
-    cdef Py_ssize_t t
+    cdef int i, j
     for i in range(1, axes.count):
         for j in range(i, 0, -1):
             if magnitude(axes.stride[j - 1][array]) >= magnitude(axes.stride[j][array]):
                 break
-            t = axes.length[j]
-            axes.length[j] = axes.length[j - 1]
-            axes.length[j - 1] = t
-            for k in range(ARRAYS):
-                t = axes.stride[j][k]
-                axes.stride[j][k] = axes.stride[j - 1][k]
-                axes.stride[j - 1][k] = t
+            swap_axes(axes, j - 1, j)
 
 
 cdef inline void merge_axes(Axes* axes) noexcept nogil:

@@ -1,8 +1,9 @@
 """Layer normalisation over rows: y = (x - mean) / sqrt(var + eps) * weight + bias.
 
 Arrays are (rows, n) in C order. The variance is taken in a second pass over the row, which lies in cache by then: exact
-for large means. Sums over a row have LANES partial results, so that they vectorise. Gradients of weight and bias are sums over rows: each task of ROWS rows has sums of its own, and these
-are added in order, so that the bits do not depend on the number of threads.
+for large means. Sums over a row have LANES partial results, so that they vectorise. Gradients of weight and bias are
+sums over rows: each task of ROWS rows has sums of its own, and these are added in order, so that the bits do not depend
+on the number of threads.
 """
 
 cimport numpy as cnp

@@ -2,7 +2,8 @@
 
 Design. The axes of x are sorted as they lie in memory and joined where they can be; what is left is one of two cases.
 The innermost axis is folded: each result is a fold of rows (`fold_rows`: the loss, the last axis, the channels of NCHW).
-Or it is kept: rows are joined with one another, eight at a time (`fold_columns`: a bias gradient). Long folds are cut
+Or it is kept: rows are joined with one another, eight at a time (`fold_columns`: a bias gradient, and with gaps between
+a row's elements where the innermost axis is folded, but short: 2 x 2 windows). Long folds are cut
 into chunks of a fixed size, and the results of the chunks are joined in pairs, then pairs of pairs. `_fold.pxd` has the
 three folds (sum, greatest, smallest), and how a row is folded.
 """
@@ -11,7 +12,7 @@ cimport numpy as cnp
 from libc.string cimport memcpy
 from minidl._kernels cimport memory, pool
 from minidl._kernels._axes cimport (
-    MAX_AXES, Axes, Cursor, add_axis, go_to, in_elements, merge_axes, next_row, sort_axes, step,
+    MAX_AXES, Axes, Cursor, add_axis, go_to, in_elements, merge_axes, next_row, sort_axes, step, swap_axes,
 )
 from minidl._kernels._fold cimport (
     Fold, Max, Min, Pairs, Sum, eight, join, push, row_fold, start, total,
@@ -29,6 +30,7 @@ cdef enum:
     DEEP = 256       # rows that one task of a fold of columns takes
     WIDE = 512       # columns that it takes them for
     GROUP = 8        # rows joined in pairs before they meet the partial result
+    SHORT = 16       # elements of a row that are not worth a loop of their own
     SMALL = 512      # results of chunks kept on the stack
     ALONE = 262144   # elements that one thread is done with before another would be awake
 
@@ -252,6 +254,9 @@ cdef void plan(Work* w, Axes* axes) noexcept nogil:
     sort_axes(axes, 0)
     merge_axes(axes)
     last = axes.count - 1
+    if axes.length[last] < SHORT and last > 0 and axes.length[last - 1] >= SHORT:
+        if axes.stride[last][1] == 0 and axes.stride[last - 1][1] != 0:
+            swap_axes(axes, last - 1, last)
     w.columns = axes.stride[last][1] != 0
     if w.columns:
         w.inner[0], w.inner[1], w.inner_y = axes.length[last], axes.stride[last][0], axes.stride[last][1]
