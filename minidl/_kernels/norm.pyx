@@ -73,7 +73,7 @@ cdef void forward_rows(Rows* w, real* _, Py_ssize_t first, Py_ssize_t last) noex
         for i in range(n):
             y[i] = x[i] - mean
         square = dot(y, y, n) / n - off * off
-        rstd = <real>(1 / sqrt((square if square > 0 else 0) + w.eps))
+        rstd = <real>(1 / sqrt((0 if square < 0 else square) + w.eps))  # (a NaN stays)
         (<real*>w.mean)[r] = mean
         (<real*>w.rstd)[r] = rstd
         for i in range(n):

@@ -129,9 +129,9 @@ def cross_entropy_backward(p, target, gy, scale=1.0):
 def layer_norm_forward(x, weight, bias, eps):
     n = max(x.shape[1], 1)
     mean = x.sum(axis=1) / n
-    variance = ((x - mean[:, None]) ** 2).sum(axis=1) / n
-    rstd = _quiet(lambda: 1 / np.sqrt(variance + eps)).astype(x.dtype)
-    return (x - mean[:, None]) * rstd[:, None] * weight + bias, mean, rstd
+    d = _quiet(np.subtract, x, mean[:, None])
+    rstd = _quiet(lambda: 1 / np.sqrt((d**2).sum(axis=1) / n + eps)).astype(x.dtype)
+    return d * rstd[:, None] * weight + bias, mean, rstd
 
 
 def layer_norm_backward(x, weight, gy, mean, rstd):

@@ -363,10 +363,9 @@ def test_layer_norm(dtype, level):
         )
     assert F.layer_norm(np.zeros((0, 3), dtype), 3).shape == (0, 3)
     assert F.layer_norm(np.zeros((2, 0), dtype), 0).shape == (2, 0)
-    assert np.isnan(F.layer_norm(np.array([[1, NAN], [1, 2]], dtype), 2).data).tolist() == [
-        [True] * 2,
-        [False] * 2,
-    ]
+    for spoilt in (NAN, np.inf, -np.inf):  # no mean, no variance: the whole row, and no other
+        x = np.array([[1, spoilt], [1, 2]], dtype)
+        assert np.isnan(F.layer_norm(x, 2).data).tolist() == [[True] * 2, [False] * 2]
 
 
 def test_max_pool_of_nothing_raises():
