@@ -66,9 +66,9 @@ GNU_LEVELS = {
     "v3": [*GNU, "-march=x86-64-v3"],
     "v4": [*GNU, "-march=x86-64-v4", "-mprefer-vector-width=512"],
 }
-# Kernels that go through a row in short blocks, computing one and then storing it, so that nobody need ask whether rows
-# overlap. As they are, gcc calls memcpy to store, which takes a block through the stack; and both gcc and clang unroll
-# loops of 16 steps before they would vectorise them.
+# Kernels that go through a row in short blocks: they compute one and then store it, so that nobody need ask whether
+# rows overlap, or have as many partial results. As they are, gcc calls memcpy to store, which takes a block through the
+# stack; and both gcc and clang unroll loops of 16 steps before they would vectorise them.
 BLOCKWISE = {"gates", "loss", "norm", "prelu", "reduction"}
 KEEP_LOOPS = [
     ["-fno-tree-loop-distribute-patterns", "--param=max-completely-peel-times=8"],

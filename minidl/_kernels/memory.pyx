@@ -37,9 +37,10 @@ cdef extern from *:
       #define memory_unlock() ReleaseSRWLockExclusive(&memory_door)
       #define memory_at_fork() ((void)0)
       static void* memory_new(size_t bytes, void** base, size_t* map_bytes) {
-        *base = _aligned_malloc(bytes + MEMORY_PAGE, bytes < MEMORY_PAGED ? 64 : MEMORY_PAGE);
+        const size_t place = bytes < MEMORY_PAGED ? 0 : MEMORY_PLACE;
+        *base = _aligned_malloc(bytes + place, place ? MEMORY_PAGE : 64);
         *map_bytes = 0;
-        return *base ? (char*)*base + (bytes < MEMORY_PAGED ? 0 : MEMORY_PLACE) : NULL;
+        return *base ? (char*)*base + place : NULL;
       }
       static void memory_free(void* base, size_t map_bytes) {
         (void)map_bytes;
@@ -65,21 +66,21 @@ cdef extern from *:
       /* Large blocks get a mapping of their own, so that freeing one returns it to the system, in
          huge pages where there are any: 512 times fewer page faults, and fewer misses later. */
       static void* memory_new(size_t bytes, void** base, size_t* map_bytes) {
+        const size_t place = bytes < MEMORY_PAGED ? 0 : MEMORY_PLACE;
         char* start;
         *map_bytes = 0;
-        if (bytes < MEMORY_PAGED) return posix_memalign(base, 64, bytes) ? NULL : *base;
         if (bytes < MEMORY_HUGE / 2) {
-          if (posix_memalign(base, MEMORY_PAGE, bytes + MEMORY_PLACE)) return NULL;
-          return (char*)*base + MEMORY_PLACE;
+          if (posix_memalign(base, place ? MEMORY_PAGE : 64, bytes + place)) return NULL;
+          return (char*)*base + place;
         }
-        *map_bytes = bytes + MEMORY_HUGE + MEMORY_PLACE; /* what is not touched costs nothing */
+        *map_bytes = bytes + MEMORY_HUGE + place; /* what is not touched costs nothing */
         *base = mmap(NULL, *map_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANON, -1, 0);
         if (*base == MAP_FAILED) return NULL;
         start = (char*)(((uintptr_t)*base + MEMORY_HUGE - 1) & ~(uintptr_t)(MEMORY_HUGE - 1));
         #ifdef MADV_HUGEPAGE
           if (bytes >= MEMORY_HUGE) madvise(start, bytes & ~(MEMORY_HUGE - 1), MADV_HUGEPAGE);
         #endif
-        return start + MEMORY_PLACE;
+        return start + place;
       }
       static void memory_free(void* base, size_t map_bytes) {
         if (map_bytes) munmap(base, map_bytes);

@@ -3,9 +3,9 @@
 Design. The axes of x are sorted as they lie in memory and joined where they can be; what is left is one of two cases.
 The innermost axis is folded: each result is a fold of rows (`fold_rows`: the loss, the last axis, the channels of NCHW).
 Or it is kept: rows are joined with one another, eight at a time (`fold_columns`: a bias gradient, and with gaps between
-a row's elements where the innermost axis is folded, but short: 2 x 2 windows). Long folds are cut
-into chunks of a fixed size, and the results of the chunks are joined in pairs, then pairs of pairs. `_fold.pxd` has the
-three folds (sum, greatest, smallest), and how a row is folded.
+a row's elements where the innermost axis is folded, but short: 2 x 2 windows). Long folds are cut into chunks of a fixed
+size, and the results of the chunks are joined in pairs, then pairs of pairs. `_fold.pxd` has the three folds (sum,
+greatest, smallest), and how a row is folded.
 """
 
 cimport numpy as cnp
