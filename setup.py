@@ -27,7 +27,7 @@ from distutils.ccompiler import new_compiler  # isort: skip  (setuptools provide
 from distutils.sysconfig import customize_compiler  # isort: skip
 
 KERNELS = Path("minidl/_kernels")
-COMPILED_ONCE = {"cpu", "memory", "pool"}
+COMPILED_ONCE = {"copying", "cpu", "memory", "pool"}
 ENGINE = ["minidl/modes.py", "minidl/tensor.py", "minidl/op.py", "minidl/engine.py"] + [
     f"minidl/ops/{name}.py"
     for name in (

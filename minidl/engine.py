@@ -155,7 +155,7 @@ def backward(y: Tensor, gradient: Any, retain_graph: bool, create_graph: bool) -
         if create_graph:
             leaf.grad = Cast(g._data.dtype)(g) if shared else g  # a Cast copies
         else:
-            leaf.grad = wrap(g._data.copy() if shared else g._data)
+            leaf.grad = wrap(K.copy(g._data) if shared else g._data)
 
 
 def _seeds(outputs: Sequence[Tensor], gradients: Sequence[Any]) -> list[Tensor]:

@@ -10,6 +10,7 @@ from importlib import import_module
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+from minidl._kernels.copying import assign, copy, reshape
 from minidl._kernels.cpu import best_level
 from minidl._kernels.memory import (
     empty,

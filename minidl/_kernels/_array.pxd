@@ -3,67 +3,39 @@
 
 cimport numpy as cnp
 from minidl._kernels cimport memory
+from minidl._kernels._layout cimport is_float, is_plain, same_shape, same_strides
+from minidl._kernels.copying cimport c_copy, copy_into
 
 
-cdef inline bint is_float(cnp.ndarray x) noexcept:
-    """float32 or float64, in this machine's byte order and aligned."""
-    cdef int kind = cnp.PyArray_TYPE(x)
-    return (kind == cnp.NPY_FLOAT or kind == cnp.NPY_DOUBLE) and cnp.PyArray_ISBEHAVED_RO(x)
-
-
-cdef inline bint is_plain(cnp.ndarray x) noexcept:
-    """The common case, told by flags alone: C order and ready to be walked."""
-    cdef int kind = cnp.PyArray_TYPE(x)
-    return (kind == cnp.NPY_FLOAT or kind == cnp.NPY_DOUBLE) and cnp.PyArray_ISCARRAY_RO(x)
-
-
-cdef inline bint same_shape(cnp.ndarray x, cnp.ndarray like) noexcept:
-    cdef int axis, ndim = cnp.PyArray_NDIM(x)
-    if ndim != cnp.PyArray_NDIM(like):
-        return False
-    for axis in range(ndim):
-        if cnp.PyArray_DIMS(x)[axis] != cnp.PyArray_DIMS(like)[axis]:
-            return False
-    return True
-
-
-cdef inline bint same_strides(cnp.ndarray x, cnp.ndarray like) noexcept:
-    """Equal where it matters: the stride of an axis of length 1 is never used. Shapes are equal."""
-    cdef int axis
-    if cnp.PyArray_SIZE(x) == 0:
-        return True
-    for axis in range(cnp.PyArray_NDIM(x)):
-        if (cnp.PyArray_DIMS(x)[axis] != 1
-                and cnp.PyArray_STRIDES(x)[axis] != cnp.PyArray_STRIDES(like)[axis]):
-            return False
-    return True
+cdef inline cnp.ndarray behaved(object x, str name):
+    """x itself if it is float32 or float64, aligned and in native byte order, at whatever strides; else a C copy."""
+    if not isinstance(x, cnp.ndarray):
+        raise TypeError(f"{name}: expected an ndarray, got {type(x).__name__}")
+    if cnp.PyArray_TYPE(<cnp.ndarray> x) not in (cnp.NPY_FLOAT, cnp.NPY_DOUBLE):
+        raise TypeError(f"{name}: expected float32 or float64, got {x.dtype}")
+    return <cnp.ndarray> x if cnp.PyArray_ISBEHAVED_RO(<cnp.ndarray> x) else c_copy(<cnp.ndarray> x)
 
 
 cdef inline cnp.ndarray dense(object x, str name):
     """x itself if it is float32 or float64 in one dense block of any axis order, else a C copy."""
-    cdef cnp.ndarray copy
-    if not isinstance(x, cnp.ndarray):
-        raise TypeError(f"{name}: expected an ndarray, got {type(x).__name__}")
-    if is_plain(<cnp.ndarray> x):
+    if isinstance(x, cnp.ndarray) and is_plain(<cnp.ndarray> x):  # the common case
         return <cnp.ndarray> x
-    if cnp.PyArray_TYPE(<cnp.ndarray> x) not in (cnp.NPY_FLOAT, cnp.NPY_DOUBLE):
-        raise TypeError(f"{name}: expected float32 or float64, got {x.dtype}")
-    if is_float(<cnp.ndarray> x) and memory.is_dense(<cnp.ndarray> x):
-        return <cnp.ndarray> x
-    copy = memory.empty(cnp.PyArray_NDIM(<cnp.ndarray> x), cnp.PyArray_DIMS(<cnp.ndarray> x),
-                        cnp.PyArray_TYPE(<cnp.ndarray> x))
-    cnp.PyArray_CopyInto(copy, <cnp.ndarray> x)
-    return copy
+    cdef cnp.ndarray given = behaved(x, name)
+    return given if memory.is_dense(given) else c_copy(given)
 
 
 cdef inline cnp.ndarray c_order(object x, str name):
     """x itself if it is float32 or float64 in C order, else a copy that is."""
-    cdef cnp.ndarray given = dense(x, name), copy
-    if cnp.PyArray_IS_C_CONTIGUOUS(given):
-        return given
-    copy = memory.empty(cnp.PyArray_NDIM(given), cnp.PyArray_DIMS(given), cnp.PyArray_TYPE(given))
-    cnp.PyArray_CopyInto(copy, given)
-    return copy
+    cdef cnp.ndarray given = dense(x, name)
+    return given if cnp.PyArray_IS_C_CONTIGUOUS(given) else c_copy(given)
+
+
+cdef inline cnp.ndarray c_axes(object x, int ndim, str name, str axes):
+    """The same of an array that has so many axes, which `axes` names for the error."""
+    cdef cnp.ndarray given = c_order(x, name)
+    if cnp.PyArray_NDIM(given) != ndim:
+        raise ValueError(f"{name}: expected {ndim} axes ({axes}), got shape {x.shape}")
+    return given
 
 
 cdef inline cnp.ndarray same_layout(object x, cnp.ndarray like, str name):
@@ -79,7 +51,7 @@ cdef inline cnp.ndarray same_layout(object x, cnp.ndarray like, str name):
     if cnp.PyArray_ISBEHAVED_RO(<cnp.ndarray> x) and same_strides(<cnp.ndarray> x, like):
         return <cnp.ndarray> x
     copy = memory.empty_like(like)
-    cnp.PyArray_CopyInto(copy, <cnp.ndarray> x)
+    copy_into(copy, <cnp.ndarray> x)
     return copy
 
 

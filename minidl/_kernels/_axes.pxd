@@ -3,7 +3,6 @@
 # Strides count elements. An axis along which an array is repeated (or summed away) has stride 0.
 
 cimport numpy as cnp
-from minidl._kernels._array cimport is_float
 
 cdef enum:
     MAX_AXES = 64  # what NumPy allows
@@ -19,17 +18,6 @@ cdef struct Axes:
 cdef struct Cursor:
     Py_ssize_t[MAX_AXES] place
     Py_ssize_t[ARRAYS] offset
-
-
-cdef inline bint in_elements(cnp.ndarray x) noexcept:
-    """float32 or float64 whose strides are whole elements (a field of a structured array's are not)."""
-    cdef int axis
-    if not is_float(x):
-        return False
-    for axis in range(cnp.PyArray_NDIM(x)):
-        if cnp.PyArray_STRIDES(x)[axis] % <Py_ssize_t>cnp.PyArray_ITEMSIZE(x):
-            return False
-    return True
 
 
 cdef inline Py_ssize_t length_of(cnp.ndarray x, int axis, int ndim) noexcept:

@@ -10,6 +10,7 @@ cimport numpy as cnp
 from libc.string cimport memset
 
 from minidl._kernels cimport memory
+from minidl._kernels._array cimport behaved, c_order
 from minidl._kernels._conv_weight cimport weight_gradient
 from minidl._kernels._image cimport AXES, Image
 from minidl._kernels._math cimport real
@@ -20,30 +21,6 @@ from minidl._kernels._winograd_sums cimport (
 )
 
 cnp.import_array()
-
-
-cdef cnp.ndarray operand(object x, str name):
-    """x, or a copy if its elements are not aligned native floats."""
-    cdef cnp.ndarray copy
-    if not isinstance(x, cnp.ndarray):
-        raise TypeError(f"{name}: expected an ndarray, got {type(x).__name__}")
-    if cnp.PyArray_TYPE(<cnp.ndarray> x) not in (cnp.NPY_FLOAT, cnp.NPY_DOUBLE):
-        raise TypeError(f"{name}: expected float32 or float64, got {x.dtype}")
-    if cnp.PyArray_ISBEHAVED_RO(<cnp.ndarray> x):
-        return <cnp.ndarray> x
-    return c_copy(<cnp.ndarray> x)
-
-
-cdef cnp.ndarray c_copy(cnp.ndarray x):
-    cdef cnp.ndarray copy
-    copy = memory.empty(cnp.PyArray_NDIM(x), cnp.PyArray_DIMS(x), cnp.PyArray_TYPE(x))
-    cnp.PyArray_CopyInto(copy, x)
-    return copy
-
-
-cdef cnp.ndarray c_operand(object x, str name):
-    cdef cnp.ndarray array = operand(x, name)
-    return array if cnp.PyArray_IS_C_CONTIGUOUS(array) else c_copy(array)
 
 
 cdef int check_pair(cnp.ndarray x, cnp.ndarray y, str name) except -1:
@@ -145,7 +122,7 @@ cdef cnp.ndarray run(
                          f"got {size}")
     memset(&job, 0, sizeof(Job))
     if bias is not None:
-        b = c_operand(bias, f"{name}: bias")
+        b = c_order(bias, f"{name}: bias")
         check_pair(x, b, name)
         if cnp.PyArray_NDIM(b) != 1 or cnp.PyArray_DIMS(b)[0] != channels:
             raise ValueError(f"{name}: expected bias ({channels},), got {bias.shape}")
@@ -179,7 +156,7 @@ def conv_forward(
 
     Raises ValueError on shapes that do not fit, TypeError on dtypes other than float32 or float64 throughout.
     """
-    cdef cnp.ndarray xs = operand(x, "conv: x"), ws = c_operand(weight, "conv: weight")
+    cdef cnp.ndarray xs = behaved(x, "conv: x"), ws = c_order(weight, "conv: weight")
     cdef Window w
     cdef Py_ssize_t outputs, reach
     cdef int axis, axes = cnp.PyArray_NDIM(xs) - 2
@@ -209,8 +186,8 @@ def conv_input_grad(
 
     Raises ValueError on shapes that do not fit, TypeError on dtypes other than float32 or float64 throughout.
     """
-    cdef cnp.ndarray xs = operand(gy, "conv_transpose: gy")
-    cdef cnp.ndarray ws = c_operand(weight, "conv_transpose: weight")
+    cdef cnp.ndarray xs = behaved(gy, "conv_transpose: gy")
+    cdef cnp.ndarray ws = c_order(weight, "conv_transpose: weight")
     cdef Window w
     cdef int axes = cnp.PyArray_NDIM(xs) - 2
     check_pair(xs, ws, "conv_transpose")
@@ -231,8 +208,8 @@ def conv_weight_grad(
 
     Raises ValueError on shapes that do not fit, TypeError on dtypes other than float32 or float64 throughout.
     """
-    cdef cnp.ndarray xs = operand(x, "conv_weight_grad: x")
-    cdef cnp.ndarray gys = operand(gy, "conv_weight_grad: gy"), gw
+    cdef cnp.ndarray xs = behaved(x, "conv_weight_grad: x")
+    cdef cnp.ndarray gys = behaved(gy, "conv_weight_grad: gy"), gw
     cdef cnp.npy_intp[AXES + 2] shape
     cdef Image x_image, gy_image
     cdef Window w

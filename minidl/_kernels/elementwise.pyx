@@ -11,11 +11,11 @@ kind goes to NumPy, which is the twin in reference.py: one `return` in `binary`,
 
 cimport numpy as cnp
 from minidl._kernels cimport memory, pool
-from minidl._kernels._array cimport is_float, is_plain, same_shape, same_strides
 from minidl._kernels._axes cimport (
-    MAX_AXES, Axes, Cursor, add_axis, go_to, has_shape, in_elements, length_of, merge_axes,
+    MAX_AXES, Axes, Cursor, add_axis, go_to, has_shape, length_of, merge_axes,
     next_row, sort_axes, stride_of,
 )
+from minidl._kernels._layout cimport in_elements, is_float, is_plain, same_shape, same_strides
 from minidl._kernels._math cimport real
 from minidl._kernels._rules cimport *
 

@@ -8,7 +8,7 @@ where they lie, in one pass. A task is a run of pieces, each at most CHUNK eleme
 cimport numpy as cnp
 from libc.stdint cimport int32_t, uint16_t
 from minidl._kernels cimport memory, pool
-from minidl._kernels._array cimport c_order
+from minidl._kernels._array cimport c_axes
 from minidl._kernels._math cimport real, sigmoid_
 from minidl._kernels._tasks cimport elements_a_task
 
@@ -238,14 +238,6 @@ cdef void run(Job* job, cnp.ndarray x, loop_t single, loop_t wide) noexcept:
         pool.parallel(run_task, job, (w.count + w.per_task - 1) // w.per_task)
 
 
-cdef cnp.ndarray seen_as(object x, int ndim, str name, str axes):
-    """x in C order, with as many axes."""
-    cdef cnp.ndarray given = c_order(x, name)
-    if cnp.PyArray_NDIM(given) != ndim:
-        raise ValueError(f"{name}: expected axes ({axes}), got shape {x.shape}")
-    return given
-
-
 cdef cnp.ndarray wide_like(cnp.ndarray narrow, Py_ssize_t k):
     """A new (rows, k, m) array beside (rows, m)."""
     cdef cnp.npy_intp[3] shape = [cnp.PyArray_DIM(narrow, 0), k, cnp.PyArray_DIM(narrow, 1)]
@@ -276,7 +268,7 @@ def maxout_forward(x, bint keep=True):
 
     Without `keep`, which is None.
     """
-    cdef cnp.ndarray xs = seen_as(x, 3, "maxout", "rows, k, m")
+    cdef cnp.ndarray xs = c_axes(x, 3, "maxout", "rows, k, m")
     if not 1 <= cnp.PyArray_DIM(xs, 1) <= MOST_PARTS:
         raise ValueError(f"maxout: expected 1 to {MOST_PARTS} parts, got {x.shape[1]}")
     cdef cnp.ndarray y = narrow_like(xs, cnp.PyArray_TYPE(xs))
@@ -293,7 +285,7 @@ def maxout_forward(x, bint keep=True):
 
 def maxout_backward(gy, which, Py_ssize_t pieces):
     """gx (rows, pieces, m) from gy and which (rows, m): gy in the part that was greatest, 0 in the others."""
-    cdef cnp.ndarray gs = seen_as(gy, 2, "maxout", "rows, m"), gx = wide_like(gs, pieces)
+    cdef cnp.ndarray gs = c_axes(gy, 2, "maxout", "rows, m"), gx = wide_like(gs, pieces)
     cdef cnp.ndarray parts = cnp.PyArray_FROMANY(which, cnp.NPY_UINT16, 2, 2, cnp.NPY_ARRAY_IN_ARRAY)
     if which.shape != gy.shape:
         raise ValueError(f"maxout: expected which of shape {gy.shape}, got {which.shape}")
@@ -309,7 +301,7 @@ def maxout_backward(gy, which, Py_ssize_t pieces):
 
 def crelu_forward(x):
     """y (rows, 2, m) for x (rows, m): relu(x) and relu(-x)."""
-    cdef cnp.ndarray xs = seen_as(x, 2, "crelu", "rows, m"), y = wide_like(xs, 2)
+    cdef cnp.ndarray xs = c_axes(x, 2, "crelu", "rows, m"), y = wide_like(xs, 2)
     cdef Job job = job_of(xs, y, "crelu")
     job.work.x, job.work.out = cnp.PyArray_DATA(xs), cnp.PyArray_DATA(y)
     run(&job, xs, <loop_t>crelu_pieces[float], <loop_t>crelu_pieces[double])
@@ -318,7 +310,7 @@ def crelu_forward(x):
 
 def crelu_backward(x, gy):
     """gx (rows, m): gy[:, 0] where x > 0, -gy[:, 1] where x < 0, else 0."""
-    cdef cnp.ndarray xs = seen_as(x, 2, "crelu", "rows, m"), gs = seen_as(gy, 3, "crelu", "rows, 2, m")
+    cdef cnp.ndarray xs = c_axes(x, 2, "crelu", "rows, m"), gs = c_axes(gy, 3, "crelu", "rows, 2, m")
     cdef cnp.ndarray gx = memory.empty_like(xs)
     cdef Job job = job_of(xs, gs, "crelu")
     if job.work.k != 2:
@@ -330,7 +322,7 @@ def crelu_backward(x, gy):
 
 def glu_forward(x):
     """y (rows, m) for x (rows, 2, m): x[:, 0] sigmoid(x[:, 1])."""
-    cdef cnp.ndarray xs = seen_as(x, 3, "glu", "rows, 2, m"), y = narrow_like(xs, cnp.PyArray_TYPE(xs))
+    cdef cnp.ndarray xs = c_axes(x, 3, "glu", "rows, 2, m"), y = narrow_like(xs, cnp.PyArray_TYPE(xs))
     cdef Job job = job_of(y, xs, "glu")
     if job.work.k != 2:
         raise ValueError(f"glu: expected 2 parts, got {job.work.k}")
@@ -341,7 +333,7 @@ def glu_forward(x):
 
 def glu_backward(x, gy):
     """gx (rows, 2, m) from x and gy (rows, m)."""
-    cdef cnp.ndarray xs = seen_as(x, 3, "glu", "rows, 2, m"), gs = seen_as(gy, 2, "glu", "rows, m")
+    cdef cnp.ndarray xs = c_axes(x, 3, "glu", "rows, 2, m"), gs = c_axes(gy, 2, "glu", "rows, m")
     cdef cnp.ndarray gx = memory.empty_like(xs)
     cdef Job job = job_of(gs, xs, "glu")
     if job.work.k != 2:

@@ -9,9 +9,11 @@ cimport numpy as cnp
 from libc.string cimport memcmp, memset
 
 from minidl._kernels cimport memory, pool
+from minidl._kernels._array cimport behaved
 from minidl._kernels._gemm cimport multiply
 from minidl._kernels._math cimport real
 from minidl._kernels._product cimport SERIAL_FLOPS, Product, activation_t, ceil_div, run_tasks
+from minidl._kernels.copying cimport c_copy, copy_into
 
 cnp.import_array()
 
@@ -128,25 +130,9 @@ cdef cnp.ndarray row_sum(cnp.ndarray x):
 
 # ── The faces ─────────────────────────────────────────────────────────────────────────────────────
 
-cdef cnp.ndarray operand(object x, str name):
-    """x, or a copy if its elements are not aligned native floats at whole steps."""
-    if not isinstance(x, cnp.ndarray):
-        raise TypeError(f"{name}: expected an ndarray, got {type(x).__name__}")
-    if cnp.PyArray_TYPE(<cnp.ndarray> x) not in (cnp.NPY_FLOAT, cnp.NPY_DOUBLE):
-        raise TypeError(f"{name}: expected float32 or float64, got {x.dtype}")
-    return <cnp.ndarray> x if cnp.PyArray_ISBEHAVED_RO(<cnp.ndarray> x) else c_copy(<cnp.ndarray> x)
-
-
-cdef cnp.ndarray c_copy(cnp.ndarray x):
-    cdef cnp.ndarray copy
-    copy = memory.empty(cnp.PyArray_NDIM(x), cnp.PyArray_DIMS(x), cnp.PyArray_TYPE(x))
-    cnp.PyArray_CopyInto(copy, x)
-    return copy
-
-
 cdef cnp.ndarray flat_rows(object x, str name):
     """x (..., n) as (rows, n): a view if its leading axes lie in memory as one, else a copy."""
-    cdef cnp.ndarray array = operand(x, name)
+    cdef cnp.ndarray array = behaved(x, name)
     if cnp.PyArray_NDIM(array) == 0:
         raise ValueError(f"{name}: expected at least 1 axis, got a scalar")
     if cnp.PyArray_NDIM(array) == 2:
@@ -268,7 +254,7 @@ def matmul(a, b, out=None, bint accumulate=False):
 
     Raises ValueError on shapes that do not fit, TypeError on other dtypes.
     """
-    cdef cnp.ndarray x = operand(a, "matmul: a"), y = operand(b, "matmul: b"), c
+    cdef cnp.ndarray x = behaved(a, "matmul: a"), y = behaved(b, "matmul: b"), c
     cdef cnp.npy_intp[MAX_DIMS] shape
     cdef Batch batch
     cdef int axis, ndim
@@ -283,7 +269,7 @@ def matmul(a, b, out=None, bint accumulate=False):
         c = out
     else:  # out is strided or overlaps an input
         c = matmul(x, y)
-        np.add(out, c, out=out) if accumulate else cnp.PyArray_CopyInto(out, c)
+        np.add(out, c, out=out) if accumulate else copy_into(out, c)
         return out
     batch.product.c, batch.product.add = <char*> cnp.PyArray_DATA(c), accumulate
     batch.product.c_row = batch.product.n * cnp.PyArray_ITEMSIZE(c)
@@ -323,7 +309,7 @@ def affine_forward(x, weight, bias=None, size_t activation=0, double alpha=0, do
     Raises ValueError on shapes that do not fit, TypeError on dtypes other than float32 or float64
     throughout.
     """
-    cdef cnp.ndarray xs = flat_rows(x, "affine: x"), ws = operand(weight, "affine: weight"), bs, y
+    cdef cnp.ndarray xs = flat_rows(x, "affine: x"), ws = behaved(weight, "affine: weight"), bs, y
     cdef cnp.npy_intp[MAX_DIMS] shape
     cdef Batch batch
     cdef int axis, ndim = cnp.PyArray_NDIM(<cnp.ndarray> x)
@@ -337,7 +323,7 @@ def affine_forward(x, weight, bias=None, size_t activation=0, double alpha=0, do
     y = memory.empty(ndim, shape, cnp.PyArray_TYPE(xs))
     one_product(&batch, xs, False, ws, True, y)
     if bias is not None:
-        bs = operand(bias, "affine: bias")
+        bs = behaved(bias, "affine: bias")
         check_pair(xs, bs, "affine")
         if cnp.PyArray_NDIM(bs) != 1 or cnp.PyArray_DIMS(bs)[0] != shape[ndim - 1]:
             raise ValueError(f"affine: expected bias ({ws.shape[0]},) for weight "
@@ -371,7 +357,7 @@ def affine_weight_grad(x, gy, gw_out=None):
     elif ready(gw_out, 2, shape, xs, gys, "affine_weight_grad"):
         gw = gw_out
     else:
-        cnp.PyArray_CopyInto(gw_out, affine_weight_grad(x, gy)[0])
+        copy_into(gw_out, affine_weight_grad(x, gy)[0])
         return gw_out, gb
     one_product(&batch, gys, True, xs, False, gw)
     run(&batch, cnp.PyArray_TYPE(gw))

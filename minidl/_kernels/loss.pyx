@@ -13,7 +13,7 @@ the row alone.
 cimport numpy as cnp
 from libc.stdint cimport int64_t
 from minidl._kernels cimport memory, pool
-from minidl._kernels._array cimport dense, same_layout
+from minidl._kernels._array cimport c_axes, dense, same_layout
 from minidl._kernels._math cimport real, exp_below_, lifted_exp_below_, log_, lowered, max_
 from minidl._kernels._tasks cimport elements_a_task
 
@@ -318,13 +318,6 @@ cdef cnp.ndarray run(
     return y
 
 
-cdef cnp.ndarray rows_of(object x, str name):
-    cdef cnp.ndarray rows = dense(x, name)
-    if cnp.PyArray_NDIM(rows) != 2:
-        raise ValueError(f"{name}: expected 2 axes (rows, classes), got shape {x.shape}")
-    return rows if cnp.PyArray_IS_C_CONTIGUOUS(rows) else rows.copy()
-
-
 cdef cnp.ndarray targets_of(object target, cnp.ndarray x):
     cdef cnp.ndarray ids = cnp.PyArray_FROMANY(target, cnp.NPY_INT64, 1, 1, cnp.NPY_ARRAY_IN_ARRAY)
     cdef const int64_t* t = <int64_t*>cnp.PyArray_DATA(ids)
@@ -340,12 +333,12 @@ cdef cnp.ndarray targets_of(object target, cnp.ndarray x):
 def softmax_forward(x):
     """y = exp(x) / Σ exp(x) over each row of (rows, n)."""
     return run([<rows_t>softmax_rows[float], <rows_t>softmax_rows[double]],
-               rows_of(x, "softmax"), None, None, None)
+               c_axes(x, 2, "softmax", "rows, classes"), None, None, None)
 
 
 def softmax_backward(y, gy):
     """gx = y (gy - Σ gy y)."""
-    cdef cnp.ndarray ys = rows_of(y, "softmax")
+    cdef cnp.ndarray ys = c_axes(y, 2, "softmax", "rows, classes")
     return run([<rows_t>softmax_backward_rows[float], <rows_t>softmax_backward_rows[double]],
                ys, same_layout(gy, ys, "softmax"), None, None)
 
@@ -353,12 +346,12 @@ def softmax_backward(y, gy):
 def log_softmax_forward(x):
     """y = x - log Σ exp(x) over each row of (rows, n)."""
     return run([<rows_t>log_softmax_rows[float], <rows_t>log_softmax_rows[double]],
-               rows_of(x, "log_softmax"), None, None, None)
+               c_axes(x, 2, "log_softmax", "rows, classes"), None, None, None)
 
 
 def log_softmax_backward(y, gy):
     """gx = gy - exp(y) Σ gy."""
-    cdef cnp.ndarray ys = rows_of(y, "log_softmax")
+    cdef cnp.ndarray ys = c_axes(y, 2, "log_softmax", "rows, classes")
     return run([<rows_t>log_softmax_backward_rows[float], <rows_t>log_softmax_backward_rows[double]],
                ys, same_layout(gy, ys, "log_softmax"), None, None)
 
@@ -383,7 +376,7 @@ def cross_entropy_forward(x, target, double scale=0):
 
     With a scale, loss is scale Σ loss[r]: 1 for the sum, 1 / rows for the mean.
     """
-    cdef cnp.ndarray xs = rows_of(x, "cross_entropy"), ids = targets_of(target, xs)
+    cdef cnp.ndarray xs = c_axes(x, 2, "cross_entropy", "rows, classes"), ids = targets_of(target, xs)
     cdef cnp.ndarray loss = memory.empty(1, cnp.PyArray_DIMS(xs), cnp.PyArray_TYPE(xs))
     p = run([<rows_t>cross_entropy_rows[float], <rows_t>cross_entropy_rows[double]],
             xs, None, ids, loss)
@@ -392,7 +385,7 @@ def cross_entropy_forward(x, target, double scale=0):
 
 def cross_entropy_backward(p, target, gy, double scale=1):
     """gx = scale gy (p - one_hot(target)), with gy of shape (rows,), or one number where the loss was reduced."""
-    cdef cnp.ndarray ps = rows_of(p, "cross_entropy"), ids = targets_of(target, ps)
+    cdef cnp.ndarray ps = c_axes(p, 2, "cross_entropy", "rows, classes"), ids = targets_of(target, ps)
     cdef cnp.ndarray gs = dense(gy, "cross_entropy")
     if cnp.PyArray_TYPE(gs) != cnp.PyArray_TYPE(ps) or cnp.PyArray_SIZE(gs) not in (1, len(ps)):
         raise ValueError(f"cross_entropy: expected a gradient of shape () or ({len(ps)},), got {gy.shape}")

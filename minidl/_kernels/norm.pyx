@@ -9,7 +9,7 @@ on the number of threads.
 cimport numpy as cnp
 from libc.math cimport sqrt
 from minidl._kernels cimport memory, pool
-from minidl._kernels._array cimport dense, same_layout
+from minidl._kernels._array cimport c_axes, same_layout
 from minidl._kernels._fold cimport LANES, Sum, lanes
 from minidl._kernels._math cimport real
 
@@ -128,13 +128,6 @@ cdef void run_task(void* context, Py_ssize_t index) noexcept nogil:
     job.work(&job.rows, NULL, first, min(first + ROWS, job.rows.count))
 
 
-cdef cnp.ndarray rows_of(object x, str name):
-    cdef cnp.ndarray rows = dense(x, name)
-    if cnp.PyArray_NDIM(rows) != 2:
-        raise ValueError(f"{name}: expected 2 axes (rows, features), got shape {x.shape}")
-    return rows if cnp.PyArray_IS_C_CONTIGUOUS(rows) else rows.copy()
-
-
 cdef cnp.ndarray vector(object v, cnp.ndarray x, int axis, str name):
     """v as a contiguous vector of x's dtype with the length of x's axis."""
     cdef cnp.ndarray out = cnp.PyArray_FROMANY(v, cnp.PyArray_TYPE(x), 1, 1, cnp.NPY_ARRAY_IN_ARRAY)
@@ -145,7 +138,7 @@ cdef cnp.ndarray vector(object v, cnp.ndarray x, int axis, str name):
 
 def layer_norm_forward(x, weight, bias, double eps):
     """(y, mean, rstd) for x of shape (rows, n), weight and bias of shape (n,); mean and rstd have one value a row."""
-    cdef cnp.ndarray xs = rows_of(x, "layer_norm"), y = memory.empty_like(xs)
+    cdef cnp.ndarray xs = c_axes(x, 2, "layer_norm", "rows, features"), y = memory.empty_like(xs)
     cdef cnp.ndarray w = vector(weight, xs, 1, "weight"), b = vector(bias, xs, 1, "bias")
     cdef cnp.ndarray mean = memory.empty(1, cnp.PyArray_DIMS(xs), cnp.PyArray_TYPE(xs))
     cdef cnp.ndarray rstd = memory.empty_like(mean)
@@ -163,7 +156,7 @@ def layer_norm_forward(x, weight, bias, double eps):
 
 def layer_norm_backward(x, weight, gy, mean, rstd):
     """(gx, gw, gb) from what forward got and returned."""
-    cdef cnp.ndarray xs = rows_of(x, "layer_norm"), gx = memory.empty_like(xs)
+    cdef cnp.ndarray xs = c_axes(x, 2, "layer_norm", "rows, features"), gx = memory.empty_like(xs)
     cdef cnp.ndarray gs = same_layout(gy, xs, "layer_norm")
     cdef cnp.ndarray w = vector(weight, xs, 1, "weight")
     cdef cnp.ndarray means = vector(mean, xs, 0, "mean"), rstds = vector(rstd, xs, 0, "rstd")

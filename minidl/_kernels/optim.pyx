@@ -12,7 +12,8 @@ cimport numpy as cnp
 from libc.float cimport DBL_MIN, FLT_MIN
 from libc.math cimport pow, sqrt, sqrtf
 from minidl._kernels cimport memory, pool
-from minidl._kernels._array cimport check_out, dense, same_layout, same_shape
+from minidl._kernels._array cimport check_out, dense, same_layout
+from minidl._kernels._layout cimport same_shape
 from minidl._kernels._math cimport real
 
 cnp.import_array()

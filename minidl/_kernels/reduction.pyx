@@ -12,11 +12,12 @@ cimport numpy as cnp
 from libc.string cimport memcpy
 from minidl._kernels cimport memory, pool
 from minidl._kernels._axes cimport (
-    MAX_AXES, Axes, Cursor, add_axis, go_to, in_elements, merge_axes, next_row, sort_axes, step, swap_axes,
+    MAX_AXES, Axes, Cursor, add_axis, go_to, merge_axes, next_row, sort_axes, step, swap_axes,
 )
 from minidl._kernels._fold cimport (
     Fold, Max, Min, Pairs, Sum, eight, join, push, row_fold, start, total,
 )
+from minidl._kernels._layout cimport in_elements
 from minidl._kernels._math cimport real
 
 from minidl._kernels.reference_arithmetic import extremum_axes as _numpy_extremum_axes

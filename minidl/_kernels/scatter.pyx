@@ -8,7 +8,7 @@ cimport numpy as cnp
 from libc.stdint cimport int64_t
 from libc.string cimport memset
 from minidl._kernels cimport memory, pool
-from minidl._kernels._array cimport dense
+from minidl._kernels._array cimport c_axes
 from minidl._kernels._math cimport real
 
 cnp.import_array()
@@ -50,14 +50,10 @@ cdef void run_task(void* context, Py_ssize_t index) noexcept nogil:
 
 def add_rows(x, ids, Py_ssize_t rows):
     """y of shape (rows, n): zeros, and each row of x (count, n) added at its id. Raises IndexError for an id out of range."""
-    cdef cnp.ndarray xs = dense(x, "add_rows"), places, y
+    cdef cnp.ndarray xs = c_axes(x, 2, "add_rows", "rows, features"), places, y
     cdef cnp.npy_intp[2] shape
     cdef Py_ssize_t i, tasks = 1
     cdef Work w
-    if cnp.PyArray_NDIM(xs) != 2:
-        raise ValueError(f"add_rows: expected 2 axes, got shape {x.shape}")
-    if not cnp.PyArray_IS_C_CONTIGUOUS(xs):
-        xs = cnp.PyArray_GETCONTIGUOUS(xs)
     places = cnp.PyArray_FROMANY(ids, cnp.NPY_INT64, 1, 1, cnp.NPY_ARRAY_CARRAY_RO)
     w.count, w.width, w.rows = cnp.PyArray_DIM(xs, 0), cnp.PyArray_DIM(xs, 1), rows
     if cnp.PyArray_DIM(places, 0) != w.count:

@@ -9,9 +9,10 @@ cimport numpy as cnp
 from libc.math cimport INFINITY
 from minidl._kernels cimport memory, pool
 from minidl._kernels._axes cimport (
-    MAX_AXES, Axes, Cursor, add_axis, go_to, has_shape, in_elements, length_of, merge_axes,
+    MAX_AXES, Axes, Cursor, add_axis, go_to, has_shape, length_of, merge_axes,
     next_row, sort_axes, stride_of,
 )
+from minidl._kernels._layout cimport in_elements
 from minidl._kernels._math cimport real
 
 from minidl._kernels import reference_selection as _twins

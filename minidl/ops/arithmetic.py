@@ -145,7 +145,7 @@ class PowNumber(Op):
     def forward(self, x: np.ndarray) -> np.ndarray:
         if self.p in self.NAMES:
             return K.unary(self.NAMES[self.p], x)
-        return x.copy() if self.p == 1 else K.binary("pow", x, self.p)
+        return K.copy(x) if self.p == 1 else K.binary("pow", x, self.p)
 
     def backward(self, gy: Tensor) -> Tensor | None:
         p = self.p

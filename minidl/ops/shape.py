@@ -23,7 +23,7 @@ class Reshape(Op):
 
     def forward(self, x: np.ndarray) -> np.ndarray:
         self.x_shape = x.shape
-        return x.reshape(self.shape)
+        return K.reshape(x, self.shape)
 
     def backward(self, gy: Tensor) -> Tensor:
         return reshape(gy, self.x_shape)
@@ -78,7 +78,8 @@ class Slice(GetItem):
 def item_op(index: Any) -> GetItem:
     basic = (int, np.integer, slice, type(None), type(Ellipsis))
     items = index if isinstance(index, tuple) else (index,)
-    return Slice(index) if all(isinstance(item, basic) for item in items) else GetItem(index)
+    view = all(isinstance(item, basic) and not isinstance(item, bool) for item in items)
+    return Slice(index) if view else GetItem(index)  # (NumPy's True and False select, and copy)
 
 
 class PutItem(Op):
@@ -98,7 +99,11 @@ class PutItem(Op):
         y = K.empty(self.shape, x.dtype)
         y.fill(0)
         if self.unique:
-            y[self.index] = x
+            part = y[self.index]
+            if isinstance(part, np.ndarray):
+                K.assign(part, x)
+            else:  # a single element
+                y[self.index] = x
         else:
             np.add.at(y, self.index, x)
         return y
@@ -125,7 +130,8 @@ class Pad(Op):
     def forward(self, x: np.ndarray) -> np.ndarray:
         y = K.empty([a + n + b for n, (a, b) in zip(x.shape, self.widths, strict=True)], x.dtype)
         y.fill(self.value)
-        y[tuple(slice(a, a + n) for n, (a, _) in zip(x.shape, self.widths, strict=True))] = x
+        inside = tuple(slice(a, a + n) for n, (a, _) in zip(x.shape, self.widths, strict=True))
+        K.assign(y[(*inside, ...)], x)
         return y
 
     def backward(self, gy: Tensor) -> Tensor:
@@ -139,18 +145,18 @@ class Concatenate(Op):
         self.axis = axis
 
     def forward(self, *xs: np.ndarray) -> np.ndarray:
-        self.stops = np.cumsum([x.shape[self.axis] for x in xs]).tolist()
+        stops = np.cumsum([x.shape[self.axis] for x in xs]).tolist()
+        lead = (slice(None),) * self.axis
+        self.parts = [(*lead, slice(a, b)) for a, b in zip([0, *stops], stops, strict=False)]
         shape = list(xs[0].shape)
-        shape[self.axis] = self.stops[-1]
-        return np.concatenate(xs, axis=self.axis, out=K.empty(shape, np.result_type(*xs)))
+        shape[self.axis] = stops[-1]
+        y = K.empty(shape, np.result_type(*xs))
+        for part, x in zip(self.parts, xs, strict=True):
+            K.assign(y[part], x)
+        return y
 
     def backward(self, gy: Tensor) -> tuple:
-        lead = (slice(None),) * self.axis
-        starts = [0, *self.stops[:-1]]
-        return tuple(
-            gy[(*lead, slice(a, b))] if self.needs(i) else None
-            for i, (a, b) in enumerate(zip(starts, self.stops, strict=True))
-        )
+        return tuple(gy[part] if self.needs(i) else None for i, part in enumerate(self.parts))
 
 
 def reshape(x: Any, *shape: Any) -> Tensor:

@@ -1,0 +1,48 @@
+# How an array lies in memory, and whether two do so alike.
+
+cimport numpy as cnp
+
+
+cdef inline bint is_float(cnp.ndarray x) noexcept:
+    """float32 or float64, in this machine's byte order and aligned."""
+    cdef int kind = cnp.PyArray_TYPE(x)
+    return (kind == cnp.NPY_FLOAT or kind == cnp.NPY_DOUBLE) and cnp.PyArray_ISBEHAVED_RO(x)
+
+
+cdef inline bint is_plain(cnp.ndarray x) noexcept:
+    """The common case, told by flags alone: C order and ready to be walked."""
+    cdef int kind = cnp.PyArray_TYPE(x)
+    return (kind == cnp.NPY_FLOAT or kind == cnp.NPY_DOUBLE) and cnp.PyArray_ISCARRAY_RO(x)
+
+
+cdef inline bint same_shape(cnp.ndarray x, cnp.ndarray like) noexcept:
+    cdef int axis, ndim = cnp.PyArray_NDIM(x)
+    if ndim != cnp.PyArray_NDIM(like):
+        return False
+    for axis in range(ndim):
+        if cnp.PyArray_DIMS(x)[axis] != cnp.PyArray_DIMS(like)[axis]:
+            return False
+    return True
+
+
+cdef inline bint same_strides(cnp.ndarray x, cnp.ndarray like) noexcept:
+    """Equal where it matters: the stride of an axis of length 1 is never used. Shapes are equal."""
+    cdef int axis
+    if cnp.PyArray_SIZE(x) == 0:
+        return True
+    for axis in range(cnp.PyArray_NDIM(x)):
+        if (cnp.PyArray_DIMS(x)[axis] != 1
+                and cnp.PyArray_STRIDES(x)[axis] != cnp.PyArray_STRIDES(like)[axis]):
+            return False
+    return True
+
+
+cdef inline bint in_elements(cnp.ndarray x) noexcept:
+    """float32 or float64 whose strides are whole elements (a field of a structured array's are not)."""
+    cdef int axis
+    if not is_float(x):
+        return False
+    for axis in range(cnp.PyArray_NDIM(x)):
+        if cnp.PyArray_STRIDES(x)[axis] % <Py_ssize_t>cnp.PyArray_ITEMSIZE(x):
+            return False
+    return True
