@@ -1,7 +1,7 @@
 """F: every stateless function by its name, no logic. ``from minidl import functional as F; F.relu(x)``."""
 
 from minidl.ops.activation_table import FUNCTIONS, identity
-from minidl.ops.batch_norm import batch_norm, group_norm, instance_norm
+from minidl.ops.batch_norm import batch_norm
 from minidl.ops.conv import conv, conv_transpose
 from minidl.ops.gates import crelu, glu, maxout
 from minidl.ops.indexing import embedding
@@ -17,7 +17,7 @@ from minidl.ops.loss import (
     one_hot,
 )
 from minidl.ops.noise import dropout, rrelu
-from minidl.ops.norm import layer_norm
+from minidl.ops.norm import group_norm, instance_norm, layer_norm
 from minidl.ops.pooling import avg_pool, max_pool, pixel_shuffle, upsample
 from minidl.ops.prelu import prelu
 from minidl.ops.softmax import log_softmax, softmax

@@ -90,6 +90,8 @@ every_change = pytest.mark.parametrize("change", CHANGES, ids=lambda f: f.__name
         ("silu", lambda x, w: F.silu(x)),
         ("max", lambda x, w: x.max()),
         ("LayerNorm", lambda x, w: F.layer_norm(x, 2)),
+        ("GroupNorm", lambda x, w: F.group_norm(x.reshape(1, 2), 1)),
+        ("InstanceNorm", lambda x, w: F.instance_norm(x.reshape(1, 1, 2))),
         ("PReLU", lambda x, w: F.prelu(x, w, 0)),
         ("BinaryCrossEntropy", lambda x, w: F.binary_cross_entropy(x * 0.1, w)),
     ],

@@ -126,16 +126,19 @@ def cross_entropy_backward(p, target, gy, scale=1.0):
     return gx.astype(p.dtype, copy=False)
 
 
-def layer_norm_forward(x, weight, bias, eps):
-    n = max(x.shape[1], 1)
-    mean = x.sum(axis=1) / n
-    d = _quiet(np.subtract, x, mean[:, None])
-    rstd = _quiet(lambda: 1 / np.sqrt((d**2).sum(axis=1) / n + eps)).astype(x.dtype)
-    return d * rstd[:, None] * weight + bias, mean, rstd
+def row_norm_forward(x, weight, bias, eps):
+    n = max(x[0, 0].size if x.size else 1, 1)
+    mean = x.sum(axis=(2, 3), keepdims=True) / n
+    d = _quiet(np.subtract, x, mean)
+    square = _quiet(lambda: (d**2).sum(axis=(2, 3), keepdims=True))
+    rstd = _quiet(lambda: 1 / np.sqrt(square / n + eps)).astype(x.dtype)
+    weight, bias = (v.reshape(*x.shape[1:3], 1) for v in (weight, bias))
+    return d * rstd * weight + bias, mean.reshape(-1), rstd.reshape(-1)
 
 
-def layer_norm_backward(x, weight, gy, mean, rstd):
-    z, g = (x - mean[:, None]) * rstd[:, None], gy * weight
-    gz = z * (g * z).mean(axis=1, keepdims=True)
-    gx = rstd[:, None] * (g - g.mean(axis=1, keepdims=True) - gz)
-    return gx, (gy * z).sum(axis=0), gy.sum(axis=0)
+def row_norm_backward(x, weight, gy, mean, rstd):
+    mean, rstd = (v.reshape(*x.shape[:2], 1, 1) for v in (mean, rstd))
+    z, g = (x - mean) * rstd, gy * weight.reshape(*x.shape[1:3], 1)
+    gz = z * (g * z).mean(axis=(2, 3), keepdims=True)
+    gx = rstd * (g - g.mean(axis=(2, 3), keepdims=True) - gz)
+    return gx, (gy * z).sum(axis=(0, 3)).reshape(-1), gy.sum(axis=(0, 3)).reshape(-1)

@@ -24,7 +24,7 @@ from minidl.ops.arithmetic import (
     sub,
     where,
 )
-from minidl.ops.batch_norm import batch_norm, group_norm, instance_norm
+from minidl.ops.batch_norm import batch_norm
 from minidl.ops.conv import conv, conv_transpose
 from minidl.ops.indexing import embedding
 from minidl.ops.linalg import affine, einsum, matmul
@@ -39,7 +39,7 @@ from minidl.ops.loss import (
     one_hot,
 )
 from minidl.ops.noise import dropout
-from minidl.ops.norm import layer_norm
+from minidl.ops.norm import group_norm, instance_norm, layer_norm
 from minidl.ops.pooling import avg_pool, max_pool, pixel_shuffle, upsample
 from minidl.ops.reduction import max, mean, min, std, sum, var
 from minidl.ops.shape import (

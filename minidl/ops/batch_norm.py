@@ -1,4 +1,4 @@
-"""Batch normalisation, and what is made of it: group and instance normalisation."""
+"""Batch normalisation: each channel by its own mean and variance, over the batch."""
 
 from __future__ import annotations
 
@@ -156,65 +156,6 @@ def batch_norm(
             with np.errstate(all="ignore"):
                 old += (momentum * (new - old)).astype(old.dtype)
     return _op((center, _rstd(var, eps), True, eps), fused)(x, *parameters)
-
-
-def group_norm(
-    x: Any, num_groups: int, weight: Any = None, bias: Any = None, eps: float = 1e-5
-) -> Tensor:
-    """(x - mean) / sqrt(var + eps) * weight + bias, with mean and var of each group of channels of each sample.
-
-    Args:
-        x: (N, C, ...); the C channels fall into `num_groups` parts of equal size.
-        weight, bias: (C,); None stands for 1 and 0.
-
-    Raises:
-        ValueError: shapes that do not fit, groups that do not divide C, one value in a group.
-
-    Source: Wu & He, Group Normalization, ECCV 2018.
-    """
-    x = as_float(x)
-    if x.ndim < 2:
-        raise ValueError(f"group_norm: expected x (N, C, ...), got shape {x.shape}")
-    if num_groups < 1 or x.shape[1] % num_groups:
-        raise ValueError(f"group_norm: {num_groups} groups do not divide {x.shape[1]} channels")
-    return _each_group("group_norm", x, num_groups, weight, bias, eps)
-
-
-def instance_norm(x: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5) -> Tensor:
-    """(x - mean) / sqrt(var + eps) * weight + bias, with mean and var of each channel of each sample.
-
-    Args:
-        x: (N, C, ...) with at least one axis behind C.
-        weight, bias: (C,); None stands for 1 and 0.
-
-    Raises:
-        ValueError: shapes that do not fit, one value in a channel.
-
-    Source: Ulyanov, Vedaldi & Lempitsky, Instance Normalization: The Missing Ingredient for Fast Stylization, 2016.
-    """
-    x = as_float(x)
-    if x.ndim < 3:
-        raise ValueError(f"instance_norm: expected x (N, C, ...) of 3 axes, got shape {x.shape}")
-    return _each_group("instance_norm", x, x.shape[1], weight, bias, eps)
-
-
-def _each_group(name: str, x: Tensor, groups: int, weight: Any, bias: Any, eps: float) -> Tensor:
-    """Each group of each sample is a channel of a batch of one. Then the weights, a channel of x each."""
-    parameters = _parameters(name, x, weight, bias)
-    count = x.shape[0] * groups
-    n = int(np.prod(x.shape[1:])) // max(groups, 1)
-    if n == 1:
-        raise ValueError(
-            f"{name}: expected more than one value in a group, got x of shape {x.shape} "
-            f"and {groups} groups"
-        )
-    rows = reshape(x, (1, count, n))
-    center, var = K.batch_norm_moments(rows._data)
-    y = reshape(BatchNorm(center, _rstd(var, eps), True, eps)(rows), x.shape)
-    if not parameters:
-        return y
-    zero, one = np.zeros(x.shape[1]), np.ones(x.shape[1])
-    return BatchNorm(zero, one, False)(y, *parameters)
 
 
 def _rstd(var: np.ndarray, eps: float) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Normalisation."""
+"""Normalisation within a sample: layer, group and instance normalisation."""
 
 from __future__ import annotations
 
@@ -16,26 +16,43 @@ from minidl.ops.shape import reshape
 from minidl.tensor import Tensor, wrap
 
 
-class LayerNorm(Op):
-    """y = (x - mean) / sqrt(var + eps) * weight + bias over the rows of (rows, n)."""
+class RowNorm(Op):
+    """y = (x - mean) / sqrt(var + eps) * weight + bias for x (samples, groups, parts, inner).
+
+    mean and var are those of each group of each sample; weight and bias are (groups * parts,).
+    """
 
     def __init__(self, eps: float) -> None:
         self.eps = eps
 
     def forward(self, x: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> np.ndarray:
-        y, *self.kept = K.layer_norm_forward(x, weight, bias, self.eps)
+        y, *self.kept = K.row_norm_forward(x, weight, bias, self.eps)
         return y
 
     def backward(self, gy: Tensor) -> tuple:
         x, weight = self.input(0), self.input(1)
         if not recording():
-            grads = K.layer_norm_backward(x.data, weight.data, gy.data, *self.kept)
+            grads = K.row_norm_backward(x.data, weight.data, gy.data, *self.kept)
             return tuple([wrap(g) for g in grads])
-        d = x - mean(x, axis=1, keepdims=True)
-        rstd = (mean(d * d, axis=1, keepdims=True) + self.eps) ** -0.5
-        z, g = d * rstd, gy * weight
-        gx = rstd * (g - mean(g, axis=1, keepdims=True) - z * mean(g * z, axis=1, keepdims=True))
-        return gx, sum(gy * z, axis=0), sum(gy, axis=0)
+        d = x - mean(x, axis=(2, 3), keepdims=True)
+        rstd = (mean(d * d, axis=(2, 3), keepdims=True) + self.eps) ** -0.5
+        z, g = d * rstd, gy * reshape(weight, (*x.shape[1:3], 1))
+        gz = z * mean(g * z, axis=(2, 3), keepdims=True)
+        gx = rstd * (g - mean(g, axis=(2, 3), keepdims=True) - gz)
+        gw, gb = sum(gy * z, axis=(0, 3)), sum(gy, axis=(0, 3))
+        return gx, reshape(gw, weight.shape), reshape(gb, weight.shape)
+
+
+class LayerNorm(RowNorm):
+    """One group to a sample, parts of one element. (This class and the next two are named in errors.)"""
+
+
+class GroupNorm(RowNorm):
+    """A part is a channel."""
+
+
+class InstanceNorm(RowNorm):
+    """Each channel is a group of its own."""
 
 
 def layer_norm(
@@ -58,15 +75,81 @@ def layer_norm(
     """
     x = as_float(x)
     single = isinstance(normalized_shape, int)
-    shape = (normalized_shape,) if single else tuple(normalized_shape)  # type: ignore[arg-type]
+    shape: tuple[int, ...] = (normalized_shape,) if single else tuple(normalized_shape)  # type: ignore
     if not shape or x.shape[-len(shape) :] != shape:
         raise ValueError(f"layer_norm: expected last axes {shape}, got x of shape {x.shape}")
     n = int(np.prod(shape))
-    scale_shift = []
-    for name, v, default in (("weight", weight, 1.0), ("bias", bias, 0.0)):
+    parameters = _parameters("layer_norm", x, shape, weight, bias)
+    return _normalised(LayerNorm(eps), x, (x.size // n if n else 0, 1, n, 1), parameters)
+
+
+def group_norm(
+    x: Any, num_groups: int, weight: Any = None, bias: Any = None, eps: float = 1e-5
+) -> Tensor:
+    """(x - mean) / sqrt(var + eps) * weight + bias, with mean and var of each group of channels of each sample.
+
+    Args:
+        x: (N, C, ...); the C channels fall into `num_groups` parts of equal size.
+        weight, bias: (C,); None stands for 1 and 0.
+
+    Raises:
+        ValueError: shapes that do not fit, groups that do not divide C, one value in a group.
+
+    Source: Wu & He, Group Normalization, ECCV 2018.
+    """
+    x = as_float(x)
+    if x.ndim < 2:
+        raise ValueError(f"group_norm: expected x (N, C, ...), got shape {x.shape}")
+    if num_groups < 1 or x.shape[1] % num_groups:
+        raise ValueError(f"group_norm: {num_groups} groups do not divide {x.shape[1]} channels")
+    return _each_group("group_norm", GroupNorm(eps), x, num_groups, weight, bias)
+
+
+def instance_norm(x: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5) -> Tensor:
+    """(x - mean) / sqrt(var + eps) * weight + bias, with mean and var of each channel of each sample.
+
+    Args:
+        x: (N, C, ...) with at least one axis behind C.
+        weight, bias: (C,); None stands for 1 and 0.
+
+    Raises:
+        ValueError: shapes that do not fit, one value in a channel.
+
+    Source: Ulyanov, Vedaldi & Lempitsky, Instance Normalization: The Missing Ingredient for Fast Stylization, 2016.
+    """
+    x = as_float(x)
+    if x.ndim < 3:
+        raise ValueError(f"instance_norm: expected x (N, C, ...) of 3 axes, got shape {x.shape}")
+    return _each_group("instance_norm", InstanceNorm(eps), x, x.shape[1], weight, bias)
+
+
+def _each_group(name: str, op: Op, x: Tensor, groups: int, weight: Any, bias: Any) -> Tensor:
+    samples, channels = x.shape[:2]
+    parts, inner = channels // max(groups, 1), int(np.prod(x.shape[2:]))
+    if parts * inner == 1:
+        raise ValueError(
+            f"{name}: expected more than one value in a group, got x of shape {x.shape} "
+            f"and {groups} groups"
+        )
+    parameters = _parameters(name, x, (channels,), weight, bias)
+    return _normalised(op, x, (samples, groups, parts, inner), parameters)
+
+
+def _normalised(op: Op, x: Tensor, rows: tuple, parameters: list[Tensor]) -> Tensor:
+    flat = [v if v.ndim == 1 else reshape(v, -1) for v in parameters]
+    return reshape(op(reshape(x, rows), *flat), x.shape)
+
+
+def _parameters(
+    name: str, x: Tensor, shape: tuple[int, ...], weight: Any, bias: Any
+) -> list[Tensor]:
+    """Weight and bias in x's dtype; 1 and 0 where they are not given."""
+    found = []
+    for which, v, default in (("weight", weight, 1.0), ("bias", bias, 0.0)):
         v = Tensor(np.full(shape, default, x.dtype)) if v is None else operands(x, v)[1]
         if v.shape != shape:
-            raise ValueError(f"layer_norm: {name}: expected shape {shape}, got {v.shape}")
-        scale_shift.append(reshape(v if v.dtype == x.dtype else v.astype(x.dtype), (n,)))
-    rows = reshape(x, (x.size // n if n else 0, n))
-    return reshape(LayerNorm(eps)(rows, *scale_shift), x.shape)
+            raise ValueError(
+                f"{name}: {which}: expected shape {shape}, got {v.shape} for x of shape {x.shape}"
+            )
+        found.append(v if v.dtype == x.dtype else v.astype(x.dtype))
+    return found

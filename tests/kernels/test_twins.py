@@ -124,6 +124,11 @@ def loss_backward(name, divisor=1.0):
 
 LOSSES = ("squared", "absolute", "huber", "probability", "logit")
 WITH_CLASSES = [shape for shape in MATRICES if shape[1]]
+# Layers: each matrix's rows. Groups: parts below, at and above a vector and what is kept of a row; rows beyond a task.
+NORM_ROWS = [(rows, 1, n, 1) for rows, n in WITH_CLASSES] + [
+    *[(2, 3, 4, inner) for inner in (2, 15, 16, 17, 255, 256, 257, 600)],
+    *[(0, 2, 3, 4), (40, 2, 3, 1), (70, 1, 1, 5), (3, 4, 2, 9000)],
+]
 CASES: dict[str, list[tuple[str, Callable, list]]] = {
     "activation_forward": [],
     "activation_backward": [],
@@ -164,24 +169,29 @@ CASES: dict[str, list[tuple[str, Callable, list]]] = {
     "add_rows": [
         ("", lambda rng, *s: (normal(rng, *s), rng.integers(0, 9, s[0]), 9), MATRICES),
     ],
-    "layer_norm_forward": [
-        (
-            "",
-            lambda rng, *s: (normal(rng, *s), normal(rng, s[1]), normal(rng, s[1]), 1e-3),
-            WITH_CLASSES,
-        )
-    ],
-    "layer_norm_backward": [
+    "row_norm_forward": [
         (
             "",
             lambda rng, *s: (
                 normal(rng, *s),
-                normal(rng, s[1]),
-                normal(rng, *s),
-                normal(rng, s[0]),
-                np.abs(normal(rng, s[0])),
+                normal(rng, s[1] * s[2]),
+                normal(rng, s[1] * s[2]),
+                1e-3,
             ),
-            WITH_CLASSES,
+            NORM_ROWS,
+        )
+    ],
+    "row_norm_backward": [
+        (
+            "",
+            lambda rng, *s: (
+                normal(rng, *s),
+                normal(rng, s[1] * s[2]),
+                normal(rng, *s),
+                normal(rng, s[0] * s[1]),
+                np.abs(normal(rng, s[0] * s[1])),
+            ),
+            NORM_ROWS,
         )
     ],
 }
@@ -370,8 +380,8 @@ def test_rows_want_two_axes_and_targets_in_range(level):
         kernels.cross_entropy_backward(x, np.array([0, 1, 2]), np.ones(2, "float32"))
     three, four = np.ones(3, "float32"), np.ones(4, "float32")
     for weight, bias in ((three, four), (four, three)):
-        with pytest.raises(ValueError, match=r"layer_norm: .*: expected 4 values"):
-            kernels.layer_norm_forward(x, weight, bias, 1e-5)
+        with pytest.raises(ValueError, match=r"row_norm: .*: expected 4 values"):
+            kernels.row_norm_forward(x.reshape(3, 1, 4, 1), weight, bias, 1e-5)
     with pytest.raises(ValueError, match="slopes"):
         kernels.prelu_forward(x[None], four)
     with pytest.raises((KeyError, ValueError), match="no_such"):
