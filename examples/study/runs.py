@@ -233,7 +233,12 @@ def _results(todo: list[Settings], jobs: int, root: str | None) -> Iterator[Resu
     spawn = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(min(jobs, len(todo) or 1), spawn, _begin, (list(sys.path),))
     try:
-        futures = [pool.submit(run, settings, root) for settings in todo]
+        # The children inherit this: from their first moment on, Ctrl-C is the parent's alone.
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        try:
+            futures = [pool.submit(run, settings, root) for settings in todo]
+        finally:
+            signal.signal(signal.SIGINT, before)
         for future in as_completed(futures):
             yield future.result()
     except BaseException:  # Ctrl-C: what is under way is given up, what is kept stays
@@ -245,6 +250,6 @@ def _results(todo: list[Settings], jobs: int, root: str | None) -> Iterator[Resu
 
 
 def _begin(path: list[str]) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # on Windows it is not inherited
     sys.path[:] = path
     md.set_num_threads(1)

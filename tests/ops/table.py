@@ -383,6 +383,7 @@ NOT_DIFFERENTIABLE = {
 NOT_RECORDED: dict[str, str] = {
     "Gate": "what Maxout, CReLU and GLU share",
     "ElementLoss": "what the losses of one number and its target have in common",
+    "RowNorm": "what LayerNorm, GroupNorm and InstanceNorm share",
     "_Fused": "what Conv and ConvTranspose share",
     "MaxPoolGather": "only the gradient of MaxPoolScatter has it, as the checks to second order do",
 }
