@@ -3,7 +3,7 @@
 
 cimport numpy as cnp
 from minidl._kernels cimport memory
-from minidl._kernels._layout cimport is_float, is_plain, same_shape, same_strides
+from minidl._kernels._layout cimport is_plain, same_shape, same_strides
 from minidl._kernels.copying cimport c_copy, copy_into
 
 

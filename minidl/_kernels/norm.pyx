@@ -64,7 +64,7 @@ cdef inline double dot(const real* a, const real* b, Py_ssize_t n) noexcept nogi
 
 
 cdef void forward_rows(Rows* w, real* _, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
-    cdef Py_ssize_t n = w.n, r, i, part
+    cdef Py_ssize_t n = w.n, r, i, part, channel  # the row's first
     cdef const real* x
     cdef const real* weight
     cdef const real* bias
@@ -73,8 +73,8 @@ cdef void forward_rows(Rows* w, real* _, Py_ssize_t first, Py_ssize_t last) noex
     cdef real mean, rstd
     for r in range(first, last):
         x, y = <const real*>w.x + r * n, <real*>w.y + r * n
-        weight, bias = <const real*>w.weight, <const real*>w.bias
-        weight, bias = weight + r % w.groups * w.parts, bias + r % w.groups * w.parts
+        channel = r % w.groups * w.parts
+        weight, bias = <const real*>w.weight + channel, <const real*>w.bias + channel
         exact = dot[real](x, NULL, n) / n
         mean = <real>exact
         off = mean - exact
@@ -141,7 +141,7 @@ cdef inline void add_parts(
 
 
 cdef void backward_rows(Rows* w, real* _, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
-    cdef Py_ssize_t n = w.n, channels = w.groups * w.parts, r, i, part, group
+    cdef Py_ssize_t n = w.n, channels = w.groups * w.parts, r, i, part, channel
     cdef const real* x
     cdef const real* gy
     cdef const real* weight
@@ -155,13 +155,13 @@ cdef void backward_rows(Rows* w, real* _, Py_ssize_t first, Py_ssize_t last) noe
     for r in range(first, last):
         x, gy, gx = <const real*>w.x + r * n, <const real*>w.gy + r * n, <real*>w.y + r * n
         mean, rstd = (<real*>w.mean)[r], (<real*>w.rstd)[r]
-        group = r % w.groups * w.parts
-        weight = <const real*>w.weight + group
+        channel = r % w.groups * w.parts
+        weight = <const real*>w.weight + channel
         sums[0] = sums[1] = 0
         if w.inner == 1:
-            add_elements(w, x, gy, weight, mean, rstd, gw + group, gb + group, sums)
+            add_elements(w, x, gy, weight, mean, rstd, gw + channel, gb + channel, sums)
         else:
-            add_parts(w, x, gy, weight, mean, rstd, gw + group, gb + group, sums)
+            add_parts(w, x, gy, weight, mean, rstd, gw + channel, gb + channel, sums)
         mg, mgz = <real>(sums[0] / n), <real>(sums[1] / n)
         if w.inner == 1:
             for i in range(n):

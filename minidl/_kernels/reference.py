@@ -127,7 +127,7 @@ def cross_entropy_backward(p, target, gy, scale=1.0):
 
 
 def row_norm_forward(x, weight, bias, eps):
-    n = max(x[0, 0].size if x.size else 1, 1)
+    n = max(x.shape[2] * x.shape[3], 1)
     mean = x.sum(axis=(2, 3), keepdims=True) / n
     d = _quiet(np.subtract, x, mean)
     square = _quiet(lambda: (d**2).sum(axis=(2, 3), keepdims=True))
@@ -138,7 +138,8 @@ def row_norm_forward(x, weight, bias, eps):
 
 def row_norm_backward(x, weight, gy, mean, rstd):
     mean, rstd = (v.reshape(*x.shape[:2], 1, 1) for v in (mean, rstd))
+    n = max(x.shape[2] * x.shape[3], 1)
     z, g = (x - mean) * rstd, gy * weight.reshape(*x.shape[1:3], 1)
-    gz = z * (g * z).mean(axis=(2, 3), keepdims=True)
-    gx = rstd * (g - g.mean(axis=(2, 3), keepdims=True) - gz)
+    gz = z * (g * z).sum(axis=(2, 3), keepdims=True) / n
+    gx = rstd * (g - g.sum(axis=(2, 3), keepdims=True) / n - gz)
     return gx, (gy * z).sum(axis=(0, 3)).reshape(-1), gy.sum(axis=(0, 3)).reshape(-1)

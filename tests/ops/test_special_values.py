@@ -368,6 +368,25 @@ def test_layer_norm(dtype, level):
         assert np.isnan(F.layer_norm(x, 2).data).tolist() == [[True] * 2, [False] * 2]
 
 
+@every_dtype
+def test_group_norm(dtype, level):
+    x = np.array([[1e4, 1e4 + 1, 1e4 + 2, 5, 5, 5, -1e15, 0, 1e15]], dtype).reshape(1, 3, 3)
+    unit = np.sqrt(1.5)
+    expected = [[[-unit, 0, unit], [0, 0, 0], [-unit, 0, unit]]]
+    np.testing.assert_allclose(F.group_norm(x, 3).data, expected, atol=1e-4)
+    for shape in ((0, 6, 2), (2, 6, 0), (2, 0, 3)):
+        x = Tensor(np.zeros(shape, dtype), requires_grad=True)
+        weight = Tensor(np.ones(shape[1], dtype), requires_grad=True)
+        F.group_norm(x, 2, weight).backward(np.zeros(shape, dtype))
+        assert x.grad.shape == shape
+        np.testing.assert_array_equal(weight.grad.data, np.zeros(shape[1]))
+    for spoilt in (NAN, np.inf, -np.inf):  # the whole group, and no other
+        x = np.arange(12, dtype=dtype).reshape(1, 4, 3)
+        x[0, 1, 2] = spoilt
+        bad = np.isnan(F.group_norm(x, 2).data)
+        assert bad[:, :2].all() and not bad[:, 2:].any()
+
+
 def test_max_pool_of_nothing_raises():
     """A window of padding alone has no greatest element, and no place for its gradient."""
     with pytest.raises(ValueError, match="max_pool: expected elements along every axis"):
