@@ -26,7 +26,7 @@ demo: install
 	$(python) examples/mlp.py $(ARGS)
 
 dcgan: install
-	$(python) examples/dcgan.py $(ARGS)
+	$(python) examples/dcgan_study.py $(ARGS)
 
 test: install
 	$(python) -m pytest $(ARGS)

@@ -29,6 +29,7 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "examples"))
 
 import dcgan  # noqa: E402
+import dcgan_study  # noqa: E402
 from gan import classifier, quality  # noqa: E402
 from gan.images import scaled  # noqa: E402
 
@@ -69,7 +70,7 @@ class TorchGan:
         for net, source in ((self.G, ours.G), (self.D, ours.D)):
             state = {name: torch.from_numpy(value) for name, value in source.state_dict().items()}
             net.load_state_dict(state)
-        rate, betas = ours.rates
+        rate, betas = ours.lr, ours.betas
         self.G_optimizer = torch.optim.Adam(self.G.parameters(), rate, betas)
         self.D_optimizer = torch.optim.Adam(self.D.parameters(), rate, betas)
 
@@ -122,8 +123,10 @@ class Judge:
 
 def train(framework: str, seed: int, args: argparse.Namespace, images: np.ndarray, judge: Judge):
     """One training, and what its samples are worth after each epoch."""
-    settings = dcgan.arguments(["--data", "mnist", "--seed", str(seed), "--ngf", str(args.ngf)])
-    ours = dcgan.Gan(settings)
+    settings = dcgan_study.arguments(
+        ["--data", "mnist", "--seed", str(seed), "--ngf", str(args.ngf)]
+    )
+    ours = dcgan_study.game(settings)
     gan = ours if framework == "minidl" else TorchGan(ours, settings.nz, settings.ngf)
     loader = data.DataLoader(
         images, settings.batch_size, shuffle=True, drop_last=True, rng=seed, transform=scaled

@@ -1,81 +1,32 @@
-"""A generative adversarial network (DCGAN) learns to draw digits or clothes.
+"""A generative adversarial network (DCGAN) learns to draw digits: two networks and their training loop.
 
-    python examples/dcgan.py                    5,000 digits that come with minidl: a few minutes
-    python examples/dcgan.py --data fashion     60,000 pieces of clothing
-    python examples/dcgan.py --data folder:PATH any pictures, in colour, 64x64: hours
-    python examples/dcgan.py --resume           goes on where the last run was stopped (Ctrl-C)
-    python examples/dcgan.py --wgan-gp          a critic with gradient penalty instead
-    python examples/dcgan.py --quick            only to see that it works
+    python examples/dcgan.py                 5,000 digits that come with minidl: about two minutes
+    python examples/dcgan.py --epochs 5      less of it
 
 Two networks play against each other: the generator G turns noise into images, the discriminator D
 tells them from real ones. Each learns from the other; what comes out are images that never existed.
-After each epoch a page of samples is drawn from the same noise. At the end come animations, curves,
-the nearest training images, and quality in numbers. All of it lands in out/dcgan/.
+After each epoch the same 64 points of noise are drawn again: out/dcgan/samples.png (needs matplotlib).
+
+examples/dcgan_study.py trains the same networks on other data and on folders of pictures, measures how
+good the samples are, can be stopped and resumed, and has a Wasserstein loss with gradient penalty.
 
 Source: Radford, Metz & Chintala, Unsupervised Representation Learning with Deep Convolutional
-Generative Adversarial Networks, ICLR 2016. The penalty: Gulrajani et al., Improved Training of
-Wasserstein GANs, NeurIPS 2017.
+Generative Adversarial Networks, ICLR 2016.
 """
 
 import argparse
-import math
 from pathlib import Path
 
 import numpy as np
-from gan import results
-from gan.images import DATA, FOLDER
-from gan.run import Run
 
 import minidl as md
+from minidl import data, init, nn, optim
 from minidl import functional as F
-from minidl import init, nn, optim
 
-
-def arguments(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    add = parser.add_argument
-    add("--data", type=source, default="digits", help=f"{', '.join(DATA)}, or {FOLDER}PATH")
-    add("--epochs", type=positive, help="40 for digits, mnist 10, fashion 15, folders 5 to 200")
-    add("--images", type=positive, metavar="N", help="train on the first N images; default all")
-    add("--batch-size", type=positive, default=64)
-    add("--nz", type=positive, help="numbers of noise an image is made from; 64, folders 100")
-    add("--ngf", type=positive, help="width of both networks; 32, folders 64")
-    add(
-        "--wgan-gp",
-        action="store_true",
-        help="Wasserstein loss with gradient penalty; G steps once in 5: give it more --epochs",
-    )
-    add("--seed", type=int, default=0)
-    add("--resume", action="store_true", help="go on from the checkpoint in the folder")
-    add("--quick", action="store_true", help="640 images, 2 epochs, narrow networks")
-    add("--out", type=Path, default=Path("out"), metavar="FOLDER", help="all goes to FOLDER/dcgan")
-    add("--no-plots", action="store_true", help="draw no pictures")
-    args = parser.parse_args(argv)
-    args.channels, args.size = (1, 32) if args.data in DATA else (3, 64)
-    nz, ngf = (64, 32) if args.data in DATA else (100, 64)
-    args.nz, args.ngf = args.nz or nz, args.ngf or ngf
-    if args.quick:
-        args.images, args.ngf = args.images or 640, min(args.ngf, 8)
-        args.epochs = args.epochs or 2
-    return args
-
-
-def source(text: str) -> str:
-    if text not in DATA and not text.startswith(FOLDER):
-        raise argparse.ArgumentTypeError(f"{text!r} is none of {', '.join(DATA)}, {FOLDER}PATH")
-    if text == FOLDER:
-        raise argparse.ArgumentTypeError(f"the path is missing: {FOLDER}PATH")
-    return text
-
-
-def positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError("must be at least 1")
-    return value
-
+try:
+    from matplotlib.image import imsave
+except ModuleNotFoundError:
+    imsave = None
 
 # ── The two networks ──────────────────────────────────────────────────────────────────────────────
 
@@ -107,7 +58,7 @@ def up(n_in: int, n_out: int, stride: int, padding: int) -> list[nn.Module]:
 def discriminator(ndf: int, channels: int = 1, size: int = 32, norm: bool = True) -> nn.Sequential:
     """Images (N, channels, size, size) -> scores (N, 1), positive for real.
 
-    A critic with gradient penalty goes without BatchNorm: the penalty is on each image alone, and
+    A critic with gradient penalty does without BatchNorm: the penalty is on each image alone, and
     BatchNorm mixes those of a batch.
     """
     if size == 32:
@@ -131,36 +82,34 @@ def down(n_in: int, n_out: int, norm: bool, bias: bool) -> list[nn.Module]:
     return [*layers, nn.LeakyReLU(0.2)]
 
 
-# ── Their game ────────────────────────────────────────────────────────────────────────────────────
+# ── One step of each ──────────────────────────────────────────────────────────────────────────────
 
 
 class Gan:
     """Both networks, their optimizers, and the noise: all that training changes."""
 
-    rates = (2e-4, (0.5, 0.999))  # learning rate, and betas of Adam
+    lr, betas = 2e-4, (0.5, 0.999)  # of Adam, as in the paper
     norm = True  # BatchNorm in D
-    warm_up = 300  # steps before collapse is looked for: until then samples are alike anyway
 
-    def __init__(self, args: argparse.Namespace) -> None:
-        md.manual_seed(args.seed)
-        self.nz = args.nz
-        self.rng = np.random.default_rng([args.seed, 1])
-        self.G = generator(args.nz, args.ngf, args.channels, args.size)
-        self.D = discriminator(args.ngf, args.channels, args.size, self.norm)
-        rate, betas = self.rates
-        self.G_optimizer = optim.Adam(self.G.parameters(), rate, betas)
-        self.D_optimizer = optim.Adam(self.D.parameters(), rate, betas)
-        self.steps = 0
+    def __init__(
+        self, nz: int = 64, width: int = 32, channels: int = 1, size: int = 32, seed: int = 0
+    ) -> None:
+        md.manual_seed(seed)  # the initial weights
+        self.nz, self.rng = nz, np.random.default_rng([seed, 1])
+        self.G = generator(nz, width, channels, size)
+        self.D = discriminator(width, channels, size, self.norm)
+        self.G_optimizer = optim.Adam(self.G.parameters(), self.lr, self.betas)
+        self.D_optimizer = optim.Adam(self.D.parameters(), self.lr, self.betas)
 
     def noise(self, n: int) -> np.ndarray:
         return self.rng.standard_normal((n, self.nz, 1, 1), np.float32)
 
     def step(self, real: np.ndarray) -> dict[str, float]:
-        """One step of D, then one of G; returns the losses, and D's means before."""
+        """One step of D, then one of G; returns both losses, and what D said before."""
         ones, zeros = np.ones((len(real), 1), np.float32), np.zeros((len(real), 1), np.float32)
         fake = self.G(self.noise(len(real)))
 
-        # D: real images are to be called real, generated ones not. G is left out: detach.
+        # D should call real images real and generated ones not. detach() keeps this loss from reaching G.
         real_score, fake_score = self.D(real), self.D(fake.detach())
         d_loss = F.binary_cross_entropy_with_logits(real_score, ones)
         d_loss = d_loss + F.binary_cross_entropy_with_logits(fake_score, zeros)
@@ -168,25 +117,14 @@ class Gan:
         d_loss.backward()
         self.D_optimizer.step()
 
-        # G: its images are to be called real by D as it is now.
+        # G should draw images that D, as it is now, calls real. (D's gradients of this loss are not used.)
         g_loss = F.binary_cross_entropy_with_logits(self.D(fake), ones)
         self.G_optimizer.zero_grad()
         g_loss.backward()
         self.G_optimizer.step()
 
-        self.steps += 1
-        means = [
-            float(F.sigmoid(score.detach()).mean().item()) for score in (real_score, fake_score)
-        ]
-        return self.checked(d_loss.item(), g_loss.item(), *means)
-
-    def checked(self, d_loss: float, g_loss: float, real: float, fake: float) -> dict[str, float]:
-        if not math.isfinite(d_loss + g_loss):
-            raise FloatingPointError(
-                f"step {self.steps}: the losses are {d_loss} (D) and {g_loss} (G); "
-                "the checkpoint, if there is one, is from before"
-            )
-        return {"d_loss": d_loss, "g_loss": g_loss, "real": real, "fake": fake}
+        said = [float(F.sigmoid(s.detach()).mean().item()) for s in (real_score, fake_score)]
+        return {"d_loss": d_loss.item(), "g_loss": g_loss.item(), "real": said[0], "fake": said[1]}
 
     def samples(self, noise: np.ndarray, batch: int = 250) -> np.ndarray:
         """Images from noise, with BatchNorm's running statistics: an image depends on its own noise."""
@@ -196,108 +134,51 @@ class Gan:
         self.G.train()
         return np.concatenate(parts)
 
-    def troubles(self, means: dict[str, float]) -> list[str]:
-        """What is wrong with D, by its means over an epoch."""
-        if abs(means["real"] - means["fake"]) < 0.01:
-            return ["the discriminator is dead: it says the same of real and generated images"]
-        if means["real"] > 0.98 and means["fake"] < 0.02:
-            return ["the discriminator wins outright: the generator hardly learns from it"]
-        return []
 
-    def state(self) -> dict:
-        return {
-            "G": self.G.state_dict(),
-            "D": self.D.state_dict(),
-            "G_optimizer": self.G_optimizer.state_dict(),
-            "D_optimizer": self.D_optimizer.state_dict(),
-            "rng": self.rng.bit_generator.state,
-            "steps": self.steps,
-        }
-
-    def restore(self, state: dict) -> None:
-        for name in ("G", "D", "G_optimizer", "D_optimizer"):
-            getattr(self, name).load_state_dict(state[name])
-        self.rng.bit_generator.state = state["rng"]
-        self.steps = state["steps"]
+# ── The loop ──────────────────────────────────────────────────────────────────────────────────────
 
 
-class WassersteinGan(Gan):
-    """D is a critic: its scores are to be far apart, its slope 1 between real and generated images."""
-
-    rates = (1e-4, (0.0, 0.9))
-    norm = False
-    warm_up = 1500
-    penalty = 10.0
-    critic_steps = 5  # G steps once in so many
-
-    def __init__(self, args: argparse.Namespace) -> None:
-        super().__init__(args)
-        self.g_loss = 0.0  # the latest one
-
-    def slope_penalty(self, real: np.ndarray, fake: np.ndarray) -> md.Tensor:
-        """The mean of (|dD/dx| - 1)², at points x between real and generated images."""
-        share = self.rng.random((len(real), 1, 1, 1), np.float32)
-        x = md.Tensor(share * real + (1 - share) * fake, requires_grad=True)
-        # create_graph: the slope itself is differentiated when the penalty is.
-        slope = md.grad(self.D(x).sum(), x, create_graph=True)
-        norm = ((slope * slope).sum(axis=(1, 2, 3)) + 1e-12).sqrt()
-        return ((norm - 1) ** 2).mean()
-
-    def step(self, real: np.ndarray) -> dict[str, float]:
-        with md.no_grad():
-            fake = self.G(self.noise(len(real))).numpy()
-        real_score, fake_score = self.D(real).mean(), self.D(fake).mean()
-        d_loss = fake_score - real_score + self.penalty * self.slope_penalty(real, fake)
-        self.D_optimizer.zero_grad()
-        d_loss.backward()
-        self.D_optimizer.step()
-        self.steps += 1
-        if self.steps % self.critic_steps == 0:
-            g_loss = -self.D(self.G(self.noise(len(real)))).mean()
-            self.G_optimizer.zero_grad()
-            g_loss.backward()
-            self.G_optimizer.step()
-            self.g_loss = g_loss.item()
-        return self.checked(d_loss.item(), self.g_loss, real_score.item(), fake_score.item())
-
-    def troubles(self, means: dict[str, float]) -> list[str]:
-        if abs(means["real"] - means["fake"]) < 1e-3:
-            return ["the critic is dead: it says the same of real and generated images"]
-        return []
-
-    def state(self) -> dict:
-        return super().state() | {"g_loss": self.g_loss}
-
-    def restore(self, state: dict) -> None:
-        super().restore(state)
-        self.g_loss = state["g_loss"]
+def scaled(images: np.ndarray) -> np.ndarray:
+    """Bytes (N, 28, 28) -> (N, 1, 32, 32), with a margin, from -1 to 1: the range of tanh."""
+    padded = np.pad(images, ((0, 0), (2, 2), (2, 2)))[:, None]
+    return padded.astype(np.float32) / np.float32(127.5) - np.float32(1)
 
 
-# ── All of it ─────────────────────────────────────────────────────────────────────────────────────
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Trains as the arguments say, and shows what came out; 130 if it was interrupted."""
-    args = arguments(argv)
-    try:
-        run = Run(args, WassersteinGan if args.wgan_gp else Gan)
-        sizes = [net.num_parameters() for net in (run.gan.G, run.gan.D)]
+def train(gan: Gan, images: np.ndarray, epochs: int, folder: Path) -> None:
+    loader = data.DataLoader(images, 64, shuffle=True, drop_last=True, rng=0, transform=scaled)
+    noise = gan.noise(64)  # the same for all pages, so that they can be compared
+    for epoch in range(1, epochs + 1):
+        values = [gan.step(real) for (real,) in loader]
+        means = {name: np.mean([v[name] for v in values]) for name in values[0]}
         print(
-            f"{args.data}: {len(run.images):,} images; G has {sizes[0]:,} parameters, "
-            f"D {sizes[1]:,}; seed {args.seed}"
+            f"epoch {epoch:2}/{epochs}  loss of D {means['d_loss']:.3f}, of G {means['g_loss']:.3f}  "
+            f"D(x) {means['real']:.2f}  D(G(z)) {means['fake']:.2f}"
         )
-        if args.resume:
-            print(f"going on after epoch {run.epoch}, batch {run.batches}")
-        elif run.checkpoint.is_file():
-            print(f"starting anew; {run.checkpoint} will be replaced")
-        if not run.train():
-            return 130
-        results.finish(run)
-    except KeyboardInterrupt:
-        print("\ninterrupted")
-        return 130
-    return 0
+        if imsave is not None:
+            draw(gan.samples(noise), folder / "samples.png")
+
+
+def draw(samples: np.ndarray, path: Path) -> None:
+    """64 images on a page, 8 by 8."""
+    page = samples.reshape(8, 8, 32, 32).transpose(0, 2, 1, 3).reshape(256, 256)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    imsave(path, page.repeat(3, 0).repeat(3, 1), cmap="gray", vmin=-1, vmax=1)
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--epochs", type=int, default=40)
+    parser.add_argument("--images", type=int, metavar="N", help="only the first N images")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, default=Path("out"), metavar="FOLDER")
+    args = parser.parse_args(argv)
+    if imsave is None:
+        print('no pictures: matplotlib is missing; install it with: pip install "minidl[plot]"')
+    images, _ = data.digits()
+    train(Gan(seed=args.seed), images[: args.images], args.epochs, args.out / "dcgan")
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    main()

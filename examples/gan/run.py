@@ -6,6 +6,7 @@ import sys
 import threading
 import time
 import zlib
+from collections.abc import Callable
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import numpy as np
 
 import minidl as md
 from gan import classifier, images, quality
+from gan.game import Game
 from gan.images import pixels, scaled
 from minidl import data
 from minidl.progress import clock
@@ -24,7 +26,7 @@ except ModuleNotFoundError as error:
         raise
     drawing = None
 
-# What a run is known by: a checkpoint of other settings is not gone on from. More epochs may follow.
+# A run is not resumed from a checkpoint with other settings. (More epochs may follow.)
 SETTINGS = ("data", "images", "seed", "nz", "ngf", "batch_size", "wgan_gp")
 SHOWN = 64  # samples on a page
 
@@ -33,11 +35,12 @@ class Run:
     """A training: the game of two networks, how far it is, and the files it leaves.
 
     Args:
-        make_gan: called with args; returns an object with ``step samples troubles state restore``
-            and the attributes ``steps warm_up``, such as `dcgan.Gan`.
+        make_game: called with args; returns a `gan.game.Game`.
     """
 
-    def __init__(self, args: argparse.Namespace, make_gan) -> None:
+    def __init__(
+        self, args: argparse.Namespace, make_game: Callable[[argparse.Namespace], Game]
+    ) -> None:
         self.args = args
         kind = args.data
         if kind.startswith(images.FOLDER):
@@ -79,7 +82,7 @@ class Run:
             self.eye_accuracy = float((found == loaded.held_out_labels).mean())
             self.real_shares = quality.class_shares(found, len(self.names))
 
-        self.gan = make_gan(args)
+        self.gan = make_game(args)
         rng = np.random.default_rng([args.seed, 2])
         self.noise = rng.standard_normal((1000, args.nz, 1, 1), np.float32)  # the same all along
         self.epoch = 0  # whole ones that are done

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -16,7 +17,8 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "examples"))
 
 import dcgan  # noqa: E402
-from gan import images, quality  # noqa: E402
+import dcgan_study  # noqa: E402
+from gan import game, images, quality  # noqa: E402
 
 TINY = ["--images", "64", "--batch-size", "16", "--ngf", "4", "--nz", "8"]
 FOLDER = Path("dcgan") / "digits"
@@ -29,7 +31,7 @@ def short_classifier(monkeypatch):
 
 
 def run(out, *more):
-    return dcgan.main([*TINY, "--no-plots", "--out", str(out), *more])
+    return dcgan_study.main([*TINY, "--no-plots", "--out", str(out), *more])
 
 
 def checkpoint(out, folder=FOLDER):
@@ -43,7 +45,7 @@ def checkpoint(out, folder=FOLDER):
 def test_from_the_noise_to_the_pictures(tmp_path, capsys, kind):
     pytest.importorskip("matplotlib")
     more = ["--wgan-gp"] if "wgan" in kind else []
-    assert dcgan.main([*TINY, "--epochs", "2", "--out", str(tmp_path), *more]) == 0
+    assert dcgan_study.main([*TINY, "--epochs", "2", "--out", str(tmp_path), *more]) == 0
     folder = tmp_path / "dcgan" / kind
     names = {path.name for path in folder.iterdir()}
     assert names == {
@@ -66,7 +68,7 @@ def test_resumed_is_bit_for_bit_as_uninterrupted(tmp_path, monkeypatch, more):
     assert run(tmp_path / "whole", "--epochs", "3", *more) == 0
     assert run(tmp_path / "parts", "--epochs", "1", *more) == 0
 
-    kind = dcgan.WassersteinGan if more else dcgan.Gan
+    kind = game.WassersteinGame if more else game.Game
     step = kind.step
 
     def stopped(self, real):
@@ -110,7 +112,7 @@ def test_without_matplotlib_it_trains_and_says_so(tmp_path):
     )
     paths = [str(hidden), str(ROOT), os.environ.get("PYTHONPATH", "")]
     done = subprocess.run(
-        [sys.executable, str(ROOT / "examples" / "dcgan.py"), *TINY, "--epochs", "1"],
+        [sys.executable, str(ROOT / "examples" / "dcgan_study.py"), *TINY, "--epochs", "1"],
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))},
         capture_output=True,
@@ -122,12 +124,31 @@ def test_without_matplotlib_it_trains_and_says_so(tmp_path):
     assert not list((tmp_path / "out").rglob("*.png"))
 
 
+# ── The page ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_page_trains_and_draws(tmp_path, capsys):
+    pytest.importorskip("matplotlib")
+    dcgan.main(["--epochs", "1", "--images", "128", "--out", str(tmp_path)])
+    assert "epoch  1/1" in capsys.readouterr().out
+    assert (tmp_path / "dcgan" / "samples.png").stat().st_size > 10_000
+
+
+def test_the_page_is_short_and_uses_public_names_alone():
+    text = Path(dcgan.__file__).read_text("utf-8")
+    assert text.count("\n") <= 200
+    names = re.findall(r"\b(?:md|nn|optim|init|data|F)\.(\w+)", text)
+    assert len(names) > 15 and not [name for name in names if name.startswith("_")]
+    imports = re.findall(r"^ *(?:from|import) (\S+)", text, re.M)
+    assert set(imports) <= {"argparse", "pathlib", "numpy", "minidl", "matplotlib.image"}
+
+
 # ── The networks and their game ─────────────────────────────────────────────────────────────────
 
 
 def gan(*more):
-    args = dcgan.arguments([*TINY, *more])
-    return (dcgan.WassersteinGan if args.wgan_gp else dcgan.Gan)(args)
+    args = dcgan_study.arguments([*TINY, *more])
+    return dcgan_study.game(args)
 
 
 def real(n=16):
@@ -236,7 +257,7 @@ def test_a_dead_discriminator_is_told():
 def test_warnings_come_once_the_warm_up_is_over(tmp_path, monkeypatch, capsys):
     run(tmp_path, "--epochs", "1")
     assert "WARNING" not in capsys.readouterr().out
-    monkeypatch.setattr(dcgan.Gan, "warm_up", 1)
+    monkeypatch.setattr(game.Game, "warm_up", 1)
     run(tmp_path, "--epochs", "1")  # nothing is learned yet: all samples are the same
     assert "WARNING: samples differ" in capsys.readouterr().out
     result = json.loads((tmp_path / FOLDER / "results.json").read_text())

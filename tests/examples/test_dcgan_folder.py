@@ -13,6 +13,7 @@ sys.path.insert(0, str(ROOT / "examples"))
 Image = pytest.importorskip("PIL.Image")
 
 import dcgan  # noqa: E402
+import dcgan_study  # noqa: E402
 from gan import folder, images, quality  # noqa: E402
 
 RED, BLUE = (220, 30, 30), (30, 30, 220)
@@ -52,7 +53,7 @@ def sorted_by_colour(tmp_path):
 
 
 def run(path, out, *more):
-    return dcgan.main([*TINY, "--data", f"folder:{path}", "--out", str(out), *more])
+    return dcgan_study.main([*TINY, "--data", f"folder:{path}", "--out", str(out), *more])
 
 
 # ── Runs ────────────────────────────────────────────────────────────────────────────────────────
@@ -111,13 +112,13 @@ def test_gradient_penalty_too(plain, tmp_path):
 
 
 def test_defaults_are_those_of_the_paper(capsys):
-    args = dcgan.arguments(["--data", "folder:x"])
+    args = dcgan_study.arguments(["--data", "folder:x"])
     assert (args.nz, args.ngf, args.channels, args.size) == (100, 64, 3, 64)
-    args = dcgan.arguments(["--data", "mnist"])
+    args = dcgan_study.arguments(["--data", "mnist"])
     assert (args.nz, args.ngf, args.channels, args.size) == (64, 32, 1, 32)
     for wrong, said in (("cats", "'cats' is none of digits,"), ("folder:", "the path is missing")):
         with pytest.raises(SystemExit):
-            dcgan.arguments(["--data", wrong])
+            dcgan_study.arguments(["--data", wrong])
         assert said in capsys.readouterr().err
 
 

@@ -11,8 +11,8 @@ torch = pytest.importorskip("torch")
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "examples"), str(ROOT / "benchmarks")]
 
-import dcgan  # noqa: E402
 import dcgan_quality  # noqa: E402
+import dcgan_study  # noqa: E402
 
 import minidl as md  # noqa: E402
 from minidl import data  # noqa: E402
@@ -29,8 +29,8 @@ def one_thread():
 
 def test_the_same_game_in_pytorch():
     """Losses and means of the first steps; later rounding leads the two apart."""
-    args = dcgan.arguments(["--ngf", "4", "--nz", "8"])
-    ours, twin = dcgan.Gan(args), dcgan.Gan(args)  # the twin's noise is the same
+    args = dcgan_study.arguments(["--ngf", "4", "--nz", "8"])
+    ours, twin = dcgan_study.game(args), dcgan_study.game(args)  # the twin's noise is the same
     theirs = dcgan_quality.TorchGan(twin, 8, 4)
     real = np.random.default_rng(0).uniform(-1, 1, (16, 1, 32, 32)).astype(np.float32)
     for _ in range(3):
