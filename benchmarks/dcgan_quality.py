@@ -8,7 +8,7 @@ batches and noise, Adam, losses. After some hundred steps rounding has led them 
 would, so figures are compared over several seeds. All samples are drawn by minidl from the trained
 weights and measured by the same classifier and code (examples/gan), against MNIST's test images.
 
-A run that is done stands in benchmarks/quality/dcgan.json and is not repeated; the table is dcgan.md.
+A run that is done is kept in benchmarks/quality/dcgan.json and is not repeated; the table is dcgan.md.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""The peers: what is measured, in which virtual environment, with which versions. All pins stand
+"""The peers: what is measured, in which virtual environment, with which versions. All pins are
 in this file.
 
 Each environment is created by the command with venv and pip, once, and rebuilt when its row
@@ -82,7 +82,7 @@ def executable(root: Path, name: str) -> Path:
 
 
 def prepare(root: Path, name: str, log: Callable[[str], None], keep: bool = False) -> None:
-    """Makes the environment `name` below `root`, unless it stands there as this file has it (or at
+    """Makes the environment `name` below `root`, unless it is there as this file has it (or at
     all, with `keep`).
 
     Raises Unavailable.

@@ -54,7 +54,7 @@ def write(out: Path) -> None:
 
 
 def warnings(sections: dict[str, Section]) -> list[str]:
-    """What stands against these figures, before any of them."""
+    """Why these figures may be doubted, printed before any of them."""
     lines = []
     for name, section in sections.items():
         noisy = sum(1 for case in section.cases if case.noisy)

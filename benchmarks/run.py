@@ -57,7 +57,7 @@ def parse() -> argparse.Namespace:
         "--envs",
         type=Path,
         default=os.environ.get("MINIDL_BENCH_ENVS", envs),
-        help="where the environments stand (default: $MINIDL_BENCH_ENVS, or .bench)",
+        help="where the environments are (default: $MINIDL_BENCH_ENVS, or .bench)",
     )
     add("--out", type=Path, help="where results go (default: benchmarks/; a part: below --envs)")
     options = parser.parse_args()

@@ -199,9 +199,9 @@ Made by `python benchmarks/ulp.py --write docs/accuracy.md`.
 
 ## Activations
 
-With their default parameters (threshold: 0.5 and -0.25). 2 ulp are asked for, and 4 of those that
+With their default parameters (threshold: 0.5 and -0.25). The limit is 2 ulp, and 4 for those that
 are composed of several functions (elu, selu, celu, logsigmoid, tanh, softplus, silu, mish, both gelu, tanhshrink);
-`tests/kernels/test_activation_accuracy.py` holds it. Where the textbook's formula loses digits, the
+`tests/kernels/test_activation_accuracy.py` checks it. Where the textbook's formula loses digits, the
 kernel has another one: tanhshrink has a polynomial below 1, the tails of silu, mish and gelu are
 not products of x with a number that is subnormal already, and gelu_tanh takes its exponent in two
 parts.
@@ -210,8 +210,8 @@ parts.
 
 ## Elementary functions
 
-What the loops are made of: `minidl/_kernels/_math.pxd`. 2 ulp are asked for of `exp expm1 log
-log1p sigmoid` and 4 of the others; `tests/kernels/test_math.py` holds it.
+What the loops are made of: `minidl/_kernels/_math.pxd`. The limit is 2 ulp for `exp expm1 log
+log1p sigmoid` and 4 for the others; `tests/kernels/test_math.py` checks it.
 
 {functions}
 """

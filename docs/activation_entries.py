@@ -40,7 +40,7 @@ class Entry(NamedTuple):
     caption: str = ""
 
 
-# What an activation is for, in half a line; those that are no rows say it below.
+# What an activation is for, in half a line; those that are not rows of the table say it below.
 USES = {
     "relu": "the default of hidden layers; a unit that is never positive stops learning",
     "leaky_relu": "ReLU whose units cannot die",

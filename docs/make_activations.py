@@ -157,7 +157,7 @@ curve, slope and range here is computed by minidl, in float64.
 In the pictures the value is blue and the slope orange and dashed; one unit is as long upward as
 sideways. Where one of them jumps, the filled dot is what minidl gives there.
 
-- **Range**: a square bracket is a value that is taken, a round one is only approached.
+- **Range**: at [ ] the bound is reached, at ( ) it is only approached.
 - **At kinks**: value and slope where two formulas meet, and beside it if they differ there. Where the
   slope jumps, it is the one that PyTorch gives. A smooth function: at 0.
 - **Slope far out**: at x = -10,000 and 10,000. Where it is 0, the activation saturates: a unit that

@@ -1,4 +1,4 @@
-"""Puts the line numbers in docs/reading.md right: python docs/make_reading.py
+"""Updates the line numbers in docs/reading.md: python docs/make_reading.py
 
 There, a link such as [minidl/engine.py:258](../minidl/engine.py#L258) is followed by a quotation of
 the lines that begin at that number. The quotation is what counts: it is looked up in the file.

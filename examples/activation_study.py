@@ -113,7 +113,7 @@ def stable(argv: list[str] | None) -> list[str]:
 
 def best(results: dict[str, Results]) -> tuple[str, list[plan.Settings]]:
     """The configuration with the best mean validation accuracy, and its settings, one per seed. Those
-    that were trained on few images do not count, unless there are no others.
+    that were trained on few images count only if there are no others.
     """
     groups = [
         list(group.values())

@@ -400,7 +400,7 @@ def test_a_plot_in_a_file(tmp_path, validation):
     path = tmp_path / "curves.png"
     fit(validation=validation).plot(path)
     assert path.read_bytes().startswith(b"\x89PNG")
-    md.History().plot(path)  # nothing to draw is no error
+    md.History().plot(path)  # nothing to draw is not an error
 
 
 def test_a_plot_in_a_window(monkeypatch):

@@ -45,7 +45,7 @@ def load(path: Path, most: int | None = None) -> Pictures:
     if Image is None:
         raise SystemExit('folders of pictures need Pillow: pip install "minidl[plot]"')
     if not path.is_dir():
-        raise SystemExit(f"{path} is {'no folder' if path.exists() else 'not there'}")
+        raise SystemExit(f"{path} is {'not a folder' if path.exists() else 'not there'}")
     files = files_in(path)
     if not files:
         raise SystemExit(f"{path}: no pictures in it or below ({', '.join(ENDINGS)})")
@@ -108,7 +108,7 @@ def picture(file: Path) -> np.ndarray:
 
 def why(error: Exception) -> str:
     if isinstance(error, UnidentifiedImageError):
-        return "it is no picture"
+        return "it is not a picture"
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 

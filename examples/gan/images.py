@@ -37,7 +37,7 @@ class Images(NamedTuple):
     held_out: np.ndarray
     held_out_labels: np.ndarray | None
     names: list[str]
-    epochs: int  # that will do for the GAN
+    epochs: int  # a sensible number for the GAN
     classifier_epochs: int
     skipped: list[str]  # files that could not be read
 

@@ -100,7 +100,7 @@ def seen(shares: np.ndarray, real: np.ndarray) -> np.ndarray:
 def troubles(
     relative_spread: float, shares: np.ndarray | None = None, real: np.ndarray | None = None
 ) -> list[str]:
-    """What speaks for a generator that draws too few kinds of pictures (mode collapse).
+    """Signs that the generator draws too few kinds of pictures (mode collapse).
 
     Args:
         relative_spread: `spread` of the samples over that of real images.

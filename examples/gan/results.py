@@ -38,7 +38,7 @@ def finish(run: Run) -> Figures:
 
 
 def measure(run: Run, fake: np.ndarray, features: np.ndarray | None) -> Figures:
-    """Samples against held-out images, and the same for training images: what is to be reached.
+    """Samples against held-out images, and the same for training images: the target level.
 
     All sets have the same size, as the figures depend on it.
     (The classifier has seen the training images: it sets them apart a little more than it should.)
@@ -62,7 +62,7 @@ def measure(run: Run, fake: np.ndarray, features: np.ndarray | None) -> Figures:
 def show(run: Run, figures: Figures, shares: np.ndarray | None) -> None:
     if shares is None:
         print("\nno Fréchet distance, precision and recall: they need features of a classifier,")
-        print("and there are no classes (subfolders that hold all pictures would be such)")
+        print("and there are no classes (subfolders that hold all pictures would count as classes)")
     else:
         print(f"\nagainst {len(run.held_out):,} held-out images, by features of a classifier")
         print(f"({run.eye_accuracy:.1%} of these right):    Fréchet distance   precision   recall")

@@ -50,7 +50,7 @@ def mean_and_spread(axes: Axes, x: np.ndarray, rows: np.ndarray, **style) -> Non
 
 
 def learning_curves(path: Path, layer: Results) -> None:
-    """A panel per activation; the others' validation curves stand behind it in grey."""
+    """A panel per activation; the others' validation curves are behind it in grey."""
     names = layer.values("activation")
     columns = 5
     figure = new(13, 2.6 * -(-len(names) // columns) + 0.4)

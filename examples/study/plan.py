@@ -9,7 +9,7 @@ from minidl import init, nn
 
 Settings = dict[str, Any]
 
-# The activations, by the name under which they stand in tables; each is made for so many units.
+# The activations, by their names in the tables; each is called with the number of units.
 # (Maxout is a layer with weights of its own: runs.py makes it.)
 ACTIVATIONS = {
     "linear": lambda units: nn.Identity(),

@@ -137,8 +137,8 @@ def _settings(page: Page, command: str, data: str, scale: plan.Scale, results: d
     page.text(f"Made by `{command}` with minidl {md.__version__}.")
     page.text(
         f"The best mean validation accuracy is that of **{name}**, "
-        f"{percent(at_end(runs))}%. On the test images, which were looked at only now and only with "
-        f"this configuration, it is right in **{percent(test)}%** ({len(test)} seeds, mean ± "
+        f"{percent(at_end(runs))}%. On the test images, which were used only once, with this "
+        f"configuration, it classifies **{percent(test)}%** correctly ({len(test)} seeds, mean ± "
         "standard deviation)."
     )
     page.heading("Settings")

@@ -38,7 +38,7 @@ def plain(tmp_path):
 
 @pytest.fixture
 def sorted_by_colour(tmp_path):
-    """Two subfolders of 24, and three files that are no pictures."""
+    """Two subfolders of 24, and three files that are not pictures."""
     rng = np.random.default_rng(0)
     for i in range(24):
         picture(tmp_path / "pics" / "red" / "deep" / f"{i:02}.jpg", RED, rng)
@@ -62,7 +62,7 @@ def run(path, out, *more):
 def test_subfolders_are_classes_and_broken_pictures_are_skipped(sorted_by_colour, tmp_path, capsys):
     assert run(sorted_by_colour, tmp_path) == 0
     text = capsys.readouterr().out
-    for name in ("blue/cut.png: ", "red/text.jpg: it is no picture", "red/empty.gif: it is no"):
+    for name in ("blue/cut.png: ", "red/text.jpg: it is not a picture", "red/empty.gif: it is not"):
         assert f"skipped {name}" in text
     assert "48 pictures of 64x64; 3 skipped that could not be read" in text
     assert "Fréchet distance" in text
@@ -145,7 +145,7 @@ def test_folders_that_will_not_do(plain, tmp_path, monkeypatch):
         return str(error.value)
 
     assert said(tmp_path / "none").endswith("none is not there")
-    assert said(plain / "00.png").endswith("00.png is no folder")
+    assert said(plain / "00.png").endswith("00.png is not a folder")
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty" / "a.txt").touch()
     assert "empty: no pictures in it or below (.jpg, .jpeg, .png" in said(tmp_path / "empty")
@@ -208,7 +208,7 @@ def test_when_subfolders_are_no_classes(plain, sorted_by_colour):
     assert found() == ["blue", "red"]
     few = sorted_by_colour / "green" / "0.png"
     picture(few, RED, np.random.default_rng(0))
-    assert found() == []  # one picture is no class
+    assert found() == []  # one picture is not a class
     few.unlink()
     picture(sorted_by_colour / "0.png", RED, np.random.default_rng(0))
     assert found() == []  # a picture beside the folders

@@ -17,7 +17,7 @@ TWINS = K.load("reference")
 every_level = pytest.mark.parametrize("level", LEVELS)
 every_dtype = pytest.mark.parametrize("dtype", ["float32", "float64"])
 
-# Kernels whose comparison with their twin stands elsewhere.
+# Kernels that are compared with their twin in another file.
 ELSEWHERE = {
     "activation_address": "test_gemm.py",
     "activation_slope_address": "test_images.py",

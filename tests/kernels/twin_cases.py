@@ -26,7 +26,7 @@ def normal(rng: np.random.Generator, *shape: int) -> np.ndarray:
 
 
 def with_zeros(rng: np.random.Generator, *shape: int) -> np.ndarray:
-    """Every seventh number stands on a kink. (Gradients have no zeros: they would hide it.)"""
+    """Every seventh number is on a kink. (Gradients have no zeros: they would hide it.)"""
     x = normal(rng, *shape)
     x.reshape(-1)[::7] = 0
     return x

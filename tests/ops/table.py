@@ -1,6 +1,6 @@
 """The one table that drives the gradient checks: what is called, on what, to which order.
 
-Everything public in `minidl.ops` and `minidl.functional` has a row here or stands in
+Everything public in `minidl.ops` and `minidl.functional` has a row here or is listed in
 NOT_DIFFERENTIABLE; `test_gradients.py` fails otherwise. An activation's rows follow from its row in
 `minidl/ops/activation_table.py`.
 """
@@ -257,7 +257,7 @@ ROWS = [
         levels=True,
     ),
     Row("F.dropout/all", lambda x: F.dropout(x, 1.0, rng=3), normal((3,)), levels=True),
-    # Activations that are no rows of their own table
+    # Activations that are not rows of their own table
     Row("F.identity", F.identity, normal((3,))),
     Row("F.prelu", F.prelu, both(normal((2, 3, 4)), positive((3,))), order=3, levels=True),
     Row("F.prelu/one", F.prelu, both(normal((2, 3)), positive((1,))), order=3, levels=True),
@@ -426,6 +426,6 @@ for _row in ACTIVATION_ROWS:
     if _row.inplace:
         ROWS.append(_inplace(_row))
 
-from .table_images import ROWS as IMAGE_ROWS  # noqa: E402  (it needs what stands above)
+from .table_images import ROWS as IMAGE_ROWS  # noqa: E402  (it needs what is above)
 
 ROWS += IMAGE_ROWS

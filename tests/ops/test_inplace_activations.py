@@ -196,7 +196,7 @@ def test_prelu_on_any_strides_and_with_fixed_slopes(level):
             np.testing.assert_array_equal(array, F.prelu(x, slope).data)
             F.prelu(
                 leaf * 1, slope, inplace=True
-            ).sum().backward()  # a slope of 0 is no matter here
+            ).sum().backward()  # a slope of 0 does not matter here
             np.testing.assert_array_equal(leaf.grad.data, np.where(x <= 0, slope, 1))
 
 

@@ -122,7 +122,7 @@ def test_the_slope_at_a_kink_is_what_the_row_says(row, dtype, level):
         np.testing.assert_allclose(apply(row, at)[1], slope, rtol=1e-6)
         if kink == 0:
             np.testing.assert_array_equal(apply(row, -at)[1], apply(row, at)[1])
-    other = tuple(1.5 * value for value in row.params.values())  # elu's alpha = 1 is no kink
+    other = tuple(1.5 * value for value in row.params.values())  # with alpha = 1 elu has no kink
     for kink in row.kinks(*other):
         sides = Tensor(np.array([kink - 1e-3, kink + 1e-3], dtype), requires_grad=True)
         F.FUNCTIONS[row.name](sides, *other).sum().backward()
@@ -140,7 +140,7 @@ def test_a_dead_unit_passes_no_infinity_on(row, level):
 @every_row
 @every_dtype
 def test_every_length(row, dtype, level):
-    """The vector loop and its remainder give the same bits, wherever an element stands."""
+    """The vector loop and its remainder give the same bits, wherever an element is."""
     rng = np.random.default_rng(0)
     x = (3 * rng.standard_normal(67)).astype(dtype)
     y, gx = apply(row, x)

@@ -385,7 +385,7 @@ def test_equals_torch(case, dtype):
 
 @pytest.mark.parametrize("case", activations(), ids=lambda case: case.name)
 def test_second_derivatives_equal_torch(case):
-    """In float64, at points that are no kinks (30: saturated)."""
+    """In float64, away from kinks (30: saturated)."""
     x = np.concatenate([3 * np.random.default_rng(2).standard_normal(40), [30.0, -30.0]])
     first, second = np.random.default_rng(1).standard_normal((2, x.size))
     ours, theirs = Tensor(x, requires_grad=True), torch.tensor(x, requires_grad=True)
