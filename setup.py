@@ -15,16 +15,22 @@ import os
 import platform
 import shutil
 import sys
+import sysconfig
 import tempfile
+from collections.abc import Iterable
+from importlib import metadata
 from pathlib import Path
 
-import numpy
-from Cython.Build import cythonize
 from setuptools import Extension, setup
+from setuptools.command.build import build
 from setuptools.command.build_ext import build_ext
 
 from distutils.ccompiler import new_compiler  # isort: skip  (setuptools provides it)
 from distutils.sysconfig import customize_compiler  # isort: skip
+
+sys.path.insert(0, str(Path(__file__).parent / "tools"))
+import check_machine
+import minima
 
 KERNELS = Path("minidl/_kernels")
 COMPILED_ONCE = {"copying", "cpu", "memory", "pool"}
@@ -74,6 +80,12 @@ KEEP_LOOPS = [
     ["-fno-tree-loop-distribute-patterns", "--param=max-completely-peel-times=8"],
     ["-mllvm", "-unroll-full-max-count=8"],
 ]
+# Kernels around the register tile, whose sums and operands need all registers of an ARM processor. Before it assigns
+# registers, gcc 12 moves loads up (on x86 it does not), and then stores a third of the sums on the stack in each step.
+TILED = {"conv", "gemm"}
+KEEP_REGISTERS = [
+    ["-Werror", "-fno-schedule-insns"]
+]  # clang, which need not be told, only warns of it
 STRIP = ["-s"] if sys.platform == "linux" else []  # symbols that nothing looks up at run time
 MSVC_LEVELS = {
     "baseline": ["/O2"],
@@ -82,56 +94,100 @@ MSVC_LEVELS = {
 }
 
 
-def is_x86() -> bool:
+def is_for(*names: str) -> bool:
     # macOS may be asked for another processor than the one it runs on.
     target = os.environ.get("ARCHFLAGS", "") or platform.machine()
-    return any(name in target.lower() for name in ("x86_64", "amd64"))
+    return any(name in target.lower() for name in names)
 
 
 class BuildKernels(build_ext):
-    """Turns one extension per kernel into one per kernel and level."""
+    """Turns one extension per kernel into one per kernel and level, and translates all to C when it comes to build."""
 
     def initialize_options(self) -> None:
         super().initialize_options()
         self.parallel = os.cpu_count()
 
     def finalize_options(self) -> None:
-        kernels = self.distribution.ext_modules
-        if not any(ext.name.startswith("minidl._kernels.baseline") for ext in kernels):
-            # (Otherwise another command was here before: egg_info asks for the sources.)
-            compiler = new_compiler(compiler=self.compiler)
-            customize_compiler(compiler)
-            levels = available_levels(compiler)
-            blockwise = next((flags for flags in KEEP_LOOPS if accepts(compiler, flags)), [])
-            self.distribution.ext_modules = [
-                ext
-                for module in kernels
-                for ext in (
-                    expand(module, levels, blockwise)
-                    if "_kernels" in module.name
-                    else [engine(module)]
-                )
-            ]
+        """Also run by egg_info and sdist, which ask for the sources and need neither Cython nor a compiler."""
+        compiler = new_compiler(compiler=self.compiler)
+        customize_compiler(compiler)
+        self.problem = compiler_problem(compiler)
+        given = self.distribution.ext_modules
+        if not any(ext.name.startswith("minidl._kernels.baseline") for ext in given):
+            # Nothing is built if there is a problem, but the sources are the same.
+            levels = {"baseline": []} if self.problem else available_levels(compiler)
+            more = {} if self.problem else special_flags(compiler)
+            self.distribution.ext_modules = expanded(given, levels, more)
         super().finalize_options()
-        self.include_dirs.append(numpy.get_include())
+        self.made_with = tools(compiler)
 
     def run(self) -> None:
+        if self.problem:
+            raise SystemExit(f"error: {self.problem}")
+        import numpy
+
+        stamp = Path(f"build/made-with-{sys.implementation.cache_tag}.txt")
+        if stamp.exists() and stamp.read_text(encoding="utf-8") != self.made_with:
+            self.force = True  # other tools or flags than the last time: nothing of then is good
         if not (self.inplace or self.editable_mode):  # tests run in a checkout, not in a wheel
             self.extensions = [
                 ext for ext in self.extensions if not ext.name.endswith(".mathcheck")
             ]
+        self.include_dirs.append(numpy.get_include())
+        translate(self.extensions, self.force)
         super().run()
+        stamp.parent.mkdir(exist_ok=True)
+        stamp.write_text(self.made_with, encoding="utf-8")
 
     def copy_extensions_to_source(self) -> None:
-        for ext in self.extensions:  # an editable install: the level folders are not in the source
-            Path(self.get_ext_fullpath(ext.name)).parent.mkdir(parents=True, exist_ok=True)
+        places = [Path(self.get_ext_fullpath(ext.name)) for ext in self.extensions]
+        for place in places:  # an editable install: the level folders are not in the source
+            place.parent.mkdir(parents=True, exist_ok=True)
         super().copy_extensions_to_source()
+        # Python would rather import a module of an earlier build than the file that it was made from.
+        remove_all_but(places, Path("minidl").rglob(self.get_ext_filename("*")))
+
+
+class Build(build):
+    """Leaves nothing in the build folder that this build did not make: all of it goes into a wheel."""
+
+    def run(self) -> None:
+        super().run()
+        commands = map(self.get_finalized_command, self.get_sub_commands())
+        made = [file for command in commands for file in command.get_outputs()]
+        remove_all_but(map(Path, made), Path(self.build_lib).rglob("*"))
+
+
+def remove_all_but(made: Iterable[Path], found: Iterable[Path]) -> None:
+    keep = {path.resolve() for path in made}
+    stale = [path for path in found if path.is_file() and path.resolve() not in keep]
+    for path in stale:
+        path.unlink()
+    if stale:
+        print(f"minidl: removed {len(stale)} files of an earlier build, {stale[0]} and such")
+
+
+def compiler_problem(compiler) -> str | None:
+    """In one sentence, what keeps this machine from compiling; None: nothing."""
+    problem = check_machine.compiler_problem()
+    includes = "#include <Python.h>\n#include <math.h>\n"
+    if problem is None and not accepts(compiler, [], includes):
+        problem = check_machine.ADVICE["broken"].format(check_machine.compiler())
+    return problem
+
+
+def tools(compiler) -> str:
+    """What else than the sources makes the modules what they are."""
+    versions = [metadata.version(name) for name in minima.minima(minima.requirements()["build"])]
+    flags = (GNU_LEVELS, MSVC_LEVELS, KEEP_LOOPS, KEEP_REGISTERS)
+    command = getattr(compiler, "compiler_so", compiler.compiler_type)
+    return repr((versions, command, flags, KERNEL_DIRECTIVES, ENGINE_DIRECTIVES))
 
 
 def available_levels(compiler) -> dict[str, list[str]]:
     """The levels asked for (by default all that the target processor has) that the compiler knows."""
     table = MSVC_LEVELS if compiler.compiler_type == "msvc" else GNU_LEVELS
-    default = "baseline,v3,v4" if is_x86() else "baseline"
+    default = "baseline,v3,v4" if is_for("x86_64", "amd64") else "baseline"
     wanted = {"baseline", *os.environ.get("MINIDL_LEVELS", default).split(",")}
     return {
         level: table[level]
@@ -140,68 +196,113 @@ def available_levels(compiler) -> dict[str, list[str]]:
     }
 
 
-def accepts(compiler, flags: list[str]) -> bool:
+def special_flags(compiler) -> dict[str, list[str]]:
+    """{kernel: flags besides those of its level}"""
+
+    def taken(choices: list[list[str]]) -> list[str]:
+        return next((flags for flags in choices if accepts(compiler, flags)), [])
+
+    if compiler.compiler_type == "msvc":  # takes any flag, with a warning
+        return {}
+    more = dict.fromkeys(BLOCKWISE, taken(KEEP_LOOPS))
+    if is_for("aarch64", "arm64"):
+        more |= dict.fromkeys(TILED, taken(KEEP_REGISTERS))
+    return more
+
+
+def accepts(compiler, flags: list[str], includes: str = "") -> bool:
     """Old compilers do not know the newer levels, and others not all of gcc's flags: they do without."""
     with tempfile.TemporaryDirectory() as folder:
         probe = Path(folder, "probe.c")
-        probe.write_text("int main(void) { return 0; }\n")
+        probe.write_text(includes + "int main(void) { return 0; }\n")
         try:
-            compiler.compile([str(probe)], output_dir=folder, extra_postargs=flags)
+            compiler.compile(
+                [str(probe)],
+                output_dir=folder,
+                include_dirs=[sysconfig.get_paths()["include"]],
+                extra_postargs=flags,
+            )
         except Exception as error:
-            print(f"minidl: left out, the compiler does not take {flags}: {error}")
+            print(f"minidl: the compiler does not take {flags or 'Python.h'}: {error}")
             return False
     return True
 
 
-def expand(
-    kernel: Extension, levels: dict[str, list[str]], blockwise: list[str]
+def expanded(
+    modules: list[Extension], levels: dict[str, list[str]], more: dict[str, list[str]]
 ) -> list[Extension]:
-    stem = kernel.name.rpartition(".")[2]
-    if stem in COMPILED_ONCE:
-        return [compiled(kernel, kernel.name, levels["baseline"], threads=True)]
-    more = blockwise if stem in BLOCKWISE else []
-    return [
-        compiled(kernel, f"minidl._kernels.{level}.{stem}", flags + more)
-        for level, flags in levels.items()
-    ]
+    """For each kernel an extension per level. The engine, and what is compiled once, stay one each."""
+    found = []
+    for module in modules:
+        stem = module.name.rpartition(".")[2]
+        if "_kernels" not in module.name:
+            flags = ["-O2" if stem in QUICK else "-Os", *LEAN] if os.name == "posix" else []
+            found.append(compiled(module, module.name, flags))
+        elif stem in COMPILED_ONCE:
+            pthread = ["-pthread"] if os.name == "posix" else []
+            found.append(compiled(module, module.name, levels["baseline"] + pthread, pthread))
+        else:
+            found += [
+                compiled(module, f"minidl._kernels.{level}.{stem}", flags + more.get(stem, []))
+                for level, flags in levels.items()
+            ]
+    return found
 
 
-def engine(module: Extension) -> Extension:
-    flags = ["-O2" if module.name.rpartition(".")[2] in QUICK else "-Os", *LEAN]
+def compiled(module: Extension, name: str, flags: list[str], link: Iterable[str] = ()) -> Extension:
     return Extension(
-        module.name,
+        name,
         module.sources,
-        extra_compile_args=flags if os.name == "posix" else [],
-        extra_link_args=STRIP,
+        define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")],
+        extra_compile_args=flags,
+        extra_link_args=[*link, *STRIP],
     )
 
 
-def compiled(kernel: Extension, name: str, flags: list[str], threads: bool = False) -> Extension:
-    """The extension `name` from a copy of the kernel's C file, so that each level has its own object file."""
-    original = Path(kernel.sources[0])
+def translate(extensions: list[Extension], force: bool) -> None:
+    """Replaces the sources by C files."""
+    from Cython.Build import cythonize
+
+    sources = sorted({ext.sources[0] for ext in extensions})
+    written = {}
+    for suffix, directives in ((".pyx", KERNEL_DIRECTIVES), (".py", ENGINE_DIRECTIVES)):
+        for made in cythonize(
+            [module(source) for source in sources if source.endswith(suffix)],
+            build_dir="build/cython",
+            compiler_directives=directives,
+            force=force,
+        ):
+            written[made.name] = Path(made.sources[0])
+    for ext in extensions:
+        file = written[module(ext.sources[0]).name]
+        ext.sources = [str(copied(file, ext.name) if "_kernels" in ext.name else file)]
+
+
+def copied(original: Path, name: str) -> Path:
+    """A copy for the extension `name`: each level has its own object file."""
     copy = Path("build/levels", *name.split(".")).with_suffix(original.suffix)
     copy.parent.mkdir(parents=True, exist_ok=True)
     if not copy.exists() or not filecmp.cmp(original, copy, shallow=False):
         shutil.copyfile(original, copy)  # else it stays old, and is not compiled again
-    pthread = ["-pthread"] if threads and os.name == "posix" else []
-    return Extension(
-        name,
-        [copy.as_posix()],
-        define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")],
-        extra_compile_args=flags + pthread,
-        extra_link_args=pthread + STRIP,
-    )
+    return copy
 
 
-def translate(paths, directives: dict) -> list[Extension]:
-    extensions = [
-        Extension(".".join(path.with_suffix("").parts), [path.as_posix()]) for path in paths
+def module(source: str) -> Extension:
+    return Extension(".".join(Path(source).with_suffix("").parts), [source])
+
+
+def modules() -> list[Extension]:
+    return [
+        module(source) for source in (*sorted(map(Path.as_posix, KERNELS.glob("*.pyx"))), *ENGINE)
     ]
-    return cythonize(extensions, build_dir="build/cython", compiler_directives=directives)
 
 
-setup(
-    ext_modules=translate(sorted(KERNELS.glob("*.pyx")), KERNEL_DIRECTIVES)
-    + translate(map(Path, ENGINE), ENGINE_DIRECTIVES),
-    cmdclass={"build_ext": BuildKernels},
-)
+def main() -> None:
+    problem = minima.outdated(minima.minima(minima.requirements()["build"]))
+    if problem:
+        raise SystemExit(f"error: {problem}")
+    setup(ext_modules=modules(), cmdclass={"build": Build, "build_ext": BuildKernels})
+
+
+if __name__ == "__main__":
+    main()

@@ -13,15 +13,15 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "adding_an_activation.md"
 NAME, CLASS = "squared_relu", "SquaredReLU"
 
-# setup.py as it is, but translating one kernel only: the others are there, compiled.
+# setup.py as it is, but building one kernel only: the others are there, compiled.
 BUILD = """
-import runpy, sys
-import Cython.Build
-whole = Cython.Build.cythonize
-Cython.Build.cythonize = lambda modules, **options: whole(
-    [m for m in modules if m.name == "minidl._kernels.activations"], **options)
+import sys
+sys.path.insert(0, "")
+import setup
+setup.modules = lambda: [setup.module("minidl/_kernels/activations.pyx")]
+setup.remove_all_but = lambda made, found: None
 sys.argv = ["setup.py", "build_ext", "--inplace"]
-runpy.run_path("setup.py", run_name="__main__")
+setup.main()
 """
 USE = f"""
 import numpy as np, minidl as md
@@ -79,6 +79,7 @@ def test_the_page_in_a_copy(tmp_path):
     shutil.copytree(ROOT / "minidl", tmp_path / "minidl", ignore=leave)
     shutil.copytree(ROOT / "tests", tmp_path / "tests", ignore=leave)
     shutil.copytree(ROOT / "benchmarks", tmp_path / "benchmarks", ignore=leave)
+    shutil.copytree(ROOT / "tools", tmp_path / "tools", ignore=leave)
     for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
         shutil.copy2(ROOT / name, tmp_path)
     for path, hunks in patches(PAGE.read_text(encoding="utf-8")).items():

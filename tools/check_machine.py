@@ -1,4 +1,4 @@
-"""Says what is missing on this machine before anything is built: used by the Makefile."""
+"""What this machine lacks to build minidl, a sentence each: for the Makefile, and for setup.py before it translates."""
 
 import os
 import shlex
@@ -6,31 +6,54 @@ import shutil
 import sys
 import sysconfig
 
+INSTALL = {
+    "linux": "on Debian or Ubuntu: sudo apt install gcc python3-dev; on Fedora: sudo dnf install gcc python3-devel",
+    "darwin": "on macOS: xcode-select --install",
+    "win32": "on Windows: the C++ workload of the Build Tools for Visual Studio",
+}.get(sys.platform, "install one with the headers of this Python")
 ADVICE = {
     "python": "minidl needs Python 3.11 or newer, this is {}: make PYTHON=python3.12",
     "venv": "Python's venv lacks pip; on Debian or Ubuntu: sudo apt install python3-venv",
-    "headers": "no C header {}; on Debian or Ubuntu: sudo apt install python3-dev",
-    "compiler": "no C compiler ({}); on Debian or Ubuntu: sudo apt install gcc; on macOS: "
-    "xcode-select --install",
+    "headers": "minidl is compiled, and there is no C header {}; " + INSTALL,
+    "compiler": "minidl is compiled, and there is no C compiler ({}); " + INSTALL,
+    "broken": "minidl is compiled, and the C compiler ({}) cannot compile a file that includes Python.h; "
+    + INSTALL,
 }
 
 
-def problems():
+def python_problem():
     if sys.version_info < (3, 11):  # noqa: UP036 (whoever has an old one shall be told)
-        return [ADVICE["python"].format(sys.version.split()[0])]
-    found = []
+        return ADVICE["python"].format(sys.version.split()[0])
+    return None
+
+
+def venv_problem():
     try:
         import ensurepip  # noqa: F401
         import venv  # noqa: F401
     except ImportError:
-        found.append(ADVICE["venv"])
+        return ADVICE["venv"]
+    return None
+
+
+def compiler():
+    return shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc")[0]
+
+
+def compiler_problem():
+    """Found in no time, from what lies on the disk. (On Windows only an attempt to compile can tell.)"""
+    if os.name == "posix" and not shutil.which(compiler()):
+        return ADVICE["compiler"].format(compiler())
     header = os.path.join(sysconfig.get_paths()["include"], "Python.h")
     if not os.path.exists(header):
-        found.append(ADVICE["headers"].format(header))
-    compiler = shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc")[0]
-    if not shutil.which(compiler):
-        found.append(ADVICE["compiler"].format(compiler))
-    return found
+        return ADVICE["headers"].format(header)
+    return None
+
+
+def problems():
+    if python_problem():
+        return [python_problem()]
+    return [problem for problem in (venv_problem(), compiler_problem()) if problem]
 
 
 if __name__ == "__main__":

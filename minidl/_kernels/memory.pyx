@@ -320,7 +320,7 @@ cdef int typenum_of(dtype) except -1:
         return cnp.NPY_DOUBLE
     cdef cnp.dtype exact = dtype if isinstance(dtype, cnp.dtype) else np.dtype(dtype)
     # Other kinds hold references or need their own layout; NumPy makes those.
-    if exact.kind not in "biufc" or not exact.isnative:
+    if exact.kind not in b"biufc" or not exact.isnative:
         raise TypeError(f"empty: expected a native bool or number dtype, got {exact}")
     return exact.type_num
 

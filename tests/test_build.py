@@ -1,0 +1,274 @@
+"""The build: declared versions, what a machine lacks, what earlier builds left, and the choice of a CPU level."""
+
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+import zipfile
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+
+from minidl import _kernels as K
+from minidl._kernels import cpu
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def load(path: str):
+    spec = importlib.util.spec_from_file_location(Path(path).stem, ROOT / path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+minima = load("tools/minima.py")
+
+
+# ── Declared versions ────────────────────────────────────────────────────────────────────────────
+
+
+def test_every_requirement_has_an_oldest_version():
+    """Except those of "dev", which the Makefile pins, and minidl's own extras."""
+    for purpose, lines in minima.requirements().items():
+        for line in lines:
+            if not line.startswith("minidl["):
+                assert minima.minima([line]) or (purpose, line) in {
+                    ("dev", "ruff"),
+                    ("dev", "mypy"),
+                }
+
+
+def test_one_oldest_version_for_all_purposes():
+    found = {}
+    for lines in minima.requirements().values():
+        for name, version in minima.minima(lines).items():
+            assert found.setdefault(name, version) == version, name
+    # 3.1 and 3.2 made a broken minidl; numpy.asarray(tensor) needs NumPy 2.
+    assert minima.numbers(found["cython"]) >= (3, 3)
+    assert minima.numbers(found["numpy"]) >= (2, 0)
+
+
+def test_the_tool_prints_constraints():
+    lines = subprocess.check_output([sys.executable, ROOT / "tools/minima.py"], text=True).split()
+    assert f"cython=={minima.minima(minima.requirements()['build'])['cython']}" in lines
+    assert all(re.fullmatch(r"[\w.-]+==[\d.]+", line) for line in lines)
+
+
+@pytest.mark.parametrize(
+    "found, fits",
+    [
+        ("3.2.9", False),
+        ("3.3", True),
+        ("3.3.0", True),
+        ("3.3.0a1", True),
+        ("3.10", True),
+        ("2", False),
+    ],
+)
+def test_an_old_tool_is_told_apart(found, fits):
+    assert (minima.outdated({"cython": "3.3"}, lambda name: found) is None) == fits
+
+
+def test_a_sentence_for_an_old_or_a_missing_tool():
+    sentence = (
+        'building minidl needs cython 3.3 or newer, and there is {}: pip install "cython>=3.3"'
+    )
+    assert minima.outdated({"cython": "3.3"}, lambda name: "3.2.9") == sentence.format("3.2.9")
+
+    def missing(name):
+        raise metadata.PackageNotFoundError(name)
+
+    assert minima.outdated({"cython": "3.3"}, missing) == sentence.format("none")
+
+
+# ── A copy of what setup.py needs ────────────────────────────────────────────────────────────────
+
+LEAVE = shutil.ignore_patterns(
+    "v3", "v4", "baseline", "__pycache__", "*.so", "*.pyd", "*.gz", "*.npz"
+)
+
+
+@pytest.fixture
+def checkout(tmp_path):
+    """Sources, uncompiled."""
+    pytest.importorskip("Cython")
+    if not (ROOT / "setup.py").exists():
+        pytest.skip("no source")
+    for name in ("minidl", "tools"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=LEAVE)
+    for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy2(ROOT / name, tmp_path)
+    return tmp_path
+
+
+def run_setup(checkout, *command, **env):
+    return subprocess.run(
+        [sys.executable, "setup.py", "-q", *command],
+        cwd=checkout,
+        env=os.environ | env,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+@pytest.mark.skipif(os.name != "posix", reason="MSVC is not found through these")
+@pytest.mark.parametrize(
+    "env, named",
+    [
+        ({"CC": "/nonexistent/cc"}, "no C compiler (/nonexistent/cc);"),
+        ({"PATH": "/nonexistent", "CC": "gcc"}, "no C compiler (gcc);"),
+        ({"CC": "false"}, "the C compiler (false) cannot compile a file that includes Python.h;"),
+    ],
+)
+@pytest.mark.parametrize("command", [("build_ext", "--inplace"), ("bdist_wheel",)])
+def test_no_compiler_is_one_sentence(checkout, env, named, command):
+    done = run_setup(checkout, *command, **env)
+    assert done.returncode == 1
+    *others, sentence = done.stderr.strip().splitlines()
+    assert sentence.startswith("error: minidl is compiled, and ") and named in sentence
+    assert all("byte-compiling is disabled" in line for line in filter(None, others))
+    assert not (checkout / "build/cython").exists()
+
+
+def test_an_sdist_needs_no_compiler(checkout):
+    done = run_setup(checkout, "egg_info", CC="/nonexistent/cc")
+    assert done.returncode == 0, done.stderr
+    assert not (checkout / "build/cython").exists()
+    listed = (checkout / "minidl.egg-info/SOURCES.txt").read_text().splitlines()
+    assert {"minidl/_kernels/gemm.pyx", "minidl/op.py", "minidl/op.pxd"} <= set(listed)
+
+
+def test_an_old_cython_is_one_sentence(checkout):
+    pyproject = checkout / "pyproject.toml"
+    pyproject.write_text(re.sub(r"cython>=[\d.]+", "cython>=99.0", pyproject.read_text()))
+    done = run_setup(checkout, "build_ext", "--inplace")
+    assert done.returncode == 1
+    (sentence,) = done.stderr.strip().splitlines()
+    assert sentence.startswith("error: building minidl needs cython 99.0 or newer, and there is 3.")
+
+
+# ── What earlier builds left ─────────────────────────────────────────────────────────────────────
+
+# setup.py as it is, but with one small kernel and one module of the engine, compiled in little time.
+SMALL = """
+import sys
+sys.path.insert(0, "")
+import setup
+setup.modules = lambda: [setup.module("minidl/_kernels/toy.pyx"), setup.module("minidl/modes.py")]
+setup.GNU_LEVELS["baseline"] = setup.LEAN = ["-O0"]
+sys.argv = ["setup.py", "-q", *sys.argv[1:]]
+setup.main()
+"""
+SUFFIX = sysconfig.get_config_var("EXT_SUFFIX")
+MADE = {f"minidl/_kernels/baseline/toy{SUFFIX}", f"minidl/modes{SUFFIX}"}
+
+
+@pytest.fixture
+def used(checkout):
+    """A checkout in which other things were built before, for other Pythons too, and its builder."""
+    (checkout / "minidl/_kernels/toy.pyx").write_text("def one(): return 1\n")
+    lib = f"build/lib.{sysconfig.get_platform()}-{sys.implementation.cache_tag}"
+    stale = [f"minidl/_kernels/v4/toy{SUFFIX}", f"minidl/_kernels/baseline/gone{SUFFIX}"]
+    stale += [f"minidl/tensor{SUFFIX}", "minidl/tensor.of-another-python.so"]
+    for name in (*stale, *(f"{lib}/{name}" for name in (*stale, "minidl/gone.py"))):
+        (checkout / name).parent.mkdir(parents=True, exist_ok=True)
+        (checkout / name).write_bytes(b"stale")
+
+    def build(*command):
+        done = subprocess.run(
+            [sys.executable, "-c", SMALL, *command],
+            cwd=checkout,
+            env=os.environ | {"MINIDL_LEVELS": "baseline"},
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    return checkout, build
+
+
+def test_in_place_only_what_this_build_made_can_be_imported(used):
+    checkout, build = used
+    build("build_ext", "--inplace")
+    found = {path.relative_to(checkout).as_posix() for path in (checkout / "minidl").rglob("*.so")}
+    assert found == MADE | {"minidl/tensor.of-another-python.so"}
+
+    module = checkout / f"minidl/modes{SUFFIX}"
+    module.write_bytes(b"")
+    (stamp,) = (checkout / "build").glob("made-with-*.txt")
+    stamp.write_text("another Cython")
+    build("build_ext", "--inplace")
+    assert module.read_bytes()  # nothing is taken over that was made with other tools
+
+
+def test_a_wheel_holds_what_this_build_made(used):
+    checkout, build = used
+    build("bdist_wheel")
+    (wheel,) = (checkout / "dist").glob("*.whl")
+    with zipfile.ZipFile(wheel) as file:
+        found = {name for name in file.namelist() if ".dist-info/" not in name}
+    sources = {
+        path.relative_to(checkout).as_posix()
+        for pattern in ("*.py", "*.pyx", "*.pxd", "py.typed", "README.md")
+        for path in (checkout / "minidl").rglob(pattern)
+    }
+    assert found == MADE | sources
+
+
+def test_a_level_built_for_another_python_is_not_there(monkeypatch, tmp_path):
+    monkeypatch.setattr(K, "__file__", str(tmp_path / "__init__.py"))
+    (tmp_path / "v3").mkdir()
+    (tmp_path / "v3/activations.of-another-python.so").touch()
+    assert not K._built("v3")
+    (tmp_path / f"v3/activations{SUFFIX}").touch()
+    assert K._built("v3")
+
+
+# ── The level ────────────────────────────────────────────────────────────────────────────────────
+
+HASWELL = (0x7FFAFBFF, 0x000037AB, 0x00000021, 0x7)
+SKYLAKE_X = (0x7FFEFBFF, 0xD39FFFFB, 0x00000121, 0x2E7)
+SANDY_BRIDGE = (0x1FBAE3FF, 0x00000000, 0x00000001, 0x7)
+
+
+def without(words, index, bit):
+    return tuple(word & ~(1 << bit) if i == index else word for i, word in enumerate(words))
+
+
+@pytest.mark.parametrize(
+    "words, level",
+    [
+        ((0, 0, 0, 0), "baseline"),  # another processor, or a very old one
+        (SANDY_BRIDGE, "baseline"),
+        (HASWELL, "v3"),
+        (SKYLAKE_X, "v4"),
+        ((0xFFFFFFFF,) * 4, "v4"),
+        *((without(SKYLAKE_X, 0, bit), "baseline") for bit in (12, 22, 27, 28, 29)),
+        *((without(SKYLAKE_X, 1, bit), "baseline") for bit in (3, 5, 8)),
+        (without(SKYLAKE_X, 2, 5), "baseline"),  # lzcnt, which a virtual machine may hide
+        *((without(SKYLAKE_X, 3, bit), "baseline") for bit in (1, 2)),  # the system saves no ymm
+        *((without(SKYLAKE_X, 1, bit), "v3") for bit in (16, 17, 28, 30, 31)),
+        *((without(SKYLAKE_X, 3, bit), "v3") for bit in (5, 6, 7)),  # ... no zmm
+    ],
+)
+def test_level_of_the_words_of_cpuid(words, level):
+    assert cpu.level_of(*words) == level
+
+
+def test_linux_says_the_same_of_this_machine():
+    try:
+        flags = set(
+            re.search(r"^flags\s*:(.*)", Path("/proc/cpuinfo").read_text(), re.M)[1].split()
+        )
+    except (OSError, TypeError):
+        pytest.skip("no /proc/cpuinfo with flags")
+    v3 = {"fma", "movbe", "avx", "f16c", "bmi1", "avx2", "bmi2", "abm"}
+    v4 = v3 | {f"avx512{part}" for part in ("f", "dq", "cd", "bw", "vl")}
+    expected = "v4" if v4 <= flags else "v3" if v3 <= flags else "baseline"
+    assert cpu.best_level() == expected
