@@ -175,7 +175,7 @@ cdef inline void plan_grad(real* kind, Grad* s) noexcept nogil:
     s.panels = ceil_div(s.vectors, TILE_VECTORS)
     s.wide = max(0, s.vectors - s.panels * (TILE_VECTORS - 1))
     s.pitch = s.vectors * lane * <Py_ssize_t> sizeof(real)
-    s.pack = s.panels > 1 or s.pixel != s.pitch
+    s.pack = s.panels > 1 or s.groups > 1 or s.pixel != s.pitch  # else a pixel of gy is whole vectors
     s.block = max(1, SUM_BYTES // max(1, s.pitch * TILE_ROWS)) * TILE_ROWS
     s.blocks = ceil_div(s.count * s.c, s.block)
     s.failed = False
@@ -223,6 +223,7 @@ cdef inline void sum_chunk(real* kind, const Grad* s, Chunk* c) noexcept nogil:
     cdef Py_ssize_t none = 0, pixels = c.spans * c.k
     cdef char* y[TILE_ROWS]
     cdef real[TILE_ROWS * CHUNK_PIXELS] sliver
+    cdef bint together
     cdef Strip strip
     strip.add, strip.bias, strip.count = c.add, NULL, 1
     if s.pack:
@@ -233,13 +234,15 @@ cdef inline void sum_chunk(real* kind, const Grad* s, Chunk* c) noexcept nogil:
                       c.packed + left * pixels * size, width * size, pixels, min(width, s.o - left))
     row = c.top
     while row < c.bottom:
+        together = True
         for i in range(TILE_ROWS):  # beyond the last row that one again
             at = min(row + i, c.bottom - 1)
             strip.rows[i] = c.x + s.taps[at // s.c] + at % s.c * size + c.start
             y[i] = c.sums + at * s.pitch
+            together = together and strip.rows[i] == strip.rows[0] + i * size
         # Channels side by side are copied: read by steps of whole pixels they would fill the cache
         # with what lies around them.
-        if s.panels > 1 and strip.rows[TILE_ROWS - 1] == strip.rows[0] + (TILE_ROWS - 1) * size:
+        if s.panels > 1 and together:
             copy_sliver(kind, s, c, strip.rows, sliver)
             strip.step, strip.shifts, strip.spans, strip.k = TILE_ROWS * size, &none, 1, pixels
         else:

@@ -1,6 +1,7 @@
 """The convolution kernels against their twins: shapes around the tile, layouts, levels, threads, refusals."""
 
 import inspect
+import itertools
 
 import numpy as np
 import pytest
@@ -103,6 +104,22 @@ def frozen(x):
     x = x.copy()
     x.flags.writeable = False
     return x
+
+
+@pytest.mark.parametrize("o", [3, 40, 100])
+@every_dtype
+@pytest.mark.parametrize("level", K.available)
+def test_one_channel_with_its_axes_in_any_order(level, dtype, o):
+    """What the taps see may lie side by side, but not in the order of the taps."""
+    rng = np.random.default_rng(0)
+    for size, kernel in (((4, 4), (2, 2)), ((2, 9), (2, 2)), ((2, 9), (2, 4)), ((4, 9), (4, 2))):
+        x = rng.standard_normal((1, 1, *size)).astype(dtype)
+        gy_size = [n - k + 1 for n, k in zip(size, kernel, strict=True)]
+        gy = channels_last(rng.standard_normal((1, o, *gy_size)).astype(dtype))
+        expected = TWINS.conv_weight_grad(x, gy, kernel)
+        for order, axes in itertools.product("CF", ((), (-1,), (-2,), (-1, -2))):
+            turned = np.flip(np.flip(x, axes).copy(order), axes)
+            assert_near(K.load(level).conv_weight_grad(turned, gy, kernel), expected, dtype)
 
 
 @pytest.mark.parametrize("face", FACES)

@@ -1,0 +1,395 @@
+"""What test_guard_pages.py gives each kernel: rng -> (arguments, keywords), of random shapes around vectors' widths.
+
+Kernels that test_twins.py has cases of get these, of other shapes, too.
+"""
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from minidl import _kernels as K
+from minidl._kernels import reference
+from minidl._kernels import reference_arithmetic as arithmetic
+from minidl.ops.activation_table import KERNEL_ROWS
+
+from .test_conv import arguments as conv_arguments
+from .test_images import channels_last, windows
+from .test_twins import CASES, activation_backward, activation_forward
+
+LENGTHS = (1, 2, 3, 4, 5, 7, 8, 9, 12, 15, 16, 17, 24, 25, 31, 32, 33, 48, 49, 63, 64, 65, 67)
+DEPTHS = (*LENGTHS, 128, 130, 257, 600, 1025)
+Sample = tuple[tuple, dict[str, Any]]
+Sampler = Callable[[np.random.Generator], Sample]
+
+
+def lengths(rng, count, most=4000):
+    """So many of them, with no more than `most` elements in all."""
+    while True:
+        shape = tuple(int(n) for n in rng.choice(LENGTHS, count))
+        if np.prod(shape) <= most:
+            return shape
+
+
+def array(rng, *shape):
+    return np.asarray(rng.standard_normal(shape))
+
+
+def halves(rng, *shape):
+    """Numbers of which some are equal."""
+    return np.round(2 * array(rng, *shape)) / 2
+
+
+def like_a_part(rng, shape):
+    """A shape that broadcasts to this one."""
+    part = tuple(1 if rng.random() < 0.25 else n for n in shape)
+    return part[int(rng.integers(0, len(shape) + 1)) :] if rng.random() < 0.3 else part
+
+
+# ── The kernels of test_twins.py ──────────────────────────────────────────────────────────────────
+
+
+def of_twins(face: str) -> Sampler:
+    """One of its cases: of the shapes there, or of another with as many axes."""
+    takes_out = "out" in inspect.signature(getattr(K.load("reference"), face)).parameters
+
+    def sample(rng):
+        _, arguments, shapes = CASES[face][rng.integers(len(CASES[face]))]
+        shape = shapes[rng.integers(len(shapes))]
+        if np.prod(shape) > 4000 or rng.random() < 0.7:
+            shape = lengths(rng, max(map(len, shapes)))
+        given, keywords = arguments(rng, *shape), {}
+        given = [np.asarray(x) if isinstance(x, np.generic) else x for x in given]
+        first = next(x for x in given if isinstance(x, np.ndarray))
+        if takes_out and rng.random() < 0.5:
+            keywords["out"] = first if rng.random() < 0.5 else array(rng, *first.shape)
+        return given, keywords
+
+    return sample
+
+
+def loop(rng) -> Sample:
+    """An activation's loop, as other kernels call it."""
+    row = list(KERNEL_ROWS.values())[rng.integers(len(KERNEL_ROWS))]
+    a, b = (*(1.25 * v if v else 0.25 for v in row.params.values()), 0.0, 0.0)[:2]
+    make = activation_backward if rng.random() < 0.5 else activation_forward
+    name, *arrays, a, b = make(row.name, a, b)(rng, *lengths(rng, 1))
+    return (name, arrays, np.zeros_like(arrays[0]), a, b), {}
+
+
+# ── Convolutions and pooling ──────────────────────────────────────────────────────────────────────
+
+
+def conv_case(rng):
+    """(N, C, O, size, kernel, stride, padding, dilation, groups)"""
+    while True:
+        axes = int(rng.choice([1, 2, 2, 2, 3]))
+        groups = int(rng.choice([1, 1, 1, 2, 3, 4]))
+        n, c, o = int(rng.integers(1, 4)), *(groups * int(m) for m in rng.choice(LENGTHS, 2))
+        if groups in (2, 4) and rng.random() < 0.3:
+            o = int(rng.choice([4, 8, 16]))  # of all groups: a vector
+        size = [int(m) for m in rng.integers(1, 10, axes)]
+        kernel = [int(m) for m in rng.integers(1, 5, axes)]
+        stride, padding, dilation = (
+            [int(m) for m in rng.integers(low, high, axes)]
+            for low, high in ((1, 4), (0, 3), (1, 3))
+        )
+        if rng.random() < 0.3:  # few products: Winograd's tiles
+            k = int(rng.choice([3, 4]))
+            axes, groups, size = 2, 1, [int(m) for m in rng.integers(4, 10, 2)]
+            kernel, stride, dilation = [k, k], [k - 2, k - 2], [1, 1]
+            n, padding = 80 // (size[0] * size[1]) + n, padding[:1] * 2
+        rows = zip(size, kernel, stride, padding, dilation, strict=True)
+        out = [(m + 2 * p - d * (k - 1) - 1) // s + 1 for m, k, s, p, d in rows]
+        if min(out) >= 1 and n * c * o // groups * np.prod(kernel) * np.prod(out) <= 300_000:
+            moves = (size, kernel, stride, padding, dilation)
+            return (n, c, o, *map(tuple, moves), groups)
+
+
+def conv(face: str) -> Sampler:
+    def sample(rng):
+        given = conv_arguments(face, conv_case(rng), "float64", int(rng.integers(1 << 30)))
+        if face == "conv_forward" and rng.random() < 0.3:
+            given = (*given[:2], None, *given[3:])
+        return given, {}
+
+    return sample
+
+
+def groups_of_a_vector(groups: int, outputs: int) -> Sample:
+    """All groups together have as many outputs as a vector has lanes."""
+    case = (1, groups, outputs, (4, 4), (1, 1), (1, 1), (0, 0), (1, 1), groups)
+    x, gy, *rest = conv_arguments("conv_weight_grad", case, "float64")
+    return (x, channels_last(gy), *rest), {}
+
+
+def pooled(face: str) -> Sampler:
+    def sample(rng):
+        axes = int(rng.integers(1, 4))
+        (_, _, *size), *window = next(windows(axes, int(rng.integers(1 << 30)), 1))
+        x = array(rng, int(rng.integers(1, 3)), int(rng.choice(LENGTHS)), *size)
+        if face.endswith("forward"):
+            return (x, *window), {}
+        y, index = reference.max_pool_forward(x, *window)
+        if face == "max_pool_gather":
+            return (x, index), {}
+        if face == "max_pool_scatter":
+            return (y, index, tuple(size)), {}
+        return (y, tuple(size), *window), {}
+
+    return sample
+
+
+# ── Normalisation ─────────────────────────────────────────────────────────────────────────────────
+
+
+def batch(rng, axes=None):
+    x = array(rng, *lengths(rng, int(rng.integers(2, 5))))
+    mean, rstd, weight, bias = array(rng, 4, x.shape[1])
+    return x, mean, np.abs(rstd) + 0.1, weight, bias
+
+
+def batch_norm_forward(rng) -> Sample:
+    x, mean, rstd, weight, bias = batch(rng)
+    return (x, mean, rstd, *((weight, bias) if rng.random() < 0.7 else ())), {}
+
+
+def batch_norm_backward(rng) -> Sample:
+    x, *rest = batch(rng)
+    moving, name = bool(rng.random() < 0.5), str(rng.choice(["", "tanh", "relu", "by sign"]))
+    return (x, array(rng, *x.shape), *rest, moving, np.tanh(x), name), {}
+
+
+# ── Products ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def sides(rng):
+    while True:
+        m, n, k = (int(rng.choice(choice)) for choice in (LENGTHS, LENGTHS, DEPTHS))
+        if m * n * k <= 300_000:
+            return m, n, k
+
+
+def matmul(rng) -> Sample:
+    m, n, k = sides(rng)
+    many = (int(rng.integers(1, 4)),) if rng.random() < 0.3 else ()
+    a, b = array(rng, *many, m, k), array(rng, *(many if rng.random() < 0.5 else ()), k, n)
+    if rng.random() < 0.5:
+        out = array(rng, *many, m, n)
+        return (a, b), {"out": out, "accumulate": bool(rng.random() < 0.5)}
+    return (a, b), {}
+
+
+def affine_forward(rng) -> Sample:
+    m, n, k = sides(rng)
+    bias = array(rng, n) if rng.random() < 0.7 else None
+    return (array(rng, m, k), array(rng, n, k), bias), {}
+
+
+def affine_weight_grad(rng) -> Sample:
+    m, n, k = sides(rng)
+    keywords = {"gw_out": array(rng, m, n)} if rng.random() < 0.5 else {}
+    return (array(rng, k, n), array(rng, k, m)), keywords
+
+
+# ── Elements ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def binary(rng) -> Sample:
+    name = str(rng.choice(list(arithmetic.BINARY)))
+    shape = lengths(rng, int(rng.integers(1, 4)))
+    x0, x1 = (np.abs(array(rng, *like_a_part(rng, shape))) + 0.1 for _ in range(2))
+    out = array(rng, *np.broadcast_shapes(x0.shape, x1.shape))
+    if rng.random() < 0.3 and x0.shape == out.shape:
+        out = x0
+    return (name, x0, x1), {"out": out} if rng.random() < 0.5 else {}
+
+
+def unary(rng) -> Sample:
+    x = np.abs(array(rng, *lengths(rng, int(rng.integers(1, 4))))) + 0.1
+    out = x if rng.random() < 0.5 else array(rng, *x.shape)
+    name = str(rng.choice(list(arithmetic.UNARY)))
+    return (name, x), {"out": out} if rng.random() < 0.5 else {}
+
+
+def three(*before: str, condition: bool = False) -> Sampler:
+    def sample(rng):
+        shape = lengths(rng, int(rng.integers(1, 4)))
+        x, z, g = (halves(rng, *like_a_part(rng, shape)) for _ in range(3))
+        x = x > 0 if condition and rng.random() < 0.5 else x
+        return (*map(str, rng.choice(before, 1) if before else ()), x, z, g), {}
+
+    return sample
+
+
+def clip(count: int) -> Sampler:
+    def sample(rng):
+        shape = lengths(rng, int(rng.integers(1, 4)))
+        limits = [(-0.5, 0.5), (None, 0.1), (0.1, None)][rng.integers(3)]
+        return (*(array(rng, *shape) for _ in range(count)), *limits), {}
+
+    return sample
+
+
+def folded(*before: str) -> Sampler:
+    def sample(rng):
+        x = array(rng, *lengths(rng, int(rng.integers(1, 5))))
+        axes = tuple(axis for axis in range(x.ndim) if rng.random() < 0.5)
+        return (*map(str, rng.choice(before, 1) if before else ()), x, axes), {}
+
+    return sample
+
+
+def sum_to(rng) -> Sample:
+    x = array(rng, *lengths(rng, int(rng.integers(1, 4))))
+    return (x, like_a_part(rng, x.shape)), {}
+
+
+def broadcast_to(rng) -> Sample:
+    shape = lengths(rng, int(rng.integers(1, 4)))
+    return (array(rng, *like_a_part(rng, shape)), shape), {}
+
+
+def number(rng) -> Sample:
+    return (0.1, array(rng, *lengths(rng, 1))), {}
+
+
+def assign(rng) -> Sample:
+    x = array(rng, *lengths(rng, int(rng.integers(1, 5))))
+    return (array(rng, *x.shape), x), {}
+
+
+def one(rng) -> Sample:
+    return (array(rng, *lengths(rng, int(rng.integers(2, 5)))),), {}
+
+
+def reshape(rng) -> Sample:
+    x = array(rng, *lengths(rng, 3))
+    return (x, (x.shape[0], -1) if rng.random() < 0.5 else (-1,)), {}
+
+
+# ── Steps of optimizers ───────────────────────────────────────────────────────────────────────────
+
+
+def parameters(rng, count):
+    shapes = [lengths(rng, int(rng.integers(1, 3))) for _ in range(3)]
+    return [[array(rng, *shape) for shape in shapes] for _ in range(count)]
+
+
+def sgd_step(rng) -> Sample:
+    p, g, m = parameters(rng, 3)
+    if rng.random() < 0.3:
+        return (p, g, None, [0.1] * 3, [0.1] * 3), {}
+    return (p, g, m, [0.1] * 3, [0.1] * 3, 0.9, bool(rng.random() < 0.5)), {}
+
+
+def adam_step(rng) -> Sample:
+    p, g, m, v = parameters(rng, 4)
+    settings = ([1, 2, 2], [0.1] * 3, [0.1] * 3, 0.9, 0.99, 1e-3, bool(rng.random() < 0.5))
+    return (p, g, m, [np.abs(x) for x in v], *settings), {}
+
+
+def first_misfit(rng) -> Sample:
+    return tuple(parameters(rng, 2)), {}
+
+
+def sum_of_squares(rng) -> Sample:
+    return tuple(parameters(rng, 1)), {}
+
+
+def scale_all(rng) -> Sample:
+    return (*parameters(rng, 1), 0.5), {}
+
+
+SAMPLERS: dict[str, Sampler] = {
+    **{face: of_twins(face) for face in CASES},
+    **{face: conv(face) for face in ("conv_forward", "conv_input_grad", "conv_weight_grad")},
+    **{
+        face: pooled(face)
+        for face in (
+            *("max_pool_forward", "max_pool_scatter", "max_pool_gather"),
+            *("avg_pool_forward", "avg_pool_backward"),
+        )
+    },
+    "activation_address": loop,
+    "activation_slope_address": loop,
+    "batch_norm_moments": one,
+    "batch_norm_forward": batch_norm_forward,
+    "batch_norm_backward": batch_norm_backward,
+    "matmul": matmul,
+    "affine_forward": affine_forward,
+    "affine_weight_grad": affine_weight_grad,
+    "binary": binary,
+    "unary": unary,
+    "where": three(condition=True),
+    "where_equal": three(),
+    "extremum_backward": three("maximum", "minimum"),
+    "clip": clip(1),
+    "clip_backward": clip(2),
+    "sum_axes": folded(),
+    "extremum_axes": folded("max", "min"),
+    "sum_to": sum_to,
+    "broadcast_to": broadcast_to,
+    "number": number,
+    "sgd_step": sgd_step,
+    "adam_step": adam_step,
+    "first_misfit": first_misfit,
+    "sum_of_squares": sum_of_squares,
+    "scale_all": scale_all,
+    "assign": assign,
+    "copy": one,
+    "reshape": reshape,
+}
+NO_ARRAYS = {"random_words"}
+# What once read beyond its operands.
+KNOWN = {"conv_weight_grad": [groups_of_a_vector(*sizes) for sizes in ((2, 4), (2, 8), (4, 16))]}
+# What is written must lie in one piece, or (in the second line) anywhere, if only each element has a place of its own.
+DENSE = {"sgd_step", "adam_step", "scale_all", "activation_address", "activation_slope_address"}
+DENSE |= {"prelu_forward", "prelu_backward"}  # these want C order
+APART = {"matmul", "affine_weight_grad", "binary", "unary", "assign"}
+
+
+def layouts(face: str, given: Sample) -> list[str]:
+    """The memory layouts that its operands may have."""
+    if face in DENSE or (face in CASES and "out" in given[1]):
+        return ["C"]
+    if face.startswith(("conv", "batch", "max_pool", "avg_pool")):
+        return ["C", "channels last", "channels last", "order", "gaps", "backwards", "repeated"]
+    return ["C", "C", "order", "gaps", "backwards", *(["repeated"] if face not in APART else [])]
+
+
+# ── Where a kernel is not called with what its sampler gives ──────────────────────────────────────
+
+
+def call_loop(kernels, name, arrays, y, a, b):
+    import ctypes
+
+    wide = y.dtype == "float64"
+    addresses = kernels.activation_address, kernels.activation_slope_address
+    address = addresses[len(arrays) - 1](name, wide)
+    if not address:
+        faces = kernels.activation_forward, kernels.activation_backward
+        return faces[len(arrays) - 1](name, *arrays, a, b, out=y)
+    pointers = [ctypes.c_void_p] * (2 + len(arrays))
+    types = (None, *pointers, ctypes.c_ssize_t, ctypes.c_double, ctypes.c_double)
+    places = [x.ctypes.data for x in (*arrays, y)]
+    ctypes.CFUNCTYPE(*types)(address)(None, *places, y.size, a, b)
+    return y
+
+
+def call_batch_norm_backward(kernels, x, gy, mean, rstd, weight, bias, moving, y, name):
+    given = (mean, rstd, weight, bias, moving)
+    if name in ("", "by sign"):
+        return kernels.batch_norm_backward(x, gy, *given, a=0.2, by_sign=name == "by sign")
+    slope = kernels.activation_slope_address(name, x.dtype == "float64")
+    if not slope:
+        gy = kernels.activation_backward(name, y, gy)
+    return kernels.batch_norm_backward(x, gy, *given, y, slope)
+
+
+CALLS = {
+    "activation_address": call_loop,
+    "activation_slope_address": call_loop,
+    "batch_norm_backward": call_batch_norm_backward,
+}
