@@ -1,7 +1,7 @@
 """Optimizers: SGD, Adam, AdamW; learning-rate schedules; gradient clipping.
 
-One call of a kernel (`minidl/_kernels/optim.pyx`) steps all parameters of a group. What optimizers
-have in common, and which parameters take part, stands in `minidl/optimizer.py`.
+One call of a kernel (`minidl/_kernels/optim.pyx`) steps all parameters of all groups. What
+optimizers have in common, and which parameters take part, is in `minidl/optimizer.py`.
 
 >>> from minidl import nn
 >>> model = nn.Affine(2, 1)
@@ -48,18 +48,18 @@ class SGD(Optimizer):
     with lr times the parameter's ``lr_mult``. As in PyTorch, m is not damped.
 
     Args:
-        params: Parameters (or Tensors that require a gradient), or groups ``[{"params": ..., "lr":
-            ...}]`` with settings of their own.
+        params: Parameters (or Tensors that are leaves), or groups ``[{"params": ..., "lr": ...}]``
+            with settings of their own. Those that are frozen are left alone until they are thawed.
 
     Raises:
         ValueError, TypeError: a setting that is negative or not finite; no parameters, one twice,
-            or one that does not require a gradient; nesterov without momentum.
+            or one that is the result of an op or no float; nesterov without momentum.
 
     Source: Sutskever, Martens, Dahl & Hinton, On the importance of initialization and momentum,
     ICML 2013.
     """
 
-    MOMENTS = ("momentum",)
+    MOMENTS, kernel = ("momentum",), "sgd_step"
 
     def __init__(
         self,
@@ -78,12 +78,12 @@ class SGD(Optimizer):
     def _moments(self, group: Group) -> int:
         return 1 if group["momentum"] else 0
 
-    def _step(
+    def _work(
         self, group: Group, slots: list, arrays: list, grads: list, lrs: list, decays: list
-    ) -> None:
-        momentum = group["momentum"]
+    ) -> tuple:
+        momentum, counts = group["momentum"], [slot.count for slot in slots]
         moments = [slot.moments[0] for slot in slots] if momentum else None
-        K.sgd_step(arrays, grads, moments, lrs, decays, momentum, group["nesterov"])
+        return arrays, grads, moments, counts, lrs, decays, momentum, group["nesterov"]
 
 
 class Adam(Optimizer):
@@ -98,7 +98,7 @@ class Adam(Optimizer):
     Source: Kingma & Ba, Adam: A Method for Stochastic Optimization, ICLR 2015.
     """
 
-    MOMENTS = ("mean", "square")
+    MOMENTS, kernel = ("mean", "square"), "adam_step"
     decoupled: ClassVar[bool] = False
 
     def __init__(
@@ -112,24 +112,14 @@ class Adam(Optimizer):
         options = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
         super().__init__(params, options)
 
-    def _step(
+    def _work(
         self, group: Group, slots: list, arrays: list, grads: list, lrs: list, decays: list
-    ) -> None:
+    ) -> tuple:
         means = [slot.moments[0] for slot in slots]
         squares = [slot.moments[1] for slot in slots]
-        steps = [slot.step for slot in slots]
-        K.adam_step(
-            arrays,
-            grads,
-            means,
-            squares,
-            steps,
-            lrs,
-            decays,
-            *group["betas"],
-            group["eps"],
-            self.decoupled,
-        )
+        counts = [slot.count for slot in slots]
+        settings = (*group["betas"], group["eps"], self.decoupled)
+        return arrays, grads, means, squares, counts, lrs, decays, *settings
 
 
 class AdamW(Adam):

@@ -1,20 +1,24 @@
 """What all optimizers have in common: groups of parameters, their settings, state and checks.
 
-The formulas stand in `minidl/optim.py` and `minidl/_kernels/optim.pyx`. A parameter takes part in a
+The formulas are in `minidl/optim.py` and `minidl/_kernels/optim.pyx`. A parameter takes part in a
 step if it has a gradient and its ``lr_mult`` is not 0; all others are left as they are, their
-moments and step count included.
+moments and step count included. A parameter that is frozen (``requires_grad`` False) gets no
+gradient, and is trained from the moment on when it is thawed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import repeat
+from operator import call, setitem
 from typing import Any, ClassVar
 
 import numpy as np
 
 from minidl import _kernels as K
 from minidl import check
-from minidl.tensor import Tensor
+from minidl.atomic import at_once, starmap
+from minidl.tensor import Tensor, mark_changed, zero_grads
 
 # ── Settings ───────────────────────────────────────────────────────────────────────────────────
 
@@ -46,13 +50,22 @@ CHECKS: dict[str, Callable[[str, str, Any], Any]] = {
 class _Slot:
     """What an optimizer keeps for one parameter."""
 
-    __slots__ = ("data", "moments", "parameter", "step")
+    __slots__ = ("count", "data", "moments", "parameter")
 
     def __init__(self, parameter: Tensor) -> None:
         self.parameter: Any = parameter  # a Parameter, or a Tensor without lr_mult and decay
         self.data: np.ndarray | None = None  # the array that was last found fit to be stepped
         self.moments: tuple[np.ndarray, ...] = ()
-        self.step = 0
+        self.count = np.zeros((), np.int64)  # an array: the kernel that steps also counts
+
+    @property
+    def step(self) -> int:
+        """How often the parameter was stepped; while `_step` runs, this step included."""
+        return int(self.count)
+
+    def __reduce__(self) -> tuple:
+        # Without `data`: a copy's memory may be laid out in another way, so the moments are fitted anew.
+        return _Slot, (self.parameter,), (None, {"moments": self.moments, "count": self.count})
 
 
 class Group(dict):
@@ -65,6 +78,9 @@ class Group(dict):
         super().__setitem__("params", tuple(params))
         self.owner = owner
         self.slots = [_Slot(p) for p in params]
+
+    def __reduce__(self) -> tuple:
+        return Group, (self.owner, self["params"], self.options()), {"slots": self.slots}
 
     def __setitem__(self, name: str, value: Any) -> None:
         if name not in self or name == "params":
@@ -82,13 +98,19 @@ class Group(dict):
 
 
 class Optimizer:
-    """Base of the optimizers. A subclass names its moments and writes `_moments` and `_step`.
+    """Base of the optimizers: groups, checks, state, and steps that are done wholly or not at all.
+
+    A subclass names its moments and writes ``_step(group, slots, arrays, grads, lrs, decays)``, which
+    changes the arrays of one group, and ``slot.moments``, in place. Whatever that raises, Ctrl-C too,
+    everything is put back as it was, at the price of a copy. The optimizers of minidl need none: they
+    write `_work` instead, for a kernel that steps all groups in one call.
 
     Attributes:
         groups: the parameter groups, each a dict of "params" and settings.
     """
 
     MOMENTS: ClassVar[tuple[str, ...]] = ()  # the names of a parameter's moments in the state
+    kernel: ClassVar[str] = ""  # of minidl._kernels: steps the groups that `_work` describes
 
     def __init__(self, params: Any, options: dict[str, Any]) -> None:
         name = type(self).__name__
@@ -105,32 +127,45 @@ class Optimizer:
     @lr.setter
     def lr(self, value: float) -> None:
         value = _at_least_0(type(self).__name__, "lr", value)
-        for group in self.groups:
-            group["lr"] = value
+        at_once(map(dict.__setitem__, self.groups, repeat("lr"), repeat(value)))
 
     def zero_grad(self) -> None:
         """Forgets the gradients of all parameters."""
-        for group in self.groups:
-            for slot in group.slots:
-                slot.parameter.grad = None
+        zero_grads([p for group in self.groups for p in group["params"]])
 
     def step(self) -> None:
-        """Changes all parameters that have a gradient, in place.
+        """Changes all parameters that have a gradient, in place: those of all groups, or none.
 
         Raises:
             ValueError: a gradient has another shape or dtype than its parameter, or a parameter's
-                array cannot be written in place; then nothing has changed.
+                array cannot be written in place.
+        Whatever is raised, MemoryError and KeyboardInterrupt too: either nothing has changed, or the
+        whole step was done.
         """
-        batches = [self._gather(group) for group in self.groups]
-        for group, batch in zip(self.groups, batches, strict=True):
-            slots, arrays, grads, lrs, decays = batch
-            if not slots:
-                continue
-            for slot in slots:
-                slot.step += 1
-            self._step(group, slots, arrays, grads, lrs, decays)
-            for slot in slots:
-                slot.parameter._mark_changed()
+        batches = [(group, *self._gather(group)) for group in self.groups]
+        # Marked first: a change without its mark would be worse than a mark without its change.
+        mark_changed([slot.parameter for batch in batches for slot in batch[1]])
+        if type(self)._step is Optimizer._step:
+            getattr(K, self.kernel)([self._work(*batch) for batch in batches])
+        else:
+            self._step_or_undo([batch for batch in batches if batch[1]])
+
+    def _step_or_undo(self, batches: list[tuple]) -> None:
+        """The `_step` of a subclass for each group; what it raises undoes all of them."""
+        undo: list[tuple] = []
+        for _, slots, arrays, *_ in batches:
+            for slot, array in zip(slots, arrays, strict=True):
+                undo.append((setattr, slot, "moments", slot.moments))
+                undo.append((setattr, slot.parameter, "_data", array))
+                undo += [(setitem, a, ..., a.copy()) for a in (array, slot.count, *slot.moments)]
+        try:
+            for group, slots, *rest in batches:
+                for slot in slots:
+                    slot.count[...] += 1
+                self._step(group, slots, *rest)
+        except BaseException:
+            at_once(starmap(call, undo))
+            raise
 
     def _gather(self, group: Group) -> tuple[list, list, list, list, list]:
         """The slots that take part, their arrays, gradients, learning rates and weight decays."""
@@ -153,7 +188,9 @@ class Optimizer:
             arrays.append(data)
             grads.append(grad._data if isinstance(grad, Tensor) else grad)
             lrs.append(lr * lr_mult)
-            decays.append(weight_decay if getattr(parameter, "decay", True) else 0.0)
+            decays.append(
+                weight_decay if weight_decay and getattr(parameter, "decay", True) else 0.0
+            )
         misfit = K.first_misfit(arrays, grads)
         if misfit >= 0:
             data, grad = arrays[misfit], grads[misfit]
@@ -194,10 +231,20 @@ class Optimizer:
         """How many moments a parameter of this group has."""
         return len(self.MOMENTS)
 
+    def _work(
+        self, group: Group, slots: list, arrays: list, grads: list, lrs: list, decays: list
+    ) -> tuple:
+        """What the kernel is told of a group."""
+        raise NotImplementedError(f"{type(self).__name__} has neither _step() nor _work()")
+
     def _step(
         self, group: Group, slots: list, arrays: list, grads: list, lrs: list, decays: list
     ) -> None:
-        raise NotImplementedError(f"{type(self).__name__} has no _step()")
+        """Steps one group; `slots` have counted this step already."""
+        work = self._work(group, slots, arrays, grads, lrs, decays)
+        for slot in slots:
+            slot.count[...] -= 1  # the kernel counts itself
+        getattr(K, self.kernel)([work])
 
     # State.
 
@@ -221,7 +268,11 @@ class Optimizer:
             "lr_mult": getattr(slot.parameter, "lr_mult", 1.0),
             "decay": getattr(slot.parameter, "decay", True),
             "step": slot.step,
-            **{name: m.copy() for name, m in zip(self.MOMENTS, slot.moments, strict=False)},
+            **{
+                name: m.copy()
+                for name, m in zip(self.MOMENTS, slot.moments, strict=False)
+                if slot.step  # (before the first step there is nothing that they would tell)
+            },
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -249,13 +300,17 @@ class Optimizer:
             options = {key: CHECKS[key](name, key, its[key]) for key in group.options()}
             pairs = zip(group.slots, its["parameters"], strict=True)
             restored.append((options, [self._checked(slot, values) for slot, values in pairs]))
+        changes: list[tuple] = []
         for group, (options, slots) in zip(self.groups, restored, strict=True):
-            for key, value in options.items():
-                group[key] = value
-            for slot, (lr_mult, decay, step, moments) in zip(group.slots, slots, strict=True):
-                slot.data, slot.step, slot.moments = None, step, moments
+            changes += [(dict.__setitem__, group, key, value) for key, value in options.items()]
+            for slot, (lr_mult, decay, count, moments) in zip(group.slots, slots, strict=True):
+                changes.append((setattr, slot, "data", None))
+                changes.append((setattr, slot, "count", count))
+                changes.append((setattr, slot, "moments", moments))
                 if hasattr(slot.parameter, "lr_mult"):
-                    slot.parameter.lr_mult, slot.parameter.decay = lr_mult, decay
+                    changes.append((setattr, slot.parameter, "_lr_mult", lr_mult))
+                    changes.append((setattr, slot.parameter, "decay", decay))
+        at_once(starmap(call, changes))
 
     def _checked(self, slot: _Slot, values: Mapping[str, Any]) -> tuple:
         """The saved values of one parameter, as copies."""
@@ -270,7 +325,7 @@ class Optimizer:
         return (
             check.number(what, "lr_mult", values["lr_mult"], 0.0),
             check.flag(what, "decay", values["decay"]),
-            check.integer(what, "step", values["step"], 0),
+            np.array(check.integer(what, "step", values["step"], 0)),
             moments,
         )
 
@@ -320,8 +375,10 @@ def _check_parameters(name: str, params: list[Any]) -> None:
     for i, p in enumerate(params):
         if not isinstance(p, Tensor):
             raise TypeError(f"{name}: parameter {i} must be a Parameter, got {type(p).__name__}")
-        if not p.requires_grad:
-            raise ValueError(f"{name}: parameter {i} does not require a gradient")
+        if p.dtype.kind != "f":
+            raise TypeError(
+                f"{name}: parameter {i} has dtype {p.dtype}; only floats can be trained"
+            )
         if p._op is not None:
             raise ValueError(
                 f"{name}: parameter {i} is the result of an op; only leaves can be stepped"

@@ -29,3 +29,7 @@ cdef class Tensor:
 @cython.locals(tensor=Tensor)
 cpdef Tensor wrap(object array, object op=*, Changes changes=*, bint requires_grad=*)
 cpdef Tensor as_tensor(object x, object dtype=*)
+@cython.locals(tensor=Tensor)
+cpdef zero_grads(list tensors)
+@cython.locals(tensor=Tensor)
+cpdef mark_changed(list tensors)

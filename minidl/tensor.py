@@ -426,6 +426,18 @@ def wrap(
     return tensor
 
 
+def zero_grads(tensors: list) -> None:
+    """Forgets the gradients of all of them. (Compiled, this is one step of Python: Ctrl-C does not part them.)"""
+    for tensor in tensors:
+        tensor.grad = None
+
+
+def mark_changed(tensors: list) -> None:
+    """`_mark_changed` of all of them, in one step too."""
+    for tensor in tensors:
+        tensor._mark_changed()
+
+
 def as_tensor(x: Any, dtype: Any = None) -> Tensor:
     """x itself if it is a Tensor, else ``Tensor(x, dtype=dtype)``."""
     return x if isinstance(x, Tensor) else wrap(as_array(x, dtype))

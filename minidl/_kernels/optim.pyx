@@ -1,11 +1,13 @@
-"""The optimizer steps: SGD and Adam over all parameters of a group in one call.
+"""The optimizer steps: SGD and Adam over all parameters of all groups in one call.
 
 Each parameter is walked once, in place: parameter, gradient and moments are read and written in one
 pass. Large arrays are cut into pieces of fixed size, and the pieces of all parameters go to the
 pool together. Elements do not depend on one another, so the bits do not depend on the number of
 threads.
 
-A face takes lists, one item per parameter, and checks all of them before it changes anything.
+A face takes groups, each a tuple of lists with one item per parameter, and the group's settings. It
+checks and allocates everything before it changes anything, and it counts the step itself: whatever is
+raised, no group has been stepped without another, nor a parameter without its count.
 """
 
 cimport numpy as cnp
@@ -32,6 +34,7 @@ cdef struct Part:  # one parameter: its arrays, and the numbers of this step
     bint nesterov
     double lr, decay, keep, momentum, beta1, beta2, unbias, eps
     double factor, total
+    cnp.int64_t* count  # steps of this parameter
 
 
 ctypedef void (*step_t)(Part* w, Py_ssize_t start, Py_ssize_t n) noexcept nogil
@@ -182,61 +185,102 @@ cdef void* moment(object m, object p, str name) except NULL:
     return cnp.PyArray_DATA(check_out(m, p, name))
 
 
-def sgd_step(
-    list params, list grads, list moments, list lrs, list decays,
-    double momentum=0, bint nesterov=False,
-):
-    """One SGD step, in place on `params` and `moments` (a list of arrays like params; None without
-    momentum).
+cdef cnp.int64_t* counter(object count, str name) except NULL:
+    if not (
+        isinstance(count, cnp.ndarray)
+        and cnp.PyArray_TYPE(<cnp.ndarray>count) == cnp.NPY_INT64
+        and cnp.PyArray_SIZE(<cnp.ndarray>count) == 1
+        and cnp.PyArray_ISBEHAVED(<cnp.ndarray>count)
+    ):
+        raise TypeError(f"{name}: a count must be an int64 array of one element, got {count!r}")
+    return <cnp.int64_t*>cnp.PyArray_DATA(<cnp.ndarray>count)
+
+
+cdef Py_ssize_t parameters_of(list groups) except -1:
+    cdef Py_ssize_t total = 0
+    for group in groups:
+        total += len(<list?>(<tuple?>group)[0])
+    return total
+
+
+cdef int run_and_count(step_t step, Part* parts, Py_ssize_t count) except -1:
+    cdef Py_ssize_t k
+    run(step, parts, count)  # what it may raise comes before its first change
+    for k in range(count):
+        parts[k].count[0] += 1
+    return 0
+
+
+def sgd_step(list groups):
+    """One SGD step, in place on the params, moments and counts of all groups.
+
+    Each group is (params, grads, moments, counts, lrs, decays, momentum, nesterov): lists with one
+    item per parameter, and two settings. Moments are arrays like params, or the list is None (no
+    momentum); counts are int64 arrays of one element.
 
     d = g + decay p;  m = momentum m + d;  p -= lr m,  with Nesterov p -= lr (d + momentum m).
     """
-    cdef Py_ssize_t k, count = len(params)
-    cdef Part* parts = take_parts(count)
-    cdef list kept = []
+    cdef Py_ssize_t i, k = 0, total = parameters_of(groups)
+    cdef Part* parts = take_parts(total)
+    cdef Part* part
+    cdef list kept = [], params, grads, moments, counts, lrs, decays
+    cdef double momentum
+    cdef bint nesterov
     try:
-        for k in range(count):
-            kept.append(fill(&parts[k], params[k], grads[k], lrs[k], decays[k], "sgd_step"))
-            parts[k].momentum, parts[k].nesterov = momentum, nesterov
-            if moments is not None:
-                parts[k].m = moment(moments[k], params[k], "sgd_step")
-        run(sgd_piece, parts, count)
+        for group in groups:
+            params, grads, moments, counts, lrs, decays, momentum, nesterov = group
+            for i in range(len(params)):
+                part = &parts[k]
+                kept.append(fill(part, params[i], grads[i], lrs[i], decays[i], "sgd_step"))
+                part.count = counter(counts[i], "sgd_step")
+                part.momentum, part.nesterov = momentum, nesterov
+                if moments is not None:
+                    part.m = moment(moments[i], params[i], "sgd_step")
+                k += 1
+        run_and_count(sgd_piece, parts, total)
     finally:
         memory.give(parts)
 
 
-def adam_step(
-    list params, list grads, list means, list squares, list steps, list lrs, list decays,
-    double beta1, double beta2, double eps, bint decoupled=False,
-):
-    """One Adam step, in place on `params`, `means` and `squares`; `steps` are the counts with this
-    step in them.
+def adam_step(list groups):
+    """One Adam step, in place on the params, means, squares and counts of all groups.
 
-    `decays` are added to the gradient (L2), or, if `decoupled` (AdamW), shrink p by the factor 1 -
-    lr decay.
+    Each group is (params, grads, means, squares, counts, lrs, decays, beta1, beta2, eps, decoupled):
+    lists with one item per parameter, and four settings. Counts are int64 arrays of one element, the
+    steps before this one.
+
+    Decays are added to the gradient (L2), or, if `decoupled` (AdamW), shrink p by the factor 1 - lr
+    decay.
     """
-    cdef Py_ssize_t k, count = len(params)
-    cdef Part* parts = take_parts(count)
+    cdef Py_ssize_t i, k = 0, total = parameters_of(groups)
+    cdef Part* parts = take_parts(total)
     cdef Part* part
-    cdef list kept = []
-    cdef double step, t = -1, bias1 = 1, bias2 = 1
+    cdef list kept = [], params, grads, means, squares, counts, lrs, decays
+    cdef double beta1, beta2, eps, bias1, bias2
+    cdef cnp.int64_t t
+    cdef bint decoupled
     try:
-        for k in range(count):
-            part = &parts[k]
-            kept.append(fill(part, params[k], grads[k], lrs[k], decays[k], "adam_step"))
-            part.m = moment(means[k], params[k], "adam_step")
-            part.v = moment(squares[k], params[k], "adam_step")
-            step = steps[k]
-            if t != step:  # as a rule once for all parameters
-                t = step
-                bias1, bias2 = 1 - pow(beta1, t), 1 - pow(beta2, t)
-            part.keep = 1
-            if decoupled:
-                part.keep, part.decay = 1 - part.lr * part.decay, 0
-            part.beta1, part.beta2, part.eps = beta1, beta2, eps
-            part.lr = part.lr / bias1
-            part.unbias = 1 / sqrt(bias2)
-        run(adam_piece, parts, count)
+        for group in groups:
+            params, grads, means, squares, counts, lrs, decays, beta1, beta2, eps, decoupled = group
+            t = -1
+            bias1 = bias2 = 1
+            for i in range(len(params)):
+                part = &parts[k]
+                kept.append(fill(part, params[i], grads[i], lrs[i], decays[i], "adam_step"))
+                part.m = moment(means[i], params[i], "adam_step")
+                part.v = moment(squares[i], params[i], "adam_step")
+                part.count = counter(counts[i], "adam_step")
+                if t != part.count[0] + 1:  # as a rule once for all parameters
+                    t = part.count[0] + 1
+                    bias1, bias2 = 1 - pow(beta1, t), 1 - pow(beta2, t)
+                part.keep = 1
+                if decoupled:
+                    part.keep, part.decay = 1 - part.lr * part.decay, 0
+                part.beta1, part.beta2, part.eps = beta1, beta2, eps
+                part.lr = part.lr / bias1
+                part.unbias = 1 / sqrt(bias2)
+                k += 1
+        run_and_count(adam_piece, parts, total)
     finally:
         memory.give(parts)
 

@@ -22,6 +22,15 @@ def copies(lists):
     return [[x.copy() for x in items] for items in lists]
 
 
+def counts_from(first):
+    return [np.array(first + k) for k in range(len(SHAPES))]
+
+
+def two_groups(lists, settings):
+    """The parameters of all lists, in two groups that have the same settings."""
+    return [(*(x and x[part] for x in lists), *settings) for part in (slice(4), slice(4, None))]
+
+
 def assert_close(results, expected, dtype):
     rtol = 2e-6 if dtype == np.float32 else 1e-14
     for x, y in zip(results, expected, strict=True):
@@ -37,8 +46,14 @@ def test_sgd(kernels, dtype, momentum, nesterov):
     decays = [0.1 * (k % 2) for k in range(len(SHAPES))]
     (p, g, m), (rp, rg, rm) = copies(given), copies(given)
     with_moments = momentum > 0
-    kernels.sgd_step(p, g, m if with_moments else None, lrs, decays, momentum, nesterov)
-    reference.sgd_step(rp, rg, rm if with_moments else None, lrs, decays, momentum, nesterov)
+    ours, theirs = counts_from(0), counts_from(0)
+    for step, x, y, z, counts in (
+        (kernels.sgd_step, p, g, m, ours),
+        (reference.sgd_step, rp, rg, rm, theirs),
+    ):
+        lists = (x, y, z if with_moments else None, counts, lrs, decays)
+        step(two_groups(lists, (momentum, nesterov)))
+    assert ours == theirs == counts_from(1)
     assert_close(p, rp, dtype)
     assert_close(m, rm, dtype)
     assert all(np.array_equal(x, y) for x, y in zip(g, given[1], strict=True))
@@ -50,13 +65,13 @@ def test_sgd(kernels, dtype, momentum, nesterov):
 def test_adam(kernels, dtype, decoupled):
     given = [*(arrays(seed, dtype) for seed in range(3)), arrays(3, dtype, positive=True)]
     count = len(SHAPES)
-    steps, lrs = list(range(1, count + 1)), [0.01 * (k + 1) for k in range(count)]
-    settings = (steps, lrs, [0.1 * (k % 2) for k in range(count)], 0.9, 0.99, 1e-8, decoupled)
-    ours, theirs = copies(given), copies(given)
-    kernels.adam_step(*ours, *settings)
-    reference.adam_step(*theirs, *settings)
+    lrs, decays = [0.01 * (k + 1) for k in range(count)], [0.1 * (k % 2) for k in range(count)]
+    ours, theirs = [*copies(given), counts_from(0)], [*copies(given), counts_from(0)]
+    for step, lists in ((kernels.adam_step, ours), (reference.adam_step, theirs)):
+        step(two_groups((*lists, lrs, decays), (0.9, 0.99, 1e-8, decoupled)))
     for k in (0, 2, 3):
         assert_close(ours[k], theirs[k], dtype)
+    assert ours[4] == theirs[4] == counts_from(1)
 
 
 @pytest.mark.parametrize("kernels", LEVELS)
@@ -68,7 +83,8 @@ def test_bits_do_not_depend_on_the_number_of_threads(kernels):
             K.set_num_threads(threads)
             given = [*(arrays(seed, np.float32) for seed in range(3)), arrays(3, np.float32, True)]
             count = len(SHAPES)
-            kernels.adam_step(*given, [5] * count, [0.1] * count, [0.1] * count, 0.9, 0.99, 1e-8)
+            lists = (*given, counts_from(4), [0.1] * count, [0.1] * count)
+            kernels.adam_step([(*lists, 0.9, 0.99, 1e-8, False)])
             results.append([x.tobytes() for x in given[0]] + [kernels.sum_of_squares(given[1])])
     finally:
         K.set_num_threads(before)
@@ -80,7 +96,7 @@ def test_other_memory_layouts(kernels):
     p = np.asfortranarray(np.arange(12, dtype=np.float32).reshape(3, 4))
     g = np.ones((3, 8), np.float32)[:, ::2]  # strided, and in another order than p
     expected = p - 0.5
-    kernels.sgd_step([p], [g], None, [0.5], [0.0])
+    kernels.sgd_step([([p], [g], None, [np.array(0)], [0.5], [0.0], 0.0, False)])
     np.testing.assert_array_equal(p, expected)
 
 
@@ -97,17 +113,29 @@ def test_other_memory_layouts(kernels):
     ],
 )
 def test_bad_arrays_change_nothing(kernels, p, g, error):
-    first = np.zeros(2)
+    first, count = np.zeros(2), np.array(0)
+    good = ([first], [np.ones(2)], None, [count], [1.0], [0.0], 0.0, False)
+    bad = ([p], [g], None, [np.array(0)], [1.0], [0.0], 0.0, False)
     with pytest.raises(error):
-        kernels.sgd_step([first, p], [np.ones(2), g], None, [1.0, 1.0], [0.0, 0.0])
-    assert (first == 0).all()
+        kernels.sgd_step([good, bad])
+    assert (first == 0).all() and count == 0
+
+
+@pytest.mark.parametrize("kernels", LEVELS)
+@pytest.mark.parametrize("count", [0, np.array(0.0), np.zeros(2, np.int64), np.broadcast_to(0, ())])
+def test_a_count_that_cannot_be_advanced(kernels, count):
+    p = np.zeros(2)
+    with pytest.raises(TypeError, match="count"):
+        kernels.sgd_step([([p], [np.ones(2)], None, [count], [1.0], [0.0], 0.0, False)])
+    assert (p == 0).all()
 
 
 @pytest.mark.parametrize("kernels", LEVELS)
 def test_moments_that_would_become_subnormal_become_zero(kernels):
     m = [np.array([1.2e-38, -1.2e-38, 1e-30, np.nan], np.float32)]
     zeros = [np.zeros(4, np.float32)]
-    kernels.sgd_step([np.ones(4, np.float32)], zeros, m, [0.1], [0.0], 0.5)
+    p = [np.ones(4, np.float32)]
+    kernels.sgd_step([(p, zeros, m, [np.array(0)], [0.1], [0.0], 0.5, False)])
     np.testing.assert_array_equal(m[0], np.array([0, 0, 0.5e-30, np.nan], np.float32))
 
 
