@@ -13,52 +13,49 @@ themselves.
 
 from __future__ import annotations
 
-import io
 import json
 import math
 import os
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
-from minidl.files import replacing
+from minidl import files, npz, safetensors
 from minidl.state import StateDict
 
 Arrays = dict[str, np.ndarray]
 
-NPZ_ENTRY = "__minidl__"
-SAFETENSORS_ENTRY = "minidl"
-RESERVED = (NPZ_ENTRY, "__metadata__")
+FORMATS: dict[str, Any] = {".npz": npz, ".safetensors": safetensors}
+RESERVED = (npz.TREE, safetensors.METADATA)
 VERSION = 1
 STORABLE = {"bool", *(f"{u}int{n}" for u in ("", "u") for n in (8, 16, 32, 64))} | {
     *(f"float{n}" for n in (16, 32, 64))
-}
-SAFETENSORS_TYPES = {
-    "BOOL": "?",
-    **{f"{kind}{8 * n}": f"<{kind.lower()}{n}" for kind in "IU" for n in (1, 2, 4, 8)},
-    **{f"F{8 * n}": f"<f{n}" for n in (2, 4, 8)},
-    "BF16": "<u2",  # NumPy has no bfloat16: its bits are the upper half of a float32's
 }
 
 
 def save(state: Any, path: str | os.PathLike[str]) -> None:
     """Writes `state` to a file that `load` reads; an older file is replaced as a whole or not.
 
+    The file has a checksum of each array, which `load` checks, and is safe from a power cut when
+    `save` returns. A process that is killed while it saves leaves a file ``.minidl-*.tmp``, which
+    the next `save` to the same folder removes (not on Windows).
+
     Args:
         state: arrays and Tensors (bool, integer, float16, float32, float64; anything with
             ``__array__``), NumPy and Python numbers of any size, strings, bools and None, in dicts
             with string keys, lists and tuples, nested as you like. A StateDict keeps its
             multipliers.
-        path: ends in ``.npz`` or ``.safetensors`` (needs ``pip install "minidl[safetensors]"``).
+        path: ends in ``.npz`` or ``.safetensors``.
 
     Raises:
         TypeError: something that cannot be saved; the message names its place in `state`. Nothing
             is written.
-        ValueError: another ending, or two arrays that would get the same name.
-        ImportError: the safetensors library is missing.
+        ValueError: another ending, two arrays that would get the same name, a state that contains
+            itself, or a path to something that is no regular file.
+        FileNotFoundError: the folder is not there.
+        OSError: the disk is full or broken; the older file is still there.
 
     >>> from tempfile import mkdtemp
     >>> path = Path(mkdtemp(), "checkpoint.npz")
@@ -66,50 +63,46 @@ def save(state: Any, path: str | os.PathLike[str]) -> None:
     >>> load(path)
     {'model': {'weight': array([1., 1.])}, 'epoch': 3}
     """
-    write = {".npz": _write_npz, ".safetensors": _write_safetensors}[_ending("save", path)]
+    form = _form("save", path)
     arrays: Arrays = {}
-    tree = _encode(state, (), arrays)
+    try:
+        tree = _encode(state, (), arrays)
+        flat = type(state) is dict and tree == {"dict": {name: {"array": name} for name in arrays}}
+        text = None if flat else json.dumps({"version": VERSION, "tree": tree}, allow_nan=False)
+    except RecursionError:
+        raise ValueError("save: state contains itself, or is nested too deeply") from None
     for name in arrays:
-        if name in RESERVED or "\0" in name:
-            raise ValueError(f"save: the key {name!r} is reserved")
-    flat = type(state) is dict and tree == {"dict": {name: {"array": name} for name in arrays}}
-    text = None if flat else json.dumps({"version": VERSION, "tree": tree}, allow_nan=False)
-    write(path, arrays, text)
+        _check_name(name)
+    with files.replacing(path) as file:
+        form.write(file, arrays, text)
 
 
-def load(path: str | os.PathLike[str]) -> Any:
+def load(path: str | os.PathLike[str], *, max_bytes: int | None = None) -> Any:
     """What `save` wrote: arrays as ndarrays (Tensors too), everything else as it was.
 
     A file from another program gives a flat dict of arrays; bfloat16 becomes float32.
 
+    Args:
+        max_bytes: the most that all arrays of the file may take: a small compressed file may
+            declare very large ones. Default: 1 GiB, or 16 times the file's size if that is more.
+
     Raises:
         FileNotFoundError: the file is not there.
-        ValueError: the ending is unknown, or the file is truncated or damaged, or holds Python
-            objects.
-        ImportError: the safetensors library is missing.
+        ValueError: the ending is unknown, or the file is no regular file, is truncated or damaged,
+            declares more than `max_bytes`, or holds Python objects.
     """
-    read = {".npz": _read_npz, ".safetensors": _read_safetensors}[_ending("load", path)]
-    try:
-        content = Path(path).read_bytes()
-    except FileNotFoundError:
-        raise FileNotFoundError(f"load: {path} is not there") from None
-    try:
-        arrays, text = read(content)
+    form = _form("load", path)
+    with files.reading("load", path) as file:
+        arrays, text = form.read(file, files.byte_limit("load", max_bytes, file))
         return arrays if text is None else _decode_file(text, arrays)
-    except ImportError:
-        raise
-    except Exception as error:  # a damaged file makes zipfile, NumPy and json raise many kinds
-        reason = f"{type(error).__name__}: {error}"
-        raise ValueError(
-            f"load: {path} is truncated, damaged or no {Path(path).suffix} file ({reason})"
-        ) from error
 
 
-def _ending(who: str, path: str | os.PathLike[str]) -> str:
+def _form(who: str, path: str | os.PathLike[str]) -> Any:
+    """The module that reads and writes files with this ending."""
     ending = Path(path).suffix.lower()
-    if ending not in (".npz", ".safetensors"):
+    if ending not in FORMATS:
         raise ValueError(f"{who}: {path} must end in .npz or .safetensors")
-    return ending
+    return FORMATS[ending]
 
 
 # --- The tree: everything that is no array -------------------------------------------------------
@@ -174,6 +167,20 @@ def _add(array: np.ndarray, path: tuple[str, ...], arrays: Arrays) -> str:
     return name
 
 
+def _check_name(name: str) -> None:
+    if name in RESERVED or "\0" in name:
+        raise ValueError(f"save: the key {name!r} is reserved")
+    try:
+        length = len(name.encode())
+    except UnicodeEncodeError:
+        raise ValueError(f"save: the key {name!r} cannot be encoded in UTF-8") from None
+    if length > npz.NAME_BYTES:
+        raise ValueError(
+            f"save: the key {name[:20]!r}... has {length:,} bytes, expected {npz.NAME_BYTES:,} "
+            "at most, with the keys around it"
+        )
+
+
 def _show(path: tuple[str, ...]) -> str:
     return "state" + "".join(f"[{key!r}]" for key in path)
 
@@ -205,65 +212,3 @@ def _decode(node: Any, arrays: Arrays) -> Any:
         raise ValueError(f"its tree has the unknown kind {kind!r}")
     items = {key: _decode(item, arrays) for key, item in content.items()}
     return items if kind == "dict" else StateDict(items, _decode(node["multipliers"], arrays))
-
-
-# --- The files -----------------------------------------------------------------------------------
-
-
-def _write_npz(path: str | os.PathLike[str], arrays: Arrays, text: str | None) -> None:
-    """What np.savez does, for any names (it cannot take ``file``, one of its arguments)."""
-    if text is not None:
-        arrays = {**arrays, NPZ_ENTRY: np.array(text.encode("ascii"))}
-    with replacing(path) as file, zipfile.ZipFile(file, "w") as archive:
-        for name, array in arrays.items():
-            entry = zipfile.ZipInfo(f"{name}.npy")  # has no date: same state, same bytes
-            with archive.open(entry, "w", force_zip64=True) as member:
-                np.lib.format.write_array(member, array, allow_pickle=False)
-
-
-def _read_npz(content: bytes) -> tuple[Arrays, bytes | None]:
-    arrays = {}
-    with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        for entry in archive.namelist():
-            member = io.BytesIO(archive.read(entry))  # all of it: zipfile checks its CRC
-            arrays[entry.removesuffix(".npy")] = _read_npy(member, entry)
-    text = arrays.pop(NPZ_ENTRY, None)
-    return arrays, None if text is None else text.item()
-
-
-def _read_npy(member: BinaryIO, entry: str) -> np.ndarray:
-    try:
-        return np.lib.format.read_array(member, allow_pickle=False)
-    except ValueError as error:
-        raise ValueError(f"{entry}: {error}") from error
-
-
-def _safetensors() -> Any:
-    try:
-        import safetensors.numpy  # an optional extra
-    except ImportError:
-        raise ImportError('.safetensors files need: pip install "minidl[safetensors]"') from None
-    return safetensors
-
-
-def _write_safetensors(path: str | os.PathLike[str], arrays: Arrays, text: str | None) -> None:
-    metadata = None if text is None else {SAFETENSORS_ENTRY: text}
-    content = _safetensors().numpy.save(arrays, metadata)
-    with replacing(path) as file:
-        file.write(content)
-
-
-def _read_safetensors(content: bytes) -> tuple[Arrays, str | None]:
-    library = _safetensors()
-    arrays = {}
-    for name, entry in library.deserialize(content):
-        if entry["dtype"] not in SAFETENSORS_TYPES:
-            raise ValueError(f"{name} has the dtype {entry['dtype']}, which NumPy does not have")
-        array = np.frombuffer(entry["data"], SAFETENSORS_TYPES[entry["dtype"]])
-        if entry["dtype"] == "BF16":
-            array = (array.astype(np.uint32) << 16).view(np.float32)
-        # astype copies: writable, and in native byte order.
-        arrays[name] = array.astype(array.dtype.newbyteorder("=")).reshape(entry["shape"])
-    # The library checked the header: eight bytes with its length, then JSON.
-    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-    return arrays, header.get("__metadata__", {}).get(SAFETENSORS_ENTRY)

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from minidl.files import regular
 from minidl.progress import clock
 
 try:
@@ -96,7 +97,7 @@ def classes(path: Path, files: list[Path]) -> list[str]:
 
 def picture(file: Path) -> np.ndarray:
     """The middle of a picture, as large a square as fits, made 64x64; upright, on white, in colour."""
-    with Image.open(file) as image:
+    with regular("picture", file) as content, Image.open(content) as image:
         image.draft("RGB", (2 * SIZE, 2 * SIZE))  # a JPEG: not larger than needed
         image = ImageOps.exif_transpose(image)
         if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:

@@ -33,6 +33,8 @@ DIGITS = {
     "digits-test-labels.gz": "ff6660bd49bc99d9ea773b74cf526beca2287d1fb7439a17461dee4a8f2a0fa9",
 }
 
+DIGITS_BYTES = 1 << 22  # at most, of each file uncompressed
+
 Split = tuple[np.ndarray, np.ndarray]
 
 
@@ -116,7 +118,7 @@ def digits(train: bool = True) -> Split:
     contents = {}
     for name in names:
         path = Path(__file__).parent / name
-        contents[name] = uncompressed(path.read_bytes(), str(path))
+        contents[name] = uncompressed(path.read_bytes(), str(path), DIGITS_BYTES)
         if hashlib.sha256(contents[name]).hexdigest() != DIGITS[name]:
             raise ValueError(f"digits: {path} is damaged (wrong sha256): install minidl again")
     return _arrays(contents, names)

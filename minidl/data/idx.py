@@ -7,88 +7,134 @@ often gzipped.
 
 from __future__ import annotations
 
+import io
 import math
 import os
 import struct
 import zlib
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import BinaryIO
 
 import numpy as np
 
+from minidl import files
+
 GZIP_MAGIC = b"\x1f\x8b"
+DEFLATE_RATIO = 1032  # deflate stores 258 bytes in two bits, no more
 TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 CODES = {np.dtype(name).newbyteorder("="): code for code, name in TYPES.items()}
 
 
-def read_idx(path: str | os.PathLike[str]) -> np.ndarray:
+def read_idx(path: str | os.PathLike[str], *, max_bytes: int | None = None) -> np.ndarray:
     """The array in an IDX file, gzipped or not (the first bytes tell, not the name).
+
+    Args:
+        max_bytes: the most that the array may take: a small gzipped file may declare a very large
+            one. Default: 1 GiB, or 16 times the file's size if that is more.
 
     Returns:
         A writable array in the machine's byte order: uint8, int8, int16, int32, float32 or float64.
 
     Raises:
         FileNotFoundError: the file is not there.
-        ValueError: it is no IDX file, is truncated or damaged, or goes on after its last element.
+        ValueError: it is no regular file, no IDX file, is truncated or damaged, declares more than
+            `max_bytes`, or goes on after its last element.
 
+    >>> from pathlib import Path
     >>> from tempfile import mkdtemp
     >>> path = Path(mkdtemp(), "labels-idx1-ubyte")
     >>> _ = path.write_bytes(to_idx(np.array([5, 0, 4], np.uint8)))
     >>> read_idx(path)
     array([5, 0, 4], dtype=uint8)
     """
-    try:
-        raw = Path(path).read_bytes()
-    except FileNotFoundError:
-        raise FileNotFoundError(f"read_idx: {path} is not there") from None
-    return parse_idx(uncompressed(raw, str(path)), str(path))
-
-
-def uncompressed(raw: bytes, where: str) -> bytes:
-    """raw itself, or what it unpacks to if it is gzipped; `where` names it in errors."""
-    parts = []
-    rest = raw
-    while rest.startswith(GZIP_MAGIC):  # a gzip file may have several members
-        member = zlib.decompressobj(wbits=31)
+    with files.regular("read_idx", path) as file:
+        limit = files.byte_limit("read_idx", max_bytes, file)
         try:
-            parts.append(member.decompress(rest))
-        except zlib.error as error:
-            raise ValueError(f"read_idx: {where} is a damaged gzip file ({error})") from None
-        if not member.eof:
-            parse_idx(b"".join(parts), where)  # says how much is missing, if any of the numbers is
-            raise ValueError(f"read_idx: {where} is truncated: its gzip checksum is missing")
-        rest = member.unused_data
-    return b"".join(parts) if parts else raw
+            return _read(file, files.size_of(file), limit)
+        except ValueError as error:
+            raise ValueError(f"read_idx: {path} {error}") from None
 
 
 def parse_idx(content: bytes, where: str) -> np.ndarray:
-    """The array in the (uncompressed) content of an IDX file; `where` names it in errors."""
-    if len(content) < 4:
-        given = f"given {len(content)} bytes"
-        raise ValueError(f"read_idx: {where} is truncated: expected at least 4 bytes, {given}")
-    zeros, code, ndim = struct.unpack(">HBB", content[:4])
+    """The array in the content of an IDX file; `where` names it in errors."""
+    try:
+        return _read(io.BytesIO(content), len(content), len(content))
+    except ValueError as error:
+        raise ValueError(f"read_idx: {where} {error}") from None
+
+
+def uncompressed(raw: bytes, where: str, limit: int) -> bytes:
+    """raw itself, or what it unpacks to if it is gzipped, of up to `limit` bytes; `where` names it in errors."""
+    try:
+        with _unpacking(io.BytesIO(raw)) as (stream, _):
+            content = stream.read(limit + 1)
+    except ValueError as error:
+        raise ValueError(f"read_idx: {where} {error}") from None
+    if len(content) > limit:
+        raise ValueError(f"read_idx: {where} has more than {limit:,} bytes")
+    return content
+
+
+@contextmanager
+def _unpacking(file: BinaryIO) -> Iterator[tuple[BinaryIO, bool]]:
+    """What to read the content of a file from, and whether it is gzipped."""
+    import gzip  # slow to import
+
+    packed = file.read(2) == GZIP_MAGIC
+    file.seek(0)
+    try:
+        # It reads one member after another, skips zeros after the last one, and checks the CRC-32.
+        yield (gzip.GzipFile(fileobj=file) if packed else file), packed  # type: ignore[misc]
+    except EOFError:
+        raise ValueError("is truncated: its gzip checksum is missing") from None
+    except (zlib.error, gzip.BadGzipFile) as error:
+        raise ValueError(f"is a damaged gzip file ({error})") from None
+
+
+def _read(file: BinaryIO, size: int, limit: int) -> np.ndarray:
+    """The array in a file of `size` bytes; errors lack its name."""
+    with _unpacking(file) as (stream, packed):
+        dtype, shape, start = _header(stream)
+        count = math.prod(shape) * dtype.itemsize
+        expected = f"expected {start + count} bytes for the shape {shape}"
+        most = DEFLATE_RATIO * size if packed else size
+        if start + count > most:
+            raise ValueError(f"is truncated: {expected}, given {most} bytes" + " at most" * packed)
+        if start + count < size and not packed:
+            raise ValueError(f"has trailing bytes: {expected}, given {size} bytes")
+        files.within(limit, count, f"declares for the shape {shape}")
+        content = np.empty(count, np.uint8)
+        try:
+            done = files.read_into(stream, content)
+        except EOFError:
+            done = 0
+        if done < count:
+            raise ValueError(f"is truncated: {expected}, given fewer")
+        if stream.read(1):
+            raise ValueError(f"has trailing bytes: {expected}, given more")
+    array = content.view(dtype).reshape(shape)
+    return array if dtype.isnative else array.byteswap(inplace=True).view(dtype.newbyteorder("="))
+
+
+def _header(stream: BinaryIO) -> tuple[np.dtype, tuple[int, ...], int]:
+    """The dtype, the shape, and where the elements begin."""
+    magic = stream.read(4)
+    if len(magic) < 4:
+        raise ValueError(f"is truncated: expected at least 4 bytes, given {len(magic)} bytes")
+    zeros, code, ndim = struct.unpack(">HBB", magic)
     if zeros != 0 or code not in TYPES:
         raise ValueError(
-            f"read_idx: {where} has the wrong magic: expected 00 00, a type code of "
-            f"08 09 0b 0c 0d 0e and the number of axes, given {content[:4].hex(' ')}"
+            "has the wrong magic: expected 00 00, a type code of 08 09 0b 0c 0d 0e and the number "
+            f"of axes, given {magic.hex(' ')}"
         )
-    dtype = np.dtype(TYPES[code])
     start = 4 + 4 * ndim
-    if len(content) < start:
+    axes = stream.read(4 * ndim)
+    if len(axes) < 4 * ndim:
         raise ValueError(
-            f"read_idx: {where} is truncated: expected a header of {start} bytes, "
-            f"given {len(content)} bytes"
+            f"is truncated: expected a header of {start} bytes, given {4 + len(axes)} bytes"
         )
-    shape = struct.unpack(f">{ndim}I", content[4:start])
-    expected = start + math.prod(shape) * dtype.itemsize
-    if len(content) != expected:
-        problem = "is truncated" if len(content) < expected else "has trailing bytes"
-        raise ValueError(
-            f"read_idx: {where} {problem}: expected {expected} bytes for the shape {shape}, "
-            f"given {len(content)} bytes"
-        )
-    # astype copies: the result is writable, aligned and in native byte order.
-    array = np.frombuffer(content, dtype, offset=start).reshape(shape)
-    return array.astype(dtype.newbyteorder("="))
+    return np.dtype(TYPES[code]), struct.unpack(f">{ndim}I", axes), start
 
 
 def to_idx(array: np.ndarray) -> bytes:

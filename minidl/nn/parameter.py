@@ -5,15 +5,16 @@ from __future__ import annotations
 import io
 import math
 import os
+from array import array
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar, Token
 from numbers import Real
-from typing import Any
+from typing import Any, BinaryIO
 from weakref import WeakValueDictionary
 
 import numpy as np
 
-from minidl import check
+from minidl import check, files, npz, safetensors
 from minidl.init import Fan, Initializer
 from minidl.tensor import Tensor
 
@@ -287,53 +288,52 @@ def read_array(where: str, path: str, shape: tuple[int, ...] | None) -> np.ndarr
         FileNotFoundError: no such file. ValueError: any other reason why it cannot be read, `where`
             and path named.
     """
-    readers = {
-        ".npy": _read_numpy,
-        ".npz": _read_numpy,
-        ".safetensors": _read_safetensors,
-        ".csv": _read_table,
-        ".txt": _read_table,
-    }
-    reader = readers.get(os.path.splitext(path)[1].lower())
-    if reader is None:
-        raise ValueError(f"{where}: {path} ends in none of {', '.join(readers)}")
-    if not os.path.isfile(path):
-        raise FileNotFoundError(f"{where}: there is no file {path}")
-    try:
-        found = reader(path)
-    except ImportError:
-        raise
-    except Exception as error:  # a broken file raises whatever its reader stumbles over
-        raise ValueError(f"{where}: cannot read {path}: {error}") from error
-    if isinstance(found, np.ndarray):
-        return _from_table(found, shape) if reader is _read_table else found
+    ending = os.path.splitext(path)[1].lower()
+    if ending not in _ENDINGS:
+        raise ValueError(f"{where}: {path} ends in none of {', '.join(_ENDINGS)}")
+    with files.reading(where, path) as file:
+        if ending in (".csv", ".txt"):
+            return _from_table(_read_table(file), shape)
+        if ending == ".npy":
+            return npz.read_npy(file, files.size_of(file))
+        reader = npz if ending == ".npz" else safetensors
+        found, _ = reader.read(file, files.byte_limit(where, None, file))
     name = where.rpartition(".")[2]
     if name not in found and len(found) != 1:
         raise ValueError(f"{where}: {path} has no array {name!r} but {sorted(found)}")
     return found[name] if name in found else next(iter(found.values()))
 
 
-def _read_numpy(path: str) -> np.ndarray | dict[str, np.ndarray]:
-    with open(
-        path, "rb"
-    ) as file:  # np.load, given a path, leaves it open when its content is broken
-        content = io.BytesIO(file.read())
-    found = np.load(content, allow_pickle=False)
-    return found if isinstance(found, np.ndarray) else {name: found[name] for name in found.files}
+_ENDINGS = (".npy", ".npz", ".safetensors", ".csv", ".txt")
+_LONGEST_LINE = 1 << 24
 
 
-def _read_safetensors(path: str) -> dict[str, np.ndarray]:
-    try:
-        from safetensors.numpy import load_file
-    except ImportError as error:
-        raise ImportError(f"{path}: reading it needs: pip install minidl[safetensors]") from error
-    return load_file(path)
+def _read_table(file: BinaryIO) -> np.ndarray:
+    """The rows of numbers in a text; what follows a # is a comment."""
+    numbers, width, rows = array("d"), 0, 0
+    with io.TextIOWrapper(file, "utf-8-sig") as text:
+        lines = iter(lambda: text.readline(_LONGEST_LINE + 1), "")
+        for number, line in enumerate(lines, 1):
+            if len(line) > _LONGEST_LINE:
+                raise ValueError(f"line {number} has more than {_LONGEST_LINE:,} characters")
+            try:
+                row = _numbers(line)
+            except ValueError as error:
+                raise ValueError(f"line {number}: {error}") from None
+            if row and rows and len(row) != width:
+                raise ValueError(f"line {number} has {len(row)} numbers, expected {width}")
+            if row:
+                numbers.extend(row)
+                width, rows = len(row), rows + 1
+    return np.array(numbers).reshape(max(rows, 1), width)
 
 
-def _read_table(path: str) -> np.ndarray:
-    with open(path, encoding="utf-8-sig") as file:
-        rows = [line.partition("#")[0].replace(",", " ").split() for line in file]
-    return np.array([[float(cell) for cell in row] for row in rows if row], ndmin=2)
+def _numbers(line: str) -> list[float]:
+    content = line.partition("#")[0].strip()
+    cells = [cell.split() for cell in content.removesuffix(",").split(",")]
+    if content and not all(cells):
+        raise ValueError("a cell is empty")
+    return [float(value) for cell in cells for value in cell]
 
 
 def _from_table(table: np.ndarray, shape: tuple[int, ...] | None) -> np.ndarray:

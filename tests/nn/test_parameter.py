@@ -73,7 +73,7 @@ def write(path, values):
     elif path.suffix == ".safetensors":
         pytest.importorskip("safetensors.numpy").save_file(values, path)
     else:
-        path.write_text(values)
+        path.write_bytes(values if isinstance(values, bytes) else values.encode())
     return path
 
 
@@ -126,12 +126,15 @@ def test_tables_in_the_shape_of_the_parameter(tmp_path, text, shape):
     [
         ("w.npy", ARRAY.T, ValueError, r"expected shape \(2, 3\), the file .*w.npy has \(3, 2\)"),
         ("w.csv", "1,2,3,4,5,6", ValueError, r"expected shape \(2, 3\)"),
-        ("w.csv", "1,2\n3", ValueError, "cannot read"),
-        ("w.csv", "a,b,c\n1,2,3", ValueError, "cannot read"),
+        ("w.csv", "1,2\n\n3", ValueError, r"no \.csv file .*: line 3 has 1 numbers, expected 2"),
+        ("w.csv", "1,2,3\na,b,c", ValueError, "line 2: could not convert .*'a'"),
+        ("w.csv", "1,,3\n4,,6", ValueError, "line 1: a cell is empty"),
+        ("w.csv", "1" * (1 << 24) + ",2", ValueError, "line 1 has more than 16,777,216 char"),
+        ("w.csv", b"1,2,\xff", ValueError, "can't decode byte 0xff"),
         ("w.txt", "", ValueError, "shape"),
         ("w.npz", {"a": ARRAY, "b": ARRAY}, ValueError, r"no array 'weight' but \['a', 'b'\]"),
         ("w.npz", {"weight": ARRAY[0]}, ValueError, "expected shape"),
-        ("w.npy", np.array([{}], object), ValueError, "cannot read"),
+        ("w.npy", np.array([{}], object), ValueError, "Object arrays cannot be loaded"),
         ("w.npy", np.ones((2, 3), complex), TypeError, "complex"),
         ("w.pkl", "", ValueError, "ends in none of"),
     ],
@@ -146,16 +149,14 @@ def test_bad_files_name_layer_and_parameter(tmp_path, name, values, error, messa
 @pytest.mark.parametrize("name", ["w.npy", "w.npz", "w.safetensors"])
 @pytest.mark.parametrize("content", [b"", b"\x93NUMPY\x01\x00 nonsense", b"PK\x03\x04broken"])
 def test_broken_files(tmp_path, name, content):
-    if name.endswith("safetensors"):
-        pytest.importorskip("safetensors")
     path = tmp_path / name
     path.write_bytes(content)
-    with pytest.raises(ValueError, match=r"Affine.weight: cannot read .*w\."):
+    with pytest.raises(ValueError, match=r"Affine.weight: .*w\..* is truncated, damaged or no \."):
         nn.Affine(3, 2, weight=path)
 
 
 def test_a_missing_file(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"Affine.bias: there is no file .*none.npy"):
+    with pytest.raises(FileNotFoundError, match=r"Affine.bias: .*none.npy is not there"):
         nn.Affine(3, 2, bias=tmp_path / "none.npy")
 
 
