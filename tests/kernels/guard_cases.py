@@ -38,7 +38,11 @@ def array(rng, *shape):
 
 def halves(rng, *shape):
     """Numbers of which some are equal."""
-    return np.round(2 * array(rng, *shape)) / 2
+    return np.asarray(np.round(2 * array(rng, *shape)) / 2)
+
+
+def positive(rng, *shape):
+    return np.asarray(np.abs(array(rng, *shape)) + 0.1)
 
 
 def like_a_part(rng, shape):
@@ -199,7 +203,7 @@ def affine_weight_grad(rng) -> Sample:
 def binary(rng) -> Sample:
     name = str(rng.choice(list(arithmetic.BINARY)))
     shape = lengths(rng, int(rng.integers(1, 4)))
-    x0, x1 = (np.abs(array(rng, *like_a_part(rng, shape))) + 0.1 for _ in range(2))
+    x0, x1 = (positive(rng, *like_a_part(rng, shape)) for _ in range(2))
     out = array(rng, *np.broadcast_shapes(x0.shape, x1.shape))
     if rng.random() < 0.3 and x0.shape == out.shape:
         out = x0
@@ -207,7 +211,7 @@ def binary(rng) -> Sample:
 
 
 def unary(rng) -> Sample:
-    x = np.abs(array(rng, *lengths(rng, int(rng.integers(1, 4))))) + 0.1
+    x = positive(rng, *lengths(rng, int(rng.integers(1, 4))))
     out = x if rng.random() < 0.5 else array(rng, *x.shape)
     name = str(rng.choice(list(arithmetic.UNARY)))
     return (name, x), {"out": out} if rng.random() < 0.5 else {}
@@ -217,7 +221,7 @@ def three(*before: str, condition: bool = False) -> Sampler:
     def sample(rng):
         shape = lengths(rng, int(rng.integers(1, 4)))
         x, z, g = (halves(rng, *like_a_part(rng, shape)) for _ in range(3))
-        x = x > 0 if condition and rng.random() < 0.5 else x
+        x = np.asarray(x > 0) if condition and rng.random() < 0.5 else x
         return (*map(str, rng.choice(before, 1) if before else ()), x, z, g), {}
 
     return sample
