@@ -3,6 +3,7 @@
 Kernels that test_twins.py has cases of get these, of other shapes, too.
 """
 
+import ctypes
 import inspect
 from collections.abc import Callable
 from typing import Any
@@ -281,29 +282,26 @@ def parameters(rng, count):
     return [[array(rng, *shape) for shape in shapes] for _ in range(count)]
 
 
+def two_groups(rng, count: int, *settings) -> list[tuple]:
+    """So many lists of parameters, gradients and moments in each; then counts, rates and decays."""
+    groups = []
+    for _ in range(2):
+        *lists, last = parameters(rng, count)
+        last = [np.abs(x) for x in last]  # of Adam: the means of squares
+        counts = [np.array(k) for k in range(3)]
+        groups.append((*lists, last, counts, [0.1] * 3, [0.1] * 3, *settings))
+    return groups
+
+
 def sgd_step(rng) -> Sample:
-    p, g, m = parameters(rng, 3)
+    groups = two_groups(rng, 3, 0.9, bool(rng.random() < 0.5))
     if rng.random() < 0.3:
-        return (p, g, None, [0.1] * 3, [0.1] * 3), {}
-    return (p, g, m, [0.1] * 3, [0.1] * 3, 0.9, bool(rng.random() < 0.5)), {}
+        groups = [(p, g, None, *rest[:-2], 0.0, False) for p, g, _, *rest in groups]
+    return (groups,), {}
 
 
 def adam_step(rng) -> Sample:
-    p, g, m, v = parameters(rng, 4)
-    settings = ([1, 2, 2], [0.1] * 3, [0.1] * 3, 0.9, 0.99, 1e-3, bool(rng.random() < 0.5))
-    return (p, g, m, [np.abs(x) for x in v], *settings), {}
-
-
-def first_misfit(rng) -> Sample:
-    return tuple(parameters(rng, 2)), {}
-
-
-def sum_of_squares(rng) -> Sample:
-    return tuple(parameters(rng, 1)), {}
-
-
-def scale_all(rng) -> Sample:
-    return (*parameters(rng, 1), 0.5), {}
+    return (two_groups(rng, 4, 0.9, 0.99, 1e-3, bool(rng.random() < 0.5)),), {}
 
 
 SAMPLERS: dict[str, Sampler] = {
@@ -338,9 +336,9 @@ SAMPLERS: dict[str, Sampler] = {
     "number": number,
     "sgd_step": sgd_step,
     "adam_step": adam_step,
-    "first_misfit": first_misfit,
-    "sum_of_squares": sum_of_squares,
-    "scale_all": scale_all,
+    "first_misfit": lambda rng: (tuple(parameters(rng, 2)), {}),
+    "sum_of_squares": lambda rng: (tuple(parameters(rng, 1)), {}),
+    "scale_all": lambda rng: ((*parameters(rng, 1), 0.5), {}),
     "assign": assign,
     "copy": one,
     "reshape": reshape,
@@ -367,8 +365,6 @@ def layouts(face: str, given: Sample) -> list[str]:
 
 
 def call_loop(kernels, name, arrays, y, a, b):
-    import ctypes
-
     wide = y.dtype == "float64"
     addresses = kernels.activation_address, kernels.activation_slope_address
     address = addresses[len(arrays) - 1](name, wide)
