@@ -81,7 +81,7 @@ KEEP_LOOPS = [
     ["-mllvm", "-unroll-full-max-count=8"],
 ]
 # Kernels around the register tile, whose sums and operands need all registers of an ARM processor. Before it assigns
-# registers, gcc 12 moves loads up (on x86 it does not), and then stores a third of the sums on the stack in each step.
+# registers, gcc 12 moves loads up (on x86 it does not), and then goes to the stack 8 times in each step of 24 products.
 TILED = {"conv", "gemm"}
 KEEP_REGISTERS = [
     ["-Werror", "-fno-schedule-insns"]
