@@ -143,9 +143,12 @@ def backward(y: Tensor, gradient: Any, retain_graph: bool, create_graph: bool) -
     grads = _walk([y], seeds, None, retain_graph or create_graph, create_graph)
     # Each leaf gets an array of its own, which may be changed freely.
     owners = {id(owner(seeds[0]._data))}
-    for leaf, g in grads.items():
+    for (
+        leaf,
+        g,
+    ) in grads.items():  # first all of them, as any may raise; then nothing but assignments
         if leaf.grad is not None:
-            leaf.grad = (
+            grads[leaf] = (
                 leaf.grad + g if create_graph else wrap(K.binary("add", leaf.grad._data, g._data))
             )
             continue
@@ -153,9 +156,11 @@ def backward(y: Tensor, gradient: Any, retain_graph: bool, create_graph: bool) -
         shared = its in owners or its == id(owner(leaf._data)) or not steppable(g._data)
         owners.add(its)
         if create_graph:
-            leaf.grad = Cast(g._data.dtype)(g) if shared else g  # a Cast copies
+            grads[leaf] = Cast(g._data.dtype)(g) if shared else g  # a Cast copies
         else:
-            leaf.grad = wrap(K.copy(g._data) if shared else g._data)
+            grads[leaf] = wrap(K.copy(g._data) if shared else g._data)
+    for leaf, g in grads.items():
+        leaf.grad = g
 
 
 def _seeds(outputs: Sequence[Tensor], gradients: Sequence[Any]) -> list[Tensor]:

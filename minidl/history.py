@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Mapping
+from operator import call
 from typing import Any
+
+from minidl.atomic import at_once, starmap
 
 
 class History:
@@ -30,8 +33,10 @@ class History:
 
     def append(self, values: Mapping[str, float]) -> None:
         """Adds the values of one more epoch."""
-        for name, value in values.items():
-            self.history.setdefault(name, []).append(value)
+        columns = [(name, self.history.get(name, []), value) for name, value in values.items()]
+        changes: list[tuple] = [(list.append, column, value) for _, column, value in columns]
+        changes += [(dict.__setitem__, self.history, name, column) for name, column, _ in columns]
+        at_once(starmap(call, changes))
 
     def __getitem__(self, name: str) -> list[float]:
         return self.history[name]

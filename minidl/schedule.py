@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from operator import call
 from typing import Any
 
 from minidl import check
+from minidl.atomic import at_once, starmap
 
 
 class Schedule:
@@ -23,7 +25,7 @@ class Schedule:
         self.optimizer = optimizer
         self.base = base or [group["lr"] for group in optimizer.groups]
         self.count = 0
-        self._set()
+        self._set(0, self.base)
 
     def lr_at(self, base: float, t: int) -> float:
         """The learning rate after t steps, for a group that began with `base`."""
@@ -31,12 +33,17 @@ class Schedule:
 
     def step(self) -> None:
         """One step on: call it once an epoch, or once a batch, whatever its lengths count."""
-        self.count += 1
-        self._set()
+        self._set(self.count + 1, self.base)
 
-    def _set(self) -> None:
-        for group, base in zip(self.optimizer.groups, self.base, strict=True):
-            group["lr"] = self.lr_at(base, self.count)
+    def _set(self, count: int, base: list[float]) -> None:
+        """Count, bases and the rates of all groups, or nothing if a rate is no rate."""
+        name, groups = type(self).__name__, self.optimizer.groups
+        rates = [check.number(name, "the rate", self.lr_at(lr, count), 0.0) for lr in base]
+        changes: list[tuple] = [
+            (dict.__setitem__, group, "lr", rate) for group, rate in zip(groups, rates, strict=True)
+        ]
+        changes += [(setattr, self, "count", count), (setattr, self, "base", base)]
+        at_once(starmap(call, changes))
 
     def state_dict(self) -> dict[str, Any]:
         """What `load_state_dict` restores: the count and the base rates."""
@@ -54,9 +61,7 @@ class Schedule:
             raise ValueError(
                 f"{name}: expected the state of {len(self.base)} groups, got {len(base)}"
             )
-        self.count = check.integer(name, "count", state["count"], 0)
-        self.base = base
-        self._set()
+        self._set(check.integer(name, "count", state["count"], 0), base)
 
 
 class StepLR(Schedule):

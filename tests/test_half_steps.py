@@ -51,7 +51,7 @@ def broken_off(action, n):
     return False
 
 
-def breaks_off_whole(make, act, state):
+def breaks_off_whole(make, act, state, every=1):
     """At whatever instruction `act` is broken off, `state` is the old one or the new one."""
     whole = make()
     old = frozen(state(whole))
@@ -66,7 +66,7 @@ def breaks_off_whole(make, act, state):
         left = frozen(state(thing))
         assert left in (old, new), f"half done at instruction {n}"
         seen += left == old
-        n += 1
+        n += every
     assert seen
 
 
@@ -194,5 +194,120 @@ def test_the_state_of_an_optimizer():
     state = two_groups(optim.Adam, 5).state_dict()
     state["groups"][1]["lr"] = 7.0
     breaks_off_whole(
-        lambda: two_groups(optim.Adam), lambda o: o.load_state_dict(state), lambda o: o.state_dict()
+        lambda: two_groups(optim.Adam),
+        lambda o: o.load_state_dict(state),
+        lambda o: o.state_dict(),
+        every=11,
     )
+
+
+# ── Everything else that changes several things ──────────────────────────────────────────────────
+
+
+def network():
+    md.manual_seed(0)
+    return nn.Sequential(nn.Affine(3, 4), nn.BatchNorm(4), nn.ReLU(), nn.Affine(4, 2))
+
+
+def with_schedule():
+    return optim.StepLR(two_groups(optim.SGD), 1, gamma=0.5)
+
+
+def with_gradients(times=1):
+    model = network()
+    for _ in range(times):
+        model(np.eye(3, dtype=np.float32)).sum().backward()
+    return model
+
+
+def arrays_of(model):
+    return [(p.data, p.grad is None or p.grad.data) for p in model.parameters()], model.buffers
+
+
+def test_a_schedule_and_its_state():
+    def state(schedule):
+        return schedule.state_dict(), [group["lr"] for group in schedule.optimizer.groups]
+
+    breaks_off_whole(with_schedule, lambda s: s.step(), state)
+    other = {"count": 3, "base": [1.0, 2.0]}
+    breaks_off_whole(with_schedule, lambda s: s.load_state_dict(other), state)
+
+
+def test_a_rate_that_is_none_changes_no_group():
+    class Broken(optim.Schedule):
+        def lr_at(self, base, t):
+            return base if t == 0 or base < 0.3 else float("nan")
+
+    schedule = Broken(two_groups(optim.SGD))
+    with pytest.raises(ValueError, match="Broken: the rate"):
+        schedule.step()
+    assert schedule.count == 0
+
+
+def test_the_state_of_a_module():
+    state = network().state_dict()
+    state["0.weight"] += 1
+    state["1.running_mean"] += 1
+    breaks_off_whole(network, lambda m: m.load_state_dict(state), arrays_of, every=41)
+
+
+@pytest.mark.skipif(not ENGINE_COMPILED, reason="the compiled engine has no instructions between")
+@pytest.mark.parametrize("act", [lambda m: m.astype("float64"), lambda m: m.zero_grad()])
+def test_all_parts_of_a_module(act):
+    breaks_off_whole(with_gradients, act, arrays_of, every=29)
+
+
+def test_modes():
+    breaks_off_whole(
+        network, lambda m: m.eval(), lambda m: [part.training for part in m.modules()], every=7
+    )
+
+
+def test_running_statistics_and_their_count():
+    x = np.arange(12, dtype=np.float32).reshape(3, 4)
+    breaks_off_whole(lambda: nn.BatchNorm(4), lambda m: m(x), arrays_of, every=7)
+
+
+def test_what_fails_in_a_batch_norm_updates_nothing(monkeypatch):
+    def failing(*args):
+        raise MemoryError
+
+    layer = nn.BatchNorm(4)
+    before = frozen(arrays_of(layer))
+    monkeypatch.setattr(K, "batch_norm_forward", failing)
+    with pytest.raises(MemoryError):
+        layer(np.arange(12, dtype=np.float32).reshape(3, 4))
+    assert frozen(arrays_of(layer)) == before
+
+
+def test_backward_that_fails_adds_to_no_leaf(monkeypatch):
+    model, n = with_gradients(), 0
+    before = frozen(arrays_of(model)[0])
+    real = K.binary
+
+    def failing(name, *args):
+        nonlocal n
+        n += name == "add"
+        if n == 3:
+            raise MemoryError
+        return real(name, *args)
+
+    loss = model(np.eye(3, dtype=np.float32)).sum()
+    monkeypatch.setattr(K, "binary", failing)
+    with pytest.raises(MemoryError):
+        loss.backward()
+    assert frozen(arrays_of(model)[0]) == before
+
+
+def test_a_row_of_the_history():
+    breaks_off_whole(md.History, lambda h: h.append({"loss": 1.0, "lr": 0.1}), lambda h: h.history)
+
+
+def test_the_state_of_a_loader():
+    def loader():
+        return md.data.DataLoader(np.arange(9), 2, shuffle=True, rng=3)
+
+    other = loader()
+    next(iter(other))
+    state = other.state_dict()
+    breaks_off_whole(loader, lambda it: it.load_state_dict(state), lambda it: it.state_dict())

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from operator import call
 from typing import Any
 
 import numpy as np
 
+from minidl.atomic import at_once, starmap
 from minidl.random import generator
 
 Batch = tuple[np.ndarray, ...]
@@ -183,15 +185,22 @@ class DataLoader:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Goes on from `state`: the next ``for`` gives the rest of that epoch. See `state_dict`."""
+        """Goes on from `state`: the next ``for`` gives the rest of that epoch, or, if its last batch
+        was given, the next epoch. See `state_dict`.
+        """
         for name, own in (("rows", len(self.dataset)), ("batch_size", self.batch_size)):
             if state[name] != own:
                 raise ValueError(f"DataLoader: {name} is {own}, in the state {state[name]}")
+        seed, done = state["epoch_seed"], state["batches_done"]
+        changes: list[tuple] = []
         if self._rng is not None and state["rng"] is not None:
-            self._rng.bit_generator.state = state["rng"]
-        self._epoch_seed = state["epoch_seed"]
-        self._batches_done = state["batches_done"]
-        self._resume = True
+            ours = self._rng.bit_generator
+            type(ours)(0).state = state["rng"]  # a state that does not fit raises here
+            changes.append((setattr, ours, "state", state["rng"]))
+        changes.append((setattr, self, "_epoch_seed", seed if done < len(self) else None))
+        changes.append((setattr, self, "_batches_done", done))
+        changes.append((setattr, self, "_resume", True))
+        at_once(starmap(call, changes))
 
     def __repr__(self) -> str:
         return (

@@ -20,14 +20,17 @@ one);
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import repeat
+from operator import call, setitem
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from minidl import check
+from minidl.atomic import at_once, starmap
 from minidl.nn.parameter import Parameter
 from minidl.state import StateDict
-from minidl.tensor import Tensor
+from minidl.tensor import Tensor, mark_changed, zero_grads
 
 
 class Mismatch(NamedTuple):
@@ -136,8 +139,7 @@ class Module:
         """Sets ``training``, which dropout looks at, here and below; returns itself."""
         if not isinstance(mode, bool):
             raise TypeError(f"train: mode must be True or False, got {mode!r}")
-        for module in self.modules():
-            module.training = mode
+        at_once(map(setattr, list(self.modules()), repeat("training"), repeat(mode)))
         return self
 
     def eval(self) -> Module:
@@ -146,8 +148,7 @@ class Module:
 
     def zero_grad(self) -> None:
         """Forgets all gradients."""
-        for parameter in self.parameters():
-            parameter.grad = None
+        zero_grads(list(self.parameters()))
 
     def apply(self, fn: Callable[[Module], Any]) -> Module:
         """Calls fn on every module, children first; returns itself."""
@@ -172,15 +173,18 @@ class Module:
         dtype = np.dtype(dtype)
         if dtype not in (np.float32, np.float64):
             raise TypeError(f"astype: expected float32 or float64, got {dtype}")
-        for parameter in self.parameters():
-            parameter._data = parameter._data.astype(dtype)
-            parameter._mark_changed()
+        parameters, changes = list(self.parameters()), list[tuple]()
+        for parameter in parameters:
+            changes.append((setattr, parameter, "_data", parameter._data.astype(dtype)))
             if parameter.grad is not None:
-                parameter.grad = Tensor(parameter.grad.data, dtype=dtype)
+                grad = Tensor(parameter.grad.data, dtype=dtype)
+                changes.append((setattr, parameter, "grad", grad))
         for module in self.modules():
             for name, value in module._own():
                 if isinstance(value, np.ndarray) and value.dtype.kind == "f":
-                    setattr(module, name, value.astype(dtype))
+                    changes.append((setattr, module, name, value.astype(dtype)))
+        mark_changed(parameters)
+        at_once(starmap(call, changes))
         return self
 
     # ── State ─────────────────────────────────────────────────────────────────────────────────────
@@ -236,10 +240,12 @@ class Module:
             raise RuntimeError(
                 f"{type(self).__name__}.load_state_dict:" + "".join(f"\n  {p}" for p in problems)
             )
-        for name, value in values.items():
-            _assign(own[name], value)
+        changes = [change for name in values for change in _changes(own[name], values[name])]
         for name, (lr_mult, decay) in multipliers.items():
-            own[name].lr_mult, own[name].decay = lr_mult, decay
+            changes.append((setattr, own[name], "_lr_mult", lr_mult))
+            changes.append((setattr, own[name], "decay", decay))
+        mark_changed([own[name] for name in values if isinstance(own[name], Parameter)])
+        at_once(starmap(call, changes))
         return Mismatch(missing, unexpected)
 
     # ── Text ──────────────────────────────────────────────────────────────────────────────────────
@@ -297,18 +303,18 @@ def _misfit(name: str, own: Parameter | np.ndarray, value: np.ndarray) -> list[s
         return [f"{name}: expected shape {own.shape}, got {value.shape}"]
     if not np.can_cast(value.dtype, own.dtype, "same_kind"):
         return [f"{name}: expected {own.dtype}, got {value.dtype}"]
+    if not (own._data if isinstance(own, Parameter) else own).flags.writeable:
+        return [f"{name}: its array is read-only"]
     return []
 
 
-def _assign(own: Parameter | np.ndarray, value: np.ndarray) -> None:
-    if isinstance(own, np.ndarray):
-        own[...] = value
-    elif own.shape != value.shape:
-        own._data, own._initializer = value.astype(own.dtype), None
-        own._mark_changed()
-    else:
-        own._data[...] = value
-        own._mark_changed()
+def _changes(own: Parameter | np.ndarray, value: np.ndarray) -> list[tuple]:
+    """The calls that give own this value. It is converted here, as that may raise."""
+    value = value.astype(own.dtype, copy=False)
+    array = own._data if isinstance(own, Parameter) else own
+    if array.shape == value.shape:
+        return [(setitem, array, ..., value)]
+    return [(setattr, own, "_data", value.copy()), (setattr, own, "_initializer", None)]
 
 
 # ── Modules of modules ────────────────────────────────────────────────────────────────────────────

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from operator import setitem
 from typing import Any
 
 import numpy as np
 
 from minidl import check
 from minidl import functional as F
+from minidl.atomic import at_once, starmap
 from minidl.init import Constant
 from minidl.nn.module import Module
 from minidl.nn.parameter import ParameterMaker
-from minidl.ops.batch_norm import Activation
+from minidl.ops.batch_norm import Activation, normalized
 from minidl.tensor import Tensor, as_tensor
 
 
@@ -157,7 +159,7 @@ class BatchNorm(Module):
         tracked, momentum = self.track_running_stats, self.momentum
         if momentum is None:
             momentum = 1 / (int(self.num_batches_tracked) + 1) if tracked else 0.0
-        y = F.batch_norm(
+        y, statistics = normalized(
             x,
             self.running_mean if tracked else None,
             self.running_var if tracked else None,
@@ -169,7 +171,8 @@ class BatchNorm(Module):
             activation or self.activation,
         )
         if own and tracked:
-            self.num_batches_tracked += 1
+            statistics.append((self.num_batches_tracked, ..., self.num_batches_tracked + 1))
+        at_once(starmap(setitem, statistics))
         return y
 
     def extra_repr(self) -> str:

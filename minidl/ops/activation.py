@@ -188,7 +188,7 @@ def function_of(row: Row, rows: dict[str, Row]) -> Callable[..., Tensor]:
     )  # as collections.namedtuple does: the signature is exact, and a call is direct
     function = scope[row.name]
     function.__doc__ = _docstring(row)
-    function.__module__ = __name__
+    function.__module__ = "minidl.functional"  # where pickle finds it
     return function
 
 

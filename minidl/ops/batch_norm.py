@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from operator import setitem
 from typing import Any
 
 import numpy as np
 
 from minidl import _kernels as K
 from minidl import check
+from minidl.atomic import at_once, starmap
 from minidl.modes import recording
 from minidl.op import Op
 from minidl.ops.activation import Row, activation_gradient
@@ -123,6 +125,24 @@ def batch_norm(
     Source: Ioffe & Szegedy, Batch Normalization: Accelerating Deep Network Training by Reducing Internal Covariate
     Shift, ICML 2015.
     """
+    arguments = x, running_mean, running_var, weight, bias, training, momentum, eps, activation
+    y, statistics = normalized(*arguments)
+    at_once(starmap(setitem, statistics))
+    return y
+
+
+def normalized(
+    x: Any,
+    running_mean: Any,
+    running_var: Any,
+    weight: Any,
+    bias: Any,
+    training: bool,
+    momentum: float,
+    eps: float,
+    activation: Activation | None,
+) -> tuple[Tensor, list[tuple]]:
+    """The result of `batch_norm`, and (array, ..., new values) of the statistics that are to be updated."""
     x = as_float(x)
     if not 2 <= x.ndim <= 5:
         raise ValueError(
@@ -143,7 +163,7 @@ def batch_norm(
                 "training=True to use those of x"
             )
         center, rstd = given[0].astype(np.float64), _rstd(given[1], eps)
-        return _op((center, rstd, False, eps), fused)(x, *parameters)
+        return _op((center, rstd, False, eps), fused)(x, *parameters), []
     n = x.size // max(channels, 1)
     if n == 1:
         raise ValueError(
@@ -151,11 +171,12 @@ def batch_norm(
         )
     momentum = check.number("batch_norm", "momentum", momentum)
     center, var = K.batch_norm_moments(x._data)
+    statistics = []
     for old, new in zip(given, (center, var * (n / max(n - 1, 1))), strict=True):
         if old is not None and n:
             with np.errstate(all="ignore"):
-                old += (momentum * (new - old)).astype(old.dtype)
-    return _op((center, _rstd(var, eps), True, eps), fused)(x, *parameters)
+                statistics.append((old, ..., old + (momentum * (new - old)).astype(old.dtype)))
+    return _op((center, _rstd(var, eps), True, eps), fused)(x, *parameters), statistics
 
 
 def _rstd(var: np.ndarray, eps: float) -> np.ndarray:
