@@ -165,7 +165,7 @@ def clip_grad_norm(params: Tensor | Iterable[Tensor], max_norm: float) -> float:
     factor = max_norm / (norm + 1e-6)
     if math.isfinite(norm) and factor < 1:
         for g in grads:
-            if not (g._data.flags.writeable and g._data.flags.forc):
+            if not (g._data.flags.behaved and g._data.flags.forc):
                 g._data = g._data.copy()
             g._mark_changed()
         K.scale_all([g._data for g in grads], factor)

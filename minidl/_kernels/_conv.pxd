@@ -224,7 +224,7 @@ cdef inline void tile_block(
     cdef bint ragged = left + width > s.outputs
     cdef Walk walk
     cdef Strip strip
-    strip.step, strip.k, strip.b_row, strip.count = size, p.k, row, 1
+    strip.step, strip.k, strip.b_row, strip.b_skip, strip.count = size, p.k, row, 0, 1
     while True:
         spans = min(part, p.spans - span)
         bias = p.bias + left * size if p.bias != NULL and span + spans == p.spans else NULL

@@ -225,7 +225,7 @@ cdef inline void sum_chunk(real* kind, const Grad* s, Chunk* c) noexcept nogil:
     cdef real[TILE_ROWS * CHUNK_PIXELS] sliver
     cdef bint together
     cdef Strip strip
-    strip.add, strip.bias, strip.count = c.add, NULL, 1
+    strip.add, strip.bias, strip.b_skip, strip.count = c.add, NULL, 0, 1
     if s.pack:
         for panel in range(s.panels):
             left = grad_column(s, panel, lane)

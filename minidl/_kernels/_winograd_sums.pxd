@@ -247,7 +247,7 @@ cdef inline void multiply_tiles(
     cdef Py_ssize_t size = sizeof(real), tile = 0, none = 0, i
     cdef Strip strip
     strip.step, strip.shifts, strip.spans, strip.k = size, &none, 1, s.depth
-    strip.b_row, strip.add, strip.bias, strip.count = width * size, add, NULL, 1
+    strip.b_row, strip.b_skip, strip.add, strip.bias, strip.count = width * size, 0, add, NULL, 1
     while tile < tiles:
         for i in range(TILE_ROWS):  # behind the last tile m has room
             strip.rows[i] = v + min(tile + i, tiles - 1) * s.depth * size
@@ -374,7 +374,7 @@ cdef inline void multiply_steps(
     cdef Py_ssize_t size = sizeof(real), step = 0, none = 0, i, at
     cdef Strip strip
     strip.step, strip.shifts, strip.spans, strip.k = pitch, &none, 1, tiles
-    strip.b_row, strip.add, strip.bias, strip.count = w_row, add, NULL, 1
+    strip.b_row, strip.b_skip, strip.add, strip.bias, strip.count = w_row, 0, add, NULL, 1
     while step < s.depth:
         for i in range(TILE_ROWS):
             at = min(step + i, s.depth - 1)

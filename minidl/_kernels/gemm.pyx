@@ -179,7 +179,7 @@ cdef bint ready(
     array = out
     check_pair(a, array, name)
     if (cnp.PyArray_NDIM(array) != ndim
-            or memcmp(cnp.PyArray_DIMS(array), shape, ndim * sizeof(cnp.npy_intp))):
+            or ndim and memcmp(cnp.PyArray_DIMS(array), shape, ndim * sizeof(cnp.npy_intp))):
         expected = tuple([shape[axis] for axis in range(ndim)])
         raise ValueError(f"{name}: out must have shape {expected}, got {out.shape}")
     if not cnp.PyArray_ISWRITEABLE(array):

@@ -309,7 +309,7 @@ cpdef object owner(cnp.ndarray x):
 
 cpdef bint steppable(cnp.ndarray x):
     """Whether x can be changed in place and lies in C or Fortran order."""
-    return cnp.PyArray_ISWRITEABLE(x) and (
+    return cnp.PyArray_ISBEHAVED(x) and (
         cnp.PyArray_IS_C_CONTIGUOUS(x) or cnp.PyArray_IS_F_CONTIGUOUS(x))
 
 

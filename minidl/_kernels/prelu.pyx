@@ -10,7 +10,7 @@ not be asked (1.8 times as fast).
 
 cimport numpy as cnp
 from minidl._kernels cimport memory, pool
-from minidl._kernels._array cimport check_out, dense, same_layout
+from minidl._kernels._array cimport c_axes, check_out, dense, same_layout
 from minidl._kernels._math cimport real
 from minidl._kernels._stream cimport STREAM_BLOCK, STREAM_DOUBLES, is_streamed, stream, stream_arrived
 from minidl._kernels._tasks cimport elements_a_task
@@ -153,12 +153,15 @@ cdef void run_task(void* context, Py_ssize_t index) noexcept nogil:
     job.loop(&job.work, NULL, first, min(first + job.work.per_task, job.work.rows))
 
 
-cdef int prepare(Job* job, cnp.ndarray x, object slope, bint streamed, loop_t[4] loops) except -1:
+cdef int prepare(Job* job, cnp.ndarray x, cnp.ndarray slope, bint streamed, loop_t[4] loops) except -1:
     """Fills in sizes and picks the loop: over rows or pieces, float32 or float64. Returns the number of tasks."""
     if cnp.PyArray_NDIM(x) != 3 or not cnp.PyArray_IS_C_CONTIGUOUS(x):
         raise ValueError("prelu: expected x as (outer, channels, inner) in C order")
-    if slope.shape != (x.shape[1],) or slope.dtype != x.dtype or not slope.flags.c_contiguous:
-        raise ValueError(f"prelu: expected {x.shape[1]} slopes of {x.dtype}, got {slope.shape} of {slope.dtype}")
+    if cnp.PyArray_DIM(slope, 0) != cnp.PyArray_DIM(x, 1) or cnp.PyArray_TYPE(slope) != cnp.PyArray_TYPE(x):
+        shape, dtype = (<object> slope).shape, (<object> slope).dtype
+        raise ValueError(
+            f"prelu: expected {(<object> x).shape[1]} slopes of {(<object> x).dtype}, got {shape} of {dtype}"
+        )
     cdef Work* w = &job.work
     cdef Py_ssize_t outer = cnp.PyArray_DIM(x, 0), row
     w.channels, w.inner = cnp.PyArray_DIM(x, 1), cnp.PyArray_DIM(x, 2)
@@ -178,8 +181,9 @@ cdef int prepare(Job* job, cnp.ndarray x, object slope, bint streamed, loop_t[4]
 def prelu_forward(x, slope, out=None):
     """y for x of shape (outer, channels, inner) and slope of shape (channels,); `out` may be x."""
     cdef cnp.ndarray xs = dense(x, "prelu"), y = check_out(out, xs, "prelu")
+    cdef cnp.ndarray slopes = c_axes(slope, 1, "prelu", "slopes")
     cdef Job job
-    cdef Py_ssize_t tasks = prepare(&job, xs, slope, False, [
+    cdef Py_ssize_t tasks = prepare(&job, xs, slopes, False, [
         <loop_t>forward_pieces[float], <loop_t>forward_pieces[double],
         <loop_t>forward_rows[float], <loop_t>forward_rows[double],
     ])
@@ -192,9 +196,10 @@ def prelu_forward(x, slope, out=None):
 def prelu_backward(x, slope, gy):
     """(gx, gslope): gx = gy (1 or slope), gslope = Σ gy min(0, x) over outer and inner."""
     cdef cnp.ndarray xs = dense(x, "prelu"), gs = same_layout(gy, xs, "prelu")
+    cdef cnp.ndarray slopes = c_axes(slope, 1, "prelu", "slopes")
     cdef cnp.ndarray gx = memory.empty_like(xs)
     cdef Job job
-    cdef Py_ssize_t tasks = prepare(&job, xs, slope, is_streamed(3 * cnp.PyArray_NBYTES(xs)), [
+    cdef Py_ssize_t tasks = prepare(&job, xs, slopes, is_streamed(3 * cnp.PyArray_NBYTES(xs)), [
         <loop_t>backward_pieces[float], <loop_t>backward_pieces[double],
         <loop_t>backward_rows[float], <loop_t>backward_rows[double],
     ])

@@ -42,7 +42,7 @@ class Parameter(Tensor):
         self, data: Any, lr_mult: float = 1.0, decay: bool = True, name: str | None = None
     ) -> None:
         super().__init__(data, requires_grad=True)
-        if not (self._data.flags.writeable and self._data.flags.forc):
+        if not (self._data.flags.behaved and self._data.flags.forc):
             self._data = self._data.copy()
         self.lr_mult = lr_mult
         self.decay = bool(decay)

@@ -119,9 +119,9 @@ class ActivationInPlace(ActivationFromY):
     shares = "inplace"
 
     def forward(self, x: np.ndarray) -> np.ndarray:
-        if x.flags.forc:
+        if x.flags.forc and x.flags.behaved:
             return K.activation_forward(self.name, x, self.a, self.b, x)
-        x[...] = super().forward(x)  # a kernel writes dense memory only
+        x[...] = super().forward(x)  # a kernel writes dense, aligned memory only
         return x
 
 

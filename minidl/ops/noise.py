@@ -38,9 +38,9 @@ class RReLUInPlace(RReLU):
     shares = "inplace"
 
     def forward(self, x: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
-        if x.flags.c_contiguous:
+        if x.flags.carray:
             return super().forward(x, x)
-        x[...] = super().forward(x)  # a kernel writes dense memory only
+        x[...] = super().forward(x)  # a kernel writes dense, aligned memory only
         return x
 
 

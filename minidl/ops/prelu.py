@@ -24,7 +24,7 @@ class PReLU(Op):
         self.blocks = blocks
 
     def forward(self, x: np.ndarray, slope: np.ndarray) -> np.ndarray:
-        return K.prelu_forward(self._seen(x), np.ascontiguousarray(slope)).reshape(x.shape)
+        return K.prelu_forward(self._seen(x), slope).reshape(x.shape)
 
     def backward(self, gy: Tensor) -> tuple:
         return self._gradients(self.input(0), gy)
@@ -40,9 +40,7 @@ class PReLU(Op):
             negative = seen <= 0
             gslope = sum(where(negative, g * seen, 0.0), axis=(0, 2))
             return reshape(where(negative, g * reshape(slope, (-1, 1)), g), gy.shape), gslope
-        gx, gslope = K.prelu_backward(
-            self._seen(x.data), np.ascontiguousarray(slope.data), self._seen(gy.data)
-        )
+        gx, gslope = K.prelu_backward(self._seen(x.data), slope.data, self._seen(gy.data))
         return wrap(gx.reshape(gy.shape)), wrap(gslope)
 
 
@@ -58,10 +56,10 @@ class PReLUInPlace(PReLU):
     shares = "inplace"
 
     def forward(self, x: np.ndarray, slope: np.ndarray) -> np.ndarray:
-        if not x.flags.c_contiguous:
+        if not x.flags.carray:
             x[...] = super().forward(x, slope)
             return x
-        K.prelu_forward(self._seen(x), np.ascontiguousarray(slope), self._seen(x))
+        K.prelu_forward(self._seen(x), slope, self._seen(x))
         return x
 
     def backward(self, gy: Tensor) -> tuple:
