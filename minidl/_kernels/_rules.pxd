@@ -11,6 +11,8 @@ ctypedef struct Sub:
     char _
 ctypedef struct Mul:
     char _
+ctypedef struct Weigh:
+    char _
 ctypedef struct Div:
     char _
 ctypedef struct Maximum:
@@ -54,6 +56,7 @@ ctypedef fused Rule:
     Add
     Sub
     Mul
+    Weigh
     Div
     Maximum
     Minimum
@@ -81,6 +84,7 @@ cdef inline real rule(Rule* tag, real x, real z) noexcept nogil:
     if Rule is Add: return x + z
     elif Rule is Sub: return x - z
     elif Rule is Mul: return x * z
+    elif Rule is Weigh: return <real>0 if x == 0 else x * z  # 0 for a weight of 0, whatever it meets
     elif Rule is Div: return x / z
     elif Rule is Maximum: return z if (x < z) | (z != z) else x  # NaN in either is kept
     elif Rule is Minimum: return z if (z < x) | (z != z) else x

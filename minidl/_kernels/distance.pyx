@@ -3,14 +3,17 @@
 Design. A `Loss` is a tag; its value and its slope stand below each other. Forward either writes one loss an element, or
 computes a BLOCK of losses at a time and adds them up while they are in the cache: nothing the size of x is written.
 The sums of CHUNK elements are added in pairs, in one order for any number of threads (see _fold.pxd for the accuracy).
+A sum that is not finite is taken once more, of losses computed in double and divided first: a mean of numbers that are
+finite is finite, too.
 """
 
 cimport numpy as cnp
+from libc.math cimport isfinite
 from minidl._kernels cimport memory, pool
 from minidl._kernels._array cimport dense, same_layout
 from minidl._kernels._fold cimport Pairs, Sum, push, row_fold, total
 from minidl._kernels._math cimport (
-    real, abs_, log1p_, log_, max_, min_, sigmoid_, softplus_,
+    real, abs_, exp_below_, log1p_, log1p_exp_minus_, log_, max_, min_,
 )
 
 cnp.import_array()
@@ -49,20 +52,32 @@ cdef inline real value(Loss* tag, real x, real t, real a) noexcept nogil:
     elif Loss is Absolute: return abs_(d)
     elif Loss is Huber: return limited(d, a) * (d - <real>0.5 * limited(d, a))
     elif Loss is Probability: return -(t * max_(log_(x), floor) + (one - t) * max_(log1p_(-x), floor))
-    elif Loss is Logit: return softplus_(x) - x * t
+    elif Loss is Logit: return weighed(one - t if x > 0 else t, abs_(x)) + log1p_exp_minus_(abs_(x))
 
 
 cdef inline real slope(Loss* tag, real x, real t, real a) noexcept nogil:
+    """Its derivative by x; of the squared error half of that, as 2 d alone could overflow."""
     cdef real d = x - t, one = 1
-    if Loss is Squared: return <real>2 * d
+    if Loss is Squared: return d
     elif Loss is Absolute: return one if d > 0 else (-one if d < 0 else d)
     elif Loss is Huber: return limited(d, a)
     elif Loss is Probability: return d / max_(x * (one - x), <real>1e-12)
-    elif Loss is Logit: return sigmoid_(x) - t
+    elif Loss is Logit: return (one - t) - rare(x) if x > 0 else rare(x) - t
 
 
 cdef inline real limited(real d, real a) noexcept nogil:
     return min_(max_(d, -a), a)
+
+
+cdef inline real weighed(real weight, real x) noexcept nogil:
+    """weight x, and 0 for a weight of 0 and an infinite x."""
+    return <real>0 if weight == 0 else weight * x
+
+
+cdef inline real rare(real x) noexcept nogil:
+    """sigmoid(-|x|), the less likely of the two classes: what is left of 1 would have lost its digits."""
+    cdef real e = exp_below_(-abs_(x))
+    return e / (<real>1 + e)
 
 
 # ── The loops ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -111,6 +126,25 @@ cdef void sums(
     w.partial[chunk] = total(<Sum*>NULL, &pairs)
 
 
+cdef void wide_sums(
+    Loss* tag, Work* w, real* _, Py_ssize_t first, Py_ssize_t last, Py_ssize_t chunk
+) noexcept nogil:
+    """The sum of each chunk over the divisor, all in double."""
+    cdef double[BLOCK] y
+    cdef const real* x = <const real*>w.x
+    cdef const real* t = <const real*>w.t
+    cdef Py_ssize_t i, n
+    cdef Pairs pairs
+    pairs.count = 0
+    while first < last:
+        n = min(last - first, <Py_ssize_t>BLOCK)
+        for i in range(n):
+            y[i] = value[Loss, double](tag, x[first + i], t[first + i], w.a) / w.divisor
+        push(<Sum*>NULL, &pairs, row_fold(<Sum*>NULL, <const double*>&y[0], n, 1))
+        first += n
+    w.partial[chunk] = total(<Sum*>NULL, &pairs)
+
+
 cdef void slopes(
     Loss* tag, Work* w, real* _, Py_ssize_t first, Py_ssize_t last, Py_ssize_t chunk
 ) noexcept nogil:
@@ -118,8 +152,11 @@ cdef void slopes(
     cdef const real* t = <const real*>w.t
     cdef const real* gy = <const real*>w.gy
     cdef real* gx = <real*>w.y
-    cdef real a = <real>w.a, divisor = <real>w.divisor, g = gy[0] / divisor
+    cdef real a = <real>w.a, divisor = <real>w.divisor, g
     cdef Py_ssize_t i
+    if Loss is Squared:
+        divisor = <real>0.5 * divisor
+    g = gy[0] / divisor
     if w.gy_moves:
         for i in range(first, last):
             gx[i] = gy[i] / divisor * slope(tag, x[i], t[i], a)
@@ -133,6 +170,7 @@ ctypedef void (*loop_t)(void*, void*, void*, Py_ssize_t, Py_ssize_t, Py_ssize_t)
 cdef struct Loops:
     loop_t[2] values  # for float32 and float64
     loop_t[2] sums
+    loop_t[2] wide_sums
     loop_t[2] slopes
     Py_ssize_t alone
 
@@ -144,6 +182,7 @@ cdef Loops loops_of(Loss* tag, Py_ssize_t cost) noexcept:
     cdef Loops loops
     loops.values[0], loops.values[1] = <loop_t>values[Loss, float], <loop_t>values[Loss, double]
     loops.sums[0], loops.sums[1] = <loop_t>sums[Loss, float], <loop_t>sums[Loss, double]
+    loops.wide_sums[0], loops.wide_sums[1] = <loop_t>wide_sums[Loss, float], <loop_t>wide_sums[Loss, double]
     loops.slopes[0], loops.slopes[1] = <loop_t>slopes[Loss, float], <loop_t>slopes[Loss, double]
     loops.alone = ALONE // cost
     return loops
@@ -178,22 +217,31 @@ cdef void run(Work* w, Py_ssize_t alone) noexcept:
 
 # ── The faces ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-cdef cnp.ndarray total_of(Work* w, cnp.ndarray like, Py_ssize_t alone):
-    """The sum of all losses over the divisor, as an array without axes."""
-    cdef Py_ssize_t chunks = (w.size + CHUNK - 1) // CHUNK, i
-    cdef cnp.ndarray y = memory.empty(0, NULL, cnp.PyArray_TYPE(like))
+cdef double sum_of(Work* w, loop_t loop, Py_ssize_t alone) noexcept:
+    """The sum of all chunks."""
+    cdef Py_ssize_t i
     cdef Pairs pairs
+    w.loop, pairs.count = loop, 0
+    run(w, alone)
+    for i in range((w.size + CHUNK - 1) // CHUNK):
+        push(<Sum*>NULL, &pairs, w.partial[i])
+    return total(<Sum*>NULL, &pairs)
+
+
+cdef cnp.ndarray total_of(Work* w, cnp.ndarray like, Loops* loops):
+    """The sum of all losses over the divisor, as an array without axes."""
+    cdef Py_ssize_t chunks = (w.size + CHUNK - 1) // CHUNK
+    cdef cnp.ndarray y = memory.empty(0, NULL, cnp.PyArray_TYPE(like))
+    cdef bint wide = cnp.PyArray_TYPE(like) == cnp.NPY_DOUBLE
     cdef double result
     w.partial = <double*>memory.take(<size_t>(chunks + 1) * sizeof(double))
     if w.partial == NULL:
         raise MemoryError(f"loss: no memory for the sums of {chunks} chunks")
-    run(w, alone)
-    pairs.count = 0
-    for i in range(chunks):
-        push(<Sum*>NULL, &pairs, w.partial[i])
+    result = sum_of(w, loops.sums[wide], loops.alone) / w.divisor
+    if not isfinite(result):
+        result = sum_of(w, loops.wide_sums[wide], loops.alone)
     memory.give(w.partial)
-    result = total(<Sum*>NULL, &pairs) / w.divisor
-    if cnp.PyArray_TYPE(like) == cnp.NPY_DOUBLE:
+    if wide:
         (<double*>cnp.PyArray_DATA(y))[0] = result
     else:
         (<float*>cnp.PyArray_DATA(y))[0] = <float>result
@@ -211,8 +259,7 @@ def loss_forward(str name, x, t, double a=0, double divisor=0):
     w.x, w.t, w.size = <char*>cnp.PyArray_DATA(xs), <char*>cnp.PyArray_DATA(ts), cnp.PyArray_SIZE(xs)
     w.a, w.divisor = a, divisor
     if divisor != 0:
-        w.loop = loops.sums[wide]
-        return total_of(&w, xs, loops.alone)
+        return total_of(&w, xs, loops)
     y = memory.empty_like(xs)
     w.y, w.loop = <char*>cnp.PyArray_DATA(y), loops.values[wide]
     run(&w, loops.alone)

@@ -107,6 +107,7 @@ cdef void declare(str name, Loops loops):
 declare("add", loops_of[Add](NULL, 1))
 declare("sub", loops_of[Sub](NULL, 1))
 declare("mul", loops_of[Mul](NULL, 1))
+declare("weigh", loops_of[Weigh](NULL, 1))
 declare("div", loops_of[Div](NULL, 1))
 declare("maximum", loops_of[Maximum](NULL, 1))
 declare("minimum", loops_of[Minimum](NULL, 1))
@@ -317,7 +318,7 @@ def broadcast_to(x, tuple shape):
 
 
 def binary(str name, x0, x1, out=None):
-    """add, sub, mul, div, maximum, minimum, pow or equal (1 or 0) of x0 and x1, or a backward rule on what was saved and gy.
+    """add, sub, mul, weigh (x0 x1, and 0 where x0 is 0), div, maximum, minimum, pow or equal (1 or 0) of x0 and x1, or a backward rule on what was saved and gy.
 
     x0 and x1 are arrays that broadcast, or one of them is a Python number.
 

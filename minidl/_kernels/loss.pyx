@@ -8,13 +8,18 @@ vectorise. Its maximum or sum is kept as LANES partial ones, side by side; `fold
 down to one a row, neighbours first. (Rows shorter than a block are summed one element after the other, and their
 exponentials are taken in one flat loop over many rows, which vectorises even for ten classes.) So the bits depend on
 the row alone.
+
+The greatest element's exponential is 1. A sum next to 1 has lost the digits of all others, which its logarithm and
+1 - p need: `beyond` is the sum without this 1.
 """
 
 cimport numpy as cnp
+from libc.math cimport isfinite
 from libc.stdint cimport int64_t
 from minidl._kernels cimport memory, pool
 from minidl._kernels._array cimport c_axes, dense, same_layout
-from minidl._kernels._math cimport real, exp_below_, lifted_exp_below_, log_, lowered, max_
+from minidl._kernels._fold cimport Sum, row_fold
+from minidl._kernels._math cimport real, exp_below_, lift_, lifted_exp_below_, log_, lowered, max_
 from minidl._kernels._tasks cimport elements_a_task
 
 cnp.import_array()
@@ -153,21 +158,64 @@ cdef inline void row_exps(
     fold(lanes, sums, rows, False)
 
 
+cdef inline real row_beyond(const real* e, Py_ssize_t n) noexcept nogil:
+    """Σ e of a row of a block or more, without what is lift."""
+    cdef real[LANES] s
+    cdef real zero = 0, one = lift_(zero)
+    cdef Py_ssize_t i, j, left = LANES, start = n - LANES, old = LANES - n % LANES
+    for j in range(LANES):
+        s[j] = zero if (j < old) | (e[start + j] >= one) else e[start + j]
+    for i in range(n // LANES):
+        for j in range(LANES):
+            s[j] += zero if e[i * LANES + j] >= one else e[i * LANES + j]
+    while left > 1:
+        left //= 2
+        for i in range(left):
+            s[i] += s[i + left]
+    return s[0]
+
+
+cdef inline void short_row_sums(const real* e, real* sums, real* beyond, Py_ssize_t rows, Py_ssize_t n) noexcept nogil:
+    """Σ e and Σ e - lift of rows shorter than a block, whose greatest is lift."""
+    cdef real[STRIP] small
+    cdef real zero = 0, one = lift_(zero), total, rest
+    cdef Py_ssize_t r, i
+    for i in range(rows * n):
+        small[i] = zero if e[i] >= one else e[i]
+    for r in range(rows):
+        total = rest = 0
+        for i in range(r * n, r * n + n):
+            total += e[i]
+            rest += small[i]
+        sums[r], beyond[r] = total, rest
+    for r in range(rows):
+        beyond[r] = beyond[r] if sums[r] < 2 * one else sums[r] - one
+
+
 cdef inline void shifted_exp(
-    const real* x, real* y, real* maxima, real* sums, Py_ssize_t rows, Py_ssize_t n, const real* ahead
+    const real* x, real* y, real* maxima, real* sums, real* beyond, Py_ssize_t rows, Py_ssize_t n, const real* ahead
 ) noexcept nogil:
-    """y = lift * exp(x - the row's maximum), and each row's sum of it. `ahead` is what will be written next."""
+    """y = lift * exp(x - the row's maximum); each row's sum of it, and sum - lift. `ahead` is what will be written next."""
+    cdef real zero = 0, one = lift_(zero)
     cdef Py_ssize_t r, i
     row_maxima(x, maxima, rows, n)
     if n >= LANES:
-        row_exps(x, y, <const real*>maxima, sums, rows, n, ahead)
+        row_exps(x, y, maxima, sums, rows, n, ahead)
+        for r in range(rows):
+            beyond[r] = row_beyond(<const real*>y + r * n, n) if sums[r] < 2 * one else sums[r] - one
         return
     for r in range(rows):
         for i in range(n):
             y[r * n + i] = x[r * n + i] - maxima[r]
     for i in range(rows * n):
         y[i] = lifted_exp_below_(y[i])
-    row_dots(<const real*>y, <const real*>NULL, sums, rows, n)
+    short_row_sums(<const real*>y, sums, beyond, rows, n)
+
+
+cdef inline real log_of_sum(real beyond) noexcept nogil:
+    """log(1 + beyond), beyond >= 0; quicker here than log1p_: what 1 + beyond has lost is made up for to first order."""
+    cdef real one = 1, total = one + beyond
+    return log_(total) + (beyond - (total - one)) / total
 
 
 cdef inline real* room(real* scratch, real* y, Py_ssize_t n) noexcept nogil:
@@ -179,11 +227,11 @@ cdef inline real* room(real* scratch, real* y, Py_ssize_t n) noexcept nogil:
 
 cdef void softmax_rows(Rows* w, real* _, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
     cdef Py_ssize_t n = w.n, r, i
-    cdef real[STRIP] maxima, sums, scratch
+    cdef real[STRIP] maxima, sums, beyond, scratch
     cdef real* y = <real*>w.y + first * n
     cdef real* e = room(scratch, y, n)
     cdef real inverse
-    shifted_exp(<const real*>w.x + first * n, e, maxima, sums, last - first, n, y)
+    shifted_exp(<const real*>w.x + first * n, e, maxima, sums, beyond, last - first, n, y)
     for r in range(last - first):
         inverse = 1 / sums[r]
         for i in range(n):
@@ -206,12 +254,12 @@ cdef void softmax_backward_rows(Rows* w, real* _, Py_ssize_t first, Py_ssize_t l
 
 cdef void log_softmax_rows(Rows* w, real* _, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
     cdef Py_ssize_t n = w.n, r, i
-    cdef real[STRIP] maxima, sums, scratch
+    cdef real[STRIP] maxima, sums, beyond, scratch
     cdef const real* x = <const real*>w.x + first * n
     cdef real* y = <real*>w.y + first * n
-    shifted_exp(x, room(scratch, y, n), maxima, sums, last - first, n, y)
+    shifted_exp(x, room(scratch, y, n), maxima, sums, beyond, last - first, n, y)
     for r in range(last - first):
-        sums[r] = log_(lowered(sums[r]))
+        sums[r] = log_of_sum(lowered(beyond[r]))
     for r in range(last - first):
         for i in range(n):
             y[r * n + i] = (x[r * n + i] - maxima[r]) - sums[r]
@@ -247,35 +295,37 @@ cdef void log_softmax_backward_rows(Rows* w, real* _, Py_ssize_t first, Py_ssize
 
 
 cdef void cross_entropy_rows(Rows* w, real* _, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
-    """y = softmax(x); loss = log Σ exp(x - max) - (x[target] - max)."""
-    cdef Py_ssize_t n = w.n, r, i
-    cdef real[STRIP] maxima, sums
+    """y = softmax(x) - one_hot(target); loss = log Σ exp(x - max) - (x[target] - max)."""
+    cdef Py_ssize_t n = w.n, r, i, t
+    cdef real[STRIP] maxima, sums, beyond
     cdef const real* x = <const real*>w.x + first * n
     cdef real* y = <real*>w.y + first * n
     cdef real* loss = <real*>w.loss + first
-    cdef real inverse
-    shifted_exp(x, y, maxima, sums, last - first, n, y + STRIP)
+    cdef real inverse, one = 1
+    shifted_exp(x, y, maxima, sums, beyond, last - first, n, y + STRIP)
     for r in range(last - first):
-        loss[r] = log_(lowered(sums[r]))
+        loss[r] = log_of_sum(lowered(beyond[r]))
     for r in range(last - first):
-        loss[r] -= x[r * n + w.target[first + r]] - maxima[r]
+        t = w.target[first + r]
+        loss[r] -= x[t] - maxima[r]
         inverse = 1 / sums[r]
         for i in range(n):
-            y[r * n + i] *= inverse
+            y[i] *= inverse
+        y[t] = -beyond[r] * inverse if x[t] == maxima[r] else y[t] - one
+        x, y = x + n, y + n
 
 
 cdef void cross_entropy_backward_rows(Rows* w, real* _, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
     """gx = g (softmax - one_hot(target)), with one g a row, or one for all where the loss was reduced."""
     cdef Py_ssize_t n = w.n, r, i
-    cdef const real* p
+    cdef const real* d
     cdef real* gx
     cdef real g
     for r in range(first, last):
-        p, gx = <const real*>w.x + r * n, <real*>w.y + r * n
+        d, gx = <const real*>w.x + r * n, <real*>w.y + r * n
         g = (<const real*>w.gy)[r * w.gy_step] * <real>w.scale
         for i in range(n):
-            gx[i] = g * p[i]
-        gx[w.target[r]] -= g
+            gx[i] = g * d[i]
 
 
 # ── The faces ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -356,38 +406,45 @@ def log_softmax_backward(y, gy):
                ys, same_layout(gy, ys, "log_softmax"), None, None)
 
 
-cdef void sum_of(const real* losses, real* y, Py_ssize_t n, double scale) noexcept nogil:
-    row_dots(losses, <const real*>NULL, y, 1, n)
-    y[0] = <real>(scale * y[0])
+cdef double sum_of(const real* losses, Py_ssize_t n, double scale) noexcept nogil:
+    """scale Σ losses. A sum that is not finite is taken once more, in double and of what is scaled already."""
+    cdef double result = scale * row_fold(<Sum*>NULL, losses, n, 1)
+    cdef Py_ssize_t i
+    if not isfinite(result):
+        result = 0
+        for i in range(n):
+            result += scale * losses[i]
+    return result
 
 
 cdef cnp.ndarray total(cnp.ndarray losses, double scale):
     """scale Σ losses as an array without axes."""
     cdef cnp.ndarray y = memory.empty(0, NULL, cnp.PyArray_TYPE(losses))
+    cdef void* x = cnp.PyArray_DATA(losses)
     if cnp.PyArray_TYPE(losses) == cnp.NPY_DOUBLE:
-        sum_of[double](<double*>cnp.PyArray_DATA(losses), <double*>cnp.PyArray_DATA(y), cnp.PyArray_SIZE(losses), scale)
+        (<double*>cnp.PyArray_DATA(y))[0] = sum_of(<const double*>x, cnp.PyArray_SIZE(losses), scale)
     else:
-        sum_of[float](<float*>cnp.PyArray_DATA(losses), <float*>cnp.PyArray_DATA(y), cnp.PyArray_SIZE(losses), scale)
+        (<float*>cnp.PyArray_DATA(y))[0] = <float>sum_of(<const float*>x, cnp.PyArray_SIZE(losses), scale)
     return y
 
 
 def cross_entropy_forward(x, target, double scale=0):
-    """(loss, p): loss[r] = -log softmax(x[r])[target[r]], and p = softmax(x), which backward needs.
+    """(loss, d): loss[r] = -log softmax(x)[target[r]], and d = softmax(x) - one_hot(target), its gradient.
 
     With a scale, loss is scale Σ loss[r]: 1 for the sum, 1 / rows for the mean.
     """
     cdef cnp.ndarray xs = c_axes(x, 2, "cross_entropy", "rows, classes"), ids = targets_of(target, xs)
     cdef cnp.ndarray loss = memory.empty(1, cnp.PyArray_DIMS(xs), cnp.PyArray_TYPE(xs))
-    p = run([<rows_t>cross_entropy_rows[float], <rows_t>cross_entropy_rows[double]],
+    d = run([<rows_t>cross_entropy_rows[float], <rows_t>cross_entropy_rows[double]],
             xs, None, ids, loss)
-    return (loss if scale == 0 else total(loss, scale)), p
+    return (loss if scale == 0 else total(loss, scale)), d
 
 
-def cross_entropy_backward(p, target, gy, double scale=1):
-    """gx = scale gy (p - one_hot(target)), with gy of shape (rows,), or one number where the loss was reduced."""
-    cdef cnp.ndarray ps = c_axes(p, 2, "cross_entropy", "rows, classes"), ids = targets_of(target, ps)
+def cross_entropy_backward(difference, gy, double scale=1):
+    """gx = scale gy difference, with that from forward and gy of shape (rows,), or one number where the loss was reduced."""
+    cdef cnp.ndarray ds = c_axes(difference, 2, "cross_entropy", "rows, classes")
     cdef cnp.ndarray gs = dense(gy, "cross_entropy")
-    if cnp.PyArray_TYPE(gs) != cnp.PyArray_TYPE(ps) or cnp.PyArray_SIZE(gs) not in (1, len(ps)):
-        raise ValueError(f"cross_entropy: expected a gradient of shape () or ({len(ps)},), got {gy.shape}")
+    if cnp.PyArray_TYPE(gs) != cnp.PyArray_TYPE(ds) or cnp.PyArray_SIZE(gs) not in (1, len(ds)):
+        raise ValueError(f"cross_entropy: expected a gradient of shape () or ({len(ds)},), got {gy.shape}")
     return run([<rows_t>cross_entropy_backward_rows[float], <rows_t>cross_entropy_backward_rows[double]],
-               ps, gs, ids, None, scale)
+               ds, gs, None, None, scale)

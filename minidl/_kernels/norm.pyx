@@ -10,7 +10,7 @@ some rows has sums of its own, and these are added in order, so that the bits do
 """
 
 cimport numpy as cnp
-from libc.math cimport sqrt
+from libc.math cimport isfinite, sqrt
 from minidl._kernels cimport memory, pool
 from minidl._kernels._array cimport c_axes, same_layout
 from minidl._kernels._fold cimport LANES, Sum, lanes
@@ -63,6 +63,28 @@ cdef inline double dot(const real* a, const real* b, Py_ssize_t n) noexcept nogi
     return lanes[Sum, double](NULL, s)
 
 
+cdef inline double mean_of(const real* x, Py_ssize_t n) noexcept nogil:
+    """The mean of a row. That of equal numbers must be this number, or dividing by their deviation, which is 0, makes
+    anything of the rounding error. Sums of floats in double are good enough; doubles are added up as x - x[0].
+    """
+    cdef double[LANES] s
+    cdef double mean
+    cdef Py_ssize_t i = 0, j
+    if real is double:
+        for j in range(LANES):
+            s[j] = 0
+        while i + LANES <= n:
+            for j in range(LANES):
+                s[j] += x[i + j] - x[0]
+            i += LANES
+        for j in range(n - i):
+            s[j] += x[i + j] - x[0]
+        mean = x[0] + lanes[Sum, double](NULL, s) / n if n else 0
+        if isfinite(mean):
+            return mean
+    return dot[real](x, NULL, n) / n
+
+
 cdef void forward_rows(Rows* w, real* _, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
     cdef Py_ssize_t n = w.n, r, i, part, channel  # the row's first
     cdef const real* x
@@ -75,7 +97,7 @@ cdef void forward_rows(Rows* w, real* _, Py_ssize_t first, Py_ssize_t last) noex
         x, y = <const real*>w.x + r * n, <real*>w.y + r * n
         channel = r % w.groups * w.parts
         weight, bias = <const real*>w.weight + channel, <const real*>w.bias + channel
-        exact = dot[real](x, NULL, n) / n
+        exact = mean_of(x, n)
         mean = <real>exact
         off = mean - exact
         for i in range(n):
@@ -157,6 +179,11 @@ cdef void backward_rows(Rows* w, real* _, Py_ssize_t first, Py_ssize_t last) noe
         mean, rstd = (<real*>w.mean)[r], (<real*>w.rstd)[r]
         channel = r % w.groups * w.parts
         weight = <const real*>w.weight + channel
+        if n == 1:
+            gw[channel] += gy[0] * ((x[0] - mean) * rstd)
+            gb[channel] += gy[0]
+            gx[0] = x[0] - mean  # y is the bias whatever x: 0, or the NaN that y is
+            continue
         sums[0] = sums[1] = 0
         if w.inner == 1:
             add_elements(w, x, gy, weight, mean, rstd, gw + channel, gb + channel, sums)

@@ -102,7 +102,11 @@ def softmax_backward(y, gy):
 
 def log_softmax_forward(x):
     d = _quiet(lambda: x - x.max(axis=1, keepdims=True, initial=-np.inf))
-    return _quiet(lambda: d - np.log(np.exp(d).sum(axis=1, keepdims=True)))
+    e = _quiet(np.exp, d)
+    if e.size:  # the greatest, which is 1, is added by log1p
+        np.put_along_axis(e, d.argmax(axis=1, keepdims=True), 0, axis=1)
+    e[np.isnan(d)] = np.nan  # (in inf - inf, too)
+    return _quiet(lambda: d - np.log1p(e.sum(axis=1, keepdims=True)))
 
 
 def log_softmax_backward(y, gy):
@@ -115,20 +119,20 @@ def cross_entropy_forward(x, target, scale=0.0):
         raise ValueError(
             f"cross_entropy: target {target[row]} of row {row} is out of range for {n} classes"
         )
-    y = log_softmax_forward(x)
-    loss = -y[np.arange(len(x)), target]
-    return (loss if scale == 0 else np.asarray(scale * loss.sum(), x.dtype)), np.exp(y)
+    rows, y = np.arange(len(x)), log_softmax_forward(x)
+    loss, difference = -y[rows, target], np.exp(y)
+    difference[rows, target] = _quiet(np.expm1, y[rows, target])
+    return (loss if scale == 0 else np.asarray((scale * loss).sum(), x.dtype)), difference
 
 
-def cross_entropy_backward(p, target, gy, scale=1.0):
-    gx = scale * gy.reshape(-1, 1) * p
-    gx[np.arange(len(p)), target] -= scale * gy.reshape(-1)
-    return gx.astype(p.dtype, copy=False)
+def cross_entropy_backward(difference, gy, scale=1.0):
+    return (scale * gy.reshape(-1, 1) * difference).astype(difference.dtype, copy=False)
 
 
 def row_norm_forward(x, weight, bias, eps):
     n = max(x.shape[2] * x.shape[3], 1)
-    mean = x.sum(axis=(2, 3), keepdims=True) / n
+    first = x[:, :, :1, :1] if x.size else 0  # so that the mean of equal numbers is this number
+    mean = _quiet(lambda: first + (x - first).sum(axis=(2, 3), keepdims=True) / n)
     d = _quiet(np.subtract, x, mean)
     square = _quiet(lambda: (d**2).sum(axis=(2, 3), keepdims=True))
     rstd = _quiet(lambda: 1 / np.sqrt(square / n + eps)).astype(x.dtype)
@@ -141,5 +145,5 @@ def row_norm_backward(x, weight, gy, mean, rstd):
     n = max(x.shape[2] * x.shape[3], 1)
     z, g = (x - mean) * rstd, gy * weight.reshape(*x.shape[1:3], 1)
     gz = z * (g * z).sum(axis=(2, 3), keepdims=True) / n
-    gx = rstd * (g - g.sum(axis=(2, 3), keepdims=True) / n - gz)
+    gx = rstd * (g - g.sum(axis=(2, 3), keepdims=True) / n - gz) if n > 1 else x - mean
     return gx, (gy * z).sum(axis=(0, 3)).reshape(-1), gy.sum(axis=(0, 3)).reshape(-1)

@@ -10,6 +10,7 @@ BINARY: dict[str, Any] = {
     "add": np.add,
     "sub": np.subtract,
     "mul": np.multiply,
+    "weigh": lambda w, x, out=None: np.multiply(w, np.where(w == 0, w.dtype.type(0), x), out=out),
     "div": np.true_divide,
     "maximum": np.maximum,
     "minimum": np.minimum,

@@ -10,7 +10,9 @@ def batch_norm_moments(x):
         return np.zeros(x.shape[1]), np.zeros(x.shape[1])
     wide, axes = x.astype(np.float64), _others(x)
     with np.errstate(all="ignore"):
-        return wide.mean(axis=axes), wide.var(axis=axes)
+        first = wide[(slice(0, 1), slice(None), *[slice(0, 1)] * (x.ndim - 2))]
+        wide = wide - first  # so that the mean of equal numbers is this number
+        return first.reshape(-1) + wide.mean(axis=axes), wide.var(axis=axes)
 
 
 def batch_norm_forward(x, mean, rstd, weight=None, bias=None, activation=0, a=0.0, b=0.0):

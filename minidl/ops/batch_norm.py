@@ -15,7 +15,7 @@ from minidl.op import Op
 from minidl.ops.activation import Row, activation_gradient
 from minidl.ops.activation_table import fused_row
 from minidl.ops.arithmetic import as_float
-from minidl.ops.reduction import mean, sum
+from minidl.ops.reduction import centered, mean, sum
 from minidl.ops.shape import reshape
 from minidl.tensor import Tensor, as_tensor, wrap
 
@@ -54,7 +54,7 @@ class BatchNorm(Op):
         x, axes = self.input(0), (0, *range(2, self.input(0).ndim))
         each = (-1, *(1,) * (x.ndim - 2))  # one number a channel, against x
         if self.moving:
-            d = x - mean(x, axis=axes, keepdims=True)
+            d = centered(x, axes)
             rstd = (mean(d * d, axis=axes, keepdims=True) + self.eps) ** -0.5
         else:
             d = x - self.mean.astype(x.dtype).reshape(each)

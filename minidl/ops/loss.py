@@ -1,4 +1,11 @@
-"""Losses. `reduction` is "mean" (default), "sum" or "none" (one value per element, or per sample for class losses)."""
+"""Losses. `reduction` is "mean" (default), "sum" or "none" (one value an element, or a sample for class losses).
+
+Accuracy, over all finite numbers and at the infinities: values are right to 3 ulp, gradients to 4, second derivatives
+to 6, counted in ulp of the largest term where terms of different signs are added. Losses of classes are right to 8 ulp
+and one more for each unit by which the scores of a row differ, which is what rounding the scores would do; a target of
+0 adds nothing, whatever its logarithm. The gradient of class probabilities p - t is right to ulps of p and t. A mean of
+finite losses is finite. `tests/ops/test_loss_range.py` holds all of this against mpmath.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +17,7 @@ from minidl import _kernels as K
 from minidl.modes import recording
 from minidl.op import Op
 from minidl.ops.activation_table import FUNCTIONS
-from minidl.ops.arithmetic import as_float, clip, log, maximum, operands
+from minidl.ops.arithmetic import as_float, clip, log, maximum, operands, where
 from minidl.ops.reduction import mean, sum
 from minidl.ops.shape import getitem, reshape, transpose
 from minidl.ops.softmax import log_softmax, softmax
@@ -35,10 +42,36 @@ class CrossEntropy(Op):
     def backward(self, gy: Tensor) -> Tensor:
         scale = self.scale or 1.0
         if recording():
-            x = self.input(0)
-            difference = softmax(x) - one_hot(self.target, x.shape[1], x.dtype)
+            difference = CrossEntropySlope(self.target)(self.input(0))
             return reshape(gy, (-1, 1)) * scale * difference
-        return wrap(K.cross_entropy_backward(self.kept, self.target, gy.data, scale))
+        return wrap(K.cross_entropy_backward(self.kept, gy.data, scale))
+
+
+class CrossEntropySlope(Op):
+    """y = softmax(x) - one_hot(target), with the digits that 1 - 1e-9 has lost."""
+
+    def __init__(self, target: np.ndarray) -> None:
+        self.target = target
+
+    def forward(self, x: np.ndarray) -> np.ndarray:
+        return K.cross_entropy_forward(x, self.target)[1]
+
+    def backward(self, gy: Tensor) -> Tensor:
+        p = softmax(self.input(0))
+        return p * (gy - sum(gy * p, axis=1, keepdims=True))
+
+
+class Weigh(Op):
+    """y = w x, and 0 where w is 0 and x infinite: the terms of Σ t log p."""
+
+    def forward(self, w: np.ndarray, x: np.ndarray) -> np.ndarray:
+        return K.binary("weigh", w, x)
+
+    def backward(self, gy: Tensor) -> tuple:
+        return (
+            gy * self.input(1) if self.needs(0) else None,
+            gy * self.input(0) if self.needs(1) else None,
+        )
 
 
 class ElementLoss(Op):
@@ -108,19 +141,22 @@ class BinaryCrossEntropy(ElementLoss):
     kernel = "probability"
 
     def slope(self, x: Tensor, t: Tensor) -> Tensor:
-        return (x - t) / maximum(x * (1 - x), 1e-12)
+        # As (x - t) / max(x (1 - x), 1e-12), but its derivative has no difference of large numbers.
+        inside = x * (1 - x) > 1e-12
+        p = where(inside, x, 0.5)
+        return where(inside, (1 - t) / (1 - p) - t / p, (x - t) / 1e-12)
 
     def target_slope(self, x: Tensor, t: Tensor) -> Tensor:
         return maximum(log(1 - x), -100.0) - maximum(log(x), -100.0)
 
 
 class BinaryCrossEntropyWithLogits(ElementLoss):
-    """softplus(x) - x t."""
+    """softplus(x) - x t = w |x| + log(1 + exp(-|x|)) with w = 1 - t for x > 0 and t elsewhere: no term is negative."""
 
     kernel = "logit"
 
     def slope(self, x: Tensor, t: Tensor) -> Tensor:
-        return sigmoid(x) - t
+        return where(x > 0, (1 - t) - sigmoid(-x), sigmoid(x) - t)
 
     def target_slope(self, x: Tensor, t: Tensor) -> Tensor:
         return -x
@@ -209,7 +245,8 @@ def cross_entropy(logits: Any, target: Any, reduction: str = "mean") -> Tensor:
         x, t = operands(
             x, Tensor(given, dtype=x.dtype) if isinstance(target, list | tuple) else target
         )
-        loss = -sum(t * log_softmax(x, axis=min(x.ndim - 1, 1)), axis=min(x.ndim - 1, 1))
+        axis = min(x.ndim - 1, 1)
+        loss = -sum(Weigh()(t, log_softmax(x, axis)), axis)
         return _reduce("cross_entropy", loss, reduction)
     rows = _rows("cross_entropy", x)
     ids = _class_targets("cross_entropy", x, given)
@@ -254,6 +291,8 @@ def _pair(name: str, x: Any, target: Any) -> tuple[Tensor, Tensor]:
 def binary_cross_entropy(p: Any, target: Any, reduction: str = "mean") -> Tensor:
     """-(t log p + (1 - t) log(1 - p)); the logarithms are kept above -100, so that p = 0 and 1 stay finite.
 
+    The gradient is (p - t) / max(p (1 - p), 1e-12). Both limits are PyTorch's.
+
     Raises:
         ValueError: a probability outside [0, 1] (a logit? then use binary_cross_entropy_with_logits), or other shapes.
     """
@@ -271,7 +310,7 @@ def binary_cross_entropy(p: Any, target: Any, reduction: str = "mean") -> Tensor
 
 
 def binary_cross_entropy_with_logits(x: Any, target: Any, reduction: str = "mean") -> Tensor:
-    """softplus(x) - x t: binary cross-entropy of sigmoid(x), stable for any x."""
+    """softplus(x) - x t: binary cross-entropy of sigmoid(x), accurate for any x, infinite ones too."""
     x, t = _pair("binary_cross_entropy_with_logits", x, target)
     name = "binary_cross_entropy_with_logits"
     return _element_loss(name, BinaryCrossEntropyWithLogits, x, t, reduction)

@@ -11,7 +11,7 @@ from minidl import _kernels as K
 from minidl.modes import recording
 from minidl.op import Op
 from minidl.ops.arithmetic import as_float, operands
-from minidl.ops.reduction import mean, sum
+from minidl.ops.reduction import centered, mean, sum
 from minidl.ops.shape import reshape
 from minidl.tensor import Tensor, wrap
 
@@ -34,7 +34,7 @@ class RowNorm(Op):
         if not recording():
             grads = K.row_norm_backward(x.data, weight.data, gy.data, *self.kept)
             return tuple([wrap(g) for g in grads])
-        d = x - mean(x, axis=(2, 3), keepdims=True)
+        d = centered(x, (2, 3))
         rstd = (mean(d * d, axis=(2, 3), keepdims=True) + self.eps) ** -0.5
         z, g = d * rstd, gy * reshape(weight, (*x.shape[1:3], 1))
         gz = z * mean(g * z, axis=(2, 3), keepdims=True)

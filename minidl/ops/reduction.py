@@ -94,10 +94,23 @@ def mean(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
 def var(x: Any, axis: Axis = None, keepdims: bool = False, ddof: int = 0) -> Tensor:
     """The variance, Σ(x - mean)² / (n - ddof), in two passes (exact for large means)."""
     x = as_tensor(x)
-    deviation = x - mean(x, axis, keepdims=True)
+    deviation = centered(x, axis)
     return sum(deviation * deviation, axis, keepdims) / (
         _count(x, _axes("var", axis, x.ndim)) - ddof
     )
+
+
+def centered(x: Tensor, axis: Axis) -> Tensor:
+    """x - mean, and 0 where all elements are equal.
+
+    The mean of equal numbers may be off by an ulp, of which a division by their deviation would make anything: a number
+    of each group is taken away first.
+    """
+    if x.dtype.kind == "f" and x.size:
+        axes = _axes("mean", axis, x.ndim)
+        first = tuple(slice(0, 1) if i in axes else slice(None) for i in range(x.ndim))
+        x = x - wrap(x._data[(*first, ...)])
+    return x - mean(x, axis, keepdims=True)
 
 
 def std(x: Any, axis: Axis = None, keepdims: bool = False, ddof: int = 0) -> Tensor:

@@ -149,16 +149,12 @@ CASES: dict[str, list[tuple[str, Callable, list]]] = {
     "cross_entropy_backward": [
         (
             "",
-            lambda rng, *s: (
-                probabilities(rng, *s),
-                rng.integers(0, s[1], s[0]),
-                normal(rng, s[0]),
-            ),
+            lambda rng, *s: (probabilities(rng, *s), normal(rng, s[0])),
             WITH_CLASSES,
         ),
         (
             "scaled",
-            lambda rng, *s: (probabilities(rng, *s), rng.integers(0, s[1], s[0]), normal(rng), 0.3),
+            lambda rng, *s: (probabilities(rng, *s), normal(rng), 0.3),
             WITH_CLASSES,
         ),
     ],
@@ -372,12 +368,10 @@ def test_rows_want_two_axes_and_targets_in_range(level):
     for target in ([0, 1, 4], [0, 1, -1], [0, 1, 2**40]):
         with pytest.raises(ValueError, match="out of range for 4 classes"):
             kernels.cross_entropy_forward(x, np.array(target))
-        with pytest.raises(ValueError, match="out of range for 4 classes"):
-            kernels.cross_entropy_backward(x, np.array(target), np.ones(3, "float32"))
     with pytest.raises(ValueError, match="expected 3 targets, got 2"):
         kernels.cross_entropy_forward(x, np.array([0, 1]))
     with pytest.raises(ValueError, match="gradient of shape"):
-        kernels.cross_entropy_backward(x, np.array([0, 1, 2]), np.ones(2, "float32"))
+        kernels.cross_entropy_backward(x, np.ones(2, "float32"))
     three, four = np.ones(3, "float32"), np.ones(4, "float32")
     for weight, bias in ((three, four), (four, three)):
         with pytest.raises(ValueError, match=r"row_norm: .*: expected 4 values"):

@@ -369,6 +369,39 @@ def test_layer_norm(dtype, level):
 
 
 @every_dtype
+def test_layer_norm_of_one_element_is_constant(dtype, level):
+    rng = np.random.default_rng(0)
+    x, weight, bias, gy = (rng.standard_normal((99, 1)).astype(dtype) for _ in range(4))
+    for i in range(99):
+        t = Tensor(x, requires_grad=True)
+        y = F.layer_norm(t, 1, weight[i], bias[i])
+        assert (y.data == bias[i]).all()
+        y.backward(gy)
+        first = grad((F.layer_norm(t, 1, weight[i], bias[i]) * gy).sum(), t, create_graph=True)
+        for g in (t.grad, first, grad(first.sum(), t)):
+            np.testing.assert_array_equal(g.data, np.zeros((99, 1)))
+
+
+@every_dtype
+@pytest.mark.parametrize("n", [2, 3, 9, 64, 1000])
+def test_constant_rows_have_no_deviation(n, dtype, level):
+    """Whatever the number: the rounding error of its mean must not be taken for a deviation."""
+    for value in (0.1, 2.7, 1e6 + 0.3, 1e30, 3e38):
+        x = np.full((2, 4, n), value, dtype)
+        for normalised in (
+            F.layer_norm(x, n),
+            F.instance_norm(x),
+            F.group_norm(x, 2),
+            F.batch_norm(x, None, None, training=True),
+        ):
+            np.testing.assert_array_equal(normalised.data, np.zeros(x.shape))
+        t = Tensor(x, requires_grad=True)
+        y = t.std(axis=-1)
+        y.sum().backward()
+        assert not y.data.any() and not t.grad.data.any()
+
+
+@every_dtype
 def test_group_norm(dtype, level):
     x = np.array([[1e4, 1e4 + 1, 1e4 + 2, 5, 5, 5, -1e15, 0, 1e15]], dtype).reshape(1, 3, 3)
     unit = np.sqrt(1.5)
