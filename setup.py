@@ -41,7 +41,7 @@ import minima
 
 KERNELS = Path("minidl/_kernels")
 COMPILED_ONCE = {"copying", "cpu", "memory", "pool"}
-ENGINE = ["minidl/modes.py", "minidl/tensor.py", "minidl/op.py", "minidl/engine.py"] + [
+ENGINE = [f"minidl/{name}.py" for name in ("modes", "changes", "tensor", "op", "engine")] + [
     f"minidl/ops/{name}.py"
     for name in (
         *("activation", "arithmetic", "linalg", "loss", "norm", "prelu", "reduction", "shape"),
@@ -50,7 +50,7 @@ ENGINE = ["minidl/modes.py", "minidl/tensor.py", "minidl/op.py", "minidl/engine.
 ]
 # Compiled for speed: what every operation goes through. The other ops are compiled for size, which takes a third off
 # them; doing so here made a chain of tiny operations 1.3 times slower.
-QUICK = {"modes", "tensor", "op", "engine", "activation", "arithmetic"}
+QUICK = {"modes", "changes", "tensor", "op", "engine", "activation", "arithmetic"}
 KERNEL_DIRECTIVES = {
     "language_level": 3,
     "boundscheck": False,

@@ -19,7 +19,7 @@ from minidl._kernels import (
 )
 from minidl.config import __version__, show_config
 from minidl.engine import grad
-from minidl.modes import detect_anomaly, no_grad
+from minidl.modes import detect_anomaly, enable_grad, no_grad
 from minidl.op import Op
 from minidl.ops import (
     abs,

@@ -1,16 +1,27 @@
 # The types that make the compiled module fast. modes.py says what everything means, and runs without this file.
 
+cimport cython
+
+@cython.freelist(16)
+@cython.trashcan(True)
+cdef class Entry:
+    cdef public bint left, value
+    cdef public Entry within
+
 cdef class Mode:
     cdef public object variable, read
     cdef public bint usual
     cdef public Py_ssize_t contexts
+    @cython.locals(entry=Entry)
     cpdef bint holds(self)
-    cpdef bint enter(self, bint value)
-    cpdef leave(self, bint before)
+    @cython.locals(entry=Entry)
+    cpdef Entry last(self)
+    cpdef Entry enter(self, bint value)
+    cpdef leave(self, Entry entry)
 
 cdef Mode _recording, _watching
 
 cpdef bint recording()
-cpdef bint switch_recording(bint value)
-cpdef restore_recording(bint before)
+cpdef Entry switch_recording(bint value)
+cpdef restore_recording(Entry entry)
 cpdef bint watching()

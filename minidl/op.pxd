@@ -3,8 +3,9 @@
 cimport cython
 from numpy cimport ndarray
 from minidl._kernels.memory cimport alike, owner
+from minidl.changes cimport Changes
 from minidl.modes cimport recording, watching
-from minidl.tensor cimport Changes, Tensor, wrap
+from minidl.tensor cimport Tensor, wrap
 
 cdef Py_ssize_t _recorded
 cdef dict _traits

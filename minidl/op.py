@@ -118,6 +118,7 @@ class Op:
                 x._mark_changed()
             if traits.inplace or owner(y) is owner(x._data):  # (some views must be copies: reshape)
                 out._changes, out._seen = x._shared_changes(), x._seen
+                out._changes.viewed = True
         for x in inputs:
             if x._requires_grad:
                 if recording():
@@ -264,24 +265,44 @@ def apply_inplace(op: Op, x: Tensor, *others: Tensor) -> Tensor:
     """Runs an op that overwrites x's memory; x itself becomes the result, as later readers of x must see.
 
     Raises:
-        RuntimeError: x is a leaf that requires a gradient, or a view of one (its old value would be lost to the
-            optimizer).
+        RuntimeError: as `check_inplace`.
     """
-    if recording() and x._requires_grad:
+    check_inplace(getattr(op, "name", type(op).__name__), x, *others)
+    before = wrap(x._data, x._op, x._shared_changes(), x._requires_grad)
+    return become(x, op(before, *others))
+
+
+def check_inplace(name: str, x: Tensor, *others: Tensor) -> None:
+    """Refuses to overwrite what the graph could not follow.
+
+    Raises:
+        RuntimeError: x is a leaf that requires a gradient, or a view of one (its old value would be lost to the
+            optimizer); others bring a gradient to x, and there are views of its memory that would not know.
+    """
+    if not recording():
+        return
+    if x._requires_grad:
         made = x._op or x
         while isinstance(made, Op) and made.shares == "view" and made.edges is not None:
             made = made.edges[0]
         if isinstance(made, Tensor):
             raise RuntimeError(
-                f"{getattr(op, 'name', type(op).__name__)}: a leaf that requires a gradient cannot be changed in place"
+                f"{name}: a leaf that requires a gradient cannot be changed in place; do it inside no_grad()"
             )
         check_history(x)
-    changes = x._shared_changes()
-    before = wrap(x._data, x._op, changes, x._requires_grad)
-    after = op(before, *others)
+    elif x._changes is not None and x._changes.viewed and any([y._requires_grad for y in others]):
+        raise RuntimeError(
+            f"{name}: this tensor (shape {x.shape}) shares its memory with views, which would not know of the "
+            "gradient that it gets in place; compute a new tensor instead"
+        )
+
+
+def become(x: Tensor, after: Tensor) -> Tensor:
+    """x, whose memory was overwritten with the values of `after`, has its history too from now on."""
     if recording():
         x._op, x._requires_grad = after._op, after._requires_grad
         if x._requires_grad:
+            changes = x._shared_changes()
             changes.overwritten += 1
             x._seen = changes.overwritten
     return x

@@ -2,18 +2,15 @@
 
 cimport cython
 
+from minidl.changes cimport Changes
 from minidl.modes cimport recording
 
 cdef class Operations:
     cdef public object abs, add, astype, broadcast_to, clip, div, equal, exp, expand_dims, flatten, getitem, greater
-    cdef public object greater_equal, less, less_equal, log, matmul, max, mean, min, mul, neg, not_equal, pad, pow
+    cdef public object greater_equal, inplace, less, less_equal, log, matmul, max, mean, min, mul, neg, not_equal, pad, pow
     cdef public object reshape, sqrt, squeeze, std, sub, sum, transpose, var
 
 cdef Operations ops
-
-@cython.freelist(64)
-cdef class Changes:
-    cdef public Py_ssize_t count, overwritten
 
 @cython.freelist(256)
 cdef class Tensor:

@@ -7,14 +7,12 @@ this module when they are imported, so that nothing imports upward.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from minidl.changes import Changes
 from minidl.modes import recording
-
-if TYPE_CHECKING:
-    from minidl.op import Op
 
 run_backward: Any = None  # minidl.engine.backward
 
@@ -24,9 +22,9 @@ class Operations:
 
     __slots__ = (
         *("abs", "add", "astype", "broadcast_to", "clip", "div", "equal", "exp", "expand_dims"),
-        *("flatten", "getitem", "greater", "greater_equal", "less", "less_equal", "log", "matmul"),
-        *("max", "mean", "min", "mul", "neg", "not_equal", "pad", "pow", "reshape", "sqrt"),
-        *("squeeze", "std", "sub", "sum", "transpose", "var"),
+        *("flatten", "getitem", "greater", "greater_equal", "inplace", "less", "less_equal", "log"),
+        *("matmul", "max", "mean", "min", "mul", "neg", "not_equal", "pad", "pow", "reshape"),
+        *("sqrt", "squeeze", "std", "sub", "sum", "transpose", "var"),
     )
 
 
@@ -37,20 +35,6 @@ def provide(functions: dict[str, Any]) -> None:
     """Gives Tensor its operations: those of its methods' names."""
     for name in Operations.__slots__:
         setattr(ops, name, functions[name])
-
-
-class Changes:
-    """Counts the in-place changes of one block of memory; shared by all tensors that are views of it.
-
-    `overwritten` counts those that are part of the graph. A tensor that has `_seen` fewer is a view from before: its op
-    no longer tells how its values came about.
-    """
-
-    __slots__ = ("count", "overwritten")
-
-    def __init__(self) -> None:
-        self.count = 0
-        self.overwritten = 0
 
 
 _USUAL = frozenset(map(np.dtype, "fd?bBhHiIlLqQ"))  # what an array may be without a conversion
@@ -115,11 +99,10 @@ class Tensor:
 
     def __init__(self, data: Any, requires_grad: bool = False, dtype: Any = None) -> None:
         self._data = as_array(data, dtype)
-        self._op = None
+        self._op = self.grad = None
         shared = isinstance(data, Tensor) and self._data is data._data
         self._changes = data._shared_changes() if shared else None
         self._seen = data._seen if shared else 0
-        self.grad = None
         self._requires_grad = False
         self.requires_grad = requires_grad
 
@@ -259,6 +242,24 @@ class Tensor:
 
     def __rmatmul__(self, other: Any) -> Tensor:
         return ops.matmul(other, self)
+
+    def __iadd__(self, other: Any) -> Tensor:
+        return ops.inplace(self, other, "+=")
+
+    def __isub__(self, other: Any) -> Tensor:
+        return ops.inplace(self, other, "-=")
+
+    def __imul__(self, other: Any) -> Tensor:
+        return ops.inplace(self, other, "*=")
+
+    def __itruediv__(self, other: Any) -> Tensor:
+        return ops.inplace(self, other, "/=")
+
+    def __ipow__(self, other: Any) -> Tensor:
+        return ops.inplace(self, other, "**=")
+
+    def __imatmul__(self, other: Any) -> Tensor:
+        return ops.inplace(self, other, "@=")
 
     def __neg__(self) -> Tensor:
         return ops.neg(self)
@@ -410,10 +411,7 @@ class Tensor:
 
 
 def wrap(
-    array: np.ndarray,
-    op: Op | None = None,
-    changes: Changes | None = None,
-    requires_grad: bool = False,
+    array: np.ndarray, op: Any = None, changes: Changes | None = None, requires_grad: bool = False
 ) -> Tensor:
     """A Tensor around an array that is known to be right, without the constructor's questions."""
     tensor = Tensor.__new__(Tensor)

@@ -27,6 +27,7 @@ from minidl.ops.arithmetic import (
 from minidl.ops.batch_norm import batch_norm
 from minidl.ops.conv import conv, conv_transpose
 from minidl.ops.indexing import embedding
+from minidl.ops.inplace import inplace
 from minidl.ops.linalg import affine, einsum, matmul
 from minidl.ops.loss import (
     binary_cross_entropy,
