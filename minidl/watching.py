@@ -29,23 +29,16 @@ def watch(modules: Sequence[Module], fn: Callable[[Module, Any, Any], Any]) -> I
     ...     _ = model([-1.0, 2.0])
     ReLU() [0. 2.]
     """
-    names = ("forward", "fusable")
-    before = [(vars(m), {name: vars(m).get(name) for name in names}) for m in modules]
+    before = [(vars(m), vars(m).get("forward")) for m in modules]
     for module in {id(module): module for module in modules}.values():
         vars(module)["forward"] = _Watched(module, module.forward, fn)
-        vars(module)["fusable"] = _no_activation  # called, not done by the layer before it
     try:
         yield
     finally:
-        for own, values in before:
-            for name, value in values.items():
-                own.pop(name, None)
-                if value is not None:
-                    own[name] = value
-
-
-def _no_activation() -> None:
-    return None
+        for own, forward in before:
+            own.pop("forward", None)
+            if forward is not None:
+                own["forward"] = forward
 
 
 class _Watched:

@@ -55,7 +55,7 @@ class Activation(Module):
 
     def fusable(self) -> tuple | None:
         """(name, *parameters) if a layer before may apply it: y tells its slope, by the same formula."""
-        own = type(self).forward is not Activation.forward or self.approximate != "none"
+        own = not self.runs(_FORWARD) or self.approximate != "none"
         row, from_y = self.row, self.row.from_y
         if own or (row.residual == "x" and (not from_y or "slope" in from_y)):
             return None
@@ -66,6 +66,9 @@ class Activation(Module):
         parts = [f"{param}={getattr(self, param):g}" for param in self.row.params]
         parts += [f"approximate={self.approximate!r}"] if self.row.approximate else []
         return ", ".join(parts + (["inplace=True"] if self.inplace else []))
+
+
+_FORWARD = Activation.forward
 
 
 def _layer(row: Row) -> type[Activation]:

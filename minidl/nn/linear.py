@@ -65,8 +65,7 @@ class Affine(Module):
         """It takes the activation that follows, unless it has one, is another layer by now or is
         watched: who looks at its output wants that, not the activation's.
         """
-        replaced = "forward" in vars(self) or type(self).forward is not Affine.forward
-        return self.activation is None and not replaced
+        return self.activation is None and self.runs(_FORWARD)
 
     def forward(self, x: Any, activation: str | tuple | None = None) -> Tensor:
         x = as_tensor(x)
@@ -81,6 +80,9 @@ class Affine(Module):
     def extra_repr(self) -> str:
         shape = f"{self.in_features}, {self.out_features}"
         return f"{shape}, activation={self.activation!r}" if self.activation else shape
+
+
+_FORWARD = Affine.forward
 
 
 class Embedding(Module):

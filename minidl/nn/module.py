@@ -53,6 +53,13 @@ class Module:
         """What this module is to a layer that fuses: (name, *parameters) of an activation, or None."""
         return None
 
+    def runs(self, forward: Callable) -> bool:
+        """Whether a call runs this method of its class and nothing else: no subclass, nobody who watches or has
+        replaced ``forward`` or ``__call__``, who would see that a layer was fused with its neighbour.
+        """
+        own = type(self)
+        return "forward" not in vars(self) and own.forward is forward and own.__call__ is _CALL
+
     def forward(self, *inputs: Any) -> Any:
         raise NotImplementedError(f"{type(self).__name__} has no forward()")
 
@@ -265,6 +272,9 @@ class Module:
         return f"{name}(\n" + "".join(f"  {line}\n" for line in lines) + ")"
 
 
+_CALL = Module.__call__
+
+
 def _unpacked(name: str, value: Any) -> Iterator[tuple[str, Any]]:
     """The Modules and Parameters in value: itself, or what lists, tuples and dicts hold."""
     if isinstance(value, Module | Parameter):
@@ -371,7 +381,8 @@ class Sequential(ModuleList):
     """Modules that are called one after the other: y = last(... second(first(x))).
 
     An activation that follows a layer which can apply it in the same pass (`Affine`, `BatchNorm`)
-    is given to that layer; the result has the same bits.
+    is given to that layer; the result has the same bits. Where somebody could see the difference
+    (a ``forward`` or ``__call__`` that was replaced or is watched) each is called on its own.
 
     >>> from minidl.nn import Affine, ReLU
     >>> Sequential(Affine(4, 8), ReLU(), Affine(8, 2)).num_parameters()

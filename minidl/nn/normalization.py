@@ -135,8 +135,8 @@ class BatchNorm(Module):
 
     @property
     def fuses(self) -> bool:  # type: ignore[override]
-        """It takes the activation that follows, unless it has one or is another layer by now."""
-        return self.activation is None and type(self).forward is BatchNorm.forward
+        """It takes the activation that follows, unless it has one, is another layer or is watched."""
+        return self.activation is None and self.runs(_FORWARD)
 
     def forward(self, x: Any, activation: Activation | None = None) -> Tensor:
         x = as_tensor(x)
@@ -179,6 +179,9 @@ class BatchNorm(Module):
         text = f"{self.num_features}, eps={self.eps:g}, momentum={self.momentum}"
         text += "" if self.track_running_stats else ", track_running_stats=False"
         return text + (f", activation={self.activation!r}" if self.activation else "")
+
+
+_FORWARD = BatchNorm.forward
 
 
 class GroupNorm(Module):
