@@ -61,15 +61,18 @@ def _check_regular(what: str, status: os.stat_result) -> None:
 
 
 @contextmanager
-def reading(who: str, path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
-    """`regular`, for a reader that may raise anything where a file is damaged.
+def reading(
+    who: str, path: str | os.PathLike[str], max_bytes: int | None = None
+) -> Iterator[tuple[BinaryIO, int]]:
+    """`regular` and the `byte_limit`, for a reader that may raise anything where a file is damaged.
 
     Raises:
         ValueError: what the reader raised, with the file's name.
     """
     with regular(who, path) as file:
+        limit = byte_limit(who, max_bytes, file)
         try:
-            yield file
+            yield file, limit
         except TooLarge as error:
             raise ValueError(f"{who}: {path}: {error}") from None
         except MemoryError:

@@ -43,6 +43,7 @@ def read(file: BinaryIO, limit: int) -> tuple[Arrays, bytes | None]:
     """
     arrays: Arrays = {}
     with zipfile.ZipFile(file) as archive:
+        _check_count(file, archive)
         for name, entry in _entries(archive, size_of(file), limit).items():
             try:
                 with archive.open(entry) as member:
@@ -51,6 +52,15 @@ def read(file: BinaryIO, limit: int) -> tuple[Arrays, bytes | None]:
                 raise ValueError(f"{entry.filename}: {error}") from error
     text = arrays.pop(TREE, None)
     return arrays, None if text is None else text.item()
+
+
+def _check_count(file: BinaryIO, archive: zipfile.ZipFile) -> None:
+    """A damaged length in the directory may hide entries: zipfile does not count them."""
+    file.seek(-22 - len(archive.comment), 2)  # the last record of an archive
+    end = file.read(22)
+    expected, given = int.from_bytes(end[10:12], "little"), len(archive.infolist())
+    if end[:4] == b"PK\x05\x06" and expected not in (given, 0xFFFF):
+        raise ValueError(f"its directory has {given:,} entries, expected {expected:,}")
 
 
 def _entries(archive: zipfile.ZipFile, size: int, limit: int) -> dict[str, zipfile.ZipInfo]:

@@ -92,8 +92,8 @@ def load(path: str | os.PathLike[str], *, max_bytes: int | None = None) -> Any:
             declares more than `max_bytes`, or holds Python objects.
     """
     form = _form("load", path)
-    with files.reading("load", path) as file:
-        arrays, text = form.read(file, files.byte_limit("load", max_bytes, file))
+    with files.reading("load", path, max_bytes) as (file, limit):
+        arrays, text = form.read(file, limit)
         return arrays if text is None else _decode_file(text, arrays)
 
 

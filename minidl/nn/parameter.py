@@ -291,13 +291,13 @@ def read_array(where: str, path: str, shape: tuple[int, ...] | None) -> np.ndarr
     ending = os.path.splitext(path)[1].lower()
     if ending not in _ENDINGS:
         raise ValueError(f"{where}: {path} ends in none of {', '.join(_ENDINGS)}")
-    with files.reading(where, path) as file:
+    with files.reading(where, path) as (file, limit):
         if ending in (".csv", ".txt"):
             return _from_table(_read_table(file), shape)
         if ending == ".npy":
             return npz.read_npy(file, files.size_of(file))
         reader = npz if ending == ".npz" else safetensors
-        found, _ = reader.read(file, files.byte_limit(where, None, file))
+        found, _ = reader.read(file, limit)
     name = where.rpartition(".")[2]
     if name not in found and len(found) != 1:
         raise ValueError(f"{where}: {path} has no array {name!r} but {sorted(found)}")
