@@ -17,8 +17,8 @@ def accuracy(y: Any, target: Any) -> float:
     Args:
         y: scores (N, C) or (N, C, ...), the class is the greatest one; or (N,) or (N, 1), the
             logits of one yes or no.
-        target: class ids of shape (N,) or (N, ...); probabilities in y's shape; 0 or 1 for each
-            logit.
+        target: class ids of shape (N,) or (N, ...); probabilities in y's shape, which add up to 1;
+            0 or 1 for each logit.
 
     Raises:
         ValueError: targets that are no classes.
@@ -27,21 +27,48 @@ def accuracy(y: Any, target: Any) -> float:
     0.5
     """
     scores, labels = np.asarray(plain(y)), np.asarray(plain(target))
-    if scores.ndim >= 2 and scores.shape[1] > 1:
-        found = scores.argmax(axis=1)
-        if labels.shape == scores.shape:
-            labels = labels.argmax(axis=1)
-        fits = labels.shape == found.shape and labels.dtype.kind in "iub"
-    else:
-        found = scores.reshape(-1) > 0
-        labels = labels.reshape(-1)
-        fits = labels.shape == found.shape and bool(np.isin(labels, (0, 1)).all())
-    if not fits:
-        raise ValueError(
-            f"accuracy: targets of shape {np.shape(target)}, {labels.dtype}, are no classes for "
-            f"scores of shape {scores.shape}; for targets that are real numbers pass metrics=()"
-        )
-    return int(np.count_nonzero(found == labels)) / max(labels.size, 1)
+    if scores.ndim < 2 or scores.shape[1] == 1:
+        return label_accuracy(scores.reshape(-1), labels.reshape(-1))
+    return class_accuracy(scores, labels)
+
+
+def class_accuracy(y: Any, target: Any) -> float:
+    """Of scores (N, C, ...): the greatest one names the class. Targets as for `accuracy`."""
+    scores, labels = np.asarray(plain(y)), np.asarray(plain(target))
+    axis = min(scores.ndim - 1, 1)
+    found = scores.argmax(axis=axis)
+    if labels.shape == scores.shape and np.allclose(labels.sum(axis=axis), 1, atol=1e-3):
+        labels = labels.argmax(axis=axis)
+    if labels.shape != found.shape or labels.dtype.kind not in "iub":
+        raise _misfit(scores, np.asarray(plain(target)))
+    return _share(found == labels)
+
+
+def label_accuracy(y: Any, target: Any, threshold: float = 0.0) -> float:
+    """Of y in any shape, with a target of 0 or 1 for each: the share that is rightly above or not
+    above the threshold, 0 for logits, 0.5 for probabilities. Several labels a sample count one each.
+    """
+    scores, labels = np.asarray(plain(y)), np.asarray(plain(target))
+    if labels.shape != scores.shape or not np.isin(labels, (0, 1)).all():
+        raise _misfit(scores, labels)
+    return _share((scores > threshold) == labels)
+
+
+def probability_accuracy(y: Any, target: Any) -> float:
+    """`label_accuracy` of probabilities."""
+    return label_accuracy(y, target, 0.5)
+
+
+def _share(right: np.ndarray) -> float:
+    return int(np.count_nonzero(right)) / max(right.size, 1)
+
+
+def _misfit(scores: np.ndarray, labels: np.ndarray) -> ValueError:
+    return ValueError(
+        f"accuracy: targets of shape {labels.shape}, {labels.dtype}, are no classes for scores of "
+        f"shape {scores.shape} (for several labels a sample, name the loss: binary_cross_entropy or "
+        "binary_cross_entropy_with_logits); for targets that are real numbers pass metrics=()"
+    )
 
 
 class Means:

@@ -49,9 +49,16 @@ import numpy as np
 from minidl import functional as F
 from minidl.data import DataLoader
 from minidl.history import History
-from minidl.metrics import Means, accuracy
+from minidl.metrics import (
+    Means,
+    accuracy,
+    class_accuracy,
+    label_accuracy,
+    probability_accuracy,
+)
 from minidl.modes import no_grad
 from minidl.nn import Module
+from minidl.nn.buffers import KeptBuffers
 from minidl.progress import reporter
 from minidl.tensor import Tensor
 
@@ -66,6 +73,12 @@ LOSSES = (
     "huber_loss",
 )
 OF_REAL_NUMBERS = {F.mse_loss, F.l1_loss, F.huber_loss}  # there is no accuracy with these
+ACCURACIES: dict[Any, Callable] = {
+    F.cross_entropy: class_accuracy,
+    F.nll_loss: class_accuracy,
+    F.binary_cross_entropy: probability_accuracy,
+    F.binary_cross_entropy_with_logits: label_accuracy,
+}
 Metrics = Sequence[str | Callable[..., Any]] | str
 
 
@@ -127,7 +140,11 @@ def fit(
         validation: a loader, or a tuple of two arrays (x, target), to be measured after each epoch;
             or None.
         metrics: "accuracy", or functions ``metric(y, target) -> number`` that give a batch's mean.
-            Accuracy is left out for the losses of real numbers (mse_loss, l1_loss, huber_loss).
+            The loss says what accuracy is: the greatest score names the class (cross_entropy,
+            nll_loss); each label is a yes where its probability is above 0.5 (binary_cross_entropy)
+            or its logit above 0 (binary_cross_entropy_with_logits); another loss, or none: as
+            `minidl.metrics.accuracy` tells by the shapes. It is left out for the losses of real
+            numbers (mse_loss, l1_loss, huber_loss).
         callbacks: functions called with the `Training` after each epoch, or objects with methods
             such as ``on_batch_end``: see the top of this module.
         progress: shows loss, metrics, samples/s and the time left: as a bar in a terminal if tqdm
@@ -136,8 +153,10 @@ def fit(
     Raises:
         TypeError, ValueError: an argument that does not fit, before anything is done; batches that
             are no pairs.
-        FloatingPointError: a loss that is NaN or infinite. The parameters are as the batch before
-            left them.
+        FloatingPointError: a loss that is NaN or infinite.
+    Whatever a batch raises before the optimizer steps: parameters, the optimizer's state and buffers
+    (running statistics) are as the batch before left them. Random generators and the loader have
+    gone on.
     """
     if loss is None:
         raise TypeError("fit: loss: expected a function or its name, got None")
@@ -245,26 +264,31 @@ def _train_epoch(
     """One pass over the loader; ends early when training is stopping."""
     model, optimizer = training.model, training.optimizer
     after_backward, after_batch = events["on_backward_end"], events["on_batch_end"]
-    means = Means(loss, metrics)
+    means, buffers = Means(loss, metrics), KeptBuffers(model)
     training.batch = 0
     model.train()
     for batch in training.loader:
         x, target = _pair(batch)
-        optimizer.zero_grad()
-        y = model(x)
-        batch_loss = loss(y, target)
-        value = _number(batch_loss)
-        if not math.isfinite(value):
-            raise FloatingPointError(
-                f"fit: the loss is {value} in epoch {training.epoch}, batch {training.batch + 1}; "
-                "the parameters are as the batch before left them. Is the learning rate too high, "
-                "or a NaN in the data?"
-            )
-        training.x, training.target, training.y, training.loss = x, target, y, value
-        means.add(value, y, target)
-        batch_loss.backward()
-        if after_backward:
-            _call(after_backward, training)
+        buffers.keep()
+        try:
+            optimizer.zero_grad()
+            y = model(x)
+            batch_loss = loss(y, target)
+            value = _number(batch_loss)
+            if not math.isfinite(value):
+                raise FloatingPointError(
+                    f"fit: the loss is {value} in epoch {training.epoch}, batch "
+                    f"{training.batch + 1}; parameters and buffers are as the batch before left "
+                    "them. Is the learning rate too high, or a NaN in the data?"
+                )
+            training.x, training.target, training.y, training.loss = x, target, y, value
+            means.add(value, y, target)
+            batch_loss.backward()
+            if after_backward:
+                _call(after_backward, training)
+        except BaseException:
+            buffers.restore()
+            raise
         optimizer.step()
         training.batch += 1
         training.step += 1
@@ -340,7 +364,7 @@ def _checked(who: str, model: Any, loss: Any, metrics: Metrics) -> tuple[Any, di
         elif metric != "accuracy":
             raise ValueError(f'{who}: metrics: {metric!r} is neither "accuracy" nor a function')
         elif loss not in OF_REAL_NUMBERS:
-            chosen["accuracy"] = accuracy
+            chosen["accuracy"] = ACCURACIES.get(loss, accuracy)
     return loss, chosen
 
 
