@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from minidl import _kernels as K
+from minidl import check
 from minidl.modes import recording
 from minidl.op import Op
 from minidl.ops.activation_table import FUNCTIONS
@@ -187,6 +188,7 @@ def one_hot(ids: Any, n: int, dtype: Any = "float32") -> Tensor:
         TypeError: ids that are not integers.
         ValueError: an id outside 0 ... n - 1.
     """
+    n = check.integer("one_hot", "n", n, 0)
     ids = class_ids("one_hot", ids, n)
     return Tensor((ids[..., None] == np.arange(n)).astype(dtype))
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from minidl import _kernels as K
+from minidl import check
 from minidl.modes import recording
 from minidl.op import Op
 from minidl.ops.arithmetic import as_float, operands
@@ -74,8 +75,9 @@ def layer_norm(
     Source: Ba, Kiros & Hinton, Layer Normalization, 2016.
     """
     x = as_float(x)
-    single = isinstance(normalized_shape, int)
-    shape: tuple[int, ...] = (normalized_shape,) if single else tuple(normalized_shape)  # type: ignore
+    single = not isinstance(normalized_shape, Sequence)
+    given: Any = (normalized_shape,) if single else normalized_shape
+    shape = tuple([check.integer("layer_norm", "normalized_shape", n) for n in given])
     if not shape or x.shape[-len(shape) :] != shape:
         raise ValueError(f"layer_norm: expected last axes {shape}, got x of shape {x.shape}")
     n = int(np.prod(shape))
@@ -100,6 +102,7 @@ def group_norm(
     x = as_float(x)
     if x.ndim < 2:
         raise ValueError(f"group_norm: expected x (N, C, ...), got shape {x.shape}")
+    num_groups = check.integer("group_norm", "num_groups", num_groups)
     if num_groups < 1 or x.shape[1] % num_groups:
         raise ValueError(f"group_norm: {num_groups} groups do not divide {x.shape[1]} channels")
     return _each_group("group_norm", GroupNorm(eps), x, num_groups, weight, bias)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from minidl import _kernels as K
+from minidl import check
 from minidl.op import BroadcastTo, Op
 from minidl.ops.arithmetic import operands
 from minidl.tensor import Tensor, as_tensor, plain
@@ -162,8 +163,21 @@ class Concatenate(Op):
 def reshape(x: Any, *shape: Any) -> Tensor:
     """x in another shape of the same size; one length may be -1. ``reshape(x, 2, 3)`` or ``reshape(x, (2, 3))``."""
     if len(shape) == 1 and not isinstance(shape[0], int | np.integer):
-        shape = tuple(shape[0])
+        shape = _lengths("reshape", shape[0])
+    else:
+        shape = _lengths("reshape", shape)
     return Reshape(shape)(as_tensor(x))
+
+
+def _lengths(name: str, shape: Any) -> tuple[int, ...]:
+    """A shape as a tuple of ints; TypeError for anything that NumPy would round or read as one."""
+    if isinstance(shape, str) or not hasattr(shape, "__iter__"):
+        raise TypeError(f"{name}: shape must be a sequence of integers, got {shape!r}")
+    lengths = tuple(shape)
+    for n in lengths:
+        if type(n) is not int:
+            return tuple([check.integer(name, "shape", n) for n in lengths])
+    return lengths
 
 
 def transpose(x: Any, *axes: Any) -> Tensor:
@@ -192,24 +206,34 @@ def squeeze(x: Any, axis: Any = None) -> Tensor:
     for a in axes:
         if x.shape[normalize_axis("squeeze", a, x.ndim)] != 1:
             raise ValueError(f"squeeze: axis {a}: expected length 1, got shape {x.shape}")
-    return reshape(x, np.squeeze(x.data, axis).shape)
+    places = {normalize_axis("squeeze", a, x.ndim) for a in axes}
+    if axis is None:
+        places = {i for i, n in enumerate(x.shape) if n == 1}
+    return reshape(x, [n for i, n in enumerate(x.shape) if i not in places])
 
 
 def expand_dims(x: Any, axis: Any) -> Tensor:
     """x with a new axis of length 1 at `axis` (an int or a tuple, as in the result)."""
     x = as_tensor(x)
+    axes = axis if isinstance(axis, tuple) else (axis,)
+    for a in axes:
+        normalize_axis("expand_dims", a, x.ndim + len(axes))
     return reshape(x, np.expand_dims(x.data, axis).shape)
 
 
 def broadcast_to(x: Any, shape: Any) -> Tensor:
     """x repeated to `shape` by NumPy's rules; a read-only view."""
-    return BroadcastTo(tuple(shape))(as_tensor(x))
+    if isinstance(shape, int | np.integer):
+        shape = (shape,)
+    return BroadcastTo(_lengths("broadcast_to", shape))(as_tensor(x))
 
 
 def pad(x: Any, pad_width: Any, value: float = 0.0) -> Tensor:
     """x with `value` around it; `pad_width` as in NumPy: a number, (before, after), or one pair per axis."""
     x = as_tensor(x)
     widths = np.asarray(pad_width)
+    if widths.dtype.kind not in "iu":
+        raise TypeError(f"pad: pad_width must be integers, got {pad_width!r}")
     if widths.shape not in ((), (1,), (2,), (1, 2), (x.ndim, 2)):
         raise ValueError(
             f"pad: pad_width: expected one (before, after) for each of {x.ndim} axes, got {pad_width}"
@@ -273,7 +297,9 @@ def _check_same(name: str, tensors: Sequence[Tensor], skip: int | None) -> None:
 
 
 def normalize_axis(name: str, axis: int, ndim: int) -> int:
-    """axis counted from the front; ValueError naming the function if there is no such axis."""
+    """axis counted from the front; an error naming the function if there is no such axis, or it is no integer."""
+    if type(axis) is not int:
+        axis = check.integer(name, "axis", axis)
     if not -ndim <= axis < ndim:
         raise ValueError(f"{name}: axis {axis} is out of range for {ndim} axes")
     return axis % ndim

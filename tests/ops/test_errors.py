@@ -110,7 +110,7 @@ CASES = [
         r"squeeze: axis 0: expected length 1, got shape \(2, 3\)",
     ),
     (lambda: ops.squeeze(X, 5), ValueError, "squeeze: axis 5 is out of range for 2 axes"),
-    (lambda: ops.expand_dims(X, 5), ValueError, "axis 5 is out of bounds"),
+    (lambda: ops.expand_dims(X, 5), ValueError, "expand_dims: axis 5 is out of range"),
     (lambda: ops.broadcast_to(X, (2, 4)), ValueError, r"\(2, ?3\).*\(2, ?4\)"),
     (
         lambda: ops.pad(X, ((1, 1), (1, 1), (1, 1))),
@@ -379,6 +379,34 @@ CASES += [
         r"prelu: inplace needs every slope > 0 \(to be learned\), got 0",
     ),
 ]
+
+
+# Where an integer is expected, nothing else is rounded to one, read as one or taken for one.
+INTEGERS = {
+    "reshape: shape": lambda n: md.reshape(X[0], (n, 3)),
+    "broadcast_to: shape": lambda n: md.broadcast_to(X[0], (n, 3)),
+    "expand_dims: axis": lambda n: md.expand_dims(X, n),
+    "squeeze: axis": lambda n: md.squeeze(X[:, :1], (n,)),
+    "transpose: axis": lambda n: md.transpose(X, (n, 0)),
+    "flatten: axis": lambda n: md.Tensor(X).flatten(n),
+    "concatenate: axis": lambda n: md.concatenate([X, X], n),
+    "stack: axis": lambda n: md.stack([X, X], n),
+    "sum: axis": lambda n: md.Tensor(X).sum((n,)),
+    "max: axis": lambda n: md.Tensor(X).max((n,)),
+    "one_hot: n": lambda n: F.one_hot([0], n),
+    "pad: pad_width": lambda n: md.pad(X, n),
+    "layer_norm: normalized_shape": lambda n: F.layer_norm(X[:, :1], [n]),
+    "group_norm: num_groups": lambda n: F.group_norm(X, n),
+    "Softmax: axis": lambda n: F.softmax(X, n),
+}
+
+
+@pytest.mark.parametrize("wrong", [1.0, 2.7, np.float32(1), True, "1", None], ids=repr)
+@pytest.mark.parametrize("argument", INTEGERS)
+def test_only_integers_are_integers(argument, wrong):
+    with pytest.raises(TypeError, match=f"^{argument} must be"):
+        INTEGERS[argument](wrong)
+    INTEGERS[argument](np.int64(1))
 
 
 @pytest.mark.parametrize(("call", "error", "text"), CASES, ids=[text for _, _, text in CASES])
