@@ -23,6 +23,7 @@ from minidl._kernels._image cimport AXES, Image, pad_image
 from minidl._kernels._math cimport real
 from minidl._kernels._phases cimport Window
 from minidl._kernels._product cimport ceil_div, run_tasks
+from minidl._kernels._sizes cimport plus, times
 from minidl._kernels._tile cimport (
     TILE_LANES, TILE_ROWS, TILE_VECTORS, Strip, Whole, any_tile, lanes, pack_rows, transpose,
 )
@@ -73,7 +74,7 @@ cdef inline Py_ssize_t grad_column(const Grad* s, Py_ssize_t panel, Py_ssize_t l
 cdef inline bint weight_gradient(
     real* kind, const Window* w, const Image* x, const Image* gy, char* gw
 ) noexcept nogil:
-    """gw from x and gy. False: no memory."""
+    """gw from x and gy. False: no memory, or the work was stopped."""
     cdef Py_ssize_t[AXES] none, low, high
     cdef Image xs, gys
     cdef bint done = False
@@ -114,9 +115,9 @@ cdef inline bint sum_gradient(
     for axis in range(axes - 1):
         s.spans *= lengths[axis]
     plan_grad(kind, &s)
-    numbers = <Py_ssize_t*> memory.take((s.count + s.spans + 1) * sizeof(Py_ssize_t))
+    numbers = <Py_ssize_t*> memory.take(times(s.count + s.spans + 1, sizeof(Py_ssize_t)))
     s.sums = <char*> memory.take(
-        s.slices * s.groups * s.count * s.c * s.pitch + 1)
+        plus(times(times(s.slices * s.groups, s.count), s.c * s.pitch), 1))
     if numbers == NULL or s.sums == NULL:
         memory.give(numbers)
         memory.give(s.sums)
@@ -136,10 +137,13 @@ cdef inline bint sum_gradient(
             at += v % lengths[axis] * steps[axis]
             v //= lengths[axis]
         numbers[s.count + i] = at
-    run_tasks(<pool.task_t> grad_task[real], &s, s.slices * s.groups * s.blocks,
-              2.0 * s.spans * s.k * s.count * x.c * s.o <= SERIAL_FLOPS)
-    run_tasks(<pool.task_t> turn_task[real], &s, s.groups * ceil_div(s.c, TURN_CHANNELS),
-              s.slices * s.count * x.c * s.o <= SERIAL_TURN)
+    s.failed = not run_tasks(
+        <pool.task_t> grad_task[real], &s, s.slices * s.groups * s.blocks,
+        2.0 * s.spans * s.k * s.count * x.c * s.o <= SERIAL_FLOPS
+    ) or s.failed or not run_tasks(
+        <pool.task_t> turn_task[real], &s, s.groups * ceil_div(s.c, TURN_CHANNELS),
+        s.slices * s.count * x.c * s.o <= SERIAL_TURN
+    )
     memory.give(numbers)
     memory.give(s.sums)
     return not s.failed
@@ -214,6 +218,8 @@ cdef inline void grad_task(real* context, Py_ssize_t index) noexcept nogil:
         c.spans = min(s.span_chunk, s.spans - span) if chunk < end else 0
         c.gy, c.add = gy + (span * s.k + k) * s.pixel, chunk > first
         sum_chunk(context, s, &c)
+        if pool.stopped():
+            break
     memory.give(c.packed)
 
 

@@ -70,9 +70,10 @@ cdef inline bint multiply_vector(real* kind, const Product* p) noexcept nogil:
         turned.m, turned.n, turned.b_col = p.n, 1, size
         turned.a, turned.a_row, turned.b = p.b, p.b_col, p.a
     rows = turned.m
-    run_tasks(<pool.task_t> dot_task[real], &turned, ceil_div(rows, COLUMN_ROWS),
-              2.0 * rows * p.k <= SERIAL_DOT_FLOPS)
-    if p.activation != NULL:
+    if not run_tasks(<pool.task_t> dot_task[real], &turned, ceil_div(rows, COLUMN_ROWS),
+                     2.0 * rows * p.k <= SERIAL_DOT_FLOPS, p.whole):
+        p.failed[0] = True
+    elif p.activation != NULL:
         p.activation(NULL, p.c, p.c, rows, p.alpha, p.beta)
     return True
 
@@ -110,8 +111,10 @@ cdef inline bint multiply_dots(real* kind, const Product* p) noexcept nogil:
     d.tall = ceil_div(p.m, DOT_ROWS)
     d.tiles = d.tall * ceil_div(p.n, DOT_COLUMNS)
     d.each = ceil_div(d.tiles, max(1, min(<Py_ssize_t> TASKS, <Py_ssize_t> (flops / TASK_FLOPS))))
-    run_tasks(<pool.task_t> dots_task[real], &d, ceil_div(d.tiles, d.each), flops <= SERIAL_FLOPS)
-    if p.activation != NULL:
+    if not run_tasks(<pool.task_t> dots_task[real], &d, ceil_div(d.tiles, d.each),
+                     flops <= SERIAL_FLOPS, p.whole):
+        p.failed[0] = True
+    elif p.activation != NULL:
         for row in range(p.m):
             p.activation(NULL, p.c + row * p.c_row, p.c + row * p.c_row, p.n, p.alpha, p.beta)
     return True

@@ -107,16 +107,16 @@ cdef inline void plan_tasks(Stage* s, Py_ssize_t panel_bytes) noexcept nogil:
     s.block *= TILE_ROWS
 
 
-cdef inline bint multiply(real* kind, const Product* p) noexcept nogil:
-    """Computes p. False: no memory."""
+cdef inline void multiply(real* kind, const Product* p) noexcept nogil:
+    """Computes p, or sets its `failed`."""
     cdef Product turned = p[0]
-    cdef bint done
     if p.m == 0 or p.n == 0:
-        return True
+        return
     if multiply_vector(kind, p) or multiply_dots(kind, p):
-        return True
+        return
     if not turning_pays(p, sizeof(real)):
-        return multiply_blocks(kind, p, p)
+        multiply_blocks(kind, p, p)
+        return
     turned.m, turned.n = p.n, p.m
     turned.a, turned.a_row, turned.a_col = p.b, p.b_col, p.b_row
     turned.b, turned.b_row, turned.b_col = p.a, p.a_col, p.a_row
@@ -124,13 +124,13 @@ cdef inline bint multiply(real* kind, const Product* p) noexcept nogil:
     turned.c_row = p.m * sizeof(real)
     turned.c = <char*> memory.take(p.n * turned.c_row)
     if turned.c == NULL:
-        return False
-    done = multiply_blocks(kind, &turned, p)
+        p.failed[0] = True
+        return
+    multiply_blocks(kind, &turned, p)
     memory.give(turned.c)
-    return done
 
 
-cdef inline bint multiply_blocks(
+cdef inline void multiply_blocks(
     real* kind, const Product* p, const Product* wanted
 ) noexcept nogil:
     """The three outer loops: columns of C, steps of K, tasks."""
@@ -145,7 +145,7 @@ cdef inline bint multiply_blocks(
     s.wide = max(0, s.vectors - s.panels * (TILE_VECTORS - 1))
     s.packed = NULL
     s.end = 0
-    while s.end < s.panels:
+    while s.end < s.panels and not p.failed[0]:
         s.first, s.end = s.end, min(s.end + shared, s.panels)
         for part in range(parts):
             s.start = part * depth
@@ -155,10 +155,10 @@ cdef inline bint multiply_blocks(
             if s.first_packed < s.end and s.packed == NULL:
                 s.packed = <char*> memory.take(min(shared, s.panels) * panel_bytes)
                 if s.packed == NULL:
-                    return False
-            run_stage(kind, &s)
+                    p.failed[0] = True
+            if not p.failed[0]:
+                run_stage(kind, &s)
     memory.give(s.packed)
-    return True
 
 
 cdef inline bint lies_well(const Stage* s, Py_ssize_t lane, Py_ssize_t size) noexcept nogil:
@@ -176,12 +176,15 @@ cdef inline void run_stage(real* kind, Stage* s) noexcept nogil:
     cdef const Product* p = s.product
     cdef Py_ssize_t lane = lanes(kind), columns
     columns = column(s, s.end, lane) - column(s, s.first_packed, lane)
-    run_tasks(<pool.task_t> pack_task[real], s,
-              (s.end - s.first_packed) * ceil_div(s.depth, PACK_STEPS),
-              columns * s.depth <= SERIAL_PACK)
+    if not run_tasks(<pool.task_t> pack_task[real], s,
+                     (s.end - s.first_packed) * ceil_div(s.depth, PACK_STEPS),
+                     columns * s.depth <= SERIAL_PACK, p.whole):
+        p.failed[0] = True
+        return
     columns = column(s, s.end, lane) - column(s, s.first, lane)
-    run_tasks(<pool.task_t> multiply_task[real], s, s.groups * s.blocks,
-              2.0 * p.m * columns * s.depth <= SERIAL_FLOPS)
+    if not run_tasks(<pool.task_t> multiply_task[real], s, s.groups * s.blocks,
+                     2.0 * p.m * columns * s.depth <= SERIAL_FLOPS, p.whole):
+        p.failed[0] = True
 
 
 # ── Packing ───────────────────────────────────────────────────────────────────────────────────────

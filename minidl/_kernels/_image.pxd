@@ -6,6 +6,7 @@ from libc.string cimport memcpy, memset
 from minidl._kernels cimport memory, pool
 from minidl._kernels._math cimport real
 from minidl._kernels._product cimport run_tasks
+from minidl._kernels._sizes cimport plus, times
 from minidl._kernels._tile cimport transpose
 
 cdef enum:
@@ -36,7 +37,7 @@ cdef inline bint pad_image(
     """Makes y: x with channels innermost and zeros around, so many before and after on each axis.
 
     y is x itself if it will do and `pack` is False; else it is dense scratch memory. False: no
-    memory."""
+    memory, or the work was stopped."""
     cdef Copy copy
     cdef Py_ssize_t size = sizeof(real), rows
     cdef bint padded = False
@@ -49,19 +50,21 @@ cdef inline bint pad_image(
         return True
     for axis in range(AXES):
         copy.low[axis] = low[axis]
-        y.size[axis] = copy.size[axis] = low[axis] + x.size[axis] + high[axis]
+        y.size[axis] = copy.size[axis] = plus(plus(low[axis], x.size[axis]), high[axis])
     y.c_step = size
-    y.steps[2] = x.c * size
-    y.steps[1] = y.size[2] * y.steps[2]
-    y.steps[0] = y.size[1] * y.steps[1]
-    y.n_step = y.size[0] * y.steps[0]
-    y.scratch = memory.take(x.n * y.n_step + 1)
+    y.steps[2] = times(x.c, size)
+    y.steps[1] = times(y.size[2], y.steps[2])
+    y.steps[0] = times(y.size[1], y.steps[1])
+    y.n_step = times(y.size[0], y.steps[0])
+    y.scratch = memory.take(plus(times(x.n, y.n_step), 1))
     if y.scratch == NULL:
         return False
     copy.x, copy.y, copy.pixel = x, <char*> y.scratch, y.steps[2]
     rows = x.n * y.size[0] * y.size[1]
-    run_tasks(<pool.task_t> copy_task[real], &copy, x.n * y.size[0],
-              rows * y.size[2] * x.c <= SERIAL_COPY)
+    if not run_tasks(<pool.task_t> copy_task[real], &copy, x.n * y.size[0],
+                     rows * y.size[2] * x.c <= SERIAL_COPY):
+        memory.give(y.scratch)
+        return False
     y.data = <char*> y.scratch
     for axis in range(AXES):
         y.data += low[axis] * y.steps[axis]

@@ -11,6 +11,7 @@ from minidl._kernels._conv cimport (
 from minidl._kernels._image cimport AXES, Image, pad_image
 from minidl._kernels._math cimport real
 from minidl._kernels._product cimport activation_t, ceil_div, run_tasks
+from minidl._kernels._sizes cimport plus, times
 from minidl._kernels._tile cimport lanes
 
 
@@ -79,7 +80,7 @@ cdef inline Window one_pixel(const Window* w, const Job* job) noexcept nogil:
 
 
 cdef inline bint convolve(real* kind, const Window* window, Job* job) noexcept nogil:
-    """Computes the job. False: no memory."""
+    """Computes the job. False: no memory, or the work was stopped."""
     cdef Window wide = one_pixel(window, job)
     cdef const Window* w = &wide
     cdef Taps* axes[AXES]
@@ -93,11 +94,11 @@ cdef inline bint convolve(real* kind, const Window* window, Job* job) noexcept n
     cdef int axis
     phases = 1
     for axis in range(AXES):
-        numbers += phases_of(w, job, axis) * (
-            2 * w.kernel[axis] * <Py_ssize_t> sizeof(Py_ssize_t) + <Py_ssize_t> sizeof(Taps))
-        phases *= phases_of(w, job, axis)
-    numbers += phases * w.groups * <Py_ssize_t> sizeof(Pass)
-    numbers += 2 * w.taps * <Py_ssize_t> sizeof(Py_ssize_t)
+        numbers = plus(numbers, times(
+            phases_of(w, job, axis), 2 * w.kernel[axis] * sizeof(Py_ssize_t) + sizeof(Taps)))
+        phases = times(phases, phases_of(w, job, axis))
+    numbers = plus(numbers, times(times(phases, w.groups), sizeof(Pass)))
+    numbers = plus(numbers, times(2 * w.taps, sizeof(Py_ssize_t)))
     scratch = <char*> memory.take(numbers)
     if scratch == NULL:
         return False
@@ -200,9 +201,10 @@ cdef inline bint run(real* kind, const Job* job, Plan* s, Py_ssize_t groups) noe
     """Packs weights and bias, and runs the passes."""
     cdef Py_ssize_t size = sizeof(real), index, group, pixels = 0
     cdef Py_ssize_t width = column(s, s.panels, lanes(kind))  # of a group, padded
-    cdef Py_ssize_t weights = groups * width * s.taps * s.inputs
+    cdef Py_ssize_t weights = times(times(groups * width, s.taps), s.inputs)
     cdef Pass* p
     cdef double flops = 0
+    cdef bint done
     s.weight, s.activation, s.alpha, s.beta = job.weight, job.activation, job.alpha, job.beta
     s.in_step = s.out_step = s.taps * size
     if job.transposed:
@@ -211,7 +213,7 @@ cdef inline bint run(real* kind, const Job* job, Plan* s, Py_ssize_t groups) noe
     else:
         s.out_step *= s.inputs
         s.group_step = s.outputs * s.out_step
-    s.packed = <char*> memory.take((weights + groups * width + 1) * size)
+    s.packed = <char*> memory.take(times(plus(weights, groups * width + 1), size))
     if s.packed == NULL:
         return False
     if job.bias != NULL:
@@ -220,17 +222,17 @@ cdef inline bint run(real* kind, const Job* job, Plan* s, Py_ssize_t groups) noe
         for group in range(groups):
             memcpy(s.bias + group * width * size, job.bias + group * s.outputs * size,
                    s.outputs * size)
-    run_tasks(<pool.task_t> pack_task[real], s,
-              groups * s.panels * ceil_div(s.inputs, PACK_CHANNELS), weights <= SERIAL_PACK)
+    done = run_tasks(<pool.task_t> pack_task[real], s,
+                     groups * s.panels * ceil_div(s.inputs, PACK_CHANNELS), weights <= SERIAL_PACK)
     for index in range(s.count):
         p = &s.passes[index]
         p.w = s.packed + index % groups * width * s.taps * s.inputs * size
         p.bias = s.bias + index % groups * width * size if s.bias != NULL else NULL
         pixels = max(pixels, p.pixels)
         flops += 2.0 * p.pixels * p.spans * p.k * width
-    if pixels > 0 and s.panels > 0:
+    if done and pixels > 0 and s.panels > 0:
         plan_tasks(s, pixels, size)
-        run_tasks(<pool.task_t> convolve_task[real], s, s.blocks * s.count * s.groups,
-                  flops <= SERIAL_FLOPS)
+        done = run_tasks(<pool.task_t> convolve_task[real], s, s.blocks * s.count * s.groups,
+                         flops <= SERIAL_FLOPS)
     memory.give(s.packed)
-    return True
+    return done

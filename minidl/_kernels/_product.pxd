@@ -25,18 +25,21 @@ cdef struct Product:
     const char* bias            # n numbers added to every row of C, or NULL
     activation_t activation     # applied to finished parts of C's rows, or NULL
     double alpha, beta          # its parameters
+    bint whole                  # C is the user's: never stopped (pool.pxd)
+    bint* failed                # set where it was stopped or found no memory
 
 
 cdef inline Py_ssize_t ceil_div(Py_ssize_t a, Py_ssize_t b) noexcept nogil:
     return (a + b - 1) // b
 
 
-cdef inline void run_tasks(
-    pool.task_t task, void* context, Py_ssize_t count, bint serial
+cdef inline bint run_tasks(
+    pool.task_t task, void* context, Py_ssize_t count, bint serial, bint whole=False
 ) noexcept nogil:
+    """False if the work was stopped (pool.pxd)."""
     cdef Py_ssize_t index
-    if serial:
-        for index in range(count):
-            task(context, index)
-    else:
-        pool.parallel(task, context, count)
+    if not serial:
+        return pool.attempt(task, context, count, whole)
+    for index in range(count):
+        task(context, index)
+    return True

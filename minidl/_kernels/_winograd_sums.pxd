@@ -141,7 +141,7 @@ cdef inline void spread_block(
 # ── A convolution ─────────────────────────────────────────────────────────────────────────────────
 
 cdef inline bint winograd_convolve(real* kind, const Window* w, Job* job) noexcept nogil:
-    """Computes the job. False: no memory."""
+    """Computes the job. False: no memory, or the work was stopped."""
     cdef Py_ssize_t[AXES] none
     cdef Py_ssize_t size = sizeof(real), width, weights
     cdef Image x
@@ -170,10 +170,12 @@ cdef inline bint winograd_convolve(real* kind, const Window* w, Job* job) noexce
         if job.bias != NULL:
             s.bias = s.numbers + weights * size
             memcpy(<char*> s.bias, job.bias, s.outputs * size)
-        pool.parallel(<pool.task_t> pack_task[real], &s, s.panels * ceil_div(s.inputs, TURN_CHANNELS))
-        pool.parallel(<pool.task_t> convolve_task[real], &s,
-                      s.tiles.stride * s.tiles.stride // s.phases * s.groups * s.blocks)
-        done = not s.failed
+        done = run_tasks(
+            <pool.task_t> pack_task[real], &s, s.panels * ceil_div(s.inputs, TURN_CHANNELS), False
+        ) and run_tasks(
+            <pool.task_t> convolve_task[real], &s,
+            s.tiles.stride * s.tiles.stride // s.phases * s.groups * s.blocks, False
+        ) and not s.failed
         memory.give(s.numbers)
     memory.give(x.scratch)
     return done
@@ -283,7 +285,7 @@ cdef inline void write_tile(
 cdef inline bint winograd_weight_gradient(
     real* kind, const Window* w, const Image* x, const Image* gy, char* gw
 ) noexcept nogil:
-    """gw from x and gy. False: no memory."""
+    """gw from x and gy. False: no memory, or the work was stopped."""
     cdef Py_ssize_t[AXES] none
     cdef Py_ssize_t size = sizeof(real), tasks, sums
     cdef Image xs, gys
@@ -305,9 +307,11 @@ cdef inline bint winograd_weight_gradient(
         if s.numbers != NULL:
             s.zeros = s.numbers + sums * size
             memset(s.numbers + sums * size, 0, max(xs.c, gys.c) * size)
-            pool.parallel(<pool.task_t> grad_task[real], &s, s.slices * tasks)
-            pool.parallel(<pool.task_t> turn_task[real], &s, ceil_div(s.inputs, TURN_CHANNELS))
-            done = not s.failed
+            done = run_tasks(
+                <pool.task_t> grad_task[real], &s, s.slices * tasks, False
+            ) and run_tasks(
+                <pool.task_t> turn_task[real], &s, ceil_div(s.inputs, TURN_CHANNELS), False
+            ) and not s.failed
             memory.give(s.numbers)
         memory.give(gys.scratch)
     memory.give(xs.scratch)
@@ -346,6 +350,8 @@ cdef inline void grad_task(real* context, Py_ssize_t index) noexcept nogil:
                                column(s, panel + 1, lane) - left,
                                sums + (position * s.depth * all + left) * size, all * size,
                                block > slice * s.per)
+        if pool.stopped():
+            break
     memory.give(v)
 
 

@@ -339,7 +339,7 @@ cdef void run_chunk(void* context, Py_ssize_t index) noexcept nogil:
     stream_arrived()
 
 
-cdef void run(Work* work, cnp.ndarray out) noexcept:
+cdef int run(Work* work, cnp.ndarray out, bint whole) except -1:
     work.out, work.n, work.itemsize = <char*>cnp.PyArray_DATA(out), cnp.PyArray_SIZE(out), cnp.PyArray_ITEMSIZE(out)
     work.chunk = elements_a_task(work.n, CHUNK)
     work.streamed = (
@@ -350,7 +350,8 @@ cdef void run(Work* work, cnp.ndarray out) noexcept:
         run_chunk(work, 0)
     else:
         with nogil:
-            pool.parallel(run_chunk, work, (work.n + work.chunk - 1) // work.chunk)
+            pool.parallel(run_chunk, work, (work.n + work.chunk - 1) // work.chunk, whole)
+    return 0
 
 
 def activation_forward(str name, x, double a=0, double b=0, out=None):
@@ -363,7 +364,7 @@ def activation_forward(str name, x, double a=0, double b=0, out=None):
     work.forward, work.backward = loops.forward[wide], NULL
     work.xy, work.gy = <char*>cnp.PyArray_DATA(xs), NULL
     work.a, work.b = a, b
-    run(&work, ys)
+    run(&work, ys, out is not None)
     return ys
 
 
@@ -378,7 +379,7 @@ def activation_backward(str name, xy, gy, double a=0, double b=0, out=None):
     work.forward, work.backward = NULL, loops.backward[wide]
     work.xy, work.gy = <char*>cnp.PyArray_DATA(xs), <char*>cnp.PyArray_DATA(gs)
     work.a, work.b = a, b
-    run(&work, gx)
+    run(&work, gx, out is not None)
     return gx
 
 

@@ -9,7 +9,7 @@ import numpy as np
 cimport numpy as cnp
 from libc.string cimport memset
 
-from minidl._kernels cimport memory
+from minidl._kernels cimport memory, pool
 from minidl._kernels._array cimport behaved, c_order
 from minidl._kernels._conv_weight cimport weight_gradient
 from minidl._kernels._image cimport AXES, Image
@@ -20,7 +20,12 @@ from minidl._kernels._winograd_sums cimport (
     winograd_convolve, winograd_pays, winograd_weight_gradient,
 )
 
+from minidl._kernels._sizes cimport plus, times
+
 cnp.import_array()
+
+cdef Py_ssize_t SETTING_LIMIT = 2 ** 31 - 1  # of a stride, a padding, a dilation
+cdef Py_ssize_t REACH_LIMIT = 2 ** 40        # pixels that a kernel may span, and its steps together
 
 
 cdef int check_pair(cnp.ndarray x, cnp.ndarray y, str name) except -1:
@@ -30,7 +35,7 @@ cdef int check_pair(cnp.ndarray x, cnp.ndarray y, str name) except -1:
 
 
 cdef int set_axis(
-    Py_ssize_t* values, object given, int axes, Py_ssize_t least, str name
+    Py_ssize_t* values, object given, int axes, Py_ssize_t least, Py_ssize_t most, str name
 ) except -1:
     """One number for each spatial axis; the axes that are not there come first."""
     cdef int axis
@@ -38,8 +43,8 @@ cdef int set_axis(
         raise ValueError(f"{name}: expected {axes} numbers, one a spatial axis, got {given}")
     for axis in range(AXES):
         values[axis] = given[axis + axes - AXES] if axis + axes >= AXES else least
-        if values[axis] < least:
-            raise ValueError(f"{name}: expected numbers >= {least}, got {given}")
+        if not least <= values[axis] <= most:
+            raise ValueError(f"{name}: expected numbers from {least} to {most}, got {given}")
     return 0
 
 
@@ -53,12 +58,29 @@ cdef int set_window(
     if groups < 1:
         raise ValueError(f"{name}: expected at least 1 group, got {groups}")
     w.groups, w.taps = groups, 1
-    set_axis(w.kernel, kernel, ndim - 2, 1, name)
-    set_axis(w.stride, stride, ndim - 2, 1, name)
-    set_axis(w.padding, padding, ndim - 2, 0, name)
-    set_axis(w.dilation, dilation, ndim - 2, 1, name)
+    set_axis(w.kernel, kernel, ndim - 2, 1, REACH_LIMIT, name)
+    set_axis(w.stride, stride, ndim - 2, 1, SETTING_LIMIT, name)
+    set_axis(w.padding, padding, ndim - 2, 0, SETTING_LIMIT, name)
+    set_axis(w.dilation, dilation, ndim - 2, 1, SETTING_LIMIT, name)
     for axis in range(AXES):
-        w.taps *= w.kernel[axis]
+        w.taps = times(w.taps, w.kernel[axis])
+        if w.kernel[axis] == 1:
+            w.dilation[axis] = 1  # it means nothing
+    return 0
+
+
+cdef int fit_steps(Window* w, bint transposed, const Image* stepped, str name) except -1:
+    """Checks that places can be computed in 64 bits. `stepped`: the image whose pixels are a stride apart in the
+    other."""
+    cdef int axis
+    for axis in range(AXES):
+        if stepped.size[axis] == 1 and not transposed:
+            w.stride[axis] = 1  # it means nothing
+        if plus(times(w.kernel[axis], w.dilation[axis]),
+                times(stepped.size[axis], w.stride[axis])) > REACH_LIMIT:
+            raise ValueError(
+                f"{name}: {stepped.size[axis]} steps of {w.stride[axis]} and a kernel of {w.kernel[axis]} with "
+                f"dilation {w.dilation[axis]} reach further than {REACH_LIMIT} pixels")
     return 0
 
 
@@ -107,7 +129,7 @@ cdef inline bint compute_gradient(
 
 
 cdef cnp.ndarray run(
-    const Window* w, bint transposed, cnp.ndarray x, cnp.ndarray weight, object bias,
+    Window* w, bint transposed, cnp.ndarray x, cnp.ndarray weight, object bias,
     Py_ssize_t channels, object size, size_t activation, double alpha, double beta, str name
 ):
     """The result of a convolution whose arguments fit, with `channels` and of this size."""
@@ -132,6 +154,7 @@ cdef cnp.ndarray run(
         return y
     view(x, &job.x)
     view(y, &job.y)
+    fit_steps(w, transposed, &job.x if transposed else &job.y, name)
     job.transposed, job.weight = transposed, <const char*> cnp.PyArray_DATA(weight)
     job.activation = <activation_t> <void*> activation
     job.alpha, job.beta = alpha, beta
@@ -141,7 +164,7 @@ cdef cnp.ndarray run(
         else:
             done = compute(<double*> NULL, w, &job)
     if not done:
-        raise MemoryError(f"{name}: no memory for the scratch of a convolution")
+        pool.fail(name)
     return y
 
 
@@ -233,6 +256,7 @@ def conv_weight_grad(
         return gw
     view(xs, &x_image)
     view(gys, &gy_image)
+    fit_steps(&w, False, &gy_image, "conv_weight_grad")
     with nogil:
         if cnp.PyArray_TYPE(xs) == cnp.NPY_FLOAT:
             done = compute_gradient(<float*> NULL, &w, &x_image, &gy_image,
@@ -241,5 +265,5 @@ def conv_weight_grad(
             done = compute_gradient(<double*> NULL, &w, &x_image, &gy_image,
                                     <char*> cnp.PyArray_DATA(gw))
     if not done:
-        raise MemoryError("conv_weight_grad: no memory for the scratch")
+        pool.fail("conv_weight_grad")
     return gw

@@ -13,6 +13,7 @@ from minidl._kernels._axes cimport (
     Axes, Cursor, add_axis, go_to, magnitude, merge_axes, sort_axes, step, stride_of, swap_axes,
 )
 from minidl._kernels._layout cimport in_elements, same_shape
+from minidl._kernels._sizes cimport times
 
 cnp.import_array()
 
@@ -150,6 +151,10 @@ cdef void lay_out(Work* w) noexcept:
 
 
 cdef int copy_into(cnp.ndarray y, cnp.ndarray x) except -1:
+    return fill(y, x, True)
+
+
+cdef int fill(cnp.ndarray y, cnp.ndarray x, bint whole) except -1:
     cdef int axis, ndim = cnp.PyArray_NDIM(y)
     cdef Py_ssize_t size = cnp.PyArray_SIZE(y)
     cdef Work w
@@ -167,13 +172,13 @@ cdef int copy_into(cnp.ndarray y, cnp.ndarray x) except -1:
         run_task(&w, 0)
     else:
         with nogil:
-            pool.parallel(run_task, &w, (w.pieces + w.per_task - 1) // w.per_task)
+            pool.parallel(run_task, &w, (w.pieces + w.per_task - 1) // w.per_task, whole)
     return 0
 
 
 cdef cnp.ndarray c_copy(cnp.ndarray x):
     cdef cnp.ndarray y = memory.empty(cnp.PyArray_NDIM(x), cnp.PyArray_DIMS(x), cnp.PyArray_TYPE(x))
-    copy_into(y, x)
+    fill(y, x, False)
     return y
 
 
@@ -183,10 +188,12 @@ cdef bint is_view(cnp.ndarray x, tuple shape) except -1:
     cdef int axis, ndim = cnp.PyArray_NDIM(x), unknown = 0
     cdef Axes axes
     for n in shape:
-        known *= n if n != -1 else 1
+        if n < -1:
+            return True  # NumPy says what is wrong
+        known = times(known, n if n != -1 else 1)
         unknown += n == -1
     if unknown > 1 or known <= 0 or cnp.PyArray_SIZE(x) % known or (not unknown and cnp.PyArray_SIZE(x) != known):
-        return True  # NumPy says what is wrong
+        return True  # so it does here
     axes.count = 0
     for axis in range(ndim):
         add_axis(&axes, cnp.PyArray_DIM(x, axis), stride_of(x, axis, ndim), 0, 0, 0)

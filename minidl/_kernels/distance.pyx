@@ -205,7 +205,7 @@ cdef void run_chunk(void* context, Py_ssize_t index) noexcept nogil:
     w.loop(NULL, w, NULL, index * CHUNK, min((index + 1) * CHUNK, w.size), index)
 
 
-cdef void run(Work* w, Py_ssize_t alone) noexcept:
+cdef int run(Work* w, Py_ssize_t alone) except -1:
     cdef Py_ssize_t chunks = (w.size + CHUNK - 1) // CHUNK, i
     if w.size <= alone:
         for i in range(chunks):
@@ -213,6 +213,7 @@ cdef void run(Work* w, Py_ssize_t alone) noexcept:
     else:
         with nogil:
             pool.parallel(run_chunk, w, chunks)
+    return 0
 
 
 # ── The faces ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -237,10 +238,12 @@ cdef cnp.ndarray total_of(Work* w, cnp.ndarray like, Loops* loops):
     w.partial = <double*>memory.take(<size_t>(chunks + 1) * sizeof(double))
     if w.partial == NULL:
         raise MemoryError(f"loss: no memory for the sums of {chunks} chunks")
-    result = sum_of(w, loops.sums[wide], loops.alone) / w.divisor
-    if not isfinite(result):
-        result = sum_of(w, loops.wide_sums[wide], loops.alone)
-    memory.give(w.partial)
+    try:
+        result = sum_of(w, loops.sums[wide], loops.alone) / w.divisor
+        if not isfinite(result):
+            result = sum_of(w, loops.wide_sums[wide], loops.alone)
+    finally:
+        memory.give(w.partial)
     if wide:
         (<double*>cnp.PyArray_DATA(y))[0] = result
     else:

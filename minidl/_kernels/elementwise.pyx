@@ -157,31 +157,32 @@ cdef void run_chunk(void* context, Py_ssize_t index) noexcept nogil:
         next_row(&at, &w.axes)
 
 
-cdef void run(Work* w, Py_ssize_t alone) noexcept:
+cdef int run(Work* w, Py_ssize_t alone, bint whole) except -1:
     cdef Py_ssize_t chunks = (w.size + CHUNK - 1) // CHUNK, i
     if w.size <= alone:
         for i in range(chunks):
             run_chunk(w, i)
     else:
         with nogil:
-            pool.parallel(run_chunk, w, chunks)
+            pool.parallel(run_chunk, w, chunks, whole)
+    return 0
 
 
-cdef void run_flat(
+cdef int run_flat(
     Loops* loops, cnp.ndarray x, cnp.ndarray z, cnp.ndarray y, Py_ssize_t sx, Py_ssize_t sz
-) noexcept:
+) except -1:
     """Dense arrays that lie in memory in one order; an operand of stride 0 has one element."""
     cdef Work w
     cdef Py_ssize_t n = cnp.PyArray_SIZE(y)
     cdef row_t loop = loops.row[cnp.PyArray_TYPE(y) == cnp.NPY_DOUBLE]
     if n <= CHUNK:
         loop(NULL, cnp.PyArray_DATA(x), cnp.PyArray_DATA(z), cnp.PyArray_DATA(y), n, sx, sz, 1)
-        return
+        return 0
     w.axes.count = 0
     add_axis(&w.axes, n, sx, sz, 1, 0)
     w.row, w.size, w.itemsize = loop, n, cnp.PyArray_ITEMSIZE(y)
     w.x, w.z, w.y = <char*>cnp.PyArray_DATA(x), <char*>cnp.PyArray_DATA(z), <char*>cnp.PyArray_DATA(y)
-    run(&w, loops.alone)
+    return run(&w, loops.alone, False)
 
 
 # ── Any shapes and strides ───────────────────────────────────────────────────────────────────────────────────────────
@@ -232,7 +233,7 @@ cdef cnp.ndarray run_strided(Loops* loops, cnp.ndarray x, cnp.ndarray z, object 
     merge_axes(&w.axes)
     w.row = loops.row[cnp.PyArray_TYPE(y) == cnp.NPY_DOUBLE]
     w.x, w.z, w.y = <char*>cnp.PyArray_DATA(x), <char*>cnp.PyArray_DATA(z), <char*>cnp.PyArray_DATA(y)
-    run(&w, loops.alone)
+    run(&w, loops.alone, out is not None)
     return y
 
 

@@ -227,7 +227,7 @@ cdef void run_task(void* context, Py_ssize_t index) noexcept nogil:
     job.loop(&job.work, NULL, first, min(first + job.work.per_task, job.work.count))
 
 
-cdef void run(Job* job, cnp.ndarray x, loop_t single, loop_t wide) noexcept:
+cdef int run(Job* job, cnp.ndarray x, loop_t single, loop_t wide) except -1:
     cdef Work* w = &job.work
     cdef Py_ssize_t length = max(min(w.m, <Py_ssize_t>CHUNK), <Py_ssize_t>1)
     job.loop = wide if cnp.PyArray_TYPE(x) == cnp.NPY_DOUBLE else single
@@ -236,6 +236,7 @@ cdef void run(Job* job, cnp.ndarray x, loop_t single, loop_t wide) noexcept:
     w.per_task = max(elements_a_task(w.rows * w.m, TASK) // length, <Py_ssize_t>1)
     with nogil:
         pool.parallel(run_task, job, (w.count + w.per_task - 1) // w.per_task)
+    return 0
 
 
 cdef cnp.ndarray wide_like(cnp.ndarray narrow, Py_ssize_t k):

@@ -46,39 +46,40 @@ cdef void batch_task(real* context, Py_ssize_t index) noexcept nogil:
         p.a += place * batch.a_steps[axis]
         p.b += place * batch.b_steps[axis]
         p.c += place * batch.c_steps[axis]
-    if not multiply(<real*> NULL, &p):
-        batch.failed = True
+    multiply(<real*> NULL, &p)
 
 
-cdef bint multiply_batch(real* kind, Batch* batch) noexcept nogil:
+cdef void multiply_batch(real* kind, Batch* batch) noexcept nogil:
     """Small products are dealt out to the threads whole, large ones one by one in parts."""
     cdef const Product* p = &batch.product
     cdef Py_ssize_t index
-    batch.failed = False
     if batch.count > 1 and 2.0 * p.m * p.n * p.k <= SERIAL_FLOPS:
-        pool.parallel(<pool.task_t> batch_task[real], batch, batch.count)
-    else:
-        for index in range(batch.count):
+        if not pool.attempt(<pool.task_t> batch_task[real], batch, batch.count, p.whole):
+            batch.failed = True
+        return
+    for index in range(batch.count):
+        if not batch.failed:
             batch_task(<real*> batch, index)
-    return not batch.failed
 
 
-cdef bint multiply_any(Batch* batch, int kind) noexcept nogil:
+cdef void multiply_any(Batch* batch, int kind) noexcept nogil:
     if kind == cnp.NPY_FLOAT:
-        return multiply_batch(<float*> NULL, batch)
-    return multiply_batch(<double*> NULL, batch)
+        multiply_batch(<float*> NULL, batch)
+    else:
+        multiply_batch(<double*> NULL, batch)
 
 
-cdef int run(Batch* batch, int kind) except -1:
-    cdef const Product* p = &batch.product
-    cdef bint done
+cdef int run(Batch* batch, int kind, bint whole) except -1:
+    cdef Product* p = &batch.product
+    batch.failed = False
+    p.whole, p.failed = whole, &batch.failed
     if 2.0 * p.m * p.n * p.k * batch.count <= BRIEF_FLOPS:
-        done = multiply_any(batch, kind)
+        multiply_any(batch, kind)
     else:
         with nogil:
-            done = multiply_any(batch, kind)
-    if not done:
-        raise MemoryError("no memory for the scratch of a matrix product")
+            multiply_any(batch, kind)
+    if batch.failed:
+        pool.fail("matmul")
     return 0
 
 
@@ -124,7 +125,8 @@ cdef cnp.ndarray row_sum(cnp.ndarray x):
     task = <pool.task_t> sum_task[float]
     if cnp.PyArray_TYPE(x) == cnp.NPY_DOUBLE:
         task = <pool.task_t> sum_task[double]
-    run_tasks(task, &s, ceil_div(columns, SUM_COLUMNS), s.rows * s.columns <= SERIAL_SUM)
+    if not run_tasks(task, &s, ceil_div(columns, SUM_COLUMNS), s.rows * s.columns <= SERIAL_SUM):
+        pool.fail("affine")
     return total
 
 
@@ -278,7 +280,7 @@ def matmul(a, b, out=None, bint accumulate=False):
         batch.c_steps[axis] = step
         step *= batch.shape[axis]
     join_rows(&batch)
-    run(&batch, cnp.PyArray_TYPE(c))
+    run(&batch, cnp.PyArray_TYPE(c), out is not None)
     return c
 
 
@@ -333,7 +335,7 @@ def affine_forward(x, weight, bias=None, size_t activation=0, double alpha=0, do
         batch.product.bias = <char*> cnp.PyArray_DATA(bs)
     batch.product.activation = <activation_t> <void*> activation
     batch.product.alpha, batch.product.beta = alpha, beta
-    run(&batch, cnp.PyArray_TYPE(y))
+    run(&batch, cnp.PyArray_TYPE(y), False)
     return y
 
 
@@ -360,7 +362,7 @@ def affine_weight_grad(x, gy, gw_out=None):
         copy_into(gw_out, affine_weight_grad(x, gy)[0])
         return gw_out, gb
     one_product(&batch, gys, True, xs, False, gw)
-    run(&batch, cnp.PyArray_TYPE(gw))
+    run(&batch, cnp.PyArray_TYPE(gw), gw_out is not None)
     return gw, gb
 
 

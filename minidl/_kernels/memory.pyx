@@ -14,7 +14,7 @@ import numpy as np
 cimport numpy as cnp
 from cpython.ref cimport Py_INCREF
 
-from minidl._kernels.pool cimport parallel
+from minidl._kernels.pool cimport attempt
 
 from minidl._kernels.pool import _cgroup
 
@@ -417,7 +417,7 @@ def _selftest(Py_ssize_t count, size_t nbytes):
     """The tests' window on take() and give(): count tasks in the pool; returns the errors seen."""
     cdef Probe p = Probe(nbytes, 0)
     with nogil:
-        parallel(probe, &p, count)
+        attempt(probe, &p, count, True)
     return p.errors
 
 

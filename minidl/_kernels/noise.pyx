@@ -206,14 +206,15 @@ cdef void run_chunk(void* context, Py_ssize_t index) noexcept nogil:
     job.loop(NULL, NULL, &job.work, first, min(first + CHUNK, job.work.n))
 
 
-cdef void run(Job* job, cnp.ndarray x, loop_t single, loop_t wide) noexcept:
+cdef int run(Job* job, cnp.ndarray x, loop_t single, loop_t wide, bint whole=False) except -1:
     job.work.n = cnp.PyArray_SIZE(x)
     job.loop = wide if cnp.PyArray_TYPE(x) == cnp.NPY_DOUBLE else single
     if job.work.n <= CHUNK:
         run_chunk(job, 0)
     else:
         with nogil:
-            pool.parallel(run_chunk, job, (job.work.n + CHUNK - 1) // CHUNK)
+            pool.parallel(run_chunk, job, (job.work.n + CHUNK - 1) // CHUNK, whole)
+    return 0
 
 
 cdef Key key_of(object key) except *:
@@ -232,7 +233,7 @@ def rrelu_forward(x, double lower, double upper, key, bint keep=True, out=None):
     job.work.x, job.work.out = cnp.PyArray_DATA(xs), cnp.PyArray_DATA(y)
     job.work.factor = cnp.PyArray_DATA(factor) if keep else NULL
     job.work.key, job.work.lower, job.work.upper = key_of(key), lower, upper
-    run(&job, xs, <loop_t>forward[RRelu, float], <loop_t>forward[RRelu, double])
+    run(&job, xs, <loop_t>forward[RRelu, float], <loop_t>forward[RRelu, double], out is not None)
     return y, factor
 
 

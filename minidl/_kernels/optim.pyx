@@ -153,7 +153,7 @@ cdef int run(step_t step, Part* parts, Py_ssize_t count) except -1:
             work.pieces[pieces].start = start
             pieces += 1
     with nogil:
-        pool.parallel(run_piece, &work, pieces)
+        pool.parallel(run_piece, &work, pieces, True)
     memory.give(work.pieces)
     return 0
 

@@ -8,14 +8,51 @@ late finds it shut. So a busy machine costs the caller help, never a wait.
 After work a worker watches the gate for some SPIN_NS, because a training step's next call comes within
 microseconds, and then sleeps, because a spinning thread takes a core from the user's own NumPy. Where
 long pauses follow one another it sleeps at once.
+
+Python runs the handlers of signals in the main thread, when its interpreter comes round to it; in a kernel that takes
+seconds it does not. So the caller looks for signals itself: between two tasks, if LOOK_NS have passed since it last did.
+If a handler raises, no more tasks are handed out, and the call raises when those begun are done.
 """
 
 import os
+import threading
 
+from cpython.exc cimport PyErr_Occurred
 from libc.stdlib cimport calloc, free
 
 cdef extern from *:
     """
+    #ifdef _MSC_VER
+      #define POOL_LOCAL __declspec(thread)
+    #else
+      #define POOL_LOCAL __thread
+    #endif
+    /* A thread's own: how deep it is in calls; whether the outermost may be stopped, by a look of this
+       thread's; the flag that says that it is; when it last looked. */
+    static POOL_LOCAL struct PoolCaller {
+      int depth, looks;
+      unsigned* stop;
+      long long looked;
+    } pool_caller;
+    /* Runs the handlers of the signals that have come. -1: one raised, and the exception is set. (A
+       handler that forks returns in the child, too: there the workers' part of the call is lost.) */
+    #ifndef _WIN32
+      #include <unistd.h>
+      #define pool_process() ((long)getpid())
+    #else
+      #define pool_process() 0L
+    #endif
+    static int pool_signals(void) {
+      long process = pool_process();
+      PyGILState_STATE state = PyGILState_Ensure();
+      int raised = PyErr_CheckSignals();
+      if (!raised && process != pool_process()) {
+        PyErr_SetString(PyExc_RuntimeError, "minidl: the process was forked while a kernel ran in it");
+        raised = -1;
+      }
+      PyGILState_Release(state);
+      return raised;
+    }
     #if defined(_WIN32) || (defined(__EMSCRIPTEN__) && !defined(__EMSCRIPTEN_PTHREADS__))
       /* No pthreads: no worker is ever started and every call runs inline. */
       #define POOL_CAN_START 0
@@ -24,7 +61,14 @@ cdef extern from *:
       #define pool_add(p, v) (*(p) += (v))
       #define pool_swap(p, old, new_) (*(p) == (old) && ((*(p) = (new_)), 1))
       #define pool_relax() ((void)0)
+      #include <time.h>
       #define pool_now() 0LL
+      #define pool_about_now() pool_milliseconds()
+      static long long pool_milliseconds(void) {
+        struct timespec t;
+        timespec_get(&t, TIME_UTC);
+        return t.tv_sec * 1000000000LL + t.tv_nsec;
+      }
       #define POOL_WORKERS 0
       #define POOL_CALLER 1
       #define pool_sleep(who, p, v) ((void)0)
@@ -57,6 +101,16 @@ cdef extern from *:
         clock_gettime(CLOCK_MONOTONIC, &t);
         return t.tv_sec * 1000000000LL + t.tv_nsec;
       }
+      /* To some milliseconds, and a quarter of the cost. */
+      #ifdef CLOCK_MONOTONIC_COARSE
+        static long long pool_about_now(void) {
+          struct timespec t;
+          clock_gettime(CLOCK_MONOTONIC_COARSE, &t);
+          return t.tv_sec * 1000000000LL + t.tv_nsec;
+        }
+      #else
+        #define pool_about_now() pool_now()
+      #endif
       /* One condition variable for the workers, one for the caller (a futex measured the same). */
       enum {POOL_WORKERS, POOL_CALLER};
       static pthread_mutex_t pool_door;
@@ -139,6 +193,14 @@ cdef extern from *:
     bint swap "pool_swap"(unsigned* word, unsigned old, unsigned new) noexcept nogil
     void relax "pool_relax"() noexcept nogil
     long long now "pool_now"() noexcept nogil
+    long long about_now "pool_about_now"() noexcept nogil
+    int signals "pool_signals"() noexcept nogil
+    unsigned long thread_id "PyThread_get_thread_ident"() noexcept nogil
+    cdef struct Caller "PoolCaller":
+        int depth, looks
+        unsigned* stop
+        long long looked
+    Caller caller "pool_caller"
     const int WORKERS "POOL_WORKERS", CALLER "POOL_CALLER"
     # Sleeps if *word is value; may return for no reason.
     void sleep "pool_sleep"(int who, unsigned* word, unsigned value) noexcept nogil
@@ -161,10 +223,14 @@ cdef enum:
     INSIDE = 0xFFFF    # the low half of the gate counts the workers inside
     TURN = 0x10000     # the high half counts openings and closings: odd is open
 
+cdef long long LOOK_NS = 100_000_000
+cdef unsigned long _main = threading.main_thread().ident
+
 cdef Py_ssize_t _threads = 1      # a call may use so many, the caller included
 cdef long long _spin = 0          # how long a worker watches the gate before it sleeps
 cdef unsigned _busy = 0           # 1 while a call has the pool
 cdef unsigned _gate = 0
+cdef unsigned _stop = 0           # 1 if the call in progress is given up
 cdef unsigned _asleep = 0         # workers asleep, or about to be
 cdef long long _rang = 0          # when sleeping workers were last woken
 cdef unsigned _waiting = 0        # 1 while the caller sleeps until the last worker has left
@@ -182,14 +248,45 @@ cdef Py_ssize_t threads() noexcept nogil:
     return _threads
 
 
-cdef void parallel(task_t run, void* context, Py_ssize_t count) noexcept nogil:
-    global _run, _context, _count, _helpers, _claimed, _last, _workers, _rang
-    cdef Py_ssize_t helpers = min(count, _threads) - 1, awake, i
+cdef int parallel(task_t run, void* context, Py_ssize_t count, bint whole=False) except -1 nogil:
+    return 0 if attempt(run, context, count, whole) else -1
+
+
+cdef bint attempt(task_t run, void* context, Py_ssize_t count, bint whole) noexcept nogil:
+    cdef Py_ssize_t helpers = min(count, _threads) - 1
+    cdef bint outermost = caller.depth == 0, done
+    cdef unsigned stop = 0
+    if count <= 1:
+        if count == 1:
+            run(context, 0)
+        return True
     # A call from inside a task finds the pool busy too, and so runs inline.
-    if helpers < 1 or load(&_busy) or not swap(&_busy, 0, 1):
-        for i in range(count):
-            run(context, i)
-        return
+    cdef bint alone = helpers < 1 or load(&_busy) or not swap(&_busy, 0, 1)
+    if outermost:
+        caller.stop, caller.looks = &stop if alone else &_stop, not whole and thread_id() == _main
+    caller.depth += 1
+    done = run_alone(run, context, count) if alone else run_shared(run, context, count, helpers)
+    caller.depth -= 1
+    if outermost:
+        caller.stop, caller.looks = NULL, False
+        return done
+    return True
+
+
+cdef inline bint run_alone(task_t run, void* context, Py_ssize_t count) noexcept nogil:
+    cdef Py_ssize_t i
+    for i in range(count):
+        run(context, i)
+        if caller.looks and stopped():
+            return False
+    return True
+
+
+cdef inline bint run_shared(task_t run, void* context, Py_ssize_t count, Py_ssize_t helpers) noexcept nogil:
+    global _run, _context, _count, _helpers, _claimed, _last, _workers, _rang, _stop
+    cdef Py_ssize_t awake, i
+    cdef bint done = True
+    _stop = 0
     if _workers < helpers:
         while _workers < helpers and start(_workers, work):
             _workers += 1
@@ -205,9 +302,36 @@ cdef void parallel(task_t run, void* context, Py_ssize_t count) noexcept nogil:
     while add_index(&_claimed, 1) <= count:
         run(context, i)
         i += 1
+        if caller.looks and stopped():
+            done = False
+            add_index(&_claimed, count)  # none is left
+            break
+    if not load(&_busy):  # a handler forked: this is the child, which has no workers
+        return False
     add(&_gate, TURN)
     wait_until_empty()
     store(&_busy, 0)
+    return done
+
+
+cdef bint stopped() noexcept nogil:
+    cdef long long time
+    if caller.stop == NULL:
+        return False
+    if caller.looks and not load(caller.stop):
+        time = about_now()
+        if time - caller.looked >= LOOK_NS:
+            caller.looked = time
+            caller.looks = False  # not for what a handler computes
+            store(caller.stop, signals() != 0)
+            caller.looks = True
+    return load(caller.stop)
+
+
+cdef int fail(str name) except -1:
+    if PyErr_Occurred() == NULL:
+        raise MemoryError(f"{name}: no memory for scratch")
+    return -1
 
 
 cdef inline void help_out() noexcept nogil:
@@ -238,6 +362,7 @@ cdef void work() noexcept nogil:
     """The life of a worker."""
     cdef unsigned gate, seen = 0, tries = 0, hope = 1
     cdef bint slept = False
+    caller.depth, caller.stop = 1, &_stop
     cdef long long since = now()
     while True:
         gate = load(&_gate)
@@ -268,9 +393,10 @@ cdef void work() noexcept nogil:
 
 cdef void fresh() noexcept nogil:
     """In a forked child: the workers stayed behind, whatever they were doing."""
-    global _busy, _gate, _asleep, _waiting, _workers
+    global _busy, _gate, _asleep, _waiting, _workers, _main
     _busy = _gate = _asleep = _waiting = 0
     _workers = 0
+    _main = thread_id()
 
 
 def get_num_threads():
@@ -367,7 +493,7 @@ cdef void probe(void* context, Py_ssize_t index) noexcept nogil:
     while inside > peak and not swap(&p.peak, peak, inside):
         peak = load(&p.peak)
     add(&p.runs[index], 1)
-    parallel(count_run, &p.nested_runs[index], p.nested)
+    attempt(count_run, &p.nested_runs[index], p.nested, True)
     while p.nanoseconds and now() < deadline:
         relax()
     add(&p.inside, <unsigned> -1)

@@ -188,8 +188,9 @@ def prelu_forward(x, slope, out=None):
         <loop_t>forward_rows[float], <loop_t>forward_rows[double],
     ])
     job.work.out = cnp.PyArray_DATA(y)
+    cdef bint whole = out is not None
     with nogil:
-        pool.parallel(run_task, &job, tasks)
+        pool.parallel(run_task, &job, tasks, whole)
     return y
 
 

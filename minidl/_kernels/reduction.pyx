@@ -227,8 +227,9 @@ cdef void join_chunks(Work* w) noexcept nogil:
 
 
 cdef bint run(Work* w) noexcept nogil:
-    """False if there is no memory for the results of the chunks."""
+    """False if there is no memory for the results of the chunks, or the work was stopped."""
     cdef Py_ssize_t tasks = (w.units + w.per_task - 1) // w.per_task, i
+    cdef bint done = True
     cdef double[SMALL] small
     if w.chunks > 1:
         w.partial = small
@@ -240,12 +241,13 @@ cdef bint run(Work* w) noexcept nogil:
         for i in range(tasks):
             run_task(w, i)
     else:
-        pool.parallel(run_task, w, tasks)
+        done = pool.attempt(run_task, w, tasks, False)
     if w.chunks > 1:
-        join_chunks(w)
+        if done:
+            join_chunks(w)
         if w.partial != small:
             memory.give(w.partial)
-    return True
+    return done
 
 
 cdef void plan(Work* w, Axes* axes) noexcept nogil:
@@ -317,7 +319,7 @@ cdef cnp.ndarray folded_to(
         with nogil:
             done = run(&w)
     if not done:
-        raise MemoryError(f"sum: no memory for the {w.chunks * w.results} results of the chunks")
+        pool.fail("sum")
     return y
 
 

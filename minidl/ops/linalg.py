@@ -212,6 +212,11 @@ def _explicit(equation: str, xs: list[Tensor]) -> tuple[list[str], str]:
         named = len(letters.replace("...", ""))
         if "..." in letters:
             width = x.ndim - named
+            if width > len(spare):
+                raise ValueError(
+                    f"einsum {equation!r}: operand {i} has {x.ndim} axes, more than there are names for: "
+                    f"the 52 letters"
+                )
             widest = max(widest, width)
             inputs[i] = letters.replace("...", "".join(spare[:width][::-1]))
         if len(inputs[i]) != x.ndim or named > x.ndim:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -97,6 +98,8 @@ class PutItem(Op):
         )
         if isinstance(ids, np.ndarray) and ids.dtype.kind in "iu" and x.dtype.kind == "f":
             return _add_rows(x, ids, self.shape)
+        if not self.unique and x.dtype.kind == "f":
+            return _add_elements(x, self.index, self.shape)
         y = K.empty(self.shape, x.dtype)
         y.fill(0)
         if self.unique:
@@ -113,12 +116,19 @@ class PutItem(Op):
         return item_op(self.index)(gy)
 
 
+def _add_elements(x: np.ndarray, index: Any, shape: tuple[int, ...]) -> np.ndarray:
+    """Zeros of `shape` with x added at any index. (np.add.at would do, but for more than 32 axes it crashes.)"""
+    size = math.prod(shape)
+    places = np.arange(size).reshape(shape)[index]
+    return K.add_rows(x.reshape(-1, 1), places.reshape(-1), size).reshape(shape)
+
+
 def _add_rows(x: np.ndarray, ids: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """Zeros of `shape` with x added at the rows `ids`, of which some may be counted from the end."""
     ids = ids.reshape(-1).astype(np.int64, copy=False)
     if ids.size and ids.min() < 0:
         ids = np.where(ids < 0, ids + shape[0], ids)
-    rows = x.reshape(len(ids), int(np.prod(shape[1:])))
+    rows = x.reshape(len(ids), math.prod(shape[1:]))
     return K.add_rows(rows, ids, shape[0]).reshape(shape)
 
 
