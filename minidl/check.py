@@ -6,29 +6,46 @@ Each function returns the checked value, or raises and names the owner and its a
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Sequence
 from numbers import Real
 from typing import Any
 
 import numpy as np
 
+# The limit on strides, paddings and other settings of windows: sizes computed from them fit 64 bits.
+WINDOW_LIMIT = 2**31 - 1
 
-def integer(owner: str, argument: str, value: Any, least: int | None = None) -> int:
-    """An int, at least `least`."""
+
+def integer(
+    owner: str, argument: str, value: Any, least: int | None = None, most: int | None = None
+) -> int:
+    """An int, at least `least` and at most `most`."""
     limit = "" if least is None else f" >= {least}"
     if not isinstance(value, int | np.integer) or isinstance(value, bool):
         raise TypeError(f"{owner}: {argument} must be an integer{limit}, got {value!r}")
     if least is not None and value < least:
         raise ValueError(f"{owner}: {argument} must be an integer{limit}, got {value}")
+    if most is not None and value > most:
+        raise ValueError(f"{owner}: {argument} must be an integer <= {most}, got {value}")
     return int(value)
 
 
-def integers(owner: str, argument: str, value: Any, least: int | None = None) -> tuple[int, ...]:
+def integers(
+    owner: str, argument: str, value: Any, least: int | None = None, most: int | None = None
+) -> tuple[int, ...]:
     """A tuple of ints from an int or a sequence of at least one."""
     items = tuple(value) if isinstance(value, Sequence) else (value,)
     if not items:
         raise ValueError(f"{owner}: {argument} must not be empty")
-    return tuple(integer(owner, argument, item, least) for item in items)
+    return tuple(integer(owner, argument, item, least, most) for item in items)
+
+
+def shape(owner: str, lengths: Sequence[int]) -> tuple[int, ...]:
+    """The shape of a result, if an array of doubles can have it."""
+    if math.prod(max(n, 1) for n in lengths) > sys.maxsize // 8:
+        raise ValueError(f"{owner}: a result of shape {tuple(lengths)} is too large for an array")
+    return tuple(lengths)
 
 
 def number(

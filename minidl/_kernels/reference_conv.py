@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import sys
 from collections.abc import Iterator
 
 import numpy as np
@@ -14,6 +16,12 @@ def _steps(name, axes, *settings) -> list[tuple[int, ...]]:
         if len(setting) != axes:
             raise ValueError(f"{name}: expected {axes} numbers, one a spatial axis, got {setting}")
     return [tuple(setting) for setting in settings]
+
+
+def _check_settings(name, stride, padding, dilation) -> None:
+    for least, setting in ((1, stride), (0, padding), (1, dilation)):
+        if not all(least <= n <= 2**31 - 1 for n in setting):
+            raise ValueError(f"{name}: expected numbers from {least} to {2**31 - 1}, got {setting}")
 
 
 def _check_shapes(name, x, weight, y_channels, groups) -> None:
@@ -48,6 +56,13 @@ def _reach(kernel, size, stride, dilation) -> tuple[int, ...]:
     )
 
 
+def _padded(lead, reach, dtype):
+    """Zeros of that many images and channels, and of the size that is seen."""
+    if math.prod((*lead, *reach)) > sys.maxsize // 16:
+        raise MemoryError(f"conv: no memory for an image of {reach} pixels")
+    return np.zeros((*lead, *reach), dtype)
+
+
 def _overlap(shape, reach, padding) -> tuple[tuple, tuple]:
     """Where image and padded image meet: the slices in the one and in the other."""
     inner, outer = [], []
@@ -58,6 +73,11 @@ def _overlap(shape, reach, padding) -> tuple[tuple, tuple]:
     return tuple(inner), tuple(outer)
 
 
+def channels_last(x):
+    """x with its channels innermost in memory."""
+    return np.moveaxis(np.ascontiguousarray(np.moveaxis(x, 1, -1)), -1, 1)
+
+
 def _finish(y, bias, activation, alpha, beta):
     if bias is not None:
         if bias.shape != y.shape[1:2]:
@@ -65,7 +85,7 @@ def _finish(y, bias, activation, alpha, beta):
         y += bias.reshape(-1, *[1] * (y.ndim - 2))
     if activation:
         _ACTIVATION(activation)(None, y.ctypes.data, y.ctypes.data, y.size, alpha, beta)
-    return y
+    return channels_last(y)
 
 
 def conv_forward(
@@ -75,6 +95,7 @@ def conv_forward(
     _floats("conv", x, weight, *(() if bias is None else (bias,)))
     _check_shapes("conv", x, weight, weight.shape[0] if weight.ndim else 0, groups)
     stride, padding, dilation = _steps("conv", x.ndim - 2, stride, padding, dilation)
+    _check_settings("conv", stride, padding, dilation)
     n, kernel = len(x), weight.shape[2:]
     if size is None:
         size = [
@@ -83,7 +104,7 @@ def conv_forward(
         ]
     (size,) = _steps("conv", x.ndim - 2, size)
     reach = _reach(kernel, size, stride, dilation)
-    padded = np.zeros((*x.shape[:2], *reach), x.dtype)
+    padded = _padded(x.shape[:2], reach, x.dtype)
     inner, outer = _overlap(x.shape[2:], reach, padding)
     padded[(..., *outer)] = x[(..., *inner)]
     w = weight.reshape(groups, -1 if weight.size else len(weight) // groups, *weight.shape[1:])
@@ -113,10 +134,11 @@ def conv_input_grad(
     size, stride, padding, dilation = _steps(
         "conv_transpose", gy.ndim - 2, size, stride, padding, dilation
     )
+    _check_settings("conv_transpose", stride, padding, dilation)
     n, kernel, channels = len(gy), weight.shape[2:], weight.shape[1] * groups
     pixels = int(np.prod(gy.shape[2:]))
     reach = _reach(kernel, gy.shape[2:], stride, dilation)
-    padded = np.zeros((n, channels, *reach), gy.dtype)
+    padded = _padded((n, channels), reach, gy.dtype)
     w = weight.reshape(groups, len(weight) // groups, *weight.shape[1:]).swapaxes(1, 2)
     part = gy.reshape(n, groups, len(weight) // groups, pixels)
     with np.errstate(all="ignore"):
@@ -145,9 +167,10 @@ def conv_weight_grad(
     kernel, stride, padding, dilation = _steps(
         "conv_weight_grad", x.ndim - 2, kernel, stride, padding, dilation
     )
+    _check_settings("conv_weight_grad", stride, padding, dilation)
     n, size = len(x), gy.shape[2:]
     reach = _reach(kernel, size, stride, dilation)
-    padded = np.zeros((*x.shape[:2], *reach), x.dtype)
+    padded = _padded(x.shape[:2], reach, x.dtype)
     inner, outer = _overlap(x.shape[2:], reach, padding)
     padded[(..., *outer)] = x[(..., *inner)]
     outputs, channels = gy.shape[1] // groups, x.shape[1] // groups

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import itertools
+import math
 
 import numpy as np
+
+from minidl._kernels.reference_conv import channels_last
+
+LIMIT = 2**31 - 1
 
 
 def max_pool_forward(x, kernel, stride, padding):
     out = _result_size("max_pool", x.shape[2:], kernel, stride, padding)
-    y, index = np.empty((*x.shape[:2], *out), x.dtype), np.empty((*x.shape[:2], *out), np.int32)
+    y, index = _like(x, out, x.dtype), _like(x, out, np.int32)
     numbers = np.arange(np.prod(x.shape[2:], dtype=int), dtype=np.int32).reshape(x.shape[2:])
     for at, window in _windows(x.shape[2:], out, kernel, stride, padding):
         count = numbers[window].size
@@ -21,38 +26,51 @@ def max_pool_forward(x, kernel, stride, padding):
 
 
 def max_pool_scatter(gy, index, size):
-    gx = np.zeros((*gy.shape[:2], int(np.prod(size))), gy.dtype)
+    gx = _like(gy, size, gy.dtype)
     n, c = np.ogrid[: gy.shape[0], : gy.shape[1]]
-    flat = index.reshape(*gy.shape[:2], int(np.prod(index.shape[2:])))
-    np.add.at(gx, (n[..., None], c[..., None], flat), gy.reshape(flat.shape))
-    return gx.reshape(*gy.shape[:2], *size)
+    places = np.unravel_index(index, size)
+    lead = (n.reshape(-1, 1, *[1] * len(size)), c.reshape(1, -1, *[1] * len(size)))
+    np.add.at(gx, (*lead, *places), gy)
+    return gx
 
 
 def max_pool_gather(x, index):
     flat = index.reshape(*index.shape[:2], int(np.prod(index.shape[2:])))
     places = x.reshape(*x.shape[:2], int(np.prod(x.shape[2:])))
-    return np.take_along_axis(places, flat, 2).reshape(index.shape)
+    y = _like(x, index.shape[2:], x.dtype)
+    y[...] = np.take_along_axis(places, flat, 2).reshape(index.shape)
+    return y
 
 
 def avg_pool_forward(x, kernel, stride, padding):
     out = _result_size("avg_pool", x.shape[2:], kernel, stride, padding)
-    y, axes = np.empty((*x.shape[:2], *out), x.dtype), tuple(range(2, x.ndim))
+    y, axes = _like(x, out, x.dtype), tuple(range(2, x.ndim))
     for at, window in _windows(x.shape[2:], out, kernel, stride, padding):
-        y[..., *at] = x[..., *window].sum(axis=axes) / np.prod(kernel)
+        y[..., *at] = x[..., *window].sum(axis=axes) / math.prod(kernel)
     return y
 
 
 def avg_pool_backward(gy, size, kernel, stride, padding):
-    gx = np.zeros((*gy.shape[:2], *size), gy.dtype)
+    gx = _like(gy, size, gy.dtype)
     for at, window in _windows(size, gy.shape[2:], kernel, stride, padding):
-        share = gy[..., *at] / np.prod(kernel)
+        share = gy[..., *at] / math.prod(kernel)
         gx[..., *window] += share.reshape(*gy.shape[:2], *(1,) * len(size))
     return gx
 
 
+def _like(x, size, dtype):
+    """Zeros in x's layout, with other places."""
+    y = np.zeros((*x.shape[:2], *size), dtype)
+    return (
+        y
+        if x.flags.c_contiguous or not np.moveaxis(x, 1, -1).flags.c_contiguous
+        else channels_last(y)
+    )
+
+
 def _result_size(name, size, kernel, stride, padding):
     for n, k, s, p in zip(size, kernel, stride, padding, strict=True):
-        if k < 1 or s < 1 or p < 0 or 2 * p > k or n + 2 * p < k:
+        if not 1 <= k <= LIMIT or not 1 <= s <= LIMIT or p < 0 or 2 * p > k or n + 2 * p < k:
             raise ValueError(
                 f"{name}: a kernel of {k}, stride {s}, padding {p} does not fit {n} places"
             )

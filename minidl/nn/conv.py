@@ -43,7 +43,7 @@ class _Convolution(Module):
         self.out_channels = check.integer(name, "out_channels", out_channels, 1)
         if isinstance(kernel_size, int | np.integer):
             kernel_size = (kernel_size, kernel_size)
-        self.kernel_size = check.integers(name, "kernel_size", kernel_size, 1)
+        self.kernel_size = check.integers(name, "kernel_size", kernel_size, 1, check.WINDOW_LIMIT)
         axes = len(self.kernel_size)
         if axes > 3:
             raise ValueError(

@@ -89,7 +89,7 @@ class PixelShuffle(Module):
     """
 
     def __init__(self, factor: int) -> None:
-        self.factor = check.integer("PixelShuffle", "factor", factor, 1)
+        self.factor = check.integer("PixelShuffle", "factor", factor, 1, check.WINDOW_LIMIT)
 
     def forward(self, x: Any) -> Tensor:
         x = as_tensor(x)
@@ -105,7 +105,7 @@ class PixelShuffle(Module):
 
 
 def _sizes(name: str, argument: str, value: Sizes, least: int) -> int | tuple[int, ...]:
-    sizes = check.integers(name, argument, value, least)
+    sizes = check.integers(name, argument, value, least, check.WINDOW_LIMIT)
     if len(sizes) > 3:
         raise ValueError(f"{name}: {argument}: expected at most 3 values, got {value!r}")
     return sizes if isinstance(value, Sequence) else sizes[0]

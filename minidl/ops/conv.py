@@ -154,7 +154,7 @@ def conv(
         x: (N, C, *size) with 1, 2 or 3 spatial axes.
         weight: (O, C/groups, *kernel).
         bias: (O,) or None.
-        stride, padding, dilation: an int, or one for each spatial axis; padding is zeros on both sides.
+        stride, padding, dilation: an int below 2**31, or one for each spatial axis; padding is zeros on both sides.
         groups: the channels fall into so many parts; an output sees the inputs of its own.
         activation: applied in the same pass; the names are those of `affine`.
 
@@ -270,6 +270,7 @@ def conv_transpose(
                 f"kernel {w_shape[2 + axis]}, stride {stride_}, padding {window.padding[axis]})"
             )
         size.append(n)
+    check.shape("conv_transpose", (x_shape[0], w_shape[1] * window.groups, *size))
     kind = ActivatedConvTranspose if activation else ConvTranspose
     op = kind(window, tuple(size), *_activation("conv_transpose", activation))
     return op(*args)
@@ -310,9 +311,10 @@ def spatial(owner: str, argument: str, value: Any, axes: int, least: int) -> Axe
     """One int for each of `axes` spatial axes, from that many or from one for all of them.
 
     Raises:
-        ValueError: another number of them, or one less than `least`; names the owner and the argument.
+        ValueError: another number of them, or one less than `least` or more than 2**31 - 1; names the owner and the
+            argument.
     """
-    values = check.integers(owner, argument, value, least)
+    values = check.integers(owner, argument, value, least, check.WINDOW_LIMIT)
     if len(values) == 1:
         values *= axes
     if len(values) != axes:

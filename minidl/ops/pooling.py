@@ -108,7 +108,7 @@ def max_pool(
     Args:
         x: (N, C, *size) with 1, 2 or 3 spatial axes, C order or channels last in memory; the result has x's layout and
             (size + 2 padding - kernel_size) // stride + 1 places along each axis.
-        kernel_size, stride, padding: an int, or one for each spatial axis; stride None means kernel_size.
+        kernel_size, stride, padding: an int below 2**31, or one for each spatial axis; stride None means kernel_size.
 
     Raises:
         ValueError: a kernel larger than the padded x, or padding of more than half the kernel; names the axis.
@@ -159,7 +159,7 @@ def _window(name: str, x: Tensor, kernel_size: Any, stride: Any, padding: Any) -
 
 def for_each_axis(name: str, argument: str, value: Any, axes: int, least: int) -> Axes:
     """One int for each spatial axis, from an int or a sequence of as many."""
-    values = check.integers(name, argument, value, least)
+    values = check.integers(name, argument, value, least, check.WINDOW_LIMIT)
     if isinstance(value, Sequence) and len(values) != axes:
         raise ValueError(f"{name}: {argument}: expected {axes} values, got {value!r}")
     return values if isinstance(value, Sequence) else values * axes
@@ -188,6 +188,7 @@ def upsample(x: Any, scale: int | Sequence[int]) -> Tensor:
         wide += [n, factor]
         joined += [n * factor]
     rest = list(y.shape[first + len(factors) :])
+    check.shape("upsample", joined + rest)
     y = reshape(broadcast_to(reshape(y, apart + rest), wide + rest), joined + rest)
     return _moved(y, -1, 1) if last else y
 
@@ -205,7 +206,7 @@ def pixel_shuffle(x: Any, factor: int) -> Tensor:
     Neural Network, CVPR 2016.
     """
     x = as_float(x)
-    factor = check.integer("pixel_shuffle", "factor", factor, 1)
+    factor = check.integer("pixel_shuffle", "factor", factor, 1, check.WINDOW_LIMIT)
     axes = x.ndim - 2
     if axes < 1 or x.shape[1] % factor**axes:
         raise ValueError(

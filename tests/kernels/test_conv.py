@@ -65,6 +65,11 @@ def arguments(face, case, dtype="float32", seed=0):
 
 def assert_near(got, expected, dtype):
     assert type(got) is np.ndarray and (got.dtype, got.shape) == (expected.dtype, expected.shape)
+    steps = [
+        [step for step, n in zip(y.strides, y.shape, strict=True) if n > 1 and y.size]
+        for y in (got, expected)
+    ]
+    assert steps[0] == steps[1]
     rtol = 2e-5 if dtype == "float32" else 1e-12
     np.testing.assert_allclose(
         got, expected, rtol=rtol, atol=rtol * max(1.0, np.abs(expected).max(initial=0))
@@ -256,6 +261,30 @@ def test_refusals(face, level):
         kernel(first, second[:-1], *rest)
     with pytest.raises(ValueError, match="expected 2 numbers"):
         kernel(*given[:3], (1,), *given[4:])
+
+
+@pytest.mark.parametrize("face", FACES)
+@every_level
+def test_settings_beyond_all_sizes_are_refused(face, level):
+    kernel, given = getattr(K.load(level), face), arguments(face, CASES["dilated"])
+    for setting in (3, 4, 5):  # stride, padding, dilation
+        with pytest.raises(ValueError, match=r"expected numbers from [01] to 2147483647"):
+            kernel(
+                *given[:3],
+                *[(2**31, 2**31) if i == setting else v for i, v in enumerate(given[3:], 3)],
+            )
+
+
+@every_level
+def test_scratch_of_more_bytes_than_64_bits_count_is_no_memory(level):
+    """(2**32)**2 pixels of 4 bytes are 2**66: that many modulo 2**64 are none."""
+    kernels, one, wide = K.load(level), np.ones((1, 1, 1, 1), "float32"), 2**31 - 1
+    with pytest.raises(MemoryError):
+        kernels.conv_forward(one, one, None, (wide, wide), (wide, wide))
+    with pytest.raises(MemoryError):
+        kernels.conv_weight_grad(
+            one, np.ones((1, 1, 3, 3), "float32"), (1, 1), (wide, wide), (wide, wide)
+        )
 
 
 @pytest.mark.parametrize("face", FACES)

@@ -245,13 +245,47 @@ def test_pooling(level, dtype, layout, axes):
 
 def test_pooling_keeps_the_layout():
     x = channels_last(np.random.default_rng(0).normal(size=(2, 5, 6, 4)))
-    for kernels in LEVELS.values():
+    for kernels in (*LEVELS.values(), TWINS):
         y, index = kernels.max_pool_forward(x, (2, 2), (2, 2), (0, 0))
         gx = kernels.max_pool_scatter(y, index, (6, 4))
         mean = kernels.avg_pool_forward(x, (2, 2), (2, 2), (0, 0))
         back = kernels.avg_pool_backward(mean, (6, 4), (2, 2), (2, 2), (0, 0))
         for array in (y, index, gx, mean, back, kernels.max_pool_gather(x, index)):
             assert np.moveaxis(array, 1, -1).flags.c_contiguous
+
+
+@every_level
+@pytest.mark.parametrize("layout", ["C", "channels last"])
+def test_a_window_larger_than_the_image_costs_what_the_image_costs(level, layout):
+    kernels, turn, wide = LEVELS[level], LAYOUTS[layout], 2**31 - 2
+    for size in ((4,), (3, 5), (2, 3, 2)):
+        x = turn(np.random.default_rng(0).normal(size=(2, 3, *size)))
+        for stride in (1, 2, wide):
+            window = [(n,) * len(size) for n in (wide, stride, wide // 2)]
+            y, index = kernels.max_pool_forward(x, *window)
+            expected, places = TWINS.max_pool_forward(x, *window)
+            np.testing.assert_array_equal(y, expected)
+            np.testing.assert_array_equal(index, places)
+            mean = kernels.avg_pool_forward(x, *window)
+            np.testing.assert_allclose(mean, TWINS.avg_pool_forward(x, *window), rtol=1e-12)
+            gx = kernels.avg_pool_backward(y, size, *window)
+            np.testing.assert_allclose(gx, TWINS.avg_pool_backward(y, size, *window), rtol=1e-12)
+
+
+@every_level
+@pytest.mark.parametrize("layout", ["C", "channels last"])
+def test_rows_of_more_than_one_piece(level, layout):
+    kernels, turn = LEVELS[level], LAYOUTS[layout]
+    x = turn(np.random.default_rng(0).integers(-9, 9, (1, 2, 40_000)).astype("float64"))
+    seen = np.lib.stride_tricks.sliding_window_view(np.pad(x, ((0, 0), (0, 0), (2, 2))), 5, axis=2)
+    for stride in (1, 2, 3):
+        mean = kernels.avg_pool_forward(x, (5,), (stride,), (2,))
+        np.testing.assert_allclose(mean, seen[:, :, ::stride].mean(axis=-1), atol=1e-12)
+        gx, gy = np.zeros((1, 2, 40_004)), np.moveaxis(mean, 2, 0)
+        for at, g in enumerate(gy):
+            gx[:, :, at * stride : at * stride + 5] += g[..., None] / 5
+        back = kernels.avg_pool_backward(mean, (40_000,), (5,), (stride,), (2,))
+        np.testing.assert_allclose(back, gx[:, :, 2:-2], atol=1e-12)
 
 
 def test_pooling_refuses():
@@ -262,6 +296,8 @@ def test_pooling_refuses():
             ((5, 1), one, (0, 0)),
             (two, (0, 1), (0, 0)),
             (two, one, two),
+            ((2**31, 1), one, (2**30, 0)),
+            (two, (2**31, 1), (0, 0)),
         ):
             for face in ("max_pool", "avg_pool"):
                 with pytest.raises(ValueError, match=f"{face}: .* does not fit 4 places"):
@@ -278,6 +314,8 @@ def test_pooling_refuses():
             kernels.avg_pool_backward(x, (4, 4), two, two, (0, 0))
         with pytest.raises(TypeError, match="int64"):
             kernels.max_pool_forward(x.astype("int64"), two, two, (0, 0))
+        with pytest.raises(ValueError, match="too large"):  # 2**66 wraps around to 0
+            kernels.max_pool_scatter(x[..., None], index[..., None], (2**22,) * 3)
         with pytest.raises(ValueError, match="1 to 3 axes"):
             kernels.avg_pool_forward(x[..., None, None], one * 2, one * 2, (0,) * 4)
 

@@ -53,6 +53,36 @@ CONV_ERRORS = [
     ),
     (lambda: F.conv(IMAGE, KERNEL, padding=0.5), TypeError, "conv: padding must be an integer"),
     (lambda: F.conv(IMAGE, KERNEL, groups=0), ValueError, "conv: groups must be an integer >= 1"),
+    *[
+        (
+            lambda function=function, setting=setting, value=value: function(
+                IMAGE, KERNEL, **{setting: value}
+            ),
+            ValueError,
+            f"{function.__name__}: {setting} must be an integer <= 2147483647, got {value}",
+        )
+        for function in (F.conv, F.conv_transpose)
+        for setting in ("stride", "padding", "dilation")
+        for value in (2**31, 2**63 - 1, 2**70)
+    ],
+    (
+        lambda: F.conv_transpose(IMAGE, KERNEL, stride=2**31 - 1, output_padding=2**31 - 2),
+        ValueError,
+        "conv_transpose: a result of shape .* is too large for an array",
+    ),
+    (
+        lambda: F.max_pool(IMAGE, 2**31),
+        ValueError,
+        "max_pool: kernel_size must be .* <= 2147483647",
+    ),
+    (
+        lambda: F.avg_pool(IMAGE, 1, stride=2**70),
+        ValueError,
+        "avg_pool: stride must be .* <= 2147483647",
+    ),
+    (lambda: F.upsample(IMAGE, 2**31), ValueError, "upsample: scale must be .* <= 2147483647"),
+    (lambda: F.upsample(IMAGE, 2**30), ValueError, "upsample: a result of shape .* is too large"),
+    (lambda: F.pixel_shuffle(IMAGE, 2**70), ValueError, "pixel_shuffle: factor must be .* <= 2"),
     (
         lambda: F.conv(IMAGE, KERNEL, stride=(1, 2, 3)),
         ValueError,
