@@ -218,7 +218,7 @@ cdef int run(Work* w, Py_ssize_t alone) except -1:
 
 # ── The faces ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-cdef double sum_of(Work* w, loop_t loop, Py_ssize_t alone) noexcept:
+cdef double sum_of(Work* w, loop_t loop, Py_ssize_t alone) except *:
     """The sum of all chunks."""
     cdef Py_ssize_t i
     cdef Pairs pairs

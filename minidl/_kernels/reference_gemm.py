@@ -11,6 +11,8 @@ _ACTIVATION = ctypes.CFUNCTYPE(
     None, *[ctypes.c_void_p] * 3, ctypes.c_ssize_t, ctypes.c_double, ctypes.c_double
 )
 
+PART_FLOPS = 4 * 10**9  # some 0.1 s on one core
+
 
 def _floats(name: str, *arrays) -> None:
     for x in arrays:
@@ -27,13 +29,26 @@ def matmul(a, b, out=None, accumulate=False):
     if accumulate and out is None:
         raise ValueError("matmul: accumulate needs out")
     with np.errstate(all="ignore"):
-        c = np.asarray(np.matmul(a, b))
+        c = np.asarray(_product(a, b))
         if out is None:
             return c
         if out.shape != c.shape:
             raise ValueError(f"matmul: out must have shape {c.shape}, got {out.shape}")
         out[...] = out + c if accumulate else c
         return out
+
+
+def _product(a, b):
+    """np.matmul, a long one in parts: BLAS does not notice Ctrl-C, Python does between two calls."""
+    if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[0]:
+        return np.matmul(a, b)
+    rows = max(PART_FLOPS // (2 * max(b.size, 1)), 1)
+    if rows >= len(a):
+        return np.matmul(a, b)
+    c = np.empty((len(a), b.shape[1]), a.dtype)
+    for top in range(0, len(a), rows):
+        np.matmul(a[top : top + rows], b, out=c[top : top + rows])
+    return c
 
 
 def affine_forward(x, weight, bias=None, activation=0, alpha=0.0, beta=0.0):

@@ -190,6 +190,7 @@ def one_hot(ids: Any, n: int, dtype: Any = "float32") -> Tensor:
     """
     n = check.integer("one_hot", "n", n, 0)
     ids = class_ids("one_hot", ids, n)
+    check.shape("one_hot", (*ids.shape, n))
     return Tensor((ids[..., None] == np.arange(n)).astype(dtype))
 
 
@@ -198,11 +199,10 @@ def class_ids(name: str, ids: Any, n: int) -> np.ndarray:
     array = np.asarray(plain(ids))
     if array.dtype.kind not in "iu" and array.size:
         raise TypeError(f"{name}: expected integer ids, got {array.dtype}")
-    array = array.astype(np.int64, copy=False)
     if array.size and not (array.min() >= 0 and array.max() < n):
         wrong = array[(array < 0) | (array >= n)].flat[0]
         raise ValueError(f"{name}: id {wrong} is out of range for {n} classes (0 to {n - 1})")
-    return array
+    return array.astype(np.int64, copy=False)
 
 
 def _rows(name: str, x: Tensor) -> Tensor:

@@ -135,7 +135,7 @@ def _add_rows(x: np.ndarray, ids: np.ndarray, shape: tuple[int, ...]) -> np.ndar
 class Pad(Op):
     saves = ()
 
-    def __init__(self, widths: list[tuple[int, int]], value: float) -> None:
+    def __init__(self, widths: list[tuple[int, ...]], value: float) -> None:
         self.widths, self.value = widths, value
 
     def forward(self, x: np.ndarray) -> np.ndarray:
@@ -235,7 +235,8 @@ def broadcast_to(x: Any, shape: Any) -> Tensor:
     """x repeated to `shape` by NumPy's rules; a read-only view."""
     if isinstance(shape, int | np.integer):
         shape = (shape,)
-    return BroadcastTo(_lengths("broadcast_to", shape))(as_tensor(x))
+    lengths = _lengths("broadcast_to", shape)
+    return BroadcastTo(check.shape("broadcast_to", lengths))(as_tensor(x))
 
 
 def pad(x: Any, pad_width: Any, value: float = 0.0) -> Tensor:
@@ -251,7 +252,9 @@ def pad(x: Any, pad_width: Any, value: float = 0.0) -> Tensor:
     widths = np.broadcast_to(widths, (x.ndim, 2)).tolist()
     if any(width < 0 for pair in widths for width in pair):
         raise ValueError(f"pad: widths must not be negative, got {pad_width}")
-    return Pad([tuple(pair) for pair in widths], value)(x)
+    pairs = [check.integers("pad", "pad_width", pair) for pair in widths]
+    check.shape("pad", [a + n + b for n, (a, b) in zip(x.shape, pairs, strict=True)])
+    return Pad(pairs, value)(x)
 
 
 def getitem(x: Any, index: Any) -> Tensor:

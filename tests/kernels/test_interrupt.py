@@ -32,7 +32,7 @@ calls = {{
     "weights": lambda: K.conv_weight_grad(image, gy, (5, 5), **pad),
     "Winograd weights": lambda: K.conv_weight_grad(image, gy, (3, 3), padding=(1, 1)),
     "max_pool": lambda: K.max_pool_forward(plane, *window),
-    "channels last": lambda: K.avg_pool_forward(last, *window),
+    "channels last": lambda: K.avg_pool_forward(last, (41, 41), (1, 1), (20, 20)),
     "spread": lambda: K.avg_pool_backward(plane, (1500, 1500), *window),
     "row": lambda: K.avg_pool_forward(line, (20_001,), (1,), (10_000,)),
 }}
@@ -77,7 +77,7 @@ def test_a_long_kernel_is_stopped(threads):
     body = """
 for name, call in calls.items():
     late = interrupted(call, name)
-    assert late < 1, (name, late)
+    assert late < 2, (name, late)
 print("done")
 """
     assert run(threads, body).strip() == "done"

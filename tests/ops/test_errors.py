@@ -324,6 +324,16 @@ CASES = [
         ValueError,
         r"embedding: weight: expected 2 axes, got shape \(3,\)",
     ),
+    (lambda: F.one_hot([0, 3], 2**62), ValueError, "one_hot: a result of shape .* is too large"),
+    (lambda: F.one_hot([0, 3], 3.0), TypeError, "one_hot: n must be an integer"),
+    (
+        lambda: F.embedding(np.array([2**63 + 5], "uint64"), X),
+        ValueError,
+        "embedding: id 9223372036854775813 is out of range",
+    ),
+    (lambda: md.pad(X, 2**70), ValueError, "pad: a result of shape .* is too large"),
+    (lambda: md.pad(X, 1.5), TypeError, "pad: pad_width must be an integer, got 1.5"),
+    (lambda: md.broadcast_to(X, (2**70, 2, 3)), ValueError, "broadcast_to: a result of shape"),
     (lambda: F.one_hot([0, 3], 3), ValueError, "one_hot: id 3 is out of range for 3 classes"),
     (lambda: F.one_hot([True], 3), TypeError, "one_hot: expected integer ids, got bool"),
     (
