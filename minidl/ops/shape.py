@@ -252,7 +252,7 @@ def pad(x: Any, pad_width: Any, value: float = 0.0) -> Tensor:
     widths = np.broadcast_to(widths, (x.ndim, 2)).tolist()
     if any(width < 0 for pair in widths for width in pair):
         raise ValueError(f"pad: widths must not be negative, got {pad_width}")
-    pairs = [check.integers("pad", "pad_width", pair) for pair in widths]
+    pairs = [(before, after) for before, after in widths]
     check.shape("pad", [a + n + b for n, (a, b) in zip(x.shape, pairs, strict=True)])
     return Pad(pairs, value)(x)
 
