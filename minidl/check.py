@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from numbers import Real
 from typing import Any
 
@@ -35,7 +35,7 @@ def integers(
     owner: str, argument: str, value: Any, least: int | None = None, most: int | None = None
 ) -> tuple[int, ...]:
     """A tuple of ints from an int or a sequence of at least one."""
-    items = tuple(value) if isinstance(value, Sequence) else (value,)
+    items = tuple(value) if isinstance(value, Sequence) and not isinstance(value, str) else (value,)
     if not items:
         raise ValueError(f"{owner}: {argument} must not be empty")
     return tuple(integer(owner, argument, item, least, most) for item in items)
@@ -46,6 +46,14 @@ def shape(owner: str, lengths: Sequence[int]) -> tuple[int, ...]:
     if math.prod(max(n, 1) for n in lengths) > sys.maxsize // 8:
         raise ValueError(f"{owner}: a result of shape {tuple(lengths)} is too large for an array")
     return tuple(lengths)
+
+
+def state(owner: str, value: Any) -> None:
+    """A state: a mapping by name, and not the path of a file with one."""
+    if not isinstance(value, Mapping):
+        raise TypeError(
+            f"{owner}: state: expected a dict by name, got {value!r}; a file is read by minidl.load"
+        )
 
 
 def number(

@@ -282,6 +282,7 @@ class Optimizer:
             ValueError: the state of another optimizer, of other groups or parameters.
         """
         name = f"{type(self).__name__}.load_state_dict"
+        check.state(name, state)
         if state.get("optimizer") != type(self).__name__:
             raise ValueError(f"{name}: this is the state of {state.get('optimizer')!r}")
         saved = state["groups"]

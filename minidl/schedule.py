@@ -56,6 +56,7 @@ class Schedule:
             ValueError: the state of an optimizer with another number of groups.
         """
         name = f"{type(self).__name__}.load_state_dict"
+        check.state(name, state)
         base = [check.number(name, "base", lr, 0.0) for lr in state["base"]]
         if len(base) != len(self.base):
             raise ValueError(

@@ -36,6 +36,7 @@ Ready-made ones that watch a training stand in `minidl.monitor`.
 
 from __future__ import annotations
 
+import inspect
 import math
 import signal
 import threading
@@ -379,6 +380,8 @@ def _batches_of(what: str, data: Any) -> Any:
 
 def _handlers(callbacks: Sequence[Any]) -> dict[str, list[Callable]]:
     """For each event what to call."""
+    if not isinstance(callbacks, Iterable) or isinstance(callbacks, str):
+        raise TypeError(f"fit: callbacks: expected a list, got {type(callbacks).__name__}")
     events: dict[str, list[Callable]] = {event: [] for event in EVENTS}
     for callback in callbacks:
         named = [name for name in dir(callback) if name.startswith("on_")]
@@ -395,8 +398,24 @@ def _handlers(callbacks: Sequence[Any]) -> dict[str, list[Callable]]:
                     f"fit: callback {type(callback).__name__}: expected a function or an object "
                     "with a method such as on_epoch_end (a schedule: every_batch(schedule.step))"
                 )
+            if not _takes_one(callback):
+                name = getattr(callback, "__qualname__", type(callback).__name__)
+                raise TypeError(
+                    f"fit: callbacks: {name} cannot be called with the training as its argument "
+                    "(a schedule: every_batch(schedule.step))"
+                )
             events["on_epoch_end"].append(callback)
     return events
+
+
+def _takes_one(fn: Callable) -> bool:
+    try:
+        inspect.signature(fn).bind(None)
+    except TypeError:
+        return False
+    except ValueError:  # built in: it does not say what it takes
+        pass
+    return True
 
 
 @contextmanager

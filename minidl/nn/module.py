@@ -225,6 +225,7 @@ class Module:
         Raises:
             RuntimeError: names or shapes do not match; the message lists all of them.
         """
+        check.state(f"{type(self).__name__}.load_state_dict", state)
         own = dict(self._all())
         state = _renamed(state, self)
         given = {id(own[name]) for name in state if name in own}
