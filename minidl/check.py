@@ -35,7 +35,11 @@ def integers(
     owner: str, argument: str, value: Any, least: int | None = None, most: int | None = None
 ) -> tuple[int, ...]:
     """A tuple of ints from an int or a sequence of at least one."""
-    items = tuple(value) if isinstance(value, Sequence) and not isinstance(value, str) else (value,)
+    items = (
+        tuple(value)
+        if isinstance(value, Sequence) and not isinstance(value, str | bytes)
+        else (value,)
+    )
     if not items:
         raise ValueError(f"{owner}: {argument} must not be empty")
     return tuple(integer(owner, argument, item, least, most) for item in items)

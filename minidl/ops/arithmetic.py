@@ -6,6 +6,7 @@ x's float32. Where inputs were broadcast the engine sums their gradients back.
 
 from __future__ import annotations
 
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -343,6 +344,9 @@ def clip(x: Any, min: float | None = None, max: float | None = None) -> Tensor:
     """
     if min is None and max is None:
         raise ValueError("clip: give min, max or both")
+    for which, limit in (("min", min), ("max", max)):
+        if limit is not None and not isinstance(limit, Real):
+            raise TypeError(f"clip: {which} must be a number, got {limit!r}")
     if min is not None and max is not None and min > max:
         raise ValueError(f"clip: min {min} is greater than max {max}")
     return Clip(min, max)(as_tensor(x))  # type: ignore[arg-type]

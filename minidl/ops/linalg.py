@@ -189,6 +189,8 @@ def einsum(equation: str, *operands_: Any) -> Tensor:
     Raises:
         ValueError: an equation that does not fit its operands.
     """
+    if not isinstance(equation, str):
+        raise TypeError(f"einsum: equation must be a string, got {equation!r}")
     xs = list(operands(*operands_)) if operands_ else []
     inputs, output = _explicit(equation, xs)
     for i, letters in enumerate(inputs):

@@ -9,6 +9,7 @@ finite losses is finite. `tests/ops/test_loss_range.py` holds all of this agains
 
 from __future__ import annotations
 
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -335,8 +336,8 @@ def huber_loss(x: Any, target: Any, reduction: str = "mean", delta: float = 1.0)
 
     Source: Huber, Robust Estimation of a Location Parameter, 1964.
     """
-    if not delta > 0:
-        raise ValueError(f"huber_loss: delta must be greater than 0, got {delta}")
+    if not isinstance(delta, Real) or not delta > 0:
+        raise ValueError(f"huber_loss: delta must be greater than 0, got {delta!r}")
     x, t = _pair("huber_loss", x, target)
     return _element_loss("huber_loss", HuberLoss, x, t, reduction, float(delta))
 

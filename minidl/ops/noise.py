@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -111,6 +112,8 @@ def rrelu(
     >>> rrelu([-16.0, 2.0], lower=0.25, upper=0.5).numpy()
     array([-6.,  2.], dtype=float32)
     """
+    if not isinstance(lower, Real) or not isinstance(upper, Real):
+        raise TypeError(f"rrelu: lower and upper must be numbers, got {lower!r} and {upper!r}")
     if not -math.inf < lower <= upper < math.inf:
         raise ValueError(f"rrelu: expected finite lower <= upper, got {lower} and {upper}")
     if inplace and lower < 0:
@@ -139,8 +142,8 @@ def dropout(x: Any, p: float = 0.5, training: bool = True, rng: Any = None) -> T
 
     Source: Srivastava, Hinton, Krizhevsky, Sutskever & Salakhutdinov, Dropout, JMLR 2014.
     """
-    if not 0 <= p <= 1:
-        raise ValueError(f"dropout: p must lie in [0, 1], got {p}")
+    if not isinstance(p, Real) or not 0 <= p <= 1:
+        raise ValueError(f"dropout: p must lie in [0, 1], got {p!r}")
     x = as_float(x)
     if not training or p == 0:
         return x

@@ -80,7 +80,7 @@ def layer_norm(
     shape = tuple([check.integer("layer_norm", "normalized_shape", n) for n in given])
     if not shape or x.shape[-len(shape) :] != shape:
         raise ValueError(f"layer_norm: expected last axes {shape}, got x of shape {x.shape}")
-    n = int(np.prod(shape))
+    n, eps = int(np.prod(shape)), check.number("layer_norm", "eps", eps, 0.0)
     parameters = _parameters("layer_norm", x, shape, weight, bias)
     return _normalised(LayerNorm(eps), x, (x.size // n if n else 0, 1, n, 1), parameters)
 
@@ -105,6 +105,7 @@ def group_norm(
     num_groups = check.integer("group_norm", "num_groups", num_groups)
     if num_groups < 1 or x.shape[1] % num_groups:
         raise ValueError(f"group_norm: {num_groups} groups do not divide {x.shape[1]} channels")
+    eps = check.number("group_norm", "eps", eps, 0.0)
     return _each_group("group_norm", GroupNorm(eps), x, num_groups, weight, bias)
 
 
@@ -123,6 +124,7 @@ def instance_norm(x: Any, weight: Any = None, bias: Any = None, eps: float = 1e-
     x = as_float(x)
     if x.ndim < 3:
         raise ValueError(f"instance_norm: expected x (N, C, ...) of 3 axes, got shape {x.shape}")
+    eps = check.number("instance_norm", "eps", eps, 0.0)
     return _each_group("instance_norm", InstanceNorm(eps), x, x.shape[1], weight, bias)
 
 

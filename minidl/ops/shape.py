@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Sequence
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -242,9 +243,14 @@ def broadcast_to(x: Any, shape: Any) -> Tensor:
 def pad(x: Any, pad_width: Any, value: float = 0.0) -> Tensor:
     """x with `value` around it; `pad_width` as in NumPy: a number, (before, after), or one pair per axis."""
     x = as_tensor(x)
-    widths = np.asarray(pad_width)
+    try:
+        widths = np.asarray(pad_width)
+    except ValueError:  # pairs of unequal length
+        widths = np.asarray(None)
     if widths.dtype.kind not in "iu":
         raise TypeError(f"pad: pad_width must be integers, got {pad_width!r}")
+    if not isinstance(value, Real):
+        raise TypeError(f"pad: value must be a number, got {value!r}")
     if widths.shape not in ((), (1,), (2,), (1, 2), (x.ndim, 2)):
         raise ValueError(
             f"pad: pad_width: expected one (before, after) for each of {x.ndim} axes, got {pad_width}"
