@@ -24,7 +24,7 @@ def show_config() -> None:
     """Prints the version, the CPU level of the kernels, the threads, and the libraries found."""
     from importlib.util import find_spec  # here, as it is slow to import
 
-    optional = ("matplotlib", "tqdm")
+    optional = ("matplotlib", "tqdm", "safetensors")
     found = [name for name in optional if find_spec(name)]
     print(f"minidl    {__version__} on Python {platform.python_version()}, {platform.platform()}")
     print(f"kernels   {K.active} (this machine runs: {', '.join(K.available)})")

@@ -75,7 +75,7 @@ def reading(
             yield file, limit
         except TooLarge as error:
             raise ValueError(f"{who}: {path}: {error}") from None
-        except MemoryError:
+        except (MemoryError, ImportError):
             raise
         except Exception as error:
             if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):

@@ -47,7 +47,7 @@ def save(state: Any, path: str | os.PathLike[str]) -> None:
             ``__array__``), NumPy and Python numbers of any size, strings, bools and None, in dicts
             with string keys, lists and tuples, nested as you like. A StateDict keeps its
             multipliers.
-        path: ends in ``.npz`` or ``.safetensors``.
+        path: ends in ``.npz`` or ``.safetensors`` (needs ``pip install "minidl[safetensors]"``).
 
     Raises:
         TypeError: something that cannot be saved; the message names its place in `state`. Nothing
@@ -55,6 +55,7 @@ def save(state: Any, path: str | os.PathLike[str]) -> None:
         ValueError: another ending, two arrays that would get the same name, a state that contains
             itself, or a path to something that is no regular file.
         FileNotFoundError: the folder is not there.
+        ImportError: the safetensors library is missing.
         OSError: the disk is full or broken; the older file is still there.
 
     >>> from tempfile import mkdtemp
@@ -88,6 +89,7 @@ def load(path: str | os.PathLike[str], *, max_bytes: int | None = None) -> Any:
 
     Raises:
         FileNotFoundError: the file is not there.
+        ImportError: the safetensors library is missing.
         ValueError: the ending is unknown, or the file is no regular file, is truncated or damaged,
             declares more than `max_bytes`, or holds Python objects.
     """

@@ -7,6 +7,7 @@ import stat
 import subprocess
 import sys
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from minidl import files, nn
 from minidl.data import read_idx
 from minidl.serialize import load, save
 
-ENDINGS = [".npz", ".safetensors"]
+ENDINGS = [".npz", *([".safetensors"] if find_spec("safetensors") else [])]
 READERS = [
     *((load, ending) for ending in ENDINGS),
     *(((lambda path: nn.Affine(1, 1, weight=path)), ending)

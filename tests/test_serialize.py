@@ -4,6 +4,7 @@ import json
 import os
 import zipfile
 from collections import OrderedDict
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from minidl import files
 from minidl.serialize import load, save
 from minidl.state import StateDict
 
-ENDINGS = [".npz", ".safetensors"]
+ENDINGS = [".npz", *([".safetensors"] if find_spec("safetensors") else [])]
 INTEGERS = [f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)]
 DTYPES = ["bool", *INTEGERS, "float16", "float32", "float64"]
 

