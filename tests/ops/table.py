@@ -377,6 +377,7 @@ NOT_DIFFERENTIABLE = {
     "ops.greater",
     "ops.greater_equal",
     "F.one_hot",
+    "ops.inplace",  # test_inplace_operators.py has its gradients
 }
 
 # Op classes that no row records, and why.
