@@ -88,9 +88,10 @@ def test_what_is_overwritten_is_overwritten_whole():
     body = """
 weights = np.zeros(3_000_000, "float32")
 gradient, product = np.ones_like(weights), np.zeros((1500, 1500))
+count = np.zeros((), np.int64)
 square = np.ones((1500, 1500))
 def step():
-    K.sgd_step([weights], [gradient], None, [1.0], [0.0])
+    K.sgd_step([([weights], [gradient], None, [count], [1.0], [0.0], 0.0, False)])
 def add():
     K.binary("add", weights, gradient, out=weights)
 def accumulate():
