@@ -47,7 +47,8 @@ def integers(
 
 def shape(owner: str, lengths: Sequence[int]) -> tuple[int, ...]:
     """The shape of a result, if an array of doubles can have it."""
-    if math.prod(max(n, 1) for n in lengths) > sys.maxsize // 8:
+    size = math.prod(lengths) or math.prod([max(n, 1) for n in lengths])
+    if size > sys.maxsize // 8:
         raise ValueError(f"{owner}: a result of shape {tuple(lengths)} is too large for an array")
     return tuple(lengths)
 

@@ -143,10 +143,8 @@ def backward(y: Tensor, gradient: Any, retain_graph: bool, create_graph: bool) -
     grads = _walk([y], seeds, None, retain_graph or create_graph, create_graph)
     # Each leaf gets an array of its own, which may be changed freely.
     owners = {id(owner(seeds[0]._data))}
-    for (
-        leaf,
-        g,
-    ) in grads.items():  # first all of them, as any may raise; then nothing but assignments
+    # First all of them, as any may raise; then nothing but assignments.
+    for leaf, g in grads.items():
         if leaf.grad is not None:
             grads[leaf] = (
                 leaf.grad + g if create_graph else wrap(K.binary("add", leaf.grad._data, g._data))

@@ -53,9 +53,8 @@ class Mode:
         return entry
 
     def leave(self, entry: Entry) -> None:
-        entry.left = True
+        entry.left = True  # `last` passes over it, and the next entry takes its place
         self.contexts -= 1
-        self.variable.set(self.last())
 
 
 _recording = Mode("recording", True)

@@ -9,9 +9,9 @@ import numpy as np
 
 from minidl import _kernels as K
 from minidl.modes import recording
-from minidl.op import Op
+from minidl.op import BroadcastTo, Op
 from minidl.ops.arithmetic import sqrt, where
-from minidl.ops.shape import broadcast_to, normalize_axis, reshape
+from minidl.ops.shape import Reshape, normalize_axis, reshape
 from minidl.tensor import Tensor, as_tensor, wrap
 
 Axis = int | tuple[int, ...] | None
@@ -44,7 +44,8 @@ class Sum(Op):
     def backward(self, gy: Tensor) -> Tensor:
         if self.divisor != 1:
             gy = gy / self.divisor
-        return broadcast_to(reshape(gy, _kept(self.x_shape, self.axes)), self.x_shape)
+        kept = Reshape(_kept(self.x_shape, self.axes))(gy)
+        return BroadcastTo(self.x_shape)(kept)  # (the shapes are known to be right: no checks)
 
 
 class Max(Op):

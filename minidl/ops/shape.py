@@ -29,7 +29,7 @@ class Reshape(Op):
         return K.reshape(x, self.shape)
 
     def backward(self, gy: Tensor) -> Tensor:
-        return reshape(gy, self.x_shape)
+        return Reshape(self.x_shape)(gy)
 
 
 class Transpose(Op):
