@@ -21,11 +21,14 @@ def integer(
     owner: str, argument: str, value: Any, least: int | None = None, most: int | None = None
 ) -> int:
     """An int, at least `least` and at most `most`."""
-    limit = "" if least is None else f" >= {least}"
-    if not isinstance(value, int | np.integer) or isinstance(value, bool):
+    # (The usual type first: the question for all of them takes a while.)
+    if type(value) is not int and (
+        not isinstance(value, int | np.integer) or isinstance(value, bool)
+    ):
+        limit = "" if least is None else f" >= {least}"
         raise TypeError(f"{owner}: {argument} must be an integer{limit}, got {value!r}")
     if least is not None and value < least:
-        raise ValueError(f"{owner}: {argument} must be an integer{limit}, got {value}")
+        raise ValueError(f"{owner}: {argument} must be an integer >= {least}, got {value}")
     if most is not None and value > most:
         raise ValueError(f"{owner}: {argument} must be an integer <= {most}, got {value}")
     return int(value)
@@ -65,7 +68,7 @@ def number(
     owner: str, argument: str, value: Any, least: float = -math.inf, most: float = math.inf
 ) -> float:
     """A finite float from `least` to `most`."""
-    if not isinstance(value, Real) or isinstance(value, bool):
+    if type(value) is not float and (not isinstance(value, Real) or isinstance(value, bool)):
         raise TypeError(f"{owner}: {argument} must be a number, got {value!r}")
     if not (math.isfinite(value) and least <= float(value) <= most):
         low = "" if least == -math.inf else f" >= {least:g}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -108,7 +109,7 @@ def _matmul(x0: Tensor, x1: Tensor) -> Tensor:
     if x1.ndim == 1:
         return squeeze(matmul(x0, expand_dims(x1, 1)), -1)
     if x0.ndim > 2 and x1.ndim == 2:  # one large product, and one gradient of x1 instead of a batch
-        y = MatMul()(reshape(x0, (int(np.prod(x0.shape[:-1])), inner)), x1)
+        y = MatMul()(reshape(x0, (math.prod(x0.shape[:-1]), inner)), x1)
         return reshape(y, (*x0.shape[:-1], x1.shape[-1]))
     return MatMul()(x0, x1)
 
@@ -146,7 +147,7 @@ def affine(x: Any, weight: Any, bias: Any = None, activation: str | tuple | None
     op = ActivatedAffine(*fused_row(activation)) if activation else Affine()
     if len(shape) == 2:
         return op.apply(args)
-    flat = reshape(args[0], (int(np.prod(shape[:-1])), shape[-1]))
+    flat = reshape(args[0], (math.prod(shape[:-1]), shape[-1]))
     return reshape(op(flat, *args[1:]), (*shape[:-1], w_shape[0]))
 
 

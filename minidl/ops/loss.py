@@ -9,6 +9,7 @@ finite losses is finite. `tests/ops/test_loss_range.py` holds all of this agains
 
 from __future__ import annotations
 
+import math
 from numbers import Real
 from typing import Any
 
@@ -213,7 +214,7 @@ def _rows(name: str, x: Tensor) -> Tensor:
     if x.ndim <= 2:
         return reshape(x, (1, -1)) if x.ndim == 1 else x
     moved = transpose(x, (0, *range(2, x.ndim), 1))
-    return reshape(moved, (int(np.prod(moved.shape[:-1])), moved.shape[-1]))
+    return reshape(moved, (math.prod(moved.shape[:-1]), moved.shape[-1]))
 
 
 def _class_targets(name: str, x: Tensor, target: np.ndarray) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -75,12 +76,13 @@ def layer_norm(
     Source: Ba, Kiros & Hinton, Layer Normalization, 2016.
     """
     x = as_float(x)
-    single = not isinstance(normalized_shape, Sequence)
-    given: Any = (normalized_shape,) if single else normalized_shape
+    given: Any = normalized_shape
+    if type(given) is not tuple and not isinstance(given, Sequence):
+        given = (given,)
     shape = tuple([check.integer("layer_norm", "normalized_shape", n) for n in given])
     if not shape or x.shape[-len(shape) :] != shape:
         raise ValueError(f"layer_norm: expected last axes {shape}, got x of shape {x.shape}")
-    n, eps = int(np.prod(shape)), check.number("layer_norm", "eps", eps, 0.0)
+    n, eps = math.prod(shape), check.number("layer_norm", "eps", eps, 0.0)
     parameters = _parameters("layer_norm", x, shape, weight, bias)
     return _normalised(LayerNorm(eps), x, (x.size // n if n else 0, 1, n, 1), parameters)
 
@@ -130,7 +132,7 @@ def instance_norm(x: Any, weight: Any = None, bias: Any = None, eps: float = 1e-
 
 def _each_group(name: str, op: Op, x: Tensor, groups: int, weight: Any, bias: Any) -> Tensor:
     samples, channels = x.shape[:2]
-    parts, inner = channels // max(groups, 1), int(np.prod(x.shape[2:]))
+    parts, inner = channels // max(groups, 1), math.prod(x.shape[2:])
     if parts * inner == 1:
         raise ValueError(
             f"{name}: expected more than one value in a group, got x of shape {x.shape} "

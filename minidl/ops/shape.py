@@ -207,7 +207,7 @@ def flatten(x: Any, start_axis: int = 0) -> Tensor:
     """All axes from `start_axis` on made one; ``flatten(x, 1)`` keeps the batch axis."""
     x = as_tensor(x)
     start = normalize_axis("flatten", start_axis, max(x.ndim, 1))
-    return reshape(x, (*x.shape[:start], int(np.prod(x.shape[start:]))))
+    return reshape(x, (*x.shape[:start], math.prod(x.shape[start:])))
 
 
 def squeeze(x: Any, axis: Any = None) -> Tensor:

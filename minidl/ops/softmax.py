@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -78,4 +79,4 @@ def along_rows(op: Op, x: Any, axis: int) -> Tensor:
 
 
 def _rows(x: Tensor) -> int:
-    return int(np.prod(x.shape[:-1]))
+    return math.prod(x.shape[:-1])
