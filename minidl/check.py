@@ -70,7 +70,11 @@ def number(
     """A finite float from `least` to `most`."""
     if type(value) is not float and (not isinstance(value, Real) or isinstance(value, bool)):
         raise TypeError(f"{owner}: {argument} must be a number, got {value!r}")
-    if not (math.isfinite(value) and least <= float(value) <= most):
+    try:
+        fits = math.isfinite(value) and least <= float(value) <= most
+    except OverflowError:  # an int greater than any float
+        fits = False
+    if not fits:
         low = "" if least == -math.inf else f" >= {least:g}"
         bounds = low if most == math.inf else f" from {least:g} to {most:g}"
         raise ValueError(f"{owner}: {argument} must be a finite number{bounds}, got {value}")

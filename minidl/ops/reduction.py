@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from minidl import _kernels as K
+from minidl import check
 from minidl.modes import recording
 from minidl.op import BroadcastTo, Op
 from minidl.ops.arithmetic import sqrt, where
@@ -93,12 +94,14 @@ def mean(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
 
 
 def var(x: Any, axis: Axis = None, keepdims: bool = False, ddof: int = 0) -> Tensor:
-    """The variance, Σ(x - mean)² / (n - ddof), in two passes (exact for large means)."""
+    """The variance, Σ(x - mean)² / (n - ddof), in two passes (exact for large means).
+
+    Where ddof is n or more it is infinite, or NaN where all elements are equal.
+    """
     x = as_tensor(x)
+    freedom = _count(x, _axes("var", axis, x.ndim)) - check.number("var", "ddof", ddof)
     deviation = centered(x, axis)
-    return sum(deviation * deviation, axis, keepdims) / (
-        _count(x, _axes("var", axis, x.ndim)) - ddof
-    )
+    return sum(deviation * deviation, axis, keepdims) / (freedom if freedom > 0 else 0.0)
 
 
 def centered(x: Tensor, axis: Axis) -> Tensor:

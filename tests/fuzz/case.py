@@ -33,6 +33,8 @@ class Case:
         floor: results smaller than this need be no more exact than it.
         sums: the error is relative to the largest element, and grows with the condition of the problem.
         gradient: compare the gradients of the float operands, too.
+        own: the operands go to the function under test as they are, not as what the call makes of them: those that
+            cannot be right may be tried.
         free: names that an error may say as well, and errors of NumPy's indexing pass.
     """
 
@@ -45,6 +47,7 @@ class Case:
     floor: float = 0
     sums: bool = False
     gradient: bool = True
+    own: bool = True
     free: tuple[str, ...] = ()
 
     def __str__(self) -> str:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import re
 import warnings
 from typing import Any
 
 import numpy as np
-from case import Case, shown
+from case import Case, judge, listed, shown
 from draw import Draw
 
 import minidl as md
@@ -40,6 +41,21 @@ JUNK = [
         print,
     ),
 ]
+# Sizes computed from these do not fit into 32 or 64 bits, or into memory.
+HUGE = (
+    2**20 + 1,
+    2**31 - 1,
+    2**31,
+    2**32,
+    2**62,
+    2**63 - 1,
+    2**63,
+    2**64,
+    10**30,
+    10**400,
+    -(2**31),
+    -(2**63),
+)
 BAD_OPERANDS = [
     *("x", b"x", object(), {}, 1j, None, [[1.0], [1.0, 2.0]], ["a"], [None], int, print),
     *(
@@ -50,6 +66,8 @@ BAD_OPERANDS = [
         np.zeros(2, [("a", "f4")]),
     ),
 ]
+MOST = 2**18  # elements of a result that is compared, as PyTorch takes its time
+TAKEN = "was taken"
 ALLOWED = (ValueError, TypeError, IndexError, RuntimeError, OverflowError)
 # What Python and NumPy say of a value when nobody has looked at it before.
 RAW = re.compile(
@@ -67,7 +85,18 @@ def spoiled(case: Case, draw: Draw) -> str | None:
     operands: list[Any] = list(case.operands)
     settings = dict(case.settings)
     must = False
-    if settings and (draw.chance(0.7) or not operands):
+    whole = [name for name, value in settings.items() if is_whole(value)]
+    if whole and draw.chance(0.3):
+        name = draw.choice(sorted(whole))
+        settings[name] = with_huge(settings[name], draw)
+        call = f"{case.name}({name}={settings[name]}), else as {case}"
+        wrong = answer(case, operands, settings)
+        if wrong == TAKEN:
+            # The gradient of an infinite variance is NaN here, and PyTorch's that of a negative one.
+            gradient = case.gradient and name != "ddof"
+            wrong = judged(dataclasses.replace(case, settings=settings, gradient=gradient), draw)
+        return wrong and f"{wrong}\n    {call}"
+    if settings and (draw.chance(0.7) or not operands or not case.own):
         name = draw.choice(sorted(settings))
         junk = draw.choice(JUNK)
         must = never_fits(settings[name], junk)
@@ -76,7 +105,8 @@ def spoiled(case: Case, draw: Draw) -> str | None:
     else:
         i = draw.integer(0, len(operands) - 1)
         if draw.chance(0.5):
-            operands[i], must = draw.choice(BAD_OPERANDS), True
+            operands[i] = draw.choice(BAD_OPERANDS)
+            must = operands[i] is not None or i == 0  # a bias or a weight may be left out
         else:
             shape = list(operands[i].shape)
             if shape and draw.chance(0.7):
@@ -89,8 +119,37 @@ def spoiled(case: Case, draw: Draw) -> str | None:
                 else draw.ids(shape, -3, 9)
             )
         call = f"{case.name}, operand {i} {shown(operands[i])}, else as {case}"
-    wrong = answer(case, operands, settings, must)
+    wrong = answer(case, operands, settings)
+    if wrong == TAKEN and not must:
+        wrong = None
     return wrong and f"{wrong}\n    {call}"
+
+
+def is_whole(value: Any) -> bool:
+    """Whether it is an int, or a tuple of them."""
+    items = value if isinstance(value, tuple) and value else (value,)
+    return all(isinstance(item, int) and not isinstance(item, bool) for item in items)
+
+
+def with_huge(value: Any, draw: Draw) -> Any:
+    """The setting with a huge number in place of it, or of one of its numbers."""
+    huge = draw.choice(HUGE)
+    if not isinstance(value, tuple):
+        return huge
+    i = draw.integer(0, len(value) - 1)
+    return (*value[:i], huge, *value[i + 1 :])
+
+
+def judged(case: Case, draw: Draw) -> str | None:
+    """What is wrong with the result and its gradients, or None. What does not fit into memory is not wrong."""
+    try:
+        ys = listed(case.function(*case.operands, **case.settings))
+        if sum(np.size(y) for y in ys) > MOST:
+            return None
+        found = judge(case, draw)
+    except (MemoryError, OverflowError, ValueError, TypeError, RuntimeError):
+        return None  # of the reference, which need not take such numbers
+    return None if found and found.startswith("raised MemoryError") else found
 
 
 def never_fits(value: Any, junk: Any) -> bool:
@@ -99,14 +158,12 @@ def never_fits(value: Any, junk: Any) -> bool:
         return False  # anything may be true or false
     if isinstance(junk, str | bytes | dict | complex | type):
         return not (isinstance(value, str) and isinstance(junk, str) and value == junk)
-    whole = isinstance(value, int) or (
-        isinstance(value, tuple) and all(isinstance(v, int) for v in value)
-    )
     items = junk if isinstance(junk, tuple | list) else [junk]
-    return whole and any(isinstance(v, float) for v in items)
+    return is_whole(value) and any(isinstance(v, float) for v in items)
 
 
-def answer(case: Case, operands: list, settings: dict, must: bool) -> str | None:
+def answer(case: Case, operands: list, settings: dict) -> str | None:
+    """What is wrong with the error, TAKEN if there was none, or None."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
@@ -123,7 +180,7 @@ def answer(case: Case, operands: list, settings: dict, must: bool) -> str | None
         return criticised(case, error)
     except Exception as error:
         return f"raised {type(error).__name__}: {error}"
-    return "was taken" if must else None
+    return TAKEN
 
 
 def criticised(case: Case, error: Exception) -> str | None:

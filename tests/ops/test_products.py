@@ -36,6 +36,19 @@ def test_reductions_of_little():
     check(ops.sum(np.ones(3, bool)), np.int64(3))
 
 
+@pytest.mark.parametrize("ddof", [3, 3.5, 4, 2**63])
+def test_variance_without_degrees_of_freedom_is_not_negative(ddof):
+    x = Tensor([[1.0, 2.0, 4.0], [5.0, 5.0, 5.0]])
+    np.testing.assert_array_equal(ops.var(x, 1, ddof=ddof), [np.inf, np.nan])
+    np.testing.assert_array_equal(ops.std(x, 1, ddof=ddof), [np.inf, np.nan])
+
+
+@pytest.mark.parametrize("ddof", ["1", None, (1, 2), np.nan, 10**400])
+def test_variance_names_a_ddof_that_is_no_number(ddof):
+    with pytest.raises((TypeError, ValueError), match=r"var: ddof must be a (finite )?number"):
+        ops.var(Tensor([1.0, 2.0]), ddof=ddof)
+
+
 def test_variance_of_large_numbers_is_exact():
     x = (1e4 + np.array([1.0, 2.0, 3.0])).astype(F32)
     np.testing.assert_allclose(ops.var(x).item(), 2 / 3, rtol=1e-6)

@@ -181,6 +181,7 @@ def getitem(draw: Draw) -> Case:
         reference=reference,
         sums=True,
         eps=16,
+        own=False,
         free=("index", "indices", "boolean"),
     )
 

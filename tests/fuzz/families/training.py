@@ -60,6 +60,7 @@ def optimizer(draw: Draw) -> Case:
         sums=True,
         eps=64,
         gradient=False,
+        own=False,
         free=("Parameter", "params", "parameter", "gradient", "grad"),
     )
 
@@ -92,5 +93,6 @@ def clip_grad_norm(draw: Draw) -> Case:
         sums=True,
         eps=64,
         gradient=False,
+        own=False,
         free=("Parameter", "params", "gradient"),
     )
