@@ -119,8 +119,9 @@ class enable_grad(no_grad):
 class detect_anomaly(no_grad):
     """Inside, a NaN gradient raises at the op that made it and shows where that op was called.
 
-    Also, arrays that backward needs are fingerprinted: a write that went around the Tensor (``t.data[0] = 1``, or
-    through a NumPy array that shares its memory) raises instead of giving a wrong gradient. Slow; for debugging.
+    Also, arrays that backward needs are fingerprinted: a write that went around the Tensor (through the NumPy array it
+    was made from, or ``t.data`` fetched before the op ran) raises instead of giving a wrong gradient. Slow; for
+    debugging.
     """
 
     mode, value = _watching, True

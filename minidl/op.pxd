@@ -2,12 +2,11 @@
 
 cimport cython
 from numpy cimport ndarray
-from minidl._kernels.memory cimport alike, owner
-from minidl.changes cimport Changes
+from minidl._kernels.memory cimport alike, fingerprint, owner
+from minidl.changes cimport Changes, next_number, op_gone
 from minidl.modes cimport recording, watching
 from minidl.tensor cimport Tensor, wrap
 
-cdef Py_ssize_t _recorded
 cdef dict _traits
 
 cdef class Traits:
@@ -28,6 +27,7 @@ cdef class Op:
     cdef public Notes _notes
     cdef public Traits _traits
     cdef public Py_ssize_t _output_count, _number
+    cdef public bint _live
     cdef object __weakref__
     @cython.locals(x=Tensor, second=Tensor, third=Tensor, out=Tensor, traits=Traits)
     cpdef Tensor apply(self, tuple inputs)
@@ -38,6 +38,7 @@ cdef class Op:
     cpdef Tensor input(self, Py_ssize_t i)
     @cython.locals(notes=Notes)
     cpdef Tensor output(self)
+    cdef _check_unchanged(self, Changes changes, Py_ssize_t before, object which, object array)
     cpdef bint needs(self, Py_ssize_t i)
     cpdef _free(self)
 

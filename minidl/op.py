@@ -9,11 +9,11 @@ from numpy import ndarray
 
 from minidl import _kernels as K
 from minidl._kernels import binary
-from minidl._kernels.memory import alike, owner
+from minidl._kernels.memory import alike, fingerprint, owner
+from minidl.changes import next_number, op_gone
 from minidl.modes import recording, watching
 from minidl.tensor import Tensor, wrap
 
-_recorded = 0  # ops recorded so far, in this process
 _traits: dict[type, Traits] = {}  # of every class of ops that was called
 
 
@@ -77,6 +77,7 @@ class Op:
     _output: Any
     _output_changes: Any
     _output_count: int
+    _live: bool  # recorded, and not freed
     _number: int
     _notes: Any
     _traits: Any
@@ -145,9 +146,8 @@ class Op:
                 all_alike = False
         if not all_alike and out._data.dtype.kind != "f":
             return  # nothing flows through integers
-        global _recorded
-        _recorded += 1
-        self._number = _recorded
+        self._number = next_number()
+        self._live = True
         self._traits = traits
         out._op = self
         out._requires_grad = True
@@ -198,8 +198,7 @@ class Op:
         notes = self._notes
         if x._changes is not None:
             before = 0 if notes is None or notes.counts is None else notes.counts[i]
-            if x._changes.count != before:
-                raise RuntimeError(self._changed_message(f"input {i}", x.shape))
+            self._check_unchanged(x._changes, before, f"input {i}", x._data)
         if (
             notes is not None
             and notes.prints is not None
@@ -212,8 +211,7 @@ class Op:
         """The result, for backward; RuntimeError if it was changed in place since forward."""
         if self._output_changes is None:
             raise RuntimeError(f"{type(self).__name__}: the output is not kept: set `saves_output`")
-        if self._output_changes.count != self._output_count:
-            raise RuntimeError(self._changed_message("the output", self._output.shape))
+        self._check_unchanged(self._output_changes, self._output_count, "the output", self._output)
         notes = self._notes
         if (
             notes is not None
@@ -223,10 +221,18 @@ class Op:
             raise RuntimeError(self._changed_message("the output", self._output.shape))
         return wrap(self._output, self, self._output_changes, True)
 
-    def _changed_message(self, which: str, shape: tuple) -> str:
+    def _check_unchanged(self, changes: Any, before: int, which: str, array: ndarray) -> None:
+        if changes.count != before:
+            raise RuntimeError(self._changed_message(which, array.shape))
+        if changes.handed is not None and changes.written(self._number):
+            raise RuntimeError(
+                self._changed_message(which, array.shape, " by a write through .data or numpy()")
+            )
+
+    def _changed_message(self, which: str, shape: tuple, how: str = "") -> str:
         return (
             f"{getattr(self, 'name', type(self).__name__)}: {which} (shape {shape}) is needed for its gradient but was "
-            "changed in place after the op ran; change it after backward(), or give the op a copy"
+            f"changed in place{how} after the op ran; change it after backward(), or give the op a copy"
         )
 
     def needs(self, i: int) -> bool:
@@ -237,6 +243,9 @@ class Op:
 
     def _free(self) -> None:
         """Lets go of all that was saved. An op whose `edges` are None cannot be walked any more."""
+        if self._live:
+            self._live = False
+            op_gone()
         self.edges = self._saved = None
         if self._output is not None:  # (asking is quicker than setting None to None)
             self._output = self._output_changes = None
@@ -245,10 +254,15 @@ class Op:
         if self._notes is not None:
             self._notes = None
 
+    def __dealloc__(self) -> None:  # of the compiled class; in plain Python it is __del__
+        if self._live:
+            op_gone()
+
 
 if not hasattr(Op, "edges"):  # plain Python: what the attributes that op.pxd declares start with
     Op.edges = Op._saved = Op._output = Op._output_changes = Op.kept = Op._notes = Op._traits = None
-    Op._number = 0
+    Op._number, Op._live = 0, False
+    Op.__del__ = Op.__dealloc__  # type: ignore[attr-defined]
 
 
 def _edge(x: Tensor) -> Any:
@@ -315,10 +329,6 @@ def check_history(x: Tensor) -> None:
             f"a tensor of shape {x.shape} was overwritten in place through another view of its memory; "
             "use the result of the in-place op, or give that op a copy"
         )
-
-
-def fingerprint(array: np.ndarray) -> int:
-    return hash(array.tobytes())
 
 
 # ── The engine's own ops: gradients add up, and broadcasting and casting are undone ──────────────────────────────────

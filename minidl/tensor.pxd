@@ -2,7 +2,7 @@
 
 cimport cython
 
-from minidl.changes cimport Changes
+from minidl.changes cimport Changes, any_live
 from minidl.modes cimport recording
 
 cdef class Operations:
@@ -19,7 +19,6 @@ cdef class Tensor:
     cdef public bint _requires_grad
     cdef public Py_ssize_t _seen
     cdef object __weakref__
-    @cython.locals(changes=Changes)
     cpdef _mark_changed(self)
     cpdef Changes _shared_changes(self)
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from minidl.changes import Changes
+from minidl.changes import Changes, any_live
 from minidl.modes import recording
 
 run_backward: Any = None  # minidl.engine.backward
@@ -125,7 +125,13 @@ class Tensor:
 
     @property
     def data(self) -> np.ndarray:
-        """The array. Assigning one of the same shape (kept in this tensor's dtype) counts as an in-place change."""
+        """The array, shared. Assigning one of the same shape (kept in this tensor's dtype) is an in-place change.
+
+        So is a write into it (``x.data[0] = 5``), but it is noticed only if the array was fetched after the op that
+        needs the old values; through an older reference, or the user's own NumPy array, only under `detect_anomaly`.
+        """
+        if any_live():
+            self._shared_changes().hand_out(self._data)
         return self._data
 
     @data.setter
@@ -138,8 +144,7 @@ class Tensor:
 
     def _mark_changed(self) -> None:
         """Ops that saved this tensor will refuse to differentiate with its new values."""
-        changes = self._shared_changes()
-        changes.count += 1
+        self._shared_changes().mark()
 
     def _shared_changes(self) -> Changes:
         if self._changes is None:
@@ -180,8 +185,8 @@ class Tensor:
         return self.transpose()
 
     def numpy(self) -> np.ndarray:
-        """The array itself, shared, not copied."""
-        return self._data
+        """The array itself, shared, not copied: `data`."""
+        return self.data
 
     def item(self) -> float:
         """The only element as a Python number; ValueError if there is not exactly one."""
@@ -295,8 +300,7 @@ class Tensor:
         return ops.getitem(self, index)
 
     def __setitem__(self, index: Any, value: Any) -> None:
-        given = isinstance(value, Tensor) and value._requires_grad
-        if (self._requires_grad or given) and recording():
+        if recording() and (self._requires_grad or getattr(value, "_requires_grad", False)):
             raise RuntimeError(
                 "assignment to or from a tensor that requires a gradient is not differentiated; "
                 "do it inside no_grad(), or use where() or concatenate()"
@@ -386,10 +390,10 @@ class Tensor:
         return format(self.item(), spec) if spec else str(self)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        return np.array(self._data, dtype=dtype, copy=copy)
+        return np.array(self._data if copy else self.data, dtype=dtype, copy=copy)
 
     def __dlpack__(self, **options: Any) -> Any:
-        return self._data.__dlpack__(**options)
+        return self.data.__dlpack__(**options)
 
     def __dlpack_device__(self) -> tuple[int, int]:
         return self._data.__dlpack_device__()
@@ -415,12 +419,10 @@ def wrap(
 ) -> Tensor:
     """A Tensor around an array that is known to be right, without the constructor's questions."""
     tensor = Tensor.__new__(Tensor)
-    tensor._data = array
-    tensor._op = op
+    tensor._data, tensor._op = array, op
     tensor._changes = changes
     tensor._seen = 0 if changes is None else changes.overwritten
-    tensor._requires_grad = requires_grad
-    tensor.grad = None
+    tensor._requires_grad, tensor.grad = requires_grad, None
     return tensor
 
 

@@ -42,7 +42,7 @@ def check_grads(
     >>> from minidl import functional as F
     >>> check_grads(F.tanh, [np.array([0.5, -1.0])], order=3)
     """
-    arrays = [np.array(x.data if isinstance(x, Tensor) else x) for x in inputs]
+    arrays = [np.array(x._data if isinstance(x, Tensor) else x) for x in inputs]
     arrays = [a.astype(np.float64) if a.dtype.kind == "f" else a for a in arrays]
     _check(fn, arrays, order, eps, rtol, atol, np.random.default_rng(seed), 1)
 
@@ -82,13 +82,19 @@ def _check(
     directions = [rng.standard_normal(a.shape) if a.dtype.kind == "f" else None for a in arrays]
     moved = [v for v in directions if v is not None]
     analytic = float(
-        np.sum([np.sum(g.data * v) for g, v in zip(gradients, moved, strict=True) if g is not None])
+        np.sum(
+            [np.sum(g._data * v) for g, v in zip(gradients, moved, strict=True) if g is not None]
+        )
     )
     above = weighted(*_shifted(arrays, directions, eps)).item()
     below = weighted(*_shifted(arrays, directions, -eps)).item()
     numeric = (above - below) / (2 * eps)
     scale = np.sum(
-        [np.sum(np.abs(g.data * v)) for g, v in zip(gradients, moved, strict=True) if g is not None]
+        [
+            np.sum(np.abs(g._data * v))
+            for g, v in zip(gradients, moved, strict=True)
+            if g is not None
+        ]
     )
     allowed = atol + rtol * max(abs(numeric), abs(analytic), float(scale) * 1e-2)
     if not abs(analytic - numeric) <= allowed:

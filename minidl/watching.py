@@ -103,6 +103,6 @@ def slope(module: Module, x: np.ndarray) -> np.ndarray:
         with enable_grad():
             leaf = Tensor(x, requires_grad=True)
             y = forward(leaf * 1 if getattr(module, "inplace", False) else leaf)
-            return grad(y, leaf, Tensor(np.ones_like(y.data))).data
+            return grad(y, leaf, Tensor(np.ones_like(y._data)))._data
     finally:
         module.training = training

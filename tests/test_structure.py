@@ -28,7 +28,7 @@ ALLOWED = {
     "state": set(),
     "decorate": set(),
     "modes": {"decorate"},
-    "changes": set(),
+    "changes": {"_kernels"},
     "tensor": {"changes", "modes"},
     "op": {"changes", "modes", "tensor", "_kernels"},
     "engine": {"modes", "op", "tensor", "_kernels"},

@@ -1,4 +1,5 @@
 cimport numpy as cnp
+from libc.stdint cimport uint64_t
 
 # An uninitialised C-contiguous array, 64-byte aligned, whose memory goes back to the free list when
 # the last view of it dies. MemoryError when the machine has no more, ValueError on a bad shape.
@@ -25,3 +26,6 @@ cpdef object owner(cnp.ndarray x)
 
 # Whether x can be changed in place and lies in C or Fortran order.
 cpdef bint steppable(cnp.ndarray x)
+
+# A number that x's bytes decide: where it differs, they do.
+cpdef uint64_t fingerprint(cnp.ndarray x) except? 0

@@ -13,6 +13,8 @@ import numpy as np
 
 cimport numpy as cnp
 from cpython.ref cimport Py_INCREF
+from libc.stdint cimport uint64_t
+from libc.string cimport memcpy
 
 from minidl._kernels.pool cimport attempt
 
@@ -311,6 +313,26 @@ cpdef bint steppable(cnp.ndarray x):
     """Whether x can be changed in place and lies in C or Fortran order."""
     return cnp.PyArray_ISBEHAVED(x) and (
         cnp.PyArray_IS_C_CONTIGUOUS(x) or cnp.PyArray_IS_F_CONTIGUOUS(x))
+
+
+cdef inline uint64_t mixed(uint64_t lane, uint64_t word) noexcept nogil:
+    lane ^= word  # and turned, so that two flipped sign bits do not cancel
+    return (lane << 29 | lane >> 35) * <uint64_t> 0x9E3779B97F4A7C15
+
+
+cpdef uint64_t fingerprint(cnp.ndarray x) except? 0:
+    """A number that the bytes of x decide, in four lanes: at the speed of memory."""
+    cdef cnp.ndarray dense = x if is_dense(x) else x.copy()
+    cdef const char* data = cnp.PyArray_BYTES(dense)
+    cdef size_t i, nbytes = cnp.PyArray_NBYTES(dense), rest = nbytes % 32
+    cdef uint64_t a = 1, b = 2, c = 3, d = 4
+    cdef uint64_t[4] words = [0, 0, 0, 0]
+    memcpy(words, data + nbytes - rest, rest)
+    a, b, c, d = mixed(a, words[0]), mixed(b, words[1]), mixed(c, words[2]), mixed(d, words[3])
+    for i in range(nbytes // 32):
+        memcpy(words, data + 32 * i, 32)
+        a, b, c, d = mixed(a, words[0]), mixed(b, words[1]), mixed(c, words[2]), mixed(d, words[3])
+    return mixed(mixed(mixed(mixed(0, a), b), c), d)
 
 
 cdef int typenum_of(dtype) except -1:

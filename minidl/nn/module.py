@@ -184,7 +184,7 @@ class Module:
         for parameter in parameters:
             changes.append((setattr, parameter, "_data", parameter._data.astype(dtype)))
             if parameter.grad is not None:
-                grad = Tensor(parameter.grad.data, dtype=dtype)
+                grad = Tensor(parameter.grad._data, dtype=dtype)
                 changes.append((setattr, parameter, "grad", grad))
         for module in self.modules():
             for name, value in module._own():

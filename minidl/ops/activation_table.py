@@ -31,7 +31,7 @@ FLAT_EDGES = "At both edges the slope is 0, that of the flat side."
 
 def inside(x: Tensor, low: float, high: float, slope: float = 1.0) -> Tensor:
     """`slope` where low < x < high, 0 elsewhere; no gradient flows into x."""
-    return Tensor((slope * ((x.data > low) & (x.data < high))).astype(x.dtype))
+    return Tensor((slope * ((x._data > low) & (x._data < high))).astype(x.dtype))
 
 
 def near(x: Tensor, limit: float) -> Tensor:

@@ -176,7 +176,7 @@ class Pow(Op):
             flat = x1 == 0  # x^0 is 1 everywhere, at 0 too
             gx0 = where(flat, 0.0, gy * x1 * x0 ** where(flat, 1.0, x1 - 1))
         if self.needs(1):
-            zero = Tensor((x0.data == 0) & (x1.data >= 0))
+            zero = Tensor((x0._data == 0) & (x1._data >= 0))
             gx1 = where(zero, 0.0, gy * x0**x1 * log(where(zero, 1.0, x0)))
         return gx0, gx1
 

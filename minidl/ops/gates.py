@@ -48,7 +48,7 @@ class Maxout(Gate):
         if recording():
             mine = Tensor(which[:, None] == np.arange(parts)[:, None])
             return reshape(where(mine, reshape(gy, (rows, 1, m)), 0.0), x_shape)
-        gx = K.maxout_backward(gy.data.reshape(rows, m), which, parts)
+        gx = K.maxout_backward(gy._data.reshape(rows, m), which, parts)
         return wrap(gx.reshape(x_shape))
 
 
@@ -64,7 +64,7 @@ class CReLU(Gate):
             up, x_rows = reshape(gy, (rows, 2, m)), reshape(x, self.rows)
             gx = where(x_rows <= 0, 0.0, up[:, 0]) - where(x_rows >= 0, 0.0, up[:, 1])
             return reshape(gx, x.shape)
-        gx = K.crelu_backward(x.data.reshape(self.rows), gy.data.reshape(rows, 2, m))
+        gx = K.crelu_backward(x._data.reshape(self.rows), gy._data.reshape(rows, 2, m))
         return wrap(gx.reshape(x.shape))
 
 
@@ -81,7 +81,7 @@ class GLU(Gate):
             s = sigmoid(x_rows[:, 1])
             ga = reshape(gy, (rows, m)) * s
             return reshape(stack([ga, ga * x_rows[:, 0] * (1 - s)], 1), x.shape)
-        gx = K.glu_backward(x.data.reshape(self.rows), gy.data.reshape(rows, m))
+        gx = K.glu_backward(x._data.reshape(self.rows), gy._data.reshape(rows, m))
         return wrap(gx.reshape(x.shape))
 
 

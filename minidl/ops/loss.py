@@ -47,7 +47,7 @@ class CrossEntropy(Op):
         if recording():
             difference = CrossEntropySlope(self.target)(self.input(0))
             return reshape(gy, (-1, 1)) * scale * difference
-        return wrap(K.cross_entropy_backward(self.kept, gy.data, scale))
+        return wrap(K.cross_entropy_backward(self.kept, gy._data, scale))
 
 
 class CrossEntropySlope(Op):
@@ -304,7 +304,7 @@ def binary_cross_entropy(p: Any, target: Any, reduction: str = "mean") -> Tensor
     loss = _element_loss("binary_cross_entropy", BinaryCrossEntropy, p, t, reduction)
     total = loss._data if loss.ndim == 0 else K.sum_axes(loss._data)
     if total != total and p.size:  # the logarithm of a negative number is NaN
-        low, high = p.data.min(), p.data.max()
+        low, high = p._data.min(), p._data.max()
         if low < 0 or high > 1:
             raise ValueError(
                 f"binary_cross_entropy: expected probabilities in [0, 1], got {low:g} to {high:g}; "

@@ -34,7 +34,7 @@ class RowNorm(Op):
     def backward(self, gy: Tensor) -> tuple:
         x, weight = self.input(0), self.input(1)
         if not recording():
-            grads = K.row_norm_backward(x.data, weight.data, gy.data, *self.kept)
+            grads = K.row_norm_backward(x._data, weight._data, gy._data, *self.kept)
             return tuple([wrap(g) for g in grads])
         d = centered(x, (2, 3))
         rstd = (mean(d * d, axis=(2, 3), keepdims=True) + self.eps) ** -0.5

@@ -40,7 +40,7 @@ class PReLU(Op):
             negative = seen <= 0
             gslope = sum(where(negative, g * seen, 0.0), axis=(0, 2))
             return reshape(where(negative, g * reshape(slope, (-1, 1)), g), gy.shape), gslope
-        gx, gslope = K.prelu_backward(self._seen(x.data), slope.data, self._seen(gy.data))
+        gx, gslope = K.prelu_backward(self._seen(x._data), slope._data, self._seen(gy._data))
         return wrap(gx.reshape(gy.shape)), wrap(gslope)
 
 
@@ -138,7 +138,7 @@ def _wrong_call(unknown: dict[str, Any]) -> str:
 
 def _check_inplace(slope: Tensor) -> None:
     learned = slope.requires_grad and recording()
-    least = slope.data.min(initial=np.inf)
+    least = slope._data.min(initial=np.inf)
     if not (least > 0 or (least == 0 and not learned)):
         bound = "> 0 (to be learned)" if learned else ">= 0"
         raise ValueError(

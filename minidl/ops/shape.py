@@ -229,7 +229,7 @@ def expand_dims(x: Any, axis: Any) -> Tensor:
     axes = axis if isinstance(axis, tuple) else (axis,)
     for a in axes:
         normalize_axis("expand_dims", a, x.ndim + len(axes))
-    return reshape(x, np.expand_dims(x.data, axis).shape)
+    return reshape(x, np.expand_dims(x._data, axis).shape)
 
 
 def broadcast_to(x: Any, shape: Any) -> Tensor:

@@ -29,7 +29,7 @@ class Softmax(Op):
         y = self.output()
         if recording():
             return y * (gy - sum(gy * y, axis=1, keepdims=True))
-        return wrap(K.softmax_backward(y.data, gy.data))
+        return wrap(K.softmax_backward(y._data, gy._data))
 
 
 class LogSoftmax(Op):
@@ -45,7 +45,7 @@ class LogSoftmax(Op):
         y = self.output()
         if recording():
             return gy - exp(y) * sum(gy, axis=1, keepdims=True)
-        return wrap(K.log_softmax_backward(y.data, gy.data))
+        return wrap(K.log_softmax_backward(y._data, gy._data))
 
 
 def softmax(x: Any, axis: int = -1) -> Tensor:
