@@ -14,7 +14,8 @@ process and says where it is. A build for tests, in a checkout of its own, 10 ti
 
     MINIDL_SANITIZE=address,undefined MINIDL_LEVELS=v3 python setup.py -q build_ext --inplace
     LD_PRELOAD="$(gcc -print-file-name=libasan.so) $(gcc -print-file-name=libubsan.so)" \
-        ASAN_OPTIONS=detect_leaks=0 PYTHONMALLOC=malloc python tests/fuzz/run.py --cases 30000 --guard
+        ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 PYTHONMALLOC=malloc \
+        python tests/fuzz/run.py --cases 30000 --guard
 """
 
 import filecmp
