@@ -45,7 +45,9 @@ INPLACE = ["relu", "leaky_relu", "elu", "hardtanh", "relu6", "threshold"]
 
 
 def theirs(name: str, x: Any, settings: dict) -> Any:
-    if name == "softplus":  # PyTorch's becomes a line beyond 20; without, its gradient is NaN beyond 709
+    if (
+        name == "softplus"
+    ):  # PyTorch's becomes a line beyond 20; without, its gradient is NaN beyond 709
         beta = settings.get("beta", 1.0)
         return torch.logaddexp(beta * x, torch.zeros_like(x)) / beta
     if (

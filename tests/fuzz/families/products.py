@@ -104,7 +104,9 @@ def affine(draw: Draw) -> Case:
 
     def reference(x, w, b=None, activation=None):
         y = torch.nn.functional.linear(x, w, b)
-        if activation == "softplus":  # PyTorch's becomes a line beyond 20; without, its gradient is NaN beyond 709
+        if (
+            activation == "softplus"
+        ):  # PyTorch's becomes a line beyond 20; without, its gradient is NaN beyond 709
             return torch.logaddexp(y, torch.zeros_like(y))
         return getattr(torch.nn.functional, activation)(y) if activation else y
 
