@@ -142,7 +142,7 @@ def dropout(x: Any, p: float = 0.5, training: bool = True, rng: Any = None) -> T
 
     Source: Srivastava, Hinton, Krizhevsky, Sutskever & Salakhutdinov, Dropout, JMLR 2014.
     """
-    if not isinstance(p, Real) or not 0 <= p <= 1:
+    if (type(p) is not float and not isinstance(p, Real)) or not 0 <= p <= 1:
         raise ValueError(f"dropout: p must lie in [0, 1], got {p!r}")
     x = as_float(x)
     if not training or p == 0:
