@@ -6,6 +6,7 @@ Each function returns the checked value, or raises and names the owner and its a
 from __future__ import annotations
 
 import math
+import reprlib
 import sys
 from collections.abc import Mapping, Sequence
 from numbers import Real
@@ -50,6 +51,8 @@ def integers(
 
 def shape(owner: str, lengths: Sequence[int]) -> tuple[int, ...]:
     """The shape of a result, if an array of doubles can have it."""
+    if min(lengths, default=0) < 0:
+        raise ValueError(f"{owner}: shape: lengths must not be negative, got {tuple(lengths)}")
     size = math.prod(lengths) or math.prod([max(n, 1) for n in lengths])
     if size > sys.maxsize // 8:
         raise ValueError(f"{owner}: a result of shape {tuple(lengths)} is too large for an array")
@@ -79,6 +82,33 @@ def number(
         bounds = low if most == math.inf else f" from {least:g} to {most:g}"
         raise ValueError(f"{owner}: {argument} must be a finite number{bounds}, got {value}")
     return float(value)
+
+
+def items(owner: str, argument: str, value: Any, what: str) -> list:
+    """A list of what can be walked over; text is no list of its letters."""
+    if isinstance(value, str | bytes) or not hasattr(value, "__iter__"):
+        raise TypeError(f"{owner}: {argument} must be a sequence of {what}, got {value!r}")
+    return list(value)
+
+
+def array(owner: str, argument: str, value: Any) -> np.ndarray:
+    """The array of nested sequences."""
+    try:
+        return np.asarray(value)
+    except ValueError as error:
+        raise ValueError(
+            f"{owner}: {argument}: expected rows of one length, got {reprlib.repr(value)}"
+        ) from error
+
+
+def dtype(owner: str, value: Any) -> np.dtype:
+    """A NumPy dtype."""
+    try:
+        if value is not None:  # (NumPy reads None as float64)
+            return np.dtype(value)
+    except (TypeError, ValueError):
+        pass
+    raise TypeError(f"{owner}: dtype: expected float32, float64, an integer or bool, got {value!r}")
 
 
 def flag(owner: str, argument: str, value: Any) -> bool:

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from minidl import _kernels as K
-from minidl import tensor
+from minidl import check, tensor
 from minidl._kernels.memory import alike, owner, steppable
 from minidl.modes import restore_recording, switch_recording, watching
 from minidl.op import Add, Cast, Op, SumTo, check_history
@@ -40,8 +40,8 @@ def _consumers_first(roots: Sequence[Tensor]) -> list[Op]:
     for op in order:  # grows while we walk over it
         if op.edges is None:
             raise RuntimeError(
-                f"{type(op).__name__}: the graph was freed by an earlier backward(); "
-                "pass retain_graph=True to that call to walk it again"
+                f"{type(op).__name__}: the graph was freed by an earlier backward() or grad(); "
+                "pass retain_graph=True (or create_graph=True) to that call to walk it again"
             )
         for edge in op.edges:
             if isinstance(edge, Op):
@@ -113,6 +113,10 @@ def _step(op: Op, gy: Tensor, grads: dict, targets: set | None, useful: set[Op] 
     for i in range(len(gxs)):
         gx, edge = gxs[i], edges[i]
         if gx is not None and edge is not None and (wanted is None or wanted[i]):
+            if not isinstance(gx, Tensor):
+                raise TypeError(
+                    f"{type(op).__name__}: its backward must return Tensors, got {type(gx).__name__} for input {i}"
+                )
             _add_to(grads, edge, _as_input(op, i, gx, gy))
 
 
@@ -124,7 +128,13 @@ def _as_input(op: Op, i: int, gx: Tensor, gy: Tensor) -> Tensor:
     if likes is not None or not alike(gx._data, like._data):
         shape, dtype = (like._data.shape, like._data.dtype) if likes is None else likes[i]
         if gx._data.shape != shape:
-            gx = SumTo(shape)(gx)
+            try:
+                gx = SumTo(shape)(gx)
+            except ValueError:
+                raise ValueError(
+                    f"{type(op).__name__}: its backward gave a gradient of shape "
+                    f"{gx.shape} for input {i}, of shape {shape}"
+                ) from None
         if gx._data.dtype != dtype:
             gx = Cast(dtype)(gx)
     if watching():
@@ -214,8 +224,8 @@ def grad(
         A Tensor for a single input, else a tuple.
     """
     single = isinstance(inputs, Tensor)
-    xs: list[Tensor] = [inputs] if isinstance(inputs, Tensor) else list(inputs)
-    ys: list[Tensor] = [outputs] if isinstance(outputs, Tensor) else list(outputs)
+    xs, ys = _tensors("inputs", inputs), _tensors("outputs", outputs)
+    create_graph = check.flag("grad", "create_graph", create_graph)
     if grad_outputs is None or isinstance(outputs, Tensor):
         grad_outputs = [grad_outputs] * len(ys)
     if len(grad_outputs) != len(ys):
@@ -224,7 +234,9 @@ def grad(
         if not x._requires_grad:
             raise RuntimeError(f"grad: input {i} does not require a gradient")
     keys = [x._op or x for x in xs]
-    keep = create_graph if retain_graph is None else retain_graph
+    keep = (
+        create_graph if retain_graph is None else check.flag("grad", "retain_graph", retain_graph)
+    )
     grads = _walk(ys, _seeds(ys, list(grad_outputs)), set(keys), keep, create_graph)
     for i, key in enumerate(keys):
         if key not in grads and not allow_unused:
@@ -236,6 +248,16 @@ def grad(
         for x, key in zip(xs, keys, strict=True)
     )
     return results[0] if single else results
+
+
+def _tensors(argument: str, given: Tensor | Sequence[Tensor]) -> list[Tensor]:
+    if isinstance(given, Tensor):
+        return [given]
+    xs = check.items("grad", argument, given, "Tensors")
+    for x in xs:
+        if not isinstance(x, Tensor):
+            raise TypeError(f"grad: {argument}: expected Tensors, got {type(x).__name__}")
+    return xs
 
 
 def _check_anomaly(op: Op, gx: Tensor) -> None:

@@ -37,12 +37,12 @@ class Initializer:
     def __call__(
         self, shape: Shape, rng: Any = None, dtype: Any = "float32", fan: Fan | None = None
     ) -> np.ndarray:
-        dtype = np.dtype(dtype)
+        dtype = check.dtype(type(self).__name__, dtype)
         if dtype not in (np.float32, np.float64):
             raise TypeError(f"{type(self).__name__}: dtype must be float32 or float64, got {dtype}")
         sizes = tuple(shape) if isinstance(shape, Sequence) else (shape,)
         sizes = tuple(check.integer(type(self).__name__, "shape", n, 0) for n in sizes)
-        values = np.asarray(self.draw(sizes, random.generator(rng), fan))
+        values = np.asarray(self.draw(sizes, random.generator(rng, type(self).__name__), fan))
         return np.array(np.broadcast_to(values, sizes), dtype, order="C")
 
     def __repr__(self) -> str:
@@ -131,9 +131,9 @@ class VarianceScaling(Initializer):
     def __init__(
         self, scale: float = 1.0, mode: str = "fan_in", distribution: str = "truncated_normal"
     ) -> None:
-        if mode not in self.MODES:
+        if not isinstance(mode, str) or mode not in self.MODES:
             raise ValueError(f"VarianceScaling: mode must be one of {self.MODES}, got {mode!r}")
-        if distribution not in self.DISTRIBUTIONS:
+        if not isinstance(distribution, str) or distribution not in self.DISTRIBUTIONS:
             raise ValueError(
                 f"VarianceScaling: distribution must be one of {self.DISTRIBUTIONS}, "
                 f"got {distribution!r}"
@@ -232,6 +232,9 @@ _STD_WITHIN_2 = 0.8796256610342398
 
 def fans(name: str, shape: tuple[int, ...]) -> Fan:
     """(fan_in, fan_out) of a weight of shape (out, in, *kernel)."""
+    shape = tuple(
+        check.integer(name, "shape", n, 0) for n in check.items(name, "shape", shape, "integers")
+    )
     if len(shape) < 2:
         raise ValueError(
             f"{name}: the fans are told by a weight (out, in, ...), shape {shape} has fewer than "

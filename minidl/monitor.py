@@ -113,7 +113,9 @@ class _OutputMonitor(Monitor):
         name = type(self).__name__
         if isinstance(probe, tuple):
             raise TypeError(f"{name}: probe: expected inputs as an array, got a tuple")
-        self.probe = None if probe is None else np.asarray(plain(probe))
+        self.probe = (
+            None if probe is None else check.array(type(self).__name__, "probe", plain(probe))
+        )
         if self.probe is not None and (self.probe.ndim == 0 or len(self.probe) == 0):
             raise ValueError(f"{name}: probe: expected samples, got shape {self.probe.shape}")
         if isinstance(modules, str | Module):
@@ -382,7 +384,7 @@ class GradientNorms(Monitor):
 
     def __init__(self, by: str = "layer", every: int | None = None) -> None:
         super().__init__()
-        if by not in ("layer", "parameter"):
+        if not isinstance(by, str) or by not in ("layer", "parameter"):
             raise ValueError(f'GradientNorms: by must be "layer" or "parameter", got {by!r}')
         self.by = by
         self.every = None if every is None else check.integer("GradientNorms", "every", every, 1)

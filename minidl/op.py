@@ -89,7 +89,16 @@ class Op:
         raise NotImplementedError(f"{type(self).__name__} has no gradient")
 
     def __call__(self, *inputs: Tensor) -> Tensor:
-        return self.apply(inputs)
+        try:
+            return self.apply(inputs)
+        except (AttributeError, TypeError):
+            for i, x in enumerate(inputs):
+                if not isinstance(x, Tensor):
+                    raise TypeError(
+                        f"{type(self).__name__}: input {i} must be a Tensor, got {type(x).__name__}; "
+                        "wrap it: Tensor(...)"
+                    ) from None
+            raise
 
     def apply(self, inputs: tuple[Tensor, ...]) -> Tensor:
         """Runs forward on the inputs' arrays and records the op if a gradient may be asked for."""

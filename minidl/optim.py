@@ -19,6 +19,7 @@ from numbers import Real
 from typing import Any, ClassVar
 
 from minidl import _kernels as K
+from minidl import check
 from minidl.optimizer import Group, Optimizer
 from minidl.schedule import CosineLR, ExponentialLR, MultiStepLR, Schedule, StepLR, WarmupLR
 from minidl.tensor import Tensor
@@ -159,7 +160,15 @@ def clip_grad_norm(params: Tensor | Iterable[Tensor], max_norm: float) -> float:
     """
     if not isinstance(max_norm, Real) or not max_norm >= 0:
         raise ValueError(f"clip_grad_norm: max_norm must be a number >= 0, got {max_norm!r}")
-    unique = {id(p): p for p in ([params] if isinstance(params, Tensor) else params)}
+    listed = (
+        [params]
+        if isinstance(params, Tensor)
+        else check.items("clip_grad_norm", "params", params, "Tensors")
+    )
+    for p in listed:
+        if not isinstance(p, Tensor):
+            raise TypeError(f"clip_grad_norm: params: expected Tensors, got {type(p).__name__}")
+    unique = {id(p): p for p in listed}
     grads = [p.grad for p in unique.values() if p.grad is not None]
     norm = math.sqrt(K.sum_of_squares([g._data for g in grads]))
     factor = max_norm / (norm + 1e-6)

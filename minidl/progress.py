@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from minidl import check
 from minidl.metrics import Means
 
 REDRAW = 0.1  # seconds between two drawings of the bar: a step may take 0.0002 s
@@ -94,7 +95,7 @@ class Bar(Lines):
 
 def reporter(show: bool, epochs: int, batches: int | None) -> Silent:
     """What suits the place: `show` as the user wishes, `batches` in an epoch if that is known."""
-    if not show:
+    if not check.flag("fit", "progress", show):
         return Silent()
     if sys.stderr.isatty() and sys.stdout.isatty():
         try:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 _generator: np.random.Generator | None = None  # made when it is first asked for
@@ -10,11 +12,20 @@ _generator: np.random.Generator | None = None  # made when it is first asked for
 def manual_seed(n: int) -> None:
     """Starts the library's generator anew from seed n: initial weights, dropout, shuffling repeat exactly."""
     global _generator
-    _generator = np.random.default_rng(n)
+    _generator = _seeded("manual_seed: n", n)
 
 
-def generator(rng: np.random.Generator | int | None = None) -> np.random.Generator:
-    """rng itself, a generator seeded with rng if it is an int, or the library's own if it is None."""
+def _seeded(what: str, n: Any) -> np.random.Generator:
+    try:
+        return np.random.default_rng(n)
+    except (TypeError, ValueError):
+        raise (ValueError if isinstance(n, int | np.integer) else TypeError)(
+            f"{what}: expected an integer >= 0 as the seed, got {n!r}"
+        ) from None
+
+
+def generator(rng: np.random.Generator | int | None = None, owner: str = "") -> np.random.Generator:
+    """For `owner`: rng itself, a generator seeded with rng if it is an int, or the library's own if it is None."""
     global _generator
     if rng is None:
         if _generator is None:
@@ -23,7 +34,7 @@ def generator(rng: np.random.Generator | int | None = None) -> np.random.Generat
     if isinstance(rng, np.random.Generator):
         return rng
     if isinstance(rng, int | np.integer):
-        return np.random.default_rng(int(rng))
+        return _seeded(f"{owner}: rng", int(rng))
     raise TypeError(
-        f"rng: expected a numpy Generator, an int seed or None, got {type(rng).__name__}"
+        f"{owner}: rng: expected a numpy Generator, an int seed or None, got {type(rng).__name__}"
     )

@@ -81,7 +81,10 @@ class MultiStepLR(Schedule):
     """lr = base * gamma^(how many milestones t has reached)."""
 
     def __init__(self, optimizer: Any, milestones: Iterable[int], gamma: float = 0.1) -> None:
-        self.milestones = [check.integer("MultiStepLR", "milestones", m, 1) for m in milestones]
+        self.milestones = [
+            check.integer("MultiStepLR", "milestones", m, 1)
+            for m in check.items("MultiStepLR", "milestones", milestones, "integers")
+        ]
         self.gamma = check.number("MultiStepLR", "gamma", gamma, 0.0)
         super().__init__(optimizer)
 

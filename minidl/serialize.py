@@ -101,6 +101,8 @@ def load(path: str | os.PathLike[str], *, max_bytes: int | None = None) -> Any:
 
 def _form(who: str, path: str | os.PathLike[str]) -> Any:
     """The module that reads and writes files with this ending."""
+    if not isinstance(path, str | os.PathLike):
+        raise TypeError(f"{who}: path must be a string or a Path, got {path!r}")
     ending = Path(path).suffix.lower()
     if ending not in FORMATS:
         raise ValueError(f"{who}: {path} must end in .npz or .safetensors")

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from minidl import check
 from minidl.changes import Changes, any_live
 from minidl.modes import recording
 
@@ -42,6 +43,7 @@ _USUAL = frozenset(map(np.dtype, "fd?bBhHiIlLqQ"))  # what an array may be witho
 
 def as_array(data: Any, dtype: Any = None) -> np.ndarray:
     """The array of a tensor: Python numbers and sequences become float32, arrays keep their kind."""
+    dtype = None if dtype is None else check.dtype("Tensor", dtype)
     if isinstance(data, Tensor):
         array = data._data
     elif isinstance(data, (np.ndarray, np.generic)) or hasattr(data, "__array__"):
@@ -51,7 +53,7 @@ def as_array(data: Any, dtype: Any = None) -> np.ndarray:
     elif isinstance(data, int | float):
         array = np.asarray(data, dtype=np.float32 if dtype is None else dtype)
     else:
-        array = np.asarray(data)
+        array = check.array("Tensor", "data", data)
         if dtype is None and array.dtype.kind in "fiub":
             dtype = np.float32
     if dtype is None and array.dtype in _USUAL:
@@ -113,7 +115,7 @@ class Tensor:
 
     @requires_grad.setter
     def requires_grad(self, value: bool) -> None:
-        if value and self._data.dtype.kind != "f":
+        if check.flag("Tensor", "requires_grad", value) and self._data.dtype.kind != "f":
             raise TypeError(
                 f"only float32 and float64 tensors can require a gradient, this one is {self._data.dtype}"
             )

@@ -7,8 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from minidl import check
 from minidl.engine import grad
 from minidl.ops import sum
+from minidl.random import generator
 from minidl.tensor import Tensor
 
 
@@ -42,9 +44,15 @@ def check_grads(
     >>> from minidl import functional as F
     >>> check_grads(F.tanh, [np.array([0.5, -1.0])], order=3)
     """
+    if not callable(fn):
+        raise TypeError(f"check_grads: fn must be a function, got {fn!r}")
+    inputs = check.items("check_grads", "inputs", inputs, "arrays")
+    order = check.integer("check_grads", "order", order, 1)
+    for name, value in (("eps", eps), ("rtol", rtol), ("atol", atol)):
+        check.number("check_grads", name, value, 0.0)
     arrays = [np.array(x._data if isinstance(x, Tensor) else x) for x in inputs]
     arrays = [a.astype(np.float64) if a.dtype.kind == "f" else a for a in arrays]
-    _check(fn, arrays, order, eps, rtol, atol, np.random.default_rng(seed), 1)
+    _check(fn, arrays, order, eps, rtol, atol, generator(seed, "check_grads"), 1)
 
 
 def _check(

@@ -1,7 +1,6 @@
 """Training: `fit` goes over the data again and again, `evaluate` measures.
 
-One step is four lines, in `_train_epoch`: forward, loss, backward, step. All else is bookkeeping
-around them, kept small beside a step that may take 150 millionths of a second.
+One step is four lines, in `_train_epoch`: forward, loss, backward, step. All else is bookkeeping, kept small.
 
 A **callback** is a function, called with the `Training` after each epoch; or an object with any of
 these methods, each called with the `Training` too:
@@ -47,6 +46,7 @@ from typing import Any
 
 import numpy as np
 
+from minidl import check
 from minidl import functional as F
 from minidl.data import DataLoader
 from minidl.history import History
@@ -321,14 +321,14 @@ def _measured(
             if stopping():
                 break
     if not means.samples:
-        raise ValueError("evaluate: the loader gave no samples to measure")
+        raise ValueError("fit, evaluate: the loader gave no samples to measure")
     return means
 
 
 def _pair(batch: Any) -> tuple[Any, Any]:
     if not isinstance(batch, tuple | list) or len(batch) != 2:
         given = f"{len(batch)} items" if isinstance(batch, tuple | list) else type(batch).__name__
-        raise ValueError(f"loader: expected batches (x, target), got {given}")
+        raise ValueError(f"fit, evaluate: loader: expected batches (x, target), got {given}")
     return batch[0], batch[1]
 
 
@@ -359,7 +359,8 @@ def _checked(who: str, model: Any, loss: Any, metrics: Metrics) -> tuple[Any, di
     elif loss is not None and not callable(loss):
         raise TypeError(f"{who}: loss: expected a function or its name, got {type(loss).__name__}")
     chosen: dict[str, Callable] = {}
-    for metric in (metrics,) if isinstance(metrics, str) or callable(metrics) else metrics:
+    metrics = (metrics,) if isinstance(metrics, str) or callable(metrics) else metrics
+    for metric in check.items(who, "metrics", metrics, "functions"):
         if callable(metric):
             chosen[getattr(metric, "__name__", type(metric).__name__)] = metric
         elif metric != "accuracy":

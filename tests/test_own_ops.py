@@ -61,7 +61,7 @@ def test_a_wrong_op_is_told_what_is_wrong(gradient, message):
 
 
 def test_none_for_a_tensor_raises():
-    with pytest.raises(AttributeError, match="NoneType"):
+    with pytest.raises(TypeError, match="Wrong: input 1 must be a Tensor, got NoneType"):
         Wrong(None)(leaf(1.0), None)
 
 

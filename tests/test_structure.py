@@ -29,9 +29,9 @@ ALLOWED = {
     "decorate": set(),
     "modes": {"decorate"},
     "changes": {"_kernels"},
-    "tensor": {"changes", "modes"},
+    "tensor": {"changes", "check", "modes"},
     "op": {"changes", "modes", "tensor", "_kernels"},
-    "engine": {"modes", "op", "tensor", "_kernels"},
+    "engine": {"check", "modes", "op", "tensor", "_kernels"},
     "ops": {"op", "modes", "tensor", "_kernels", "random", "check", "atomic"},
     "composite": {"ops", "tensor", "random"},
     "functional": {"ops", "composite"},
@@ -57,7 +57,7 @@ ALLOWED = {
     "serialize": {"files", "npz", "safetensors", "state"},
     "history": {"atomic"},
     "metrics": {"tensor"},
-    "progress": {"metrics"},
+    "progress": {"check", "metrics"},
     "train": {
         "data",
         "functional",
@@ -71,7 +71,7 @@ ALLOWED = {
     },
     "watching": {"engine", "modes", "nn", "tensor"},
     "monitor": {"watching", "history", "optim", "modes", "nn", "tensor", "check"},
-    "testing": {"engine", "ops", "functional", "tensor"},
+    "testing": {"check", "engine", "random", "ops", "functional", "tensor"},
 }
 
 

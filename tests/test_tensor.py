@@ -118,7 +118,7 @@ def test_dtypes_that_tensors_do_not_have(dtype):
 
 
 def test_ragged_lists_are_refused():
-    with pytest.raises(ValueError, match="inhomogeneous"):
+    with pytest.raises(ValueError, match="Tensor: data: expected rows of one length"):
         Tensor([[1.0, 2.0], [3.0]])
 
 

@@ -384,7 +384,7 @@ def set_memory_limit(nbytes):
     is no int, ValueError if it is negative.
     """
     global _limit
-    if isinstance(nbytes, bool) or not hasattr(nbytes, "__index__"):
+    if isinstance(nbytes, bool) or not hasattr(nbytes, "__index__") or getattr(nbytes, "shape", ()) != ():
         raise TypeError(f"set_memory_limit: expected a number of bytes, an int, got {nbytes!r}")
     nbytes = nbytes.__index__()
     if nbytes < 0:

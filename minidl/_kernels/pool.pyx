@@ -227,7 +227,7 @@ def set_num_threads(n):
     Raises TypeError if n is no int, ValueError if it is not in 1..1024.
     """
     global _threads, _spin
-    if isinstance(n, bool) or not hasattr(n, "__index__"):
+    if isinstance(n, bool) or not hasattr(n, "__index__") or getattr(n, "shape", ()) != ():
         raise TypeError(f"set_num_threads: n must be an int, got {n!r}")
     n = n.__index__()
     if not 1 <= n <= MAX_THREADS:

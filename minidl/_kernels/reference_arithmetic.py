@@ -40,7 +40,10 @@ UNARY: dict[str, Any] = {
 
 def binary(name, x0, x1, out=None):
     with np.errstate(all="ignore"):
-        return np.asarray(BINARY[name](x0, x1, out=out))
+        try:
+            return np.asarray(BINARY[name](x0, x1, out=out))
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from None
 
 
 def unary(name, x, out=None):

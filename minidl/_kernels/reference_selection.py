@@ -6,7 +6,10 @@ import numpy as np
 
 
 def where(condition, x0, x1):
-    return np.where(condition, x0, x1)
+    try:
+        return np.where(condition, x0, x1)
+    except ValueError as error:
+        raise ValueError(f"where: {error}") from None
 
 
 def where_equal(x, z, g):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from minidl import check
 from minidl.data.idx import parse_idx, uncompressed
 
 TRAIN = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte")
@@ -113,7 +114,7 @@ def digits(train: bool = True) -> Split:
     >>> images.shape, labels[:5]
     ((5000, 28, 28), array([4, 6, 7, 1, 2]))
     """
-    part = "train" if train else "test"
+    part = "train" if check.flag("digits", "train", train) else "test"
     names = (f"digits-{part}-images.gz", f"digits-{part}-labels.gz")
     contents = {}
     for name in names:

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from numbers import Real
 from operator import call
 from typing import Any
 
 import numpy as np
 
+from minidl import check
 from minidl.atomic import at_once, starmap
 from minidl.random import generator
 
@@ -37,7 +39,9 @@ class TensorDataset:
     def __init__(self, *arrays: Any) -> None:
         if not arrays:
             raise ValueError("TensorDataset: expected at least one array, given none")
-        self.arrays: Batch = tuple(np.asarray(array) for array in arrays)
+        self.arrays: Batch = tuple(
+            check.array("TensorDataset", "arrays", array) for array in arrays
+        )
         for i, array in enumerate(self.arrays):
             if array.ndim == 0:
                 raise ValueError(f"TensorDataset: array {i} has no axes: {array!r}")
@@ -130,11 +134,11 @@ class DataLoader:
             raise TypeError(f"DataLoader: transform must be callable, given {transform!r}")
         self.dataset = as_dataset(dataset, "DataLoader")
         self.batch_size = int(batch_size)
-        self.shuffle = shuffle
-        self.drop_last = drop_last
+        self.shuffle = check.flag("DataLoader", "shuffle", shuffle)
+        self.drop_last = check.flag("DataLoader", "drop_last", drop_last)
         self.transform = transform
         # The library's generator is looked up at each epoch: manual_seed may come after the loader.
-        self._rng = None if rng is None else generator(rng)
+        self._rng = None if rng is None else generator(rng, "DataLoader")
         self._epoch_seed: int | None = None  # None: no epoch is under way
         self._batches_done = 0
         self._resume = False
@@ -235,7 +239,8 @@ def split(
     source = as_dataset(dataset, "split")
     rows = len(source)
     edges = np.cumsum(_sizes(parts, rows))[:-1]
-    order = generator(rng).permutation(rows) if shuffle else np.arange(rows)
+    shuffle = check.flag("split", "shuffle", shuffle)
+    order = generator(rng, "split").permutation(rows) if shuffle else np.arange(rows)
     indices = np.split(order, edges)
     if not isinstance(source, TensorDataset):
         return tuple(Subset(source, index) for index in indices)
@@ -249,8 +254,8 @@ def split(
 
 def _sizes(parts: Sequence[float] | Sequence[int], rows: int) -> list[int]:
     """Numbers of rows for `parts`, which are such numbers already or fractions."""
-    wanted = list(parts)
-    if not wanted or not all(part >= 0 for part in wanted):
+    wanted = check.items("split", "parts", parts, "numbers")
+    if not wanted or not all(isinstance(part, Real) and part >= 0 for part in wanted):
         raise ValueError(f"split: expected parts of at least 0, given {wanted}")
     if all(isinstance(part, int | np.integer) for part in wanted):
         if sum(wanted) != rows:

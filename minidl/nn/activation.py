@@ -33,7 +33,10 @@ class Activation(Module):
         bound.apply_defaults()
         self.inplace = check.flag(name, "inplace", bound.arguments.pop("inplace", False))
         self.approximate = bound.arguments.pop("approximate", "none")
-        if self.approximate not in ("none", *self.row.approximate):
+        if not isinstance(self.approximate, str) or self.approximate not in (
+            "none",
+            *self.row.approximate,
+        ):
             modes = ", ".join(map(repr, ("none", *self.row.approximate)))
             raise ValueError(f"{name}: approximate: expected {modes}, got {self.approximate!r}")
         for param, value in bound.arguments.items():

@@ -336,7 +336,7 @@ class ModuleList(Module):
 
     def __init__(self, modules: Iterable[Module] = ()) -> None:
         self._layers: list[Module] = []
-        self.extend(modules)
+        self.extend(check.items("ModuleList", "modules", modules, "modules"))
 
     def _parts(self) -> Mapping[str, Any]:
         return {str(i): layer for i, layer in enumerate(self._layers)} | {

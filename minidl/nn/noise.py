@@ -27,7 +27,7 @@ class Dropout(Module):
     def __init__(self, p: float = 0.5, rng: Any = None) -> None:
         self.p = check.number("Dropout", "p", p, 0.0, 1.0)
         # A seed starts one stream for the layer's whole life, not the same mask at every call.
-        self.rng = None if rng is None else random.generator(rng)
+        self.rng = None if rng is None else random.generator(rng, "Dropout")
 
     def forward(self, x: Any) -> Tensor:
         return F.dropout(x, self.p, self.training, self.rng)
@@ -64,7 +64,7 @@ class RReLU(Module):
         self.inplace = check.flag("RReLU", "inplace", inplace)
         if self.inplace and self.lower < 0:
             raise ValueError(f"RReLU: inplace needs lower >= 0, got {lower}")
-        self.rng = None if rng is None else random.generator(rng)
+        self.rng = None if rng is None else random.generator(rng, "RReLU")
 
     def forward(self, x: Any) -> Tensor:
         return F.rrelu(x, self.lower, self.upper, self.training, self.rng, self.inplace)

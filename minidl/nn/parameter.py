@@ -45,7 +45,7 @@ class Parameter(Tensor):
         if not (self._data.flags.behaved and self._data.flags.forc):
             self._data = self._data.copy()
         self.lr_mult = lr_mult
-        self.decay = bool(decay)
+        self.decay = check.flag("Parameter", "decay", decay)
         self.name = name
         self._initializer: Callable | None = None
 
@@ -130,12 +130,13 @@ class ParameterMaker:
     ) -> None:
         if scope is not None and not isinstance(scope, str):
             raise TypeError(f"{layer}: scope must be a string, got {scope!r}")
+        names = check.items(layer, "names", names, "strings")
+        if not all(isinstance(name, str) for name in names):
+            raise TypeError(f"{layer}: names must be a sequence of strings, got {names!r}")
         multipliers = lr_mult if isinstance(lr_mult, Mapping) else dict.fromkeys(names, lr_mult)
         unknown = [name for name in multipliers if name not in names]
         if unknown:
-            raise ValueError(
-                f"{layer}: lr_mult names {unknown}, but its parameters are {list(names)}"
-            )
+            raise ValueError(f"{layer}: lr_mult names {unknown}, but its parameters are {names}")
         self.layer = layer
         self.scope = scope
         self.lr_mult = {
@@ -248,7 +249,7 @@ def initial_values(
         values = read_array(where, os.fspath(source), shape)
     elif isinstance(source, np.ndarray | list | tuple) or hasattr(source, "__array__"):
         origin = "the array"
-        values = np.asarray(source)
+        values = check.array(where, "values", source)
     elif callable(source):
         if shape is None:
             return np.empty(0, dtype)

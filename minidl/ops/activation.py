@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from minidl import _kernels as K
+from minidl import check
 from minidl.modes import recording
 from minidl.op import Op, apply_inplace
 from minidl.ops.arithmetic import as_float, as_float_in_place
@@ -68,11 +69,11 @@ class Row(NamedTuple):
             given = given if len(self.params) > 1 else given.partition("=")[2]
             raise ValueError(f"{owner or self.name}: {self.check[1]}, got {given}")
 
-    def as_floats(self, *values: Any) -> list[float]:
+    def as_floats(self, *values: Any, owner: str = "") -> list[float]:
         """The parameters as floats; TypeError, with the parameter's name, for what is no number."""
         for name, value in zip(self.params, values, strict=False):
-            if isinstance(value, str) or not hasattr(value, "__float__"):
-                raise TypeError(f"{self.name}: {name} must be a number, got {value!r}")
+            if not hasattr(value, "__float__") or getattr(value, "shape", ()) != ():
+                raise TypeError(f"{owner or self.name}: {name} must be a number, got {value!r}")
         return [float(value) for value in values]
 
 
@@ -155,6 +156,8 @@ def activation(row: Row, x: Any, a: float = 0.0, b: float = 0.0, inplace: bool =
         a, b = row.as_floats(a, b)
     if row.check is not None:
         row.check_params(a, b)
+    if inplace is not False and inplace is not True:
+        inplace = check.flag(row.name, "inplace", inplace)
     if not inplace:
         op = ActivationFromY if row.residual == "y" else Activation
         return op(row, a, b)(as_float(x))
@@ -175,9 +178,9 @@ def function_of(row: Row, rows: dict[str, Row]) -> Callable[..., Tensor]:
     source = f"def {row.name}(x{params}{mode}{flag}): return activation({chosen}, x{names}{passed})"
 
     def choose(approximate: str) -> Row:
-        if approximate == "none":
+        if isinstance(approximate, str) and approximate == "none":
             return row
-        if approximate not in row.approximate:
+        if not isinstance(approximate, str) or approximate not in row.approximate:
             modes = ", ".join(map(repr, ("none", *row.approximate)))
             raise ValueError(f"{row.name}: approximate: expected {modes}, got {approximate!r}")
         return rows[row.approximate[approximate]]

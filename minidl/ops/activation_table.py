@@ -420,15 +420,19 @@ def identity(x: Any) -> Tensor:
     return as_tensor(x)
 
 
-@cache
 def fused_row(activation: str | tuple, owner: str = "affine") -> tuple[Row, float, float]:
     """The row and the parameters of an activation that another op applies to its result: the slope is found from y.
 
-    `activation`: a name, which means its default parameters, or (name, *parameters).
-
-    Raises:
-        ValueError: there is no such activation, its slope is not found from y, or its parameters do not fit.
+    `activation`: a name, which means its default parameters, or (name, *parameters). ValueError: there is no such
+    activation, its slope is not found from y, or its parameters do not fit.
     """
+    return _fused_row(
+        activation if isinstance(activation, str | tuple) else (repr(activation),), owner
+    )
+
+
+@cache
+def _fused_row(activation: str | tuple, owner: str) -> tuple[Row, float, float]:
     name, *values = (activation,) if isinstance(activation, str) else activation
     row = ACTIVATIONS.get(name)
     fits = row is not None and (row.residual == "y" or row.from_y)
@@ -440,7 +444,7 @@ def fused_row(activation: str | tuple, owner: str = "affine") -> tuple[Row, floa
     if len(values) != len(row.params):
         expected = ", ".join(("name", *row.params))
         raise ValueError(f"{owner}: activation: expected ({expected}), got {activation!r}")
+    values = row.as_floats(*values, owner=f"{owner}: activation: {name}")
     for form in (row, in_y(row)):
         form.check_params(*values, owner=f"{owner}: activation: {name}")
-    a, b = (*values, 0.0, 0.0)[:2]
-    return in_y(row), a, b
+    return in_y(row), *(*values, 0.0, 0.0)[:2]

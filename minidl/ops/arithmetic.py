@@ -6,12 +6,14 @@ x's float32. Where inputs were broadcast the engine sums their gradients back.
 
 from __future__ import annotations
 
+import reprlib
 from numbers import Real
 from typing import Any
 
 import numpy as np
 
 from minidl import _kernels as K
+from minidl import check
 from minidl._kernels import binary
 from minidl._kernels.memory import same_dtype
 from minidl.modes import recording
@@ -364,7 +366,11 @@ def minimum(x0: Any, x1: Any) -> Tensor:
 
 def where(condition: Any, x0: Any, x1: Any) -> Tensor:
     """x0 where `condition` holds, x1 elsewhere; all three broadcast."""
-    condition = as_tensor(condition if isinstance(condition, Tensor) else np.asarray(condition))
+    condition = (
+        condition
+        if isinstance(condition, Tensor)
+        else as_tensor(check.array("where", "condition", condition))
+    )
     return Where()(condition, *operands(x0, x1))
 
 
@@ -374,37 +380,59 @@ def astype(x: Any, dtype: Any) -> Tensor:
     Raises:
         TypeError: a dtype that tensors do not have.
     """
-    x, dtype = as_tensor(x), np.dtype(dtype)
+    x, dtype = as_tensor(x), check.dtype("astype", dtype)
     if dtype.kind not in "fiub" or dtype.itemsize not in (1, 2, 4, 8) or dtype == np.float16:
         raise TypeError(f"astype: expected float32, float64, an integer or bool, got {dtype}")
     return x if x.dtype == dtype else Cast(dtype)(x)
 
 
 def equal(x0: Any, x1: Any) -> Tensor:
-    """x0 == x1, as a bool tensor."""
-    return Tensor(np.equal(plain(x0), plain(x1)))
+    """x0 == x1, as a bool tensor. (Not implemented for what is no number: Python then compares identities.)"""
+    return _compared(np.equal, "==", x0, x1)
 
 
 def not_equal(x0: Any, x1: Any) -> Tensor:
     """x0 != x1, as a bool tensor."""
-    return Tensor(np.not_equal(plain(x0), plain(x1)))
+    return _compared(np.not_equal, "!=", x0, x1)
 
 
 def less(x0: Any, x1: Any) -> Tensor:
     """x0 < x1, as a bool tensor."""
-    return Tensor(np.less(plain(x0), plain(x1)))
+    return _compared(np.less, "<", x0, x1)
 
 
 def less_equal(x0: Any, x1: Any) -> Tensor:
     """x0 <= x1, as a bool tensor."""
-    return Tensor(np.less_equal(plain(x0), plain(x1)))
+    return _compared(np.less_equal, "<=", x0, x1)
 
 
 def greater(x0: Any, x1: Any) -> Tensor:
     """x0 > x1, as a bool tensor."""
-    return Tensor(np.greater(plain(x0), plain(x1)))
+    return _compared(np.greater, ">", x0, x1)
 
 
 def greater_equal(x0: Any, x1: Any) -> Tensor:
     """x0 >= x1, as a bool tensor."""
-    return Tensor(np.greater_equal(plain(x0), plain(x1)))
+    return _compared(np.greater_equal, ">=", x0, x1)
+
+
+def _compared(rule: np.ufunc, symbol: str, x0: Any, x1: Any) -> Any:
+    x0, x1 = plain(x0), plain(x1)
+    for x in (x0, x1):
+        if not isinstance(x, Number) and not _is_numeric(x):
+            if symbol in ("==", "!="):
+                return NotImplemented
+            raise TypeError(f"{symbol}: a tensor cannot be compared with {reprlib.repr(x)}")
+    try:
+        return wrap(np.asarray(rule(x0, x1)))
+    except ValueError:
+        raise ValueError(
+            f"{symbol}: shapes {np.shape(x0)} and {np.shape(x1)} do not fit together"
+        ) from None
+
+
+def _is_numeric(x: Any) -> bool:
+    try:
+        return np.asarray(x).dtype.kind in "fiubc"
+    except ValueError:  # rows of unequal length
+        return False

@@ -151,6 +151,7 @@ def normalized(
     channels = x.shape[1]
     eps = check.number("batch_norm", "eps", eps, 0.0)
     fused = None if activation is None else fused_row(activation, "batch_norm")
+    training = check.flag("batch_norm", "training", training)
     given = [
         _statistic("running_mean", running_mean, channels, training),
         _statistic("running_var", running_var, channels, training),

@@ -202,7 +202,7 @@ def conv(
                 f"(x {x_shape}, padding {window.padding[axis]})"
             )
         size.append((padded - reach) // window.stride[axis] + 1)
-    op = ActivatedConv if activation else Conv
+    op = ActivatedConv if activation is not None else Conv
     return op(window, tuple(size), *_activation("conv", activation))(*args)
 
 
@@ -271,7 +271,7 @@ def conv_transpose(
             )
         size.append(n)
     check.shape("conv_transpose", (x_shape[0], w_shape[1] * window.groups, *size))
-    kind = ActivatedConvTranspose if activation else ConvTranspose
+    kind = ActivatedConvTranspose if activation is not None else ConvTranspose
     op = kind(window, tuple(size), *_activation("conv_transpose", activation))
     return op(*args)
 

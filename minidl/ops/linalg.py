@@ -144,7 +144,7 @@ def affine(x: Any, weight: Any, bias: Any = None, activation: str | tuple | None
         )
     if bias is not None and args[2]._data.shape != w_shape[:1]:
         raise ValueError(f"affine: bias: expected shape {w_shape[:1]}, got {args[2].shape}")
-    op = ActivatedAffine(*fused_row(activation)) if activation else Affine()
+    op = ActivatedAffine(*fused_row(activation)) if activation is not None else Affine()
     if len(shape) == 2:
         return op.apply(args)
     flat = reshape(args[0], (math.prod(shape[:-1]), shape[-1]))

@@ -166,19 +166,20 @@ class BinaryCrossEntropyWithLogits(ElementLoss):
 
 
 def _reduce(name: str, loss: Tensor, reduction: str) -> Tensor:
-    if reduction == "mean":
-        return mean(loss)
-    if reduction == "sum":
-        return sum(loss)
-    if reduction == "none":
-        return loss
+    if isinstance(reduction, str):
+        if reduction == "mean":
+            return mean(loss)
+        if reduction == "sum":
+            return sum(loss)
+        if reduction == "none":
+            return loss
     raise ValueError(f'{name}: reduction: expected "mean", "sum" or "none", got {reduction!r}')
 
 
 def _element_loss(
     name: str, loss: type[ElementLoss], x: Tensor, t: Tensor, reduction: str, parameter: float = 0.0
 ) -> Tensor:
-    if x.size and reduction in ("mean", "sum"):
+    if x.size and isinstance(reduction, str) and reduction in ("mean", "sum"):
         return loss(1.0 if reduction == "sum" else float(x.size), parameter)(x, t)
     return _reduce(name, loss(0.0, parameter)(x, t), reduction)
 
@@ -193,12 +194,12 @@ def one_hot(ids: Any, n: int, dtype: Any = "float32") -> Tensor:
     n = check.integer("one_hot", "n", n, 0)
     ids = class_ids("one_hot", ids, n)
     check.shape("one_hot", (*ids.shape, n))
-    return Tensor((ids[..., None] == np.arange(n)).astype(dtype))
+    return Tensor((ids[..., None] == np.arange(n)).astype(check.dtype("one_hot", dtype)))
 
 
 def class_ids(name: str, ids: Any, n: int) -> np.ndarray:
     """ids as an integer array, each checked to lie in 0 ... n - 1."""
-    array = np.asarray(plain(ids))
+    array = check.array(name, "ids", plain(ids))
     if array.dtype.kind not in "iu" and array.size:
         raise TypeError(f"{name}: expected integer ids, got {array.dtype}")
     if array.size and not (array.min() >= 0 and array.max() < n):
@@ -243,7 +244,7 @@ def cross_entropy(logits: Any, target: Any, reduction: str = "mean") -> Tensor:
         TypeError: ids that are not integers.
     """
     x = as_float(logits)
-    given = np.asarray(plain(target))
+    given = check.array("cross_entropy", "target", plain(target))
     if given.dtype.kind == "f" and given.shape == x.shape and x.ndim:
         # (Numbers in a list take the logits' dtype.)
         x, t = operands(
@@ -256,7 +257,7 @@ def cross_entropy(logits: Any, target: Any, reduction: str = "mean") -> Tensor:
     ids = _class_targets("cross_entropy", x, given)
     if x._requires_grad:
         ids = ids.copy()  # for backward: the caller may fill its array anew
-    if reduction in ("mean", "sum") and len(ids):
+    if isinstance(reduction, str) and reduction in ("mean", "sum") and len(ids):
         return CrossEntropy(ids, 1.0 if reduction == "sum" else 1 / len(ids))(rows)
     loss = CrossEntropy(ids)(rows)
     shape = x.shape[:1] + x.shape[2:] if x.ndim > 1 else ()
@@ -272,7 +273,7 @@ def nll_loss(log_probabilities: Any, target: Any, reduction: str = "mean") -> Te
     """
     x = as_float(log_probabilities)
     rows = _rows("nll_loss", x)
-    ids = _class_targets("nll_loss", x, np.asarray(plain(target)))
+    ids = _class_targets("nll_loss", x, check.array("nll_loss", "target", plain(target)))
     ids = class_ids("nll_loss", ids, rows.shape[1])
     places = np.arange(len(ids)) * rows.shape[1] + ids
     loss = -getitem(reshape(rows, (rows.size,)), places)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from minidl import _kernels as K
+from minidl import check
 from minidl.modes import recording
 from minidl.op import Op, apply_inplace
 from minidl.ops.activation_table import FUNCTIONS
@@ -114,6 +115,8 @@ def rrelu(
     """
     if not isinstance(lower, Real) or not isinstance(upper, Real):
         raise TypeError(f"rrelu: lower and upper must be numbers, got {lower!r} and {upper!r}")
+    inplace = check.flag("rrelu", "inplace", inplace)
+    training = check.flag("rrelu", "training", training)
     if not -math.inf < lower <= upper < math.inf:
         raise ValueError(f"rrelu: expected finite lower <= upper, got {lower} and {upper}")
     if inplace and lower < 0:
@@ -124,7 +127,7 @@ def rrelu(
         mean = (lower + upper) / 2
         return FUNCTIONS["leaky_relu"](x, mean, inplace)
     x = as_float_in_place("rrelu", x) if inplace else as_float(x)
-    settings = (lower, upper, draw_key(rng), _is_wanted(x))
+    settings = (lower, upper, draw_key(rng, "rrelu"), _is_wanted(x))
     return apply_inplace(RReLUInPlace(*settings), x) if inplace else RReLU(*settings)(x)
 
 
@@ -145,14 +148,14 @@ def dropout(x: Any, p: float = 0.5, training: bool = True, rng: Any = None) -> T
     if (type(p) is not float and not isinstance(p, Real)) or not 0 <= p <= 1:
         raise ValueError(f"dropout: p must lie in [0, 1], got {p!r}")
     x = as_float(x)
-    if not training or p == 0:
+    if not check.flag("dropout", "training", training) or p == 0:
         return x
-    return Dropout(p, draw_key(rng), _is_wanted(x))(x)
+    return Dropout(p, draw_key(rng, "dropout"), _is_wanted(x))(x)
 
 
-def draw_key(rng: np.random.Generator | int | None) -> int:
+def draw_key(rng: np.random.Generator | int | None, owner: str) -> int:
     """The key of one call: 53 bits, which cost the generator one draw."""
-    return int(generator(rng).random() * 2.0**53)
+    return int(generator(rng, owner).random() * 2.0**53)
 
 
 def _is_wanted(x: Tensor) -> bool:

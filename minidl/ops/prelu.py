@@ -92,6 +92,8 @@ def prelu(
     """
     if slope is None or unknown:
         raise TypeError(_wrong_call(unknown))
+    if type(inplace) is not bool:
+        inplace = check.flag("prelu", "inplace", inplace)
     x = as_float_in_place("prelu", x) if inplace else as_float(x)
     slope = as_tensor(slope, dtype=x.dtype)
     if slope.dtype != x.dtype:

@@ -80,14 +80,14 @@ class Min(Max):
 def sum(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """The sum over the axes; 0 for no elements."""
     x = as_tensor(x)
-    return Sum(_axes("sum", axis, x.ndim), keepdims)(x)
+    return Sum(_axes("sum", axis, x.ndim), _flag("sum", keepdims))(x)
 
 
 def mean(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """The mean over the axes; NaN for no elements, without a warning."""
     x = as_tensor(x)
     axes = _axes("mean", axis, x.ndim)
-    count = _count(x, axes)
+    count, keepdims = _count(x, axes), _flag("mean", keepdims)
     if x.dtype.kind != "f":
         return Sum(axes, keepdims)(x) / count
     return Sum(axes, keepdims, count)(x)
@@ -98,9 +98,12 @@ def var(x: Any, axis: Axis = None, keepdims: bool = False, ddof: int = 0) -> Ten
 
     Where ddof is n or more it is infinite, or NaN where all elements are equal.
     """
-    x = as_tensor(x)
-    freedom = _count(x, _axes("var", axis, x.ndim)) - check.number("var", "ddof", ddof)
-    deviation = centered(x, axis)
+    return _variance("var", as_tensor(x), axis, keepdims, ddof)
+
+
+def _variance(name: str, x: Tensor, axis: Axis, keepdims: bool, ddof: int) -> Tensor:
+    freedom = _count(x, _axes(name, axis, x.ndim)) - check.number(name, "ddof", ddof)
+    keepdims, deviation = _flag(name, keepdims), centered(x, axis)
     return sum(deviation * deviation, axis, keepdims) / (freedom if freedom > 0 else 0.0)
 
 
@@ -119,7 +122,7 @@ def centered(x: Tensor, axis: Axis) -> Tensor:
 
 def std(x: Any, axis: Axis = None, keepdims: bool = False, ddof: int = 0) -> Tensor:
     """The square root of the variance; where that is 0 the gradient is 0."""
-    v = var(x, axis, keepdims, ddof)
+    v = _variance("std", as_tensor(x), axis, keepdims, ddof)
     zero = v == 0
     return where(zero, v, sqrt(where(zero, 1.0, v)))
 
@@ -139,7 +142,11 @@ def _extremum(name: str, op: type[Max], x: Any, axis: Axis, keepdims: bool) -> T
     axes = _axes(name, axis, x.ndim)
     if x.size == 0 and any(x.shape[a] == 0 for a in axes):
         raise ValueError(f"{name}: no elements along axis {axes} of shape {x.shape}")
-    return op(axes, keepdims)(x)
+    return op(axes, _flag(name, keepdims))(x)
+
+
+def _flag(name: str, keepdims: bool) -> bool:
+    return keepdims if type(keepdims) is bool else check.flag(name, "keepdims", keepdims)
 
 
 def _count(x: Tensor, axes: tuple[int, ...]) -> float:

@@ -177,7 +177,11 @@ def reshape(x: Any, *shape: Any) -> Tensor:
         shape = _lengths("reshape", shape[0])
     else:
         shape = _lengths("reshape", shape)
-    return Reshape(shape)(as_tensor(x))
+    x = as_tensor(x)
+    try:
+        return Reshape(shape)(x)
+    except ValueError as error:
+        raise ValueError(f"reshape: {error}") from None
 
 
 def _lengths(name: str, shape: Any) -> tuple[int, ...]:
@@ -195,7 +199,11 @@ def transpose(x: Any, *axes: Any) -> Tensor:
     """x with its axes in another order; without `axes`, reversed."""
     x = as_tensor(x)
     if len(axes) == 1 and not isinstance(axes[0], int | np.integer):
-        axes = tuple(axes[0]) if axes[0] is not None else ()
+        axes = (
+            tuple(check.items("transpose", "axis", axes[0], "integers"))
+            if axes[0] is not None
+            else ()
+        )
     order = tuple(axes) or tuple(range(x.ndim))[::-1]
     places = tuple(normalize_axis("transpose", axis, x.ndim) for axis in order)
     if sorted(places) != list(range(x.ndim)):
@@ -283,7 +291,7 @@ def concatenate(xs: Sequence[Any], axis: int = 0) -> Tensor:
     Raises:
         ValueError: nothing to join, or shapes that differ off the axis; says which tensor and axis.
     """
-    xs = list(xs)
+    xs = check.items("concatenate", "xs", xs, "tensors")
     if not xs:
         raise ValueError("concatenate: expected at least one tensor, got none")
     tensors = operands(*xs)
@@ -294,7 +302,7 @@ def concatenate(xs: Sequence[Any], axis: int = 0) -> Tensor:
 
 def stack(xs: Sequence[Any], axis: int = 0) -> Tensor:
     """The tensors, all of one shape, along a new axis."""
-    xs = list(xs)
+    xs = check.items("stack", "xs", xs, "tensors")
     if not xs:
         raise ValueError("stack: expected at least one tensor, got none")
     tensors = operands(*xs)

@@ -1,0 +1,256 @@
+"""Every public name, called with every argument wrong in turn: the error names what was called, in its own words."""
+
+import inspect
+import re
+import warnings
+
+import numpy as np
+import pytest
+
+import minidl as md
+from minidl import Tensor, init, nn, optim
+from minidl import functional as F
+
+from .test_structure import PUBLIC
+
+WRONG = ["3", None, object(), np.array([1j, 2j]), 2.5, [], -(2**70), [[1.0], [1.0, 2.0]]]
+FORBIDDEN = re.compile(
+    "not supported between|ufunc|only integer scalar|object has no attribute|has no len|"
+    "cannot be interpreted as an integer|unsupported operand|not iterable|must be real number|"
+    "inhomogeneous|too large to convert|integer is required|not callable|unhashable|not subscriptable|"
+    "truth value|can't multiply|cannot unpack|convert int|Cannot convert|"
+    "only 0-dimensional|could not convert|could be cast|index integer|out of bounds"
+)
+APT = (TypeError, ValueError, IndexError, RuntimeError, OSError)
+
+
+def x(*shape):
+    return np.linspace(0.1, 0.9, int(np.prod(shape)), dtype="float32").reshape(shape)
+
+
+def leaf(*shape):
+    return Tensor(x(*shape), requires_grad=True)
+
+
+def loader():
+    return [(x(2, 2), np.zeros(2, int))]
+
+
+def sgd(model=None):
+    return optim.SGD((model or nn.Affine(2, 2)).parameters(), 0.1)
+
+
+def model_and_step():
+    model = nn.Affine(2, 2)
+    return model, loader(), "cross_entropy", sgd(model), 1, None, (), (), False
+
+
+def output_and_leaf():
+    w = leaf(2)
+    return (w * w).sum(), w, None, False, None, False
+
+
+IMAGE, KERNEL, IDS = x(2, 4, 5, 5), x(4, 4, 3, 3), np.array([0, 1])
+LAYER = (True, None, 1.0, None)  # bias, weight, lr_mult, scope
+NORM = (x(3), x(3))
+
+# A valid call of each: its positional arguments, as a tuple or made afresh by a function.
+VALID = {
+    **{f"md.{name}": (x(2, 3),) for name in ("abs", "exp", "log", "sqrt")},
+    **{f"md.{name}": (x(2, 3), x(3)) for name in ("maximum", "minimum")},
+    **{f"md.{name}": (x(2, 3), 0, False) for name in ("max", "min", "mean", "sum")},
+    **{f"md.{name}": (x(2, 3), 0, False, 0) for name in ("var", "std")},
+    "md.Tensor": (x(2), False, "float32"),
+    "md.astype": (x(2), "float64"),
+    "md.broadcast_to": (x(3), (2, 3)),
+    "md.clip": (x(3), 0.0, 1.0),
+    "md.concatenate": ([x(3), x(3)], 0),
+    "md.einsum": ("i,i->", x(3), x(3)),
+    "md.evaluate": lambda: (nn.Affine(2, 2), loader(), None, ()),
+    "md.expand_dims": (x(3), 0),
+    "md.fit": model_and_step,
+    "md.flatten": (x(2, 3), 0),
+    "md.grad": output_and_leaf,
+    "md.manual_seed": (1,),
+    "md.matmul": (x(3), x(3)),
+    "md.pad": (x(3), 1, 0.0),
+    "md.reshape": (x(6), 2, 3),
+    "md.set_memory_limit": (2**30,),
+    "md.set_num_threads": (1,),
+    "md.squeeze": (x(1, 3), 0),
+    "md.stack": ([x(3), x(3)], 0),
+    "md.transpose": (x(2, 3), 1, 0),
+    "md.where": (x(3) > 0, x(3), x(3)),
+    "F.affine": (x(2, 3), x(4, 3), x(4), None),
+    "F.avg_pool": (IMAGE, 2, 1, 0),
+    "F.max_pool": (IMAGE, 2, 1, 0),
+    "F.batch_norm": lambda: (x(2, 3), x(3), x(3), x(3), x(3), True, 0.1, 1e-5, None),
+    "F.binary_cross_entropy": (x(3), x(3), "mean"),
+    "F.binary_cross_entropy_with_logits": (x(3), x(3), "mean"),
+    "F.conv": (IMAGE, KERNEL, x(4), 1, 0, 1, 1, None),
+    "F.conv_transpose": (IMAGE, KERNEL, x(4), 1, 0, 0, 1, 1, None),
+    "F.crelu": (x(2, 4), 1),
+    "F.glu": (x(2, 4), 1),
+    "F.cross_entropy": (x(2, 3), IDS, "mean"),
+    "F.nll_loss": (x(2, 3), IDS, "mean"),
+    "F.dropout": (x(3), 0.5, True, 0),
+    "F.embedding": (IDS, x(3, 2)),
+    "F.group_norm": (x(2, 3, 4), 3, *NORM, 1e-5),
+    "F.huber_loss": (x(3), x(3), "mean", 1.0),
+    "F.l1_loss": (x(3), x(3), "mean"),
+    "F.mse_loss": (x(3), x(3), "mean"),
+    "F.instance_norm": (x(2, 3, 4), *NORM, 1e-5),
+    "F.layer_norm": (x(2, 3), 3, *NORM, 1e-5),
+    "F.softmax": (x(2, 3), 1),
+    "F.log_softmax": (x(2, 3), 1),
+    "F.maxout": (x(2, 4), 2, 1),
+    "F.one_hot": (IDS, 3, "float32"),
+    "F.pixel_shuffle": (IMAGE, 2),
+    "F.prelu": (x(2, 3), x(3), 1, False),
+    "F.rrelu": (x(2, 3), 0.1, 0.3, True, 0, False),
+    "F.upsample": (IMAGE, 2),
+    "F.threshold": (x(3), 0.5, 0.1, False),
+    "nn.Affine": (2, 2, *LAYER, None),
+    "nn.Conv": (2, 2, 3, 1, 0, 1, 1, *LAYER),
+    "nn.ConvTranspose": (2, 2, 3, 1, 0, 0, 1, True, 1, None, 1.0, None),
+    "nn.AvgPool": (2, 1, 0),
+    "nn.MaxPool": (2, 1, 0),
+    "nn.BatchNorm": (2, 1e-5, 0.1, True, True, *LAYER),
+    "nn.GroupNorm": (2, 2, 1e-5, True, *LAYER),
+    "nn.InstanceNorm": (2, 1e-5, True, *LAYER),
+    "nn.LayerNorm": (2, 1e-5, True, *LAYER),
+    "nn.Embedding": (2, 2, None, 1.0, None),
+    "nn.Maxout": (2, 2, 2, *LAYER),
+    "nn.ModuleList": lambda: ([nn.ReLU()],),
+    "nn.Sequential": lambda: (nn.ReLU(), nn.ReLU()),
+    "nn.Parameter": (x(2), 1.0, True, None),
+    "nn.ParameterMaker": ("Affine", ["weight"], 1.0, None),
+    "nn.PReLU": (2, 0, False, init.Constant(0.25), 1.0, None),
+    "nn.Reshape": (2, 3),
+    "nn.PixelShuffle": (2,),
+    "nn.Upsample": (2,),
+    "nn.Threshold": (0.5, 0.1, False),
+    "optim.SGD": lambda: ([leaf(2)], 0.1, 0.0, False, 0.0),
+    "optim.Adam": lambda: ([leaf(2)], 0.1, (0.9, 0.99), 1e-8, 0.0),
+    "optim.AdamW": lambda: ([leaf(2)], 0.1, (0.9, 0.99), 1e-8, 0.0),
+    "optim.CosineLR": lambda: (sgd(), 3, 0.0),
+    "optim.ExponentialLR": lambda: (sgd(), 0.9),
+    "optim.MultiStepLR": lambda: (sgd(), [1, 2], 0.1),
+    "optim.StepLR": lambda: (sgd(), 1, 0.1),
+    "optim.WarmupLR": lambda: (sgd(), 1, None),
+    "optim.clip_grad_norm": lambda: ([leaf(2)], 1.0),
+    "init.Constant": (1.0, 1.0),
+    "init.fans": ("weight", (2, 3)),
+    "data.DataLoader": lambda: (md.data.TensorDataset(x(4, 2)), 2, False, False, 0, None),
+    "data.Subset": lambda: (md.data.TensorDataset(x(4, 2)), np.array([0, 1])),
+    "data.TensorDataset": (x(4, 2), x(4)),
+    "data.split": lambda: (md.data.TensorDataset(x(4, 2)), [0.5, 0.5], 0, True),
+    "md.testing.check_grads": (F.tanh, [x(2)], 1, 1e-6, 1e-5, 1e-7, 0),
+    "md.monitor.DeadUnits": (x(2, 2), None, 0.0, 1),
+    "md.monitor.GradientNorms": ("layer", None),
+    "md.monitor.Saturation": (x(2, 2), None, 0.01, 10),
+}
+# What is no function of arguments that could be wrong, or is tested elsewhere.
+APART = {
+    "md.Op": "a base class; tests/test_own_ops.py",
+    "optim.Optimizer": "a base class",
+    "optim.Schedule": "a base class",
+    "nn.Identity": "takes anything, by contract",
+    "md.save": "writes files; tests/test_wrong_types.py",
+    "md.load": "tests/test_untrusted_files.py",
+    "data.read_idx": "tests/test_untrusted_files.py",
+    "data.mnist": "would look for files",
+    "data.fashion_mnist": "would look for files",
+}
+# Names that a module only uses are public where they come from.
+APART |= {
+    name: "from elsewhere"
+    for name, thing in PUBLIC.items()
+    if name.startswith(("md.testing.", "md.monitor."))
+    and thing.__module__ not in ("minidl.testing", "minidl.monitor")
+}
+
+
+def defaults(name):
+    """The arguments of a call without a row: x, and what the others are when left out."""
+    found = inspect.signature(PUBLIC[name]).parameters.values()
+    first = (x(2, 3),) if name.startswith("F.") else ()
+    return (*first, *[p.default for p in list(found)[len(first) :]])
+
+
+def valid(name):
+    row = VALID.get(name, defaults)
+    if row is defaults:
+        return defaults(name)
+    return row() if callable(row) else row
+
+
+# What an error calls it: the class that a name makes, or what it was told that it works for.
+ALSO = {
+    "F.log_softmax": "LogSoftmax",
+    "data.DataLoader": "TensorDataset",
+    "data.split": "TensorDataset",
+    "init.fans": "weight",
+    "md.grad": "backward",
+    "nn.ParameterMaker": "Affine",
+}
+# (function, argument, the wrong value's type): why what is raised may be Python's own.
+EXCEPTIONS = {
+    **{
+        (f"F.{name}", "inplace", "ndarray"): "read as C reads a flag, for speed: its truth is asked"
+        for name in ("relu", "leaky_relu", "elu", "hardtanh", "relu6", "threshold")
+    },
+    ("md.testing.check_grads", "inputs", "list"): "fn is called with other arguments than it has",
+    ("md.testing.check_grads", "eps", "float"): "AssertionError: the differences are coarse",
+}
+
+
+def argument(name, i):
+    """The name of the i-th argument, if Python tells it."""
+    try:
+        names = list(inspect.signature(PUBLIC[name]).parameters)
+    except ValueError:
+        return str(i)
+    return names[min(i, len(names) - 1)]
+
+
+def complaint(name, i, wrong):
+    """What is wrong with the error of a call whose i-th argument is wrong; None if it is as it should be, or taken."""
+    args = list(valid(name))
+    args[i] = wrong
+    try:
+        PUBLIC[name](*args)
+    except APT as error:
+        text = str(error)
+        if type(error).__module__ != "builtins" or FORBIDDEN.search(text):
+            return f"raw {type(error).__name__}: {text}"
+        names = f"{name.rpartition('.')[2]}|Tensor|{ALSO.get(name, 'Tensor')}"
+        return None if re.search(rf"\b({names})\b", text, re.IGNORECASE) else f"nameless: {text}"
+    except Exception as error:
+        return f"unfit {type(error).__name__}: {error}"
+    return None
+
+
+@pytest.mark.parametrize("name", [name for name in PUBLIC if name not in APART])
+def test_errors_name_what_was_called(name, capsys):
+    threads, limit = md.get_num_threads(), md.memory_stats()["limit"]
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            PUBLIC[name](*valid(name))
+            complaints = [
+                f"{argument(name, i)}={wrong!r}: {said}"
+                for i in range(len(valid(name)))
+                for wrong in WRONG
+                if (name, argument(name, i), type(wrong).__name__) not in EXCEPTIONS
+                and (said := complaint(name, i, wrong))
+            ]
+    finally:
+        md.set_num_threads(threads)
+        md.set_memory_limit(limit)
+    assert not complaints, "\n".join(complaints)
+
+
+def test_the_tables_name_what_there_is():
+    assert set(VALID) | set(APART) | set(ALSO) <= set(PUBLIC)
+    assert not set(VALID) & set(APART)
