@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from numbers import Real
 from operator import call
 from typing import Any
 
@@ -255,7 +254,9 @@ def split(
 def _sizes(parts: Sequence[float] | Sequence[int], rows: int) -> list[int]:
     """Numbers of rows for `parts`, which are such numbers already or fractions."""
     wanted = check.items("split", "parts", parts, "numbers")
-    if not wanted or not all(isinstance(part, Real) and part >= 0 for part in wanted):
+    if not wanted or not all(
+        isinstance(part, int | float | np.number) and part >= 0 for part in wanted
+    ):
         raise ValueError(f"split: expected parts of at least 0, given {wanted}")
     if all(isinstance(part, int | np.integer) for part in wanted):
         if sum(wanted) != rows:

@@ -447,4 +447,4 @@ def _fused_row(activation: str | tuple, owner: str) -> tuple[Row, float, float]:
     values = row.as_floats(*values, owner=f"{owner}: activation: {name}")
     for form in (row, in_y(row)):
         form.check_params(*values, owner=f"{owner}: activation: {name}")
-    return in_y(row), *(*values, 0.0, 0.0)[:2]
+    return in_y(row), values[0] if values else 0.0, values[1] if len(values) > 1 else 0.0
