@@ -54,13 +54,11 @@ def as_array(data: Any, dtype: Any = None) -> np.ndarray:
         array = np.asarray(data, dtype=np.float32 if dtype is None else dtype)
     else:
         array = check.array("Tensor", "data", data)
-        if dtype is None and array.dtype.kind in "fiub":
-            dtype = np.float32
+        dtype = np.float32 if dtype is None and array.dtype.kind in "fiub" else dtype
     if dtype is None and array.dtype in _USUAL:
         return array
     wanted = array.dtype if dtype is None else np.dtype(dtype)
-    if wanted == np.float16:
-        wanted = np.dtype(np.float32)
+    wanted = np.dtype(np.float32) if wanted == np.float16 else wanted
     for kind in (array.dtype, wanted):
         if kind.kind not in "fiub" or kind.itemsize > 8:
             raise TypeError(
