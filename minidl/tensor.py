@@ -1,7 +1,6 @@
 """Tensor: an array, its gradient, and the op that made it.
 
-How gradients are computed stands in `minidl.engine`, what the operators mean in `minidl.ops`. Both put themselves into
-this module when they are imported, so that nothing imports upward.
+`minidl.engine` computes gradients, `minidl.ops` has the operators; both enter this module: nothing imports upward.
 """
 
 from __future__ import annotations
@@ -113,7 +112,8 @@ class Tensor:
 
     @requires_grad.setter
     def requires_grad(self, value: bool) -> None:
-        if check.flag("Tensor", "requires_grad", value) and self._data.dtype.kind != "f":
+        value = value if type(value) is bool else check.flag("Tensor", "requires_grad", value)
+        if value and self._data.dtype.kind != "f":
             raise TypeError(
                 f"only float32 and float64 tensors can require a gradient, this one is {self._data.dtype}"
             )
@@ -121,7 +121,7 @@ class Tensor:
             raise RuntimeError(
                 "requires_grad can only be switched off on a leaf; use detach() on the result of an op"
             )
-        self._requires_grad = bool(value)
+        self._requires_grad = value
 
     @property
     def data(self) -> np.ndarray:

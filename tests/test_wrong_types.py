@@ -72,7 +72,7 @@ CASES = {
     "below": (lambda: ones() < "a", "<: a tensor cannot be compared with 'a'"),
     "ragged": (lambda: ones() >= [[1], [1, 2]], ">=: a tensor cannot be compared with"),
     "shapes": (lambda: ones() == np.ones(3), r"==: shapes \(2,\) and \(3,\) do not fit together"),
-    "add": (lambda: ones() + np.ones(3, int), r"add: shapes \(2,\) and \(3,\)"),
+    "add": (lambda: ones() + np.ones(3, int), r"add: .*\(2,\).*\(3,\)"),
     "integers": (lambda: ids() + np.ones(3, int), "add: operands could not be broadcast"),
     "where": (lambda: md.where(ids(), ids(), np.ones(3, int)), "where: operands could not be"),
     "text": (lambda: ones() + "a", "Tensor: dtype <U1 is not supported"),

@@ -56,7 +56,10 @@ def number(value, like):
 
 
 def broadcast_to(x, shape):
-    return np.broadcast_to(x, shape)
+    try:
+        return np.broadcast_to(x, shape)
+    except ValueError:
+        raise ValueError(f"broadcast_to: shape {x.shape} does not broadcast to {shape}") from None
 
 
 def sum_axes(x, axes=None, keepdims=False, divisor=1.0):

@@ -427,7 +427,7 @@ def fused_row(activation: str | tuple, owner: str = "affine") -> tuple[Row, floa
     activation, its slope is not found from y, or its parameters do not fit.
     """
     return _fused_row(
-        activation if isinstance(activation, str | tuple) else (repr(activation),), owner
+        activation if isinstance(activation, (str, tuple)) else (repr(activation),), owner
     )
 
 

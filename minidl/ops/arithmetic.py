@@ -419,7 +419,7 @@ def greater_equal(x0: Any, x1: Any) -> Tensor:
 def _compared(rule: np.ufunc, symbol: str, x0: Any, x1: Any) -> Any:
     x0, x1 = plain(x0), plain(x1)
     for x in (x0, x1):
-        if not isinstance(x, Number) and not _is_numeric(x):
+        if type(x) not in Number and not _is_numeric(x):
             if symbol in ("==", "!="):
                 return NotImplemented
             raise TypeError(f"{symbol}: a tensor cannot be compared with {reprlib.repr(x)}")
@@ -432,6 +432,8 @@ def _compared(rule: np.ufunc, symbol: str, x0: Any, x1: Any) -> Any:
 
 
 def _is_numeric(x: Any) -> bool:
+    if isinstance(x, np.ndarray):
+        return x.dtype.kind in "fiubc"
     try:
         return np.asarray(x).dtype.kind in "fiubc"
     except ValueError:  # rows of unequal length
