@@ -39,6 +39,8 @@ cdef extern from *:
       #define POOL_CAN_START 0
       #define pool_load(p) (*(p))
       #define pool_store(p, v) (*(p) = (v))
+      #define pool_peek(p) (*(p))
+      #define pool_put(p, v) (*(p) = (v))
       #define pool_add(p, v) (*(p) += (v))
       #define pool_swap(p, old, new_) (*(p) == (old) && ((*(p) = (new_)), 1))
       #define pool_relax() ((void)0)
@@ -66,6 +68,9 @@ cdef extern from *:
          then look at the gate", and nothing weaker forbids that both miss. */
       #define pool_load(p) __atomic_load_n(p, __ATOMIC_SEQ_CST)
       #define pool_store(p, v) __atomic_store_n(p, v, __ATOMIC_SEQ_CST)
+      /* Settings and hints that another thread may be changing: either value will do, half of one not. */
+      #define pool_peek(p) __atomic_load_n(p, __ATOMIC_RELAXED)
+      #define pool_put(p, v) __atomic_store_n(p, v, __ATOMIC_RELAXED)
       #define pool_add(p, v) __atomic_add_fetch(p, v, __ATOMIC_SEQ_CST)
       static inline int pool_swap(unsigned* p, unsigned old, unsigned new_) {
         return __atomic_compare_exchange_n(p, &old, new_, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
@@ -169,6 +174,10 @@ cdef extern from *:
     const bint CAN_START "POOL_CAN_START"
     unsigned load "pool_load"(unsigned* word) noexcept nogil
     void store "pool_store"(unsigned* word, unsigned value) noexcept nogil
+    Py_ssize_t peek "pool_peek"(Py_ssize_t* word) noexcept nogil
+    void put "pool_put"(Py_ssize_t* word, Py_ssize_t value) noexcept nogil
+    long long peek_time "pool_peek"(long long* word) noexcept nogil
+    void put_time "pool_put"(long long* word, long long value) noexcept nogil
     unsigned add "pool_add"(unsigned* word, unsigned value) noexcept nogil
     Py_ssize_t add_index "pool_add"(Py_ssize_t* counter, Py_ssize_t value) noexcept nogil
     bint swap "pool_swap"(unsigned* word, unsigned old, unsigned new) noexcept nogil

@@ -22,7 +22,7 @@ from libc.stdlib cimport calloc, free
 
 from minidl._kernels._platform cimport (
     CALLER, CAN_START, WORKERS, about_now, add, add_index, at_fork, caller, leave_core, load, now,
-    relax, signals, sleep, start, store, swap, thread_id, wake,
+    peek, peek_time, put, put_time, relax, signals, sleep, start, store, swap, thread_id, wake,
 )
 
 # How long a worker watches the gate after work depends on its hope, which a call raises that came within SPIN_NS of the
@@ -61,7 +61,7 @@ cdef Py_ssize_t _last             # and so many of them by workers
 
 
 cdef Py_ssize_t threads() noexcept nogil:
-    return _threads
+    return peek(&_threads)
 
 
 cdef int parallel(task_t run, void* context, Py_ssize_t count, bint whole=False) except -1 nogil:
@@ -69,7 +69,7 @@ cdef int parallel(task_t run, void* context, Py_ssize_t count, bint whole=False)
 
 
 cdef bint attempt(task_t run, void* context, Py_ssize_t count, bint whole) noexcept nogil:
-    cdef Py_ssize_t helpers = min(count, _threads) - 1
+    cdef Py_ssize_t helpers = min(count, peek(&_threads)) - 1
     cdef bint outermost = caller.depth == 0, done
     cdef unsigned stop = 0
     if count <= 1:
@@ -99,7 +99,7 @@ cdef inline bint run_alone(task_t run, void* context, Py_ssize_t count) noexcept
 
 
 cdef inline bint run_shared(task_t run, void* context, Py_ssize_t count, Py_ssize_t helpers) noexcept nogil:
-    global _run, _context, _count, _helpers, _claimed, _last, _workers, _rang, _stop
+    global _run, _context, _count, _claimed, _last, _workers, _stop
     cdef Py_ssize_t awake, i
     cdef bint done = True
     _stop = 0
@@ -107,12 +107,13 @@ cdef inline bint run_shared(task_t run, void* context, Py_ssize_t count, Py_ssiz
         while _workers < helpers and start(_workers, work):
             _workers += 1
         leave_core(_workers, True)
-    _run, _context, _count, _helpers, _claimed, _last = run, context, count, helpers, 0, 0
+    _run, _context, _count, _claimed, _last = run, context, count, 0, 0
+    put(&_helpers, helpers)  # (read by workers that come too late, too)
     add(&_gate, TURN)
     awake = _workers - <Py_ssize_t>load(&_asleep)
     if awake < helpers:
         leave_core(_workers, False)
-        _rang = now()
+        put_time(&_rang, now())
         wake(WORKERS, helpers - awake)
     i = 0
     while add_index(&_claimed, 1) <= count:
@@ -165,7 +166,7 @@ cdef void wait_until_empty() noexcept nogil:
     cdef long long since = now() if load(&_gate) & INSIDE else 0
     while load(&_gate) & INSIDE:
         tries += 1
-        if (tries & 15) or now() - since < 10 * _spin:
+        if (tries & 15) or now() - since < 10 * peek_time(&_spin):
             relax()
         else:
             store(&_waiting, 1)
@@ -182,9 +183,9 @@ cdef void work() noexcept nogil:
     cdef long long since = now()
     while True:
         gate = load(&_gate)
-        if (gate & TURN) and gate // TURN != seen and <Py_ssize_t> (gate & INSIDE) < _helpers:
+        if (gate & TURN) and gate // TURN != seen and <Py_ssize_t> (gate & INSIDE) < peek(&_helpers):
             if swap(&_gate, gate, gate + 1):
-                if (_rang if slept else now()) - since <= _spin:  # (waking up takes its time)
+                if (peek_time(&_rang) if slept else now()) - since <= peek_time(&_spin):  # (waking up takes its time)
                     hope = min(hope + 1, <unsigned> HOPE)
                 elif slept:
                     hope //= 2
@@ -195,7 +196,7 @@ cdef void work() noexcept nogil:
                     store(&_waiting, 0)
                     wake(CALLER, 1)
                 since = now()
-        elif hope and ((tries & 15) or now() - since < (PATIENCE if hope > 1 else 1) * _spin):
+        elif hope and ((tries & 15) or now() - since < (PATIENCE if hope > 1 else 1) * peek_time(&_spin)):
             relax()
         else:
             add(&_asleep, 1)
@@ -217,7 +218,7 @@ cdef void fresh() noexcept nogil:
 
 def get_num_threads():
     """The number of threads minidl uses, the calling one included."""
-    return _threads
+    return peek(&_threads)
 
 
 def set_num_threads(n):
@@ -226,15 +227,14 @@ def set_num_threads(n):
     Results have the same bits for every n. Where the build has no threads (Windows), n stays 1.
     Raises TypeError if n is no int, ValueError if it is not in 1..1024.
     """
-    global _threads, _spin
     if isinstance(n, bool) or not hasattr(n, "__index__") or getattr(n, "shape", ()) != ():
         raise TypeError(f"set_num_threads: n must be an int, got {n!r}")
     n = n.__index__()
     if not 1 <= n <= MAX_THREADS:
         raise ValueError(f"set_num_threads: n must be in 1..{MAX_THREADS}, got {n}")
-    _threads = n if CAN_START else 1
+    put(&_threads, n if CAN_START else 1)
     # With more threads than processors a spinning worker keeps a working one from its core.
-    _spin = SPIN_NS if n <= _processors() else 0
+    put_time(&_spin, SPIN_NS if n <= _processors() else 0)
 
 
 def _cgroup(controller, name, root="/"):
