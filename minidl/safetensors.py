@@ -50,7 +50,15 @@ def write(file: BinaryIO, arrays: Arrays, tree: str | None) -> None:
     if tree is not None:
         metadata[TREE] = tree
         checksums["tree"] = zlib.crc32(tree.encode())
-    file.write(save(arrays, {**metadata, CHECKSUMS: json.dumps(checksums)}))
+    content = memoryview(save(arrays, {**metadata, CHECKSUMS: json.dumps(checksums)}))
+    # The library puts the texts in any order, but the same state must give the same bytes.
+    end = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(bytes(content[8:end]))
+    header[METADATA] = dict(sorted(header[METADATA].items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)  # the arrays begin at a multiple of 8
+    file.write(len(text).to_bytes(8, "little") + text)
+    file.write(content[end:])
 
 
 def read(file: BinaryIO, limit: int) -> tuple[Arrays, str | None]:

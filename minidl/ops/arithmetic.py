@@ -338,7 +338,7 @@ def abs(x: Any) -> Tensor:
     return Abs()(as_tensor(x))
 
 
-def clip(x: Any, min: float | None = None, max: float | None = None) -> Tensor:
+def clip(x: Any, min: Any = None, max: Any = None) -> Tensor:
     """x limited to [min, max]; the slope is 1 at the limits themselves, 0 beyond.
 
     Raises:
