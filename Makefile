@@ -16,8 +16,8 @@ ARGS ?=
 python := $(VENV)/bin/python
 pip := $(python) -m pip --disable-pip-version-check --quiet
 # What is compiled: after a change in one of these minidl is built anew.
-compiled := pyproject.toml setup.py $(wildcard minidl/*.pxd $(patsubst %.pxd,%.py,$(wildcard minidl/*.pxd)) \
-    minidl/ops/*.py minidl/ops/*.pxd minidl/_kernels/*.pyx minidl/_kernels/*.pxd)
+compiled := pyproject.toml setup.py $(wildcard minidl/autograd/*.p* minidl/ops/*.p* minidl/ops/activations/*.p* \
+    minidl/_kernels/*/*.pyx minidl/_kernels/*/*.pxd)
 
 .PHONY: demo dcgan test study lint bench clean install
 .DEFAULT_GOAL := install

@@ -1,6 +1,6 @@
 """Kernels x CPU levels, and the engine, -> extension modules; all else about the build stands in pyproject.toml.
 
-Each ``minidl/_kernels/*.pyx`` is translated to C once and compiled once per CPU level, with the same source and other
+Each ``minidl/_kernels/*/*.pyx`` is translated to C once and compiled once per CPU level, with the same source and other
 flags; ``minidl/_kernels/__init__.py`` picks a level at import. Two modules own state of the whole process (the thread
 pool, the recycled memory) or look at the CPU: those are compiled once.
 
@@ -42,12 +42,13 @@ import minima
 
 KERNELS = Path("minidl/_kernels")
 COMPILED_ONCE = {"copying", "cpu", "memory", "pool"}
-ENGINE = [f"minidl/{name}.py" for name in ("modes", "changes", "tensor", "op", "engine")] + [
-    f"minidl/ops/{name}.py"
-    for name in (
-        *("activation", "arithmetic", "linalg", "loss", "norm", "prelu", "reduction", "shape"),
-        "softmax",
-    )
+ENGINE = [
+    *(f"minidl/autograd/{name}.py" for name in ("modes", "changes", "tensor", "op", "engine")),
+    *(
+        f"minidl/ops/{name}.py"
+        for name in ("arithmetic", "linalg", "loss", "norm", "reduction", "shape")
+    ),
+    *(f"minidl/ops/activations/{name}.py" for name in ("activation", "prelu", "softmax")),
 ]
 # Compiled for speed: what every operation goes through. The other ops are compiled for size, which takes a third off
 # them; doing so here made a chain of tiny operations 1.3 times slower.
@@ -58,7 +59,7 @@ KERNEL_DIRECTIVES = {
     "wraparound": False,
     "cdivision": True,
     "initializedcheck": False,
-    "binding": False,  # plain C functions for faces: a tenth less code in each of the 50 modules,
+    "binding": False,  # plain C functions for entry points: a tenth less code in each of the 50 modules,
     "embedsignature": True,
     "embedsignature.format": "clinic",  # and inspect.signature still reads them
 }
@@ -83,7 +84,7 @@ GNU_LEVELS = {
 # Kernels that go through a row in short blocks: they compute one and then store it, so that nobody need ask whether
 # rows overlap, or have as many partial results. As they are, gcc calls memcpy to store, which takes a block through the
 # stack; and both gcc and clang unroll loops of 16 steps before they would vectorise them.
-BLOCKWISE = {"gates", "loss", "norm", "prelu", "reduction"}
+BLOCKWISE = {"gates", "normalization", "prelu", "reduction", "softmax"}
 KEEP_LOOPS = [
     ["-fno-tree-loop-distribute-patterns", "--param=max-completely-peel-times=8"],
     ["-mllvm", "-unroll-full-max-count=8"],
@@ -306,7 +307,7 @@ def module(source: str) -> Extension:
 
 def modules() -> list[Extension]:
     return [
-        module(source) for source in (*sorted(map(Path.as_posix, KERNELS.glob("*.pyx"))), *ENGINE)
+        module(source) for source in (*sorted(map(Path.as_posix, KERNELS.glob("*/*.pyx"))), *ENGINE)
     ]
 
 

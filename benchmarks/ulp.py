@@ -1,4 +1,4 @@
-"""Measures how far each function of ``minidl/_kernels/_math.pxd`` and each activation is from the true value, in ulp.
+"""Measures how far each function of ``_kernels/math/elementary.pxd`` and each activation is from the true value in ulp.
 
     python benchmarks/ulp.py                         prints the table
     python benchmarks/ulp.py --write docs/accuracy.md
@@ -20,7 +20,7 @@ import mpmath as mp
 import numpy as np
 
 from minidl import _kernels as K
-from minidl.ops.activation_table import ROWS
+from minidl.ops.activations.table import ROWS
 
 mp.mp.dps = 40
 
@@ -210,7 +210,7 @@ parts.
 
 ## Elementary functions
 
-What the loops are made of: `minidl/_kernels/_math.pxd`. The limit is 2 ulp for `exp expm1 log
+What the loops are made of: `minidl/_kernels/math/elementary.pxd`. The limit is 2 ulp for `exp expm1 log
 log1p sigmoid` and 4 for the others; `tests/kernels/test_math.py` checks it.
 
 {functions}

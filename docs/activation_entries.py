@@ -10,7 +10,7 @@ import numpy as np
 
 import minidl as md
 from minidl import functional as F
-from minidl.ops.activation_table import ACTIVATIONS, ROWS
+from minidl.ops.activations.table import ACTIVATIONS, ROWS
 
 SHAPE = (2048, 128)  # what costs are measured on
 

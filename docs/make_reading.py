@@ -1,6 +1,6 @@
 """Updates the line numbers in docs/reading.md: python docs/make_reading.py
 
-There, a link such as [minidl/engine.py:258](../minidl/engine.py#L258) is followed by a quotation of
+There, a link such as [minidl/autograd/engine.py:258](../minidl/autograd/engine.py#L258) is followed by a quotation of
 the lines that begin at that number. The quotation is what counts: it is looked up in the file.
 """
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from study import plan, report, runs
 from study.results import Results, at_end
 
-from minidl.progress import clock
+from minidl.training.progress import clock
 
 EXPERIMENTS = {
     "layer": "one hidden layer, each activation",

@@ -17,10 +17,11 @@ from minidl._kernels import (
     set_memory_limit,
     set_num_threads,
 )
+from minidl.autograd.engine import grad
+from minidl.autograd.modes import detect_anomaly, enable_grad, no_grad
+from minidl.autograd.op import Op
+from minidl.autograd.tensor import Tensor
 from minidl.config import __version__, show_config
-from minidl.engine import grad
-from minidl.modes import detect_anomaly, enable_grad, no_grad
-from minidl.op import Op
 from minidl.ops import (
     abs,
     astype,
@@ -50,23 +51,22 @@ from minidl.ops import (
     where,
 )
 from minidl.random import manual_seed
-from minidl.tensor import Tensor
 
 if TYPE_CHECKING:
     from minidl import data, monitor, testing
-    from minidl.serialize import load, save
-    from minidl.train import History, evaluate, fit
+    from minidl.io.saving import load, save
+    from minidl.training.fit import History, evaluate, fit
 
 # Imported when first used: they bring half of the standard library with them.
 _LATE = {
     "data": "minidl.data",
     "monitor": "minidl.monitor",
     "testing": "minidl.testing",
-    "load": "minidl.serialize",
-    "save": "minidl.serialize",
-    "History": "minidl.train",
-    "evaluate": "minidl.train",
-    "fit": "minidl.train",
+    "load": "minidl.io.saving",
+    "save": "minidl.io.saving",
+    "History": "minidl.training.fit",
+    "evaluate": "minidl.training.fit",
+    "fit": "minidl.training.fit",
 }
 
 

@@ -7,6 +7,7 @@ each other. These take Tensors.
 
 from __future__ import annotations
 
+from minidl.autograd.tensor import Tensor
 from minidl.ops import (
     abs,
     einsum,
@@ -23,7 +24,6 @@ from minidl.ops import (
     sum,
     where,
 )
-from minidl.tensor import Tensor
 
 
 def affine(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:

@@ -1,9 +1,11 @@
 """F: every stateless function by its name, no logic. ``from minidl import functional as F; F.relu(x)``."""
 
-from minidl.ops.activation_table import FUNCTIONS, identity
+from minidl.ops.activations.gates import crelu, glu, maxout
+from minidl.ops.activations.noise import dropout, rrelu
+from minidl.ops.activations.prelu import prelu
+from minidl.ops.activations.softmax import log_softmax, softmax
+from minidl.ops.activations.table import FUNCTIONS, identity
 from minidl.ops.batch_norm import batch_norm
-from minidl.ops.conv import conv, conv_transpose
-from minidl.ops.gates import crelu, glu, maxout
 from minidl.ops.indexing import embedding
 from minidl.ops.linalg import affine
 from minidl.ops.loss import (
@@ -16,11 +18,9 @@ from minidl.ops.loss import (
     nll_loss,
     one_hot,
 )
-from minidl.ops.noise import dropout, rrelu
 from minidl.ops.norm import group_norm, instance_norm, layer_norm
-from minidl.ops.pooling import avg_pool, max_pool, pixel_shuffle, upsample
-from minidl.ops.prelu import prelu
-from minidl.ops.softmax import log_softmax, softmax
+from minidl.ops.spatial.conv import conv, conv_transpose
+from minidl.ops.spatial.pooling import avg_pool, max_pool, pixel_shuffle, upsample
 
 globals().update(FUNCTIONS)  # relu, sigmoid, ...: one for each row of the activation table
 

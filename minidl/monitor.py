@@ -10,7 +10,7 @@ same steps with them as without. Each has ``history``, a list of numbers per lay
 
 >>> import numpy as np
 >>> from minidl import data, nn, optim
->>> from minidl.train import fit
+>>> from minidl.training.fit import fit
 >>> model = nn.Sequential(nn.Affine(4, 8), nn.ReLU(), nn.Affine(8, 2))
 >>> batches = data.DataLoader((np.ones((64, 4), "float32"), np.zeros(64, int)), 16)
 >>> dead, norms = DeadUnits(), GradientNorms()
@@ -32,12 +32,12 @@ from typing import Any
 import numpy as np
 
 from minidl import check
-from minidl.history import new_figure, save_or_show
-from minidl.modes import no_grad
+from minidl.autograd.modes import no_grad
+from minidl.autograd.tensor import Tensor, plain
 from minidl.nn import Module
 from minidl.optim import clip_grad_norm
-from minidl.tensor import Tensor, plain
-from minidl.watching import activation_layers, is_elementwise, labelled, slope, watch
+from minidl.training.history import new_figure, save_or_show
+from minidl.training.watching import activation_layers, is_elementwise, labelled, slope, watch
 
 Path = str | os.PathLike[str]
 PROBE_BATCH = 1000  # samples that go through the model at once

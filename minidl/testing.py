@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from minidl import check
-from minidl.engine import grad
+from minidl.autograd.engine import grad
+from minidl.autograd.tensor import Tensor
 from minidl.ops import sum
 from minidl.random import generator
-from minidl.tensor import Tensor
 
 
 def check_grads(

@@ -16,6 +16,6 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 @pytest.fixture(params=LEVELS)
 def level(request, monkeypatch):
     """Every CPU level, and the NumPy twins: ops look kernels up in K at each call."""
-    for name, face in vars(K.load(request.param)).items():
-        monkeypatch.setattr(K, name, face, raising=False)
+    for name, entry_point in vars(K.load(request.param)).items():
+        monkeypatch.setattr(K, name, entry_point, raising=False)
     return request.param

@@ -18,7 +18,7 @@ BUILD = """
 import sys
 sys.path.insert(0, "")
 import setup
-setup.modules = lambda: [setup.module("minidl/_kernels/activations.pyx")]
+setup.modules = lambda: [setup.module("minidl/_kernels/loops/activations.pyx")]
 setup.remove_all_but = lambda made, found: None
 sys.argv = ["setup.py", "build_ext", "--inplace"]
 setup.main()
@@ -64,8 +64,8 @@ def apply(text: str, hunks: list[tuple[str, str]], path: str) -> str:
 
 def test_the_page_changes_two_files():
     assert set(patches(PAGE.read_text(encoding="utf-8"))) == {
-        "minidl/_kernels/activations.pyx",
-        "minidl/ops/activation_table.py",
+        "minidl/_kernels/loops/activations.pyx",
+        "minidl/ops/activations/table.py",
     }
 
 

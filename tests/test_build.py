@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from minidl import _kernels as K
-from minidl._kernels import cpu
+from minidl._kernels.runtime import cpu
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -141,7 +141,11 @@ def test_an_sdist_needs_no_compiler(checkout):
     assert done.returncode == 0, done.stderr
     assert not (checkout / "build/cython").exists()
     listed = (checkout / "minidl.egg-info/SOURCES.txt").read_text().splitlines()
-    assert {"minidl/_kernels/gemm.pyx", "minidl/op.py", "minidl/op.pxd"} <= set(listed)
+    assert {
+        "minidl/_kernels/product/gemm.pyx",
+        "minidl/autograd/op.py",
+        "minidl/autograd/op.pxd",
+    } <= set(listed)
 
 
 def test_an_old_cython_is_one_sentence(checkout):
@@ -160,22 +164,22 @@ SMALL = """
 import sys
 sys.path.insert(0, "")
 import setup
-setup.modules = lambda: [setup.module("minidl/_kernels/toy.pyx"), setup.module("minidl/modes.py")]
+setup.modules = lambda: [setup.module("minidl/_kernels/loops/toy.pyx"), setup.module("minidl/autograd/modes.py")]
 setup.GNU_LEVELS["baseline"] = setup.LEAN = ["-O0"]
 sys.argv = ["setup.py", "-q", *sys.argv[1:]]
 setup.main()
 """
 SUFFIX = sysconfig.get_config_var("EXT_SUFFIX")
-MADE = {f"minidl/_kernels/baseline/toy{SUFFIX}", f"minidl/modes{SUFFIX}"}
+MADE = {f"minidl/_kernels/baseline/toy{SUFFIX}", f"minidl/autograd/modes{SUFFIX}"}
 
 
 @pytest.fixture
 def used(checkout):
     """A checkout in which other things were built before, for other Pythons too, and its builder."""
-    (checkout / "minidl/_kernels/toy.pyx").write_text("def one(): return 1\n")
+    (checkout / "minidl/_kernels/loops/toy.pyx").write_text("def one(): return 1\n")
     lib = f"build/lib.{sysconfig.get_platform()}-{sys.implementation.cache_tag}"
     stale = [f"minidl/_kernels/v4/toy{SUFFIX}", f"minidl/_kernels/baseline/gone{SUFFIX}"]
-    stale += [f"minidl/tensor{SUFFIX}", "minidl/tensor.of-another-python.so"]
+    stale += [f"minidl/autograd/tensor{SUFFIX}", "minidl/autograd/tensor.of-another-python.so"]
     for name in (*stale, *(f"{lib}/{name}" for name in (*stale, "minidl/gone.py"))):
         (checkout / name).parent.mkdir(parents=True, exist_ok=True)
         (checkout / name).write_bytes(b"stale")
@@ -197,9 +201,9 @@ def test_in_place_only_what_this_build_made_can_be_imported(used):
     checkout, build = used
     build("build_ext", "--inplace")
     found = {path.relative_to(checkout).as_posix() for path in (checkout / "minidl").rglob("*.so")}
-    assert found == MADE | {"minidl/tensor.of-another-python.so"}
+    assert found == MADE | {"minidl/autograd/tensor.of-another-python.so"}
 
-    module = checkout / f"minidl/modes{SUFFIX}"
+    module = checkout / f"minidl/autograd/modes{SUFFIX}"
     module.write_bytes(b"")
     (stamp,) = (checkout / "build").glob("made-with-*.txt")
     stamp.write_text("another Cython")

@@ -10,7 +10,7 @@ import pytest
 import minidl as md
 from minidl import data, init, nn, optim
 from minidl import functional as F
-from minidl.op import Op
+from minidl.autograd.op import Op
 
 MODULES = [
     importlib.import_module(name)

@@ -13,9 +13,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from minidl import files, nn
+from minidl import nn
 from minidl.data import read_idx
-from minidl.serialize import load, save
+from minidl.io import files
+from minidl.io.saving import load, save
 
 ENDINGS = [".npz", *([".safetensors"] if find_spec("safetensors") else [])]
 READERS = [
@@ -96,7 +97,7 @@ def test_a_pipe_that_takes_the_place_of_a_file_just_now(tmp_path, monkeypatch):
 KILLED = """
 import os, random, signal, sys, time
 import numpy as np
-from minidl.serialize import load, save
+from minidl.io.saving import load, save
 
 path, kills = sys.argv[1], int(sys.argv[2])
 random.seed(0)
@@ -234,7 +235,7 @@ def test_pipes_and_devices_are_not_replaced(tmp_path, ending):
 def test_two_processes_that_save_to_one_path(tmp_path, ending):
     path = tmp_path / f"state{ending}"
     code = (
-        "import sys, numpy as np; from minidl.serialize import save\n"
+        "import sys, numpy as np; from minidl.io.saving import save\n"
         "for _ in range(30): save({'a': np.full(20_000, int(sys.argv[2]))}, sys.argv[1])"
     )
     save({"a": np.zeros(20_000)}, path)

@@ -12,7 +12,7 @@ from minidl import _kernels as K
 from minidl import nn, optim
 
 PACKAGE = str(Path(md.__file__).parent)
-ENGINE_COMPILED = not md.tensor.__file__.endswith(".py")
+ENGINE_COMPILED = not md.autograd.tensor.__file__.endswith(".py")
 
 
 def frozen(x):

@@ -92,7 +92,9 @@ def presses(times):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no signals between processes")
-@pytest.mark.skipif(md.tensor.__file__.endswith(".py"), reason="Python's engine can be parted")
+@pytest.mark.skipif(
+    md.autograd.tensor.__file__.endswith(".py"), reason="Python's engine can be parted"
+)
 def test_nothing_is_half_done():
     times = os.environ.get("MINIDL_INTERRUPTIONS", "40")
     done = subprocess.run(

@@ -9,8 +9,8 @@ import pytest
 import minidl as md
 from minidl import functional as F
 from minidl import nn, optim
-from minidl.metrics import accuracy
-from minidl.train import evaluate
+from minidl.training.fit import evaluate
+from minidl.training.metrics import accuracy
 
 P = np.array([[0.2, 0.9, 0.4], [0.6, 0.3, 0.7]], np.float32)
 MANY = np.array([[0, 1, 1], [1, 0, 0]], np.float32)  # 4 of 6 labels are right at 0.5

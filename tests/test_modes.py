@@ -10,7 +10,7 @@ from contextlib import nullcontext
 import pytest
 
 import minidl as md
-from minidl import modes
+from minidl.autograd import modes
 
 
 def recorded():

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 import minidl as md
-from minidl import data, monitor, nn, optim, watching
+from minidl import data, monitor, nn, optim
 from minidl import functional as F
 from minidl.monitor import DeadUnits, GradientNorms, Saturation
+from minidl.training import watching
 
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((48, 4)).astype(np.float32)

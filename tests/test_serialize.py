@@ -9,9 +9,9 @@ from importlib.util import find_spec
 import numpy as np
 import pytest
 
-from minidl import files
-from minidl.serialize import load, save
-from minidl.state import StateDict
+from minidl.io import files
+from minidl.io.saving import load, save
+from minidl.io.state import StateDict
 
 ENDINGS = [".npz", *([".safetensors"] if find_spec("safetensors") else [])]
 INTEGERS = [f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)]

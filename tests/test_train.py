@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 import minidl as md
-from minidl import data, nn, optim, progress
+from minidl import data, nn, optim
 from minidl import functional as F
-from minidl.train import accuracy, evaluate, every_batch
+from minidl.training import progress
+from minidl.training.fit import accuracy, evaluate, every_batch
 
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((60, 4)).astype(np.float32)

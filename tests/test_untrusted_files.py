@@ -13,10 +13,11 @@ from importlib.util import find_spec
 import numpy as np
 import pytest
 
-from minidl import files, nn
+from minidl import nn
 from minidl.data import read_idx
 from minidl.data.idx import to_idx
-from minidl.serialize import load, save
+from minidl.io import files
+from minidl.io.saving import load, save
 
 ENDINGS = [".npz", *([".safetensors"] if find_spec("safetensors") else [])]
 ZEROS = 1 << 25

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 import minidl as md
-from minidl import Tensor, changes
+from minidl import Tensor
 from minidl import functional as F
-from minidl._kernels.memory import fingerprint
+from minidl._kernels.runtime.memory import fingerprint
+from minidl.autograd import changes
 
 
 def leaf(*values, dtype=np.float64):

@@ -11,7 +11,7 @@ from networks import NCHW, NHWC
 import minidl as md
 from minidl import functional as F
 from minidl import nn, optim
-from minidl.ops.activation_table import ROWS
+from minidl.ops.activations.table import ROWS
 
 # Activations that are ops of their own, and the arguments that the benchmark gives them.
 OTHERS = {

@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from minidl.files import regular
-from minidl.progress import clock
+from minidl.io.files import regular
+from minidl.training.progress import clock
 
 try:
     from PIL import Image, ImageOps, UnidentifiedImageError

@@ -17,7 +17,7 @@ from gan import classifier, images, quality
 from gan.game import Game
 from gan.images import pixels, scaled
 from minidl import data
-from minidl.progress import clock
+from minidl.training.progress import clock
 
 try:
     from gan import drawing

@@ -19,7 +19,7 @@ import numpy as np
 import minidl as md
 from minidl import data, init, monitor, nn, optim
 from minidl import functional as F
-from minidl.train import every_batch
+from minidl.training.fit import every_batch
 from study import plan
 from study.plan import Settings
 
@@ -158,10 +158,10 @@ class Inside:
         plain = (nn.Affine, *plan.NORMALISATIONS.values())
         return {name: m for name, m in model.named_children() if not isinstance(m, plain)}
 
-    def on_train_begin(self, training: md.train.Training) -> None:
+    def on_train_begin(self, training: md.training.fit.Training) -> None:
         self.on_epoch_end(training)
 
-    def on_epoch_end(self, training: md.train.Training) -> None:
+    def on_epoch_end(self, training: md.training.fit.Training) -> None:
         layers = list(self.layers(training.model).values())
         shares: dict[int, float] = {}
 

@@ -11,20 +11,20 @@ from importlib.machinery import EXTENSION_SUFFIXES
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from minidl._kernels.copying import assign, copy, reshape
-from minidl._kernels.cpu import best_level
-from minidl._kernels.memory import (
+from minidl._kernels.arrays.copying import assign, copy, reshape
+from minidl._kernels.runtime.cpu import best_level
+from minidl._kernels.runtime.memory import (
     empty,
     empty_like,
     memory_stats,
     release_memory,
     set_memory_limit,
 )
-from minidl._kernels.pool import get_num_threads, set_num_threads
+from minidl._kernels.runtime.pool import get_num_threads, set_num_threads
 
 if TYPE_CHECKING:
 
-    def __getattr__(name: str) -> Any: ...  # the faces, which mypy cannot see
+    def __getattr__(name: str) -> Any: ...  # the entry points, which mypy cannot see
 
 
 LEVELS = ("baseline", "v3", "v4")
@@ -32,27 +32,32 @@ MODULES = (
     "activations",
     "batch_norm",
     "conv",
-    "distance",
     "elementwise",
     "gates",
     "gemm",
-    "loss",
+    "losses",
     "noise",
-    "norm",
-    "optim",
+    "normalization",
     "pooling",
     "prelu",
     "reduction",
     "scatter",
     "selection",
+    "softmax",
+    "updates",
 )
+# (There PReLU is with the activations, and scatter with selection.)
+REFERENCE = tuple(name for name in MODULES if name not in ("prelu", "scatter"))
 
 
-def _faces(module) -> dict:
+def _entry_points(module) -> dict:
+    public = getattr(module, "__all__", None)
     return {
         name: value
         for name, value in vars(module).items()
-        if not name.startswith("_") and callable(value) and not isinstance(value, type)
+        if (name in public if public else not name.startswith("_"))
+        and callable(value)
+        and not isinstance(value, type)
     }
 
 
@@ -62,11 +67,16 @@ def load(level: str, modules: tuple[str, ...] = MODULES) -> SimpleNamespace:
     modules: which; "mathcheck", the functions inside other kernels for their tests, is not in the wheel.
     """
     if level == "reference":
-        return SimpleNamespace(**_faces(import_module("minidl._kernels.reference")))
-    faces: dict = {}
+        modules = REFERENCE
+    found: dict = {}
     for name in modules:
-        faces |= _faces(import_module(f"minidl._kernels.{level}.{name}"))
-    return SimpleNamespace(**faces)
+        module = import_module(f"minidl._kernels.{level}.{name}")
+        if name == "gemm" and not getattr(module, "TILE_WINS", True):
+            # Without fused multiply-adds NumPy's BLAS, which looks at the CPU itself, is faster than the register
+            # tile (benchmarks/gemm.py).
+            module = import_module("minidl._kernels.reference.gemm")
+        found |= _entry_points(module)
+    return SimpleNamespace(**found)
 
 
 def _choose() -> str:

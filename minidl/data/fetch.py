@@ -23,8 +23,8 @@ from pathlib import Path
 
 import numpy as np
 
-from minidl import files
 from minidl.data.idx import to_idx, uncompressed
+from minidl.io import files
 
 STALL_SECONDS = 10  # without an answer from a mirror
 MIRROR_SECONDS = 300  # for all of a mirror's files

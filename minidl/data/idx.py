@@ -18,7 +18,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from minidl import files
+from minidl.io import files
 
 GZIP_MAGIC = b"\x1f\x8b"
 DEFLATE_RATIO = 1032  # deflate stores 258 bytes in two bits, no more

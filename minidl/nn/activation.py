@@ -10,12 +10,12 @@ from typing import Any, ClassVar
 
 from minidl import check
 from minidl import functional as F
+from minidl.autograd.tensor import Tensor, as_tensor
 from minidl.init import Constant
 from minidl.nn.module import Module
 from minidl.nn.parameter import ParameterMaker, fill
-from minidl.ops.activation import Row, in_y
-from minidl.ops.activation_table import ROWS
-from minidl.tensor import Tensor, as_tensor
+from minidl.ops.activations.activation import Row, in_y
+from minidl.ops.activations.table import ROWS
 
 
 class Activation(Module):

@@ -10,12 +10,12 @@ import numpy as np
 
 from minidl import check
 from minidl import functional as F
+from minidl.autograd.tensor import Tensor, as_tensor
 from minidl.init import VarianceScaling
 from minidl.nn.linear import DEFAULT_INIT
 from minidl.nn.module import Module
 from minidl.nn.parameter import ParameterMaker
-from minidl.ops.conv import Axes, spatial
-from minidl.tensor import Tensor, as_tensor
+from minidl.ops.spatial.conv import Axes, spatial
 
 # PyTorch takes the fan of a transposed weight (in, out/groups, ...) from its second axis, which is
 # the fan out; runs of the same script in both start alike.

@@ -7,10 +7,10 @@ from typing import Any
 
 from minidl import check
 from minidl import functional as F
+from minidl.autograd.tensor import Tensor, as_tensor
 from minidl.nn.linear import DEFAULT_INIT
 from minidl.nn.module import Module
 from minidl.nn.parameter import ParameterMaker
-from minidl.tensor import Tensor, as_tensor
 
 
 class Maxout(Module):

@@ -6,8 +6,8 @@ from typing import Any
 
 from minidl import check
 from minidl import functional as F
+from minidl.autograd.tensor import Tensor, as_tensor
 from minidl.nn.module import Module
-from minidl.tensor import Tensor, as_tensor
 
 
 class Flatten(Module):

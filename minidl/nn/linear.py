@@ -7,10 +7,10 @@ from typing import Any
 
 from minidl import check
 from minidl import functional as F
+from minidl.autograd.tensor import Tensor, as_tensor
 from minidl.init import Normal, VarianceScaling
 from minidl.nn.module import Module
 from minidl.nn.parameter import ParameterMaker
-from minidl.tensor import Tensor, as_tensor
 
 # U(-1/sqrt(fan_in), 1/sqrt(fan_in)) for weights and biases, as PyTorch's Linear and Conv have it:
 # runs of the same script in both start alike. For deep ReLU networks init.HeNormal() is the better

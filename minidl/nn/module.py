@@ -28,9 +28,9 @@ import numpy as np
 
 from minidl import check
 from minidl.atomic import at_once, starmap
+from minidl.autograd.tensor import Tensor, mark_changed, zero_grads
+from minidl.io.state import StateDict
 from minidl.nn.parameter import Parameter
-from minidl.state import StateDict
-from minidl.tensor import Tensor, mark_changed, zero_grads
 
 
 class Mismatch(NamedTuple):

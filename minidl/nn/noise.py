@@ -6,8 +6,8 @@ from typing import Any
 
 from minidl import check, random
 from minidl import functional as F
+from minidl.autograd.tensor import Tensor
 from minidl.nn.module import Module
-from minidl.tensor import Tensor
 
 
 class Dropout(Module):

@@ -11,11 +11,11 @@ import numpy as np
 from minidl import check
 from minidl import functional as F
 from minidl.atomic import at_once, starmap
+from minidl.autograd.tensor import Tensor, as_tensor
 from minidl.init import Constant
 from minidl.nn.module import Module
 from minidl.nn.parameter import ParameterMaker
 from minidl.ops.batch_norm import Activation, normalized
-from minidl.tensor import Tensor, as_tensor
 
 
 class LayerNorm(Module):

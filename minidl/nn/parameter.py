@@ -14,9 +14,10 @@ from weakref import WeakValueDictionary
 
 import numpy as np
 
-from minidl import check, files, npz, safetensors
+from minidl import check
+from minidl.autograd.tensor import Tensor
 from minidl.init import Fan, Initializer
-from minidl.tensor import Tensor
+from minidl.io import files, npz, safetensors
 
 
 class Parameter(Tensor):

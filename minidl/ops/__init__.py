@@ -1,6 +1,7 @@
 """The differentiable operations, one file a family. Importing this package gives Tensor its methods."""
 
-from minidl import tensor
+from minidl.autograd import tensor
+from minidl.ops.activations.noise import dropout
 from minidl.ops.arithmetic import (
     abs,
     add,
@@ -25,7 +26,6 @@ from minidl.ops.arithmetic import (
     where,
 )
 from minidl.ops.batch_norm import batch_norm
-from minidl.ops.conv import conv, conv_transpose
 from minidl.ops.indexing import embedding
 from minidl.ops.inplace import inplace
 from minidl.ops.linalg import affine, einsum, matmul
@@ -39,9 +39,7 @@ from minidl.ops.loss import (
     nll_loss,
     one_hot,
 )
-from minidl.ops.noise import dropout
 from minidl.ops.norm import group_norm, instance_norm, layer_norm
-from minidl.ops.pooling import avg_pool, max_pool, pixel_shuffle, upsample
 from minidl.ops.reduction import max, mean, min, std, sum, var
 from minidl.ops.shape import (
     broadcast_to,
@@ -55,5 +53,7 @@ from minidl.ops.shape import (
     stack,
     transpose,
 )
+from minidl.ops.spatial.conv import conv, conv_transpose
+from minidl.ops.spatial.pooling import avg_pool, max_pool, pixel_shuffle, upsample
 
 tensor.provide(globals())

@@ -1,9 +1,9 @@
 # The types that make the compiled module fast. arithmetic.py says what everything means, and runs without this file.
 
-from minidl._kernels.memory cimport same_dtype
-from minidl.modes cimport recording
-from minidl.op cimport Add, Op
-from minidl.tensor cimport Tensor, as_tensor, wrap
+from minidl._kernels.runtime.memory cimport same_dtype
+from minidl.autograd.modes cimport recording
+from minidl.autograd.op cimport Add, Op
+from minidl.autograd.tensor cimport Tensor, as_tensor, wrap
 
 cpdef tuple pair(object x0, object x1)
 cpdef bint one_dtype(Tensor x0, Tensor x1)

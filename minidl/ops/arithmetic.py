@@ -15,10 +15,10 @@ import numpy as np
 from minidl import _kernels as K
 from minidl import check
 from minidl._kernels import binary
-from minidl._kernels.memory import same_dtype
-from minidl.modes import recording
-from minidl.op import Add, Cast, Op
-from minidl.tensor import Tensor, as_tensor, plain, wrap
+from minidl._kernels.runtime.memory import same_dtype
+from minidl.autograd.modes import recording
+from minidl.autograd.op import Add, Cast, Op
+from minidl.autograd.tensor import Tensor, as_tensor, plain, wrap
 
 Number = (int, float)  # bool and numpy.float64 are subclasses of these
 

@@ -10,14 +10,14 @@ import numpy as np
 from minidl import _kernels as K
 from minidl import check
 from minidl.atomic import at_once, starmap
-from minidl.modes import recording
-from minidl.op import Op
-from minidl.ops.activation import Row, activation_gradient
-from minidl.ops.activation_table import fused_row
+from minidl.autograd.modes import recording
+from minidl.autograd.op import Op
+from minidl.autograd.tensor import Tensor, as_tensor, wrap
+from minidl.ops.activations.activation import Row, activation_gradient
+from minidl.ops.activations.table import fused_row
 from minidl.ops.arithmetic import as_float
 from minidl.ops.reduction import centered, mean, sum
 from minidl.ops.shape import reshape
-from minidl.tensor import Tensor, as_tensor, wrap
 
 # Their slopes (a and 1) tell the sign of what they were given, which x tells, too: y is not read.
 BY_SIGN = ("relu", "leaky_relu")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from minidl.autograd.tensor import Tensor, as_tensor
 from minidl.ops.loss import class_ids
 from minidl.ops.shape import getitem
-from minidl.tensor import Tensor, as_tensor
 
 
 def embedding(ids: Any, weight: Any) -> Tensor:

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 
 from minidl import _kernels as K
-from minidl.modes import recording
-from minidl.op import Cast, become, check_inplace
+from minidl.autograd.modes import recording
+from minidl.autograd.op import Cast, become, check_inplace
+from minidl.autograd.tensor import Tensor, as_tensor, wrap
 from minidl.ops.arithmetic import add, div, mul, pair, pow, sub
 from minidl.ops.linalg import matmul
 from minidl.ops.shape import Slice
-from minidl.tensor import Tensor, as_tensor, wrap
 
 FUNCTIONS = {"+=": add, "-=": sub, "*=": mul, "/=": div, "**=": pow, "@=": matmul}
 KERNELS = {"+=": "add", "-=": "sub", "*=": "mul", "/=": "div"}

@@ -1,12 +1,12 @@
 # The types that make the compiled module fast. linalg.py says what everything means, and runs without this file.
 
 cimport cython
-from minidl._kernels.memory cimport same_floats
-from minidl.modes cimport recording
-from minidl.op cimport Op
-from minidl.ops.activation cimport activation_gradient
+from minidl._kernels.runtime.memory cimport same_floats
+from minidl.autograd.modes cimport recording
+from minidl.autograd.op cimport Op
+from minidl.ops.activations.activation cimport activation_gradient
 from minidl.ops.arithmetic cimport one_dtype, pair
-from minidl.tensor cimport Tensor, wrap
+from minidl.autograd.tensor cimport Tensor, wrap
 from numpy cimport ndarray
 
 cdef class MatMul(Op):

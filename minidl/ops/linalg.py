@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 
 from minidl import _kernels as K
-from minidl._kernels.memory import same_floats
-from minidl.modes import recording
-from minidl.op import Op
-from minidl.ops.activation import Row, activation_gradient
-from minidl.ops.activation_table import fused_row
+from minidl._kernels.runtime.memory import same_floats
+from minidl.autograd.modes import recording
+from minidl.autograd.op import Op
+from minidl.autograd.tensor import Tensor, wrap
+from minidl.ops.activations.activation import Row, activation_gradient
+from minidl.ops.activations.table import fused_row
 from minidl.ops.arithmetic import one_dtype, operands, pair
 from minidl.ops.reduction import sum
 from minidl.ops.shape import broadcast_to, expand_dims, reshape, squeeze, transpose
-from minidl.tensor import Tensor, wrap
 
 
 class MatMul(Op):

@@ -17,14 +17,14 @@ import numpy as np
 
 from minidl import _kernels as K
 from minidl import check
-from minidl.modes import recording
-from minidl.op import Op
-from minidl.ops.activation_table import FUNCTIONS
+from minidl.autograd.modes import recording
+from minidl.autograd.op import Op
+from minidl.autograd.tensor import Tensor, as_tensor, plain, wrap
+from minidl.ops.activations.softmax import log_softmax, softmax
+from minidl.ops.activations.table import FUNCTIONS
 from minidl.ops.arithmetic import as_float, clip, log, maximum, operands, where
 from minidl.ops.reduction import mean, sum
 from minidl.ops.shape import getitem, reshape, transpose
-from minidl.ops.softmax import log_softmax, softmax
-from minidl.tensor import Tensor, as_tensor, plain, wrap
 
 sigmoid = FUNCTIONS["sigmoid"]
 

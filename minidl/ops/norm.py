@@ -10,12 +10,12 @@ import numpy as np
 
 from minidl import _kernels as K
 from minidl import check
-from minidl.modes import recording
-from minidl.op import Op
+from minidl.autograd.modes import recording
+from minidl.autograd.op import Op
+from minidl.autograd.tensor import Tensor, wrap
 from minidl.ops.arithmetic import as_float, operands
 from minidl.ops.reduction import centered, mean, sum
 from minidl.ops.shape import reshape
-from minidl.tensor import Tensor, wrap
 
 
 class RowNorm(Op):

@@ -9,11 +9,11 @@ import numpy as np
 
 from minidl import _kernels as K
 from minidl import check
-from minidl.modes import recording
-from minidl.op import BroadcastTo, Op
+from minidl.autograd.modes import recording
+from minidl.autograd.op import BroadcastTo, Op
+from minidl.autograd.tensor import Tensor, as_tensor, wrap
 from minidl.ops.arithmetic import sqrt, where
 from minidl.ops.shape import Reshape, normalize_axis, reshape
-from minidl.tensor import Tensor, as_tensor, wrap
 
 Axis = int | tuple[int, ...] | None
 

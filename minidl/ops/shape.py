@@ -12,9 +12,9 @@ import numpy as np
 
 from minidl import _kernels as K
 from minidl import check
-from minidl.op import BroadcastTo, Op
+from minidl.autograd.op import BroadcastTo, Op
+from minidl.autograd.tensor import Tensor, as_tensor, plain
 from minidl.ops.arithmetic import operands
-from minidl.tensor import Tensor, as_tensor, plain
 
 
 class Reshape(Op):

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from minidl import _kernels as K
-from minidl._kernels import reference
-from minidl._kernels import reference_arithmetic as arithmetic
-from minidl.ops.activation_table import KERNEL_ROWS
+from minidl._kernels.reference import elementwise as arithmetic
+from minidl._kernels.reference import pooling
+from minidl.ops.activations.table import KERNEL_ROWS
 
 from .test_conv import arguments as conv_arguments
 from .test_images import channels_last, windows
@@ -55,12 +55,12 @@ def like_a_part(rng, shape):
 # ── The kernels of test_twins.py ──────────────────────────────────────────────────────────────────
 
 
-def of_twins(face: str) -> Sampler:
+def of_twins(entry_point: str) -> Sampler:
     """One of its cases: of the shapes there, or of another with as many axes."""
-    takes_out = "out" in inspect.signature(getattr(K.load("reference"), face)).parameters
+    takes_out = "out" in inspect.signature(getattr(K.load("reference"), entry_point)).parameters
 
     def sample(rng):
-        _, arguments, shapes = CASES[face][rng.integers(len(CASES[face]))]
+        _, arguments, shapes = CASES[entry_point][rng.integers(len(CASES[entry_point]))]
         shape = shapes[rng.integers(len(shapes))]
         if np.prod(shape) > 4000 or rng.random() < 0.7:
             shape = lengths(rng, max(map(len, shapes)))
@@ -112,10 +112,10 @@ def conv_case(rng):
             return (n, c, o, *map(tuple, moves), groups)
 
 
-def conv(face: str) -> Sampler:
+def conv(entry_point: str) -> Sampler:
     def sample(rng):
-        given = conv_arguments(face, conv_case(rng), "float64", int(rng.integers(1 << 30)))
-        if face == "conv_forward" and rng.random() < 0.3:
+        given = conv_arguments(entry_point, conv_case(rng), "float64", int(rng.integers(1 << 30)))
+        if entry_point == "conv_forward" and rng.random() < 0.3:
             given = (*given[:2], None, *given[3:])
         return given, {}
 
@@ -129,17 +129,17 @@ def groups_of_a_vector(groups: int, outputs: int) -> Sample:
     return (x, channels_last(gy), *rest), {}
 
 
-def pooled(face: str) -> Sampler:
+def pooled(entry_point: str) -> Sampler:
     def sample(rng):
         axes = int(rng.integers(1, 4))
         (_, _, *size), *window = next(windows(axes, int(rng.integers(1 << 30)), 1))
         x = array(rng, int(rng.integers(1, 3)), int(rng.choice(LENGTHS)), *size)
-        if face.endswith("forward"):
+        if entry_point.endswith("forward"):
             return (x, *window), {}
-        y, index = reference.max_pool_forward(x, *window)
-        if face == "max_pool_gather":
+        y, index = pooling.max_pool_forward(x, *window)
+        if entry_point == "max_pool_gather":
             return (x, index), {}
-        if face == "max_pool_scatter":
+        if entry_point == "max_pool_scatter":
             return (y, index, tuple(size)), {}
         return (y, tuple(size), *window), {}
 
@@ -305,11 +305,14 @@ def adam_step(rng) -> Sample:
 
 
 SAMPLERS: dict[str, Sampler] = {
-    **{face: of_twins(face) for face in CASES},
-    **{face: conv(face) for face in ("conv_forward", "conv_input_grad", "conv_weight_grad")},
+    **{entry_point: of_twins(entry_point) for entry_point in CASES},
     **{
-        face: pooled(face)
-        for face in (
+        entry_point: conv(entry_point)
+        for entry_point in ("conv_forward", "conv_input_grad", "conv_weight_grad")
+    },
+    **{
+        entry_point: pooled(entry_point)
+        for entry_point in (
             *("max_pool_forward", "max_pool_scatter", "max_pool_gather"),
             *("avg_pool_forward", "avg_pool_backward"),
         )
@@ -352,13 +355,20 @@ DENSE |= {"prelu_forward", "prelu_backward"}  # these want C order
 APART = {"matmul", "affine_weight_grad", "binary", "unary", "assign"}
 
 
-def layouts(face: str, given: Sample) -> list[str]:
+def layouts(entry_point: str, given: Sample) -> list[str]:
     """The memory layouts that its operands may have."""
-    if face in DENSE or (face in CASES and "out" in given[1]):
+    if entry_point in DENSE or (entry_point in CASES and "out" in given[1]):
         return ["C"]
-    if face.startswith(("conv", "batch", "max_pool", "avg_pool")):
+    if entry_point.startswith(("conv", "batch", "max_pool", "avg_pool")):
         return ["C", "channels last", "channels last", "order", "gaps", "backwards", "repeated"]
-    return ["C", "C", "order", "gaps", "backwards", *(["repeated"] if face not in APART else [])]
+    return [
+        "C",
+        "C",
+        "order",
+        "gaps",
+        "backwards",
+        *(["repeated"] if entry_point not in APART else []),
+    ]
 
 
 # ── Where a kernel is not called with what its sampler gives ──────────────────────────────────────
@@ -369,8 +379,8 @@ def call_loop(kernels, name, arrays, y, a, b):
     addresses = kernels.activation_address, kernels.activation_slope_address
     address = addresses[len(arrays) - 1](name, wide)
     if not address:
-        faces = kernels.activation_forward, kernels.activation_backward
-        return faces[len(arrays) - 1](name, *arrays, a, b, out=y)
+        entry_points = kernels.activation_forward, kernels.activation_backward
+        return entry_points[len(arrays) - 1](name, *arrays, a, b, out=y)
     pointers = [ctypes.c_void_p] * (2 + len(arrays))
     types = (None, *pointers, ctypes.c_ssize_t, ctypes.c_double, ctypes.c_double)
     places = [x.ctypes.data for x in (*arrays, y)]

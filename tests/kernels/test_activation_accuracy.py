@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from minidl import _kernels as K
-from minidl.ops.activation_table import ROWS
+from minidl.ops.activations.table import ROWS
 
 ULP = Path(__file__).parents[2] / "benchmarks" / "ulp.py"
 spec = importlib.util.spec_from_file_location("ulp", ULP)

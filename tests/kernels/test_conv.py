@@ -9,7 +9,7 @@ import pytest
 from minidl import _kernels as K
 
 TWINS = K.load("reference")
-FACES = ("conv_forward", "conv_input_grad", "conv_weight_grad")
+ENTRY_POINTS = ("conv_forward", "conv_input_grad", "conv_weight_grad")
 every_level = pytest.mark.parametrize("level", [*K.available, "reference"])
 every_dtype = pytest.mark.parametrize("dtype", ["float32", "float64"])
 
@@ -46,8 +46,8 @@ CASES = {
 every_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 
 
-def arguments(face, case, dtype="float32", seed=0):
-    """What a face is given: arrays, then settings."""
+def arguments(entry_point, case, dtype="float32", seed=0):
+    """What an entry point is given: arrays, then settings."""
     n, c, o, size, kernel, stride, padding, dilation, groups = case
     rng = np.random.default_rng(seed)
     rows = zip(size, kernel, stride, padding, dilation, strict=True)
@@ -60,7 +60,7 @@ def arguments(face, case, dtype="float32", seed=0):
         "conv_forward": (x, w, y_bias, *move),
         "conv_input_grad": (gy, w, size, *move, x_bias),
         "conv_weight_grad": (x, gy, kernel, *move),
-    }[face]
+    }[entry_point]
 
 
 def assert_near(got, expected, dtype):
@@ -76,16 +76,16 @@ def assert_near(got, expected, dtype):
     )
 
 
-@pytest.mark.parametrize("face", FACES)
+@pytest.mark.parametrize("entry_point", ENTRY_POINTS)
 @every_case
 @every_dtype
 @pytest.mark.parametrize("level", K.available)
-def test_equals_its_twin(face, case, dtype, level):
-    given = arguments(face, case, dtype)
+def test_equals_its_twin(entry_point, case, dtype, level):
+    given = arguments(entry_point, case, dtype)
     kept = [a.copy() for a in given if isinstance(a, np.ndarray)]
-    exact = arguments(face, case, "float64")
-    expected = getattr(TWINS, face)(*exact).astype(dtype)
-    kernel = getattr(K.load(level), face)
+    exact = arguments(entry_point, case, "float64")
+    expected = getattr(TWINS, entry_point)(*exact).astype(dtype)
+    kernel = getattr(K.load(level), entry_point)
     assert_near(kernel(*given), expected, dtype)
     for change in (channels_last, strided, frozen):
         changed = [change(a) if isinstance(a, np.ndarray) else a for a in given]
@@ -127,15 +127,15 @@ def test_one_channel_with_its_axes_in_any_order(level, dtype, o):
             assert_near(K.load(level).conv_weight_grad(turned, gy, kernel), expected, dtype)
 
 
-@pytest.mark.parametrize("face", FACES)
+@pytest.mark.parametrize("entry_point", ENTRY_POINTS)
 @pytest.mark.parametrize(
     "name",
     ["DCGAN, middle", "many channels", "many pixels", "three outputs", "tiles: 3x3", "tiles: 4x4"],
 )
 @pytest.mark.parametrize("level", K.available)
-def test_same_bits_with_any_number_of_threads(face, name, level):
+def test_same_bits_with_any_number_of_threads(entry_point, name, level):
     n, *rest = CASES[name]
-    given, kernel = arguments(face, (8 * n, *rest)), getattr(K.load(level), face)
+    given, kernel = arguments(entry_point, (8 * n, *rest)), getattr(K.load(level), entry_point)
     before = K.get_num_threads()
     try:
         bits = []
@@ -177,35 +177,35 @@ def test_the_size_may_be_given(level):
 @pytest.mark.parametrize("level", K.available)
 def test_nan_is_seen_where_a_kernel_sees_it(level, name):
     """Tiles share intermediate results, but none that an output would not see."""
-    for face in FACES:
-        first, *rest = arguments(face, CASES[name])
+    for entry_point in ENTRY_POINTS:
+        first, *rest = arguments(entry_point, CASES[name])
         first[1, 3, 2, 1] = np.nan
         got, expected = (
-            getattr(K.load(level), face)(first, *rest),
-            getattr(TWINS, face)(first, *rest),
+            getattr(K.load(level), entry_point)(first, *rest),
+            getattr(TWINS, entry_point)(first, *rest),
         )
         np.testing.assert_array_equal(np.isnan(got), np.isnan(expected))
         first[1, 3, 2, 1] = np.inf  # minus inf on the way, where tiles are at work
         got, expected = (
-            getattr(K.load(level), face)(first, *rest),
-            getattr(TWINS, face)(first, *rest),
+            getattr(K.load(level), entry_point)(first, *rest),
+            getattr(TWINS, entry_point)(first, *rest),
         )
         np.testing.assert_array_equal(np.isfinite(got), np.isfinite(expected))
         assert np.isnan(got).any()
 
 
-@pytest.mark.parametrize("face", FACES)
+@pytest.mark.parametrize("entry_point", ENTRY_POINTS)
 @pytest.mark.parametrize("name", ["tiles: 3x3", "tiles: 4x4"])
 @pytest.mark.parametrize("level", K.available)
-def test_tiles_are_as_exact_as_sums(face, name, level):
+def test_tiles_are_as_exact_as_sums(entry_point, name, level):
     """Integers come out exact; other numbers within 1e-5 of the largest result."""
-    given = arguments(face, CASES[name], "float64")
-    exact = getattr(TWINS, face)(*given)
-    y = getattr(K.load(level), face)(*as_floats(given))
+    given = arguments(entry_point, CASES[name], "float64")
+    exact = getattr(TWINS, entry_point)(*given)
+    y = getattr(K.load(level), entry_point)(*as_floats(given))
     assert np.abs(y - exact).max() < 2e-6 * np.abs(exact).max()
     whole = [np.round(4 * a) if isinstance(a, np.ndarray) else a for a in given]
-    y = getattr(K.load(level), face)(*as_floats(whole))
-    np.testing.assert_array_equal(y, getattr(TWINS, face)(*whole))
+    y = getattr(K.load(level), entry_point)(*as_floats(whole))
+    np.testing.assert_array_equal(y, getattr(TWINS, entry_point)(*whole))
 
 
 def as_floats(given):
@@ -222,12 +222,12 @@ def test_an_activation_is_applied(level, dtype):
         if level != "reference"
         else K.load("baseline").activation_address("leaky_relu", dtype == "float64")
     )
-    for face in FACES[:2]:
+    for entry_point in ENTRY_POINTS[:2]:
         for name in ("DCGAN, middle", "DCGAN, last", "groups", "many pixels", "tiles: 4x4"):
-            given = arguments(face, CASES[name], dtype)
-            plain = getattr(kernels, face)(*given)
-            given += (None,) if face == "conv_forward" else ()
-            y = getattr(kernels, face)(*given, loop, 0.2, 0.0)
+            given = arguments(entry_point, CASES[name], dtype)
+            plain = getattr(kernels, entry_point)(*given)
+            given += (None,) if entry_point == "conv_forward" else ()
+            y = getattr(kernels, entry_point)(*given, loop, 0.2, 0.0)
             np.testing.assert_allclose(y, np.where(plain > 0, plain, 0.2 * plain), rtol=1e-6)
 
 
@@ -236,16 +236,16 @@ def test_empty(level):
     kernels = K.load(level)
     for case in ((0, 3, 4, (5, 5)), (2, 0, 4, (5, 5)), (2, 3, 0, (5, 5))):
         case = (*case, (3, 3), (1, 1), (1, 1), (1, 1), 1)
-        for face in FACES:
-            given = arguments(face, case)
-            y, expected = getattr(kernels, face)(*given), getattr(TWINS, face)(*given)
+        for entry_point in ENTRY_POINTS:
+            given = arguments(entry_point, case)
+            y, expected = getattr(kernels, entry_point)(*given), getattr(TWINS, entry_point)(*given)
             assert_near(y, expected, "float32")
 
 
-@pytest.mark.parametrize("face", FACES)
+@pytest.mark.parametrize("entry_point", ENTRY_POINTS)
 @every_level
-def test_refusals(face, level):
-    kernel, given = getattr(K.load(level), face), arguments(face, CASES["groups"])
+def test_refusals(entry_point, level):
+    kernel, given = getattr(K.load(level), entry_point), arguments(entry_point, CASES["groups"])
     first, second, *rest = given
     for bad in ("float16", "int64", "complex128", "object"):
         with pytest.raises(TypeError, match=bad):
@@ -263,10 +263,10 @@ def test_refusals(face, level):
         kernel(*given[:3], (1,), *given[4:])
 
 
-@pytest.mark.parametrize("face", FACES)
+@pytest.mark.parametrize("entry_point", ENTRY_POINTS)
 @every_level
-def test_settings_beyond_all_sizes_are_refused(face, level):
-    kernel, given = getattr(K.load(level), face), arguments(face, CASES["dilated"])
+def test_settings_beyond_all_sizes_are_refused(entry_point, level):
+    kernel, given = getattr(K.load(level), entry_point), arguments(entry_point, CASES["dilated"])
     for setting in (3, 4, 5):  # stride, padding, dilation
         with pytest.raises(ValueError, match=r"expected numbers from [01] to 2147483647"):
             kernel(
@@ -287,8 +287,8 @@ def test_scratch_of_more_bytes_than_64_bits_count_is_no_memory(level):
         )
 
 
-@pytest.mark.parametrize("face", FACES)
-def test_signatures_are_the_twins(face):
-    twin = list(inspect.signature(getattr(TWINS, face)).parameters)
+@pytest.mark.parametrize("entry_point", ENTRY_POINTS)
+def test_signatures_are_the_twins(entry_point):
+    twin = list(inspect.signature(getattr(TWINS, entry_point)).parameters)
     for level in K.available:
-        assert list(inspect.signature(getattr(K.load(level), face)).parameters) == twin
+        assert list(inspect.signature(getattr(K.load(level), entry_point)).parameters) == twin

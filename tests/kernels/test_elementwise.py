@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from minidl import _kernels as K
-from minidl._kernels import reference_arithmetic as reference
+from minidl._kernels.reference import elementwise as reference
 
 LEVELS = [pytest.param(K.load(level), id=level) for level in K.available]
 DTYPES = [np.float32, np.float64]

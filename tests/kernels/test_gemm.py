@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from minidl import _kernels as K
-from minidl._kernels import memory, pool
+from minidl._kernels.runtime import memory, pool
 
 DTYPES = ("float32", "float64")
 LENGTHS = (0, 1, 2, 3, 5, 7, 8, 9, 12, 15, 16, 17, 31, 33, 47, 48, 49, 63, 64, 65, 97, 100, 144)
@@ -20,10 +20,10 @@ class Level:
     """The products of one level: the tile's, also where the level itself prefers BLAS."""
 
     def __init__(self, name):
-        faces = import_module(f"minidl._kernels.{name}.gemm").TILE
-        self.matmul = faces["matmul"]
-        self.affine_forward = faces["affine_forward"]
-        self.affine_weight_grad = faces["affine_weight_grad"]
+        gemm = import_module(f"minidl._kernels.{name}.gemm")
+        self.matmul = gemm.matmul
+        self.affine_forward = gemm.affine_forward
+        self.affine_weight_grad = gemm.affine_weight_grad
 
 
 @pytest.fixture(params=(*K.available, "reference"))
@@ -313,7 +313,7 @@ import ctypes, mmap, sys
 from importlib import import_module
 import numpy as np
 
-gemm = import_module(f"minidl._kernels.{sys.argv[1]}.gemm").TILE
+gemm = import_module(f"minidl._kernels.{sys.argv[1]}.gemm")
 page = mmap.PAGESIZE
 libc = ctypes.CDLL(None, use_errno=True)
 libc.mprotect.argtypes = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int
@@ -335,9 +335,9 @@ for m, k, n in [(3, 5, 7), (33, 100, 50), (65, 515, 49), (1, 70, 90), (90, 70, 1
     bias = at_the_end(b[0].copy())
     w = np.ascontiguousarray(b.T)
     for _ in range(2):
-        gemm["matmul"](a, b, out=c)
-        gemm["affine_forward"](a, w, bias)
-        gemm["affine_weight_grad"](a, c)
+        gemm.matmul(a, b, out=c)
+        gemm.affine_forward(a, w, bias)
+        gemm.affine_weight_grad(a, c)
         a, b, c, w = map(at_the_end, (a, b, c, w))
 print("ok", flush=True)
 """

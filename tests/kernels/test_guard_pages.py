@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from minidl import _kernels as K
-from minidl._kernels import copying
+from minidl._kernels.arrays import copying
 
 from .guard import CAN_GUARD, faults, guarded, map_arrays
 from .guard_cases import CALLS, KNOWN, NO_ARRAYS, SAMPLERS, layouts
@@ -28,14 +28,14 @@ MORE = {"activation_forward": 4, "activation_backward": 4, "binary": 3, "unary":
 MORE |= dict.fromkeys(("conv_forward", "conv_input_grad", "conv_weight_grad"), 6)
 
 TWINS = K.load("reference")
-COPYING = K._faces(copying)
+COPYING = K._entry_points(copying)
 COPYING_TWINS = SimpleNamespace(assign=np.copyto, copy=np.array, reshape=np.reshape)
 
 
 def kernels_of(level: str) -> SimpleNamespace:
     """The products are the tile's, also where the level prefers BLAS."""
-    tile = import_module(f"minidl._kernels.{level}.gemm").TILE
-    return SimpleNamespace(**(vars(K.load(level)) | tile))
+    tile = import_module(f"minidl._kernels.{level}.gemm")
+    return SimpleNamespace(**(vars(K.load(level)) | K._entry_points(tile)))
 
 
 LEVELS = {level: kernels_of(level) for level in K.available}
@@ -100,27 +100,31 @@ def check_same(got, expected, rtol: float = 0) -> None:
         assert got == expected
 
 
-@pytest.mark.parametrize("face", SAMPLERS)
-def test_nothing_beyond_the_operands_is_touched(face):
-    levels, twins = (ANY_LEVEL, COPYING_TWINS) if face in COPYING else (LEVELS, TWINS)
-    call = CALLS.get(face) or (lambda kernels, *a, **k: getattr(kernels, face)(*a, **k))
-    known = KNOWN.get(face, [])
+@pytest.mark.parametrize("entry_point", SAMPLERS)
+def test_nothing_beyond_the_operands_is_touched(entry_point):
+    levels, twins = (ANY_LEVEL, COPYING_TWINS) if entry_point in COPYING else (LEVELS, TWINS)
+    call = CALLS.get(entry_point) or (
+        lambda kernels, *a, **k: getattr(kernels, entry_point)(*a, **k)
+    )
+    known = KNOWN.get(entry_point, [])
 
     def attempt(index, note):
-        rng = np.random.default_rng((zlib.crc32(face.encode()), index))
-        arguments = known[index] if index < len(known) else SAMPLERS[face](rng)
-        ways = ["as given"] if index < len(known) else layouts(face, arguments)
+        rng = np.random.default_rng((zlib.crc32(entry_point.encode()), index))
+        arguments = known[index] if index < len(known) else SAMPLERS[entry_point](rng)
+        ways = ["as given"] if index < len(known) else layouts(entry_point, arguments)
         for dtype, rtol in (("float32", 1e-4), ("float64", 1e-10)):
             given = map_arrays(lambda x: lay_out(cast(x, dtype), ways, rng), arguments)  # noqa: B023
             args, keywords = map_arrays(np.array, given)
             expected = call(twins, *args, **keywords)
             for (level, kernels), at_end in product(levels.items(), (True, False)):
-                note(f"{face}{describe(given)}, {'end' if at_end else 'start'} of memory, {level}")
+                note(
+                    f"{entry_point}{describe(given)}, {'end' if at_end else 'start'} of memory, {level}"
+                )
                 mine = map_arrays(lambda x: guarded(x, at_end), given)  # noqa: B023
                 check_same(call(kernels, *mine[0], **mine[1]), expected, rtol)
                 check_same([*mine[0], *mine[1].values()], [*args, *keywords.values()], rtol)
 
-    count = max(1, len(known) + round(EACH * MORE.get(face, 1) * TIMES))
+    count = max(1, len(known) + round(EACH * MORE.get(entry_point, 1) * TIMES))
     found = faults(count, attempt, seconds=60 + round(60 * TIMES))
     assert not found, "\n".join(found)
 

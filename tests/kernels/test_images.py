@@ -10,7 +10,7 @@ from minidl import _kernels as K
 
 LEVELS = {level: K.load(level) for level in K.available}
 TWINS = K.load("reference")
-FACES = [
+ENTRY_POINTS = [
     "batch_norm_moments",
     "batch_norm_forward",
     "batch_norm_backward",
@@ -56,11 +56,11 @@ def close(got, expected, dtype, size=1):
         np.testing.assert_allclose(y, z, rtol=rtol, atol=rtol * max(1.0, np.sqrt(size)))
 
 
-@pytest.mark.parametrize("face", FACES)
-def test_signatures_are_the_twins(face):
-    twin = list(inspect.signature(getattr(TWINS, face)).parameters)
+@pytest.mark.parametrize("entry_point", ENTRY_POINTS)
+def test_signatures_are_the_twins(entry_point):
+    twin = list(inspect.signature(getattr(TWINS, entry_point)).parameters)
     for kernels in LEVELS.values():
-        assert list(inspect.signature(getattr(kernels, face)).parameters) == twin
+        assert list(inspect.signature(getattr(kernels, entry_point)).parameters) == twin
 
 
 # ── Batch normalisation ───────────────────────────────────────────────────────────────────────────
@@ -299,9 +299,9 @@ def test_pooling_refuses():
             ((2**31, 1), one, (2**30, 0)),
             (two, (2**31, 1), (0, 0)),
         ):
-            for face in ("max_pool", "avg_pool"):
-                with pytest.raises(ValueError, match=f"{face}: .* does not fit 4 places"):
-                    getattr(kernels, f"{face}_forward")(x, kernel, stride, padding)
+            for entry_point in ("max_pool", "avg_pool"):
+                with pytest.raises(ValueError, match=f"{entry_point}: .* does not fit 4 places"):
+                    getattr(kernels, f"{entry_point}_forward")(x, kernel, stride, padding)
         _, index = kernels.max_pool_forward(x, two, two, (0, 0))
         for bad in (index + 16, index - 1):
             with pytest.raises(ValueError, match="max_pool: index: expected places from 0 to 15"):

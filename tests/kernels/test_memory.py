@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from numpy.lib.stride_tricks import as_strided
 
-from minidl._kernels import memory
+from minidl._kernels.runtime import memory
 
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 needs_linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
@@ -398,7 +398,7 @@ def test_arrays_may_outlive_the_interpreter():
     code = """
 import sys, threading
 import numpy as np
-from minidl._kernels import memory
+from minidl._kernels.runtime import memory
 kept = [memory.empty(n, "f4") for n in (1, 1000, 1000000)]
 sys.stay = memory.empty(10, "f4")[3:]
 np.stay = memoryview(memory.empty(10, "f4"))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from minidl import _kernels as K
-from minidl._kernels.reference_noise import threefry
+from minidl._kernels.reference.noise import _threefry
 
 LEVELS = (*K.available, "reference")
 every_level = pytest.mark.parametrize("level", LEVELS)
@@ -27,7 +27,7 @@ KNOWN = [
 
 @pytest.mark.parametrize(("rounds", "counter", "key", "words"), KNOWN)
 def test_known_answers(rounds, counter, key, words):
-    assert [int(w[0]) for w in threefry(counter, key, rounds)] == words
+    assert [int(w[0]) for w in _threefry(counter, key, rounds)] == words
     if rounds == 13:
         for level in LEVELS:
             assert K.load(level).random_words(counter, key)[:, 0].tolist() == words
@@ -41,7 +41,7 @@ def test_lanes_are_consecutive_counters(level):
         words = kernels.random_words(counter, key)
         assert words.dtype == np.uint32 and words.shape == (4, 16)
         for lane in range(16):
-            alone = threefry([counter[0] + lane, *counter[1:]], key)
+            alone = _threefry([counter[0] + lane, *counter[1:]], key)
             assert words[:, lane].tolist() == [int(w[0]) for w in alone]
 
 
@@ -107,10 +107,10 @@ def test_factors(level, dtype):
     """y is exactly x times the factor; a factor that nobody keeps is not made."""
     kernels = K.load(level)
     x = np.random.default_rng(0).standard_normal(1001).astype(dtype)
-    for face, options in (("rrelu_forward", (0.1, 0.4)), ("dropout_forward", (0.25,))):
-        y, factor = getattr(kernels, face)(x, *options, 5)
+    for entry_point, options in (("rrelu_forward", (0.1, 0.4)), ("dropout_forward", (0.25,))):
+        y, factor = getattr(kernels, entry_point)(x, *options, 5)
         np.testing.assert_array_equal(y, x * factor)
-        again, none = getattr(kernels, face)(x, *options, 5, False)
+        again, none = getattr(kernels, entry_point)(x, *options, 5, False)
         np.testing.assert_array_equal(again, y)
         assert none is None
     out = x.copy()

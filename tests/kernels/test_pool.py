@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from minidl._kernels import pool
+from minidl._kernels.runtime import pool
 
 HAS_THREADS = os.name == "posix"
 HAS_FORK = hasattr(os, "fork")
@@ -36,7 +36,7 @@ def check(count, nested=0, **options):
 
 def run_python(code, timeout=60, **env):
     """A fresh interpreter; its output, or a failure with its errors."""
-    command = [sys.executable, "-c", "from minidl._kernels import pool\n" + code]
+    command = [sys.executable, "-c", "from minidl._kernels.runtime import pool\n" + code]
     env = {k: v for k, v in os.environ.items() if k != "MINIDL_NUM_THREADS"} | env
     done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, env=env)
     assert done.returncode == 0, done.stderr
@@ -121,7 +121,7 @@ def test_the_affinity_is_respected_and_one_processor_gets_no_workers():
     code = """
 import os
 os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:1])
-from minidl._kernels import pool
+from minidl._kernels.runtime import pool
 before = len(os.listdir("/proc/self/task"))
 runs = pool._selftest(50)[0]
 print(pool.get_num_threads(), runs == [1] * 50, len(os.listdir("/proc/self/task")) - before)
@@ -208,7 +208,7 @@ try:
 except KeyboardInterrupt:
     print(set(pool._selftest(10)[0]))
 """
-    command = [sys.executable, "-c", "from minidl._kernels import pool\n" + code]
+    command = [sys.executable, "-c", "from minidl._kernels.runtime import pool\n" + code]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout.readline() == "ready\n"
         time.sleep(0.05)

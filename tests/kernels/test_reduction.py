@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from minidl import _kernels as K
-from minidl._kernels import reference_arithmetic as reference
+from minidl._kernels.reference import reduction as reference
 
 LEVELS = [pytest.param(K.load(level), id=level) for level in K.available]
 DTYPES = [np.float32, np.float64]
@@ -166,12 +166,12 @@ def test_as_exact_as_numpy(kernels, dtype):
         ((40, 5, 1000), (0, 2)),
     ):
         errors = []
-        for face in (kernels.sum_axes, reference.sum_axes):
+        for entry_point in (kernels.sum_axes, reference.sum_axes):
             error = []
             for seed in range(5):
                 x = np.random.default_rng(seed).uniform(size=shape).astype(dtype)
                 exact = x.sum(axis=axes, dtype=np.longdouble)
-                error.append(np.abs(face(x, axes) / exact - 1).mean())
+                error.append(np.abs(entry_point(x, axes) / exact - 1).mean())
             errors.append(np.mean(error))
         assert errors[0] <= max(errors[1] * 1.2, 0.5 * np.finfo(dtype).eps), (shape, errors)
 
@@ -206,9 +206,12 @@ def test_same_bits_for_any_number_of_threads(kernels, dtype):
 def test_what_numpy_does(kernels):
     ids = np.arange(12).reshape(3, 4)
     for x in (ids, ids.astype(np.int32), ids > 3, ids.astype(">f4")):
-        for face in ("sum_axes", "sum_to"):
-            second = (0,) if face == "sum_axes" else (4,)
-            y, expected = getattr(kernels, face)(x, second), getattr(reference, face)(x, second)
+        for entry_point in ("sum_axes", "sum_to"):
+            second = (0,) if entry_point == "sum_axes" else (4,)
+            y, expected = (
+                getattr(kernels, entry_point)(x, second),
+                getattr(reference, entry_point)(x, second),
+            )
             np.testing.assert_array_equal(y, expected)
             assert y.dtype == expected.dtype
 

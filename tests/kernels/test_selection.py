@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from minidl import _kernels as K
-from minidl._kernels import reference_selection as reference
+from minidl._kernels.reference import selection as reference
 
 from .test_elementwise import CHUNK, array, layouts, same
 
@@ -44,7 +44,9 @@ def test_special_values(kernels, dtype):
             same(getattr(kernels, name)(*given), getattr(reference, name)(*given))
     for low, high in LIMITS:
         same(kernels.clip(x, low, high), reference.clip(x, low, high))
-        got, expected = (face.clip_backward(x, z, low, high) for face in (kernels, reference))
+        got, expected = (
+            entry_point.clip_backward(x, z, low, high) for entry_point in (kernels, reference)
+        )
         same(got, expected)
 
 
@@ -109,9 +111,9 @@ def test_what_numpy_does(kernels):
 @kernels
 def test_bad_input(kernels):
     x = array((3, 4), np.float32)
-    for face in (kernels.where, kernels.where_equal):
+    for entry_point in (kernels.where, kernels.where_equal):
         with pytest.raises(ValueError, match=r"where.*: shapes \(3, 4\) and \(3,\) do not fit"):
-            face(x, x, x[:, 0])
+            entry_point(x, x, x[:, 0])
     with pytest.raises(KeyError):
         kernels.extremum_backward("nothing", x, x, x)
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from minidl import _kernels as K
-from minidl._kernels import reference
-from minidl.ops.activation_table import KERNEL_ROWS
+from minidl._kernels.reference.activations import ACTIVATIONS
+from minidl.ops.activations.table import KERNEL_ROWS
 
 from .twin_cases import FEW, LENGTHS, MATRICES, NOISE_AND_GATES, normal, with_zeros
 
@@ -76,7 +76,7 @@ def activation_forward(name, a, b):
 def activation_backward(name, a, b):
     def arguments(rng, *shape):
         x = 3 * with_zeros(rng, *shape)
-        value, _ = reference.ACTIVATIONS[name]
+        value, _ = ACTIVATIONS[name]
         row = KERNEL_ROWS[name]
         xy = x if row.residual == "x" else np.asarray(value(x, *(a, b)[: len(row.params)]))
         return name, xy, normal(rng, *shape), a, b
@@ -89,7 +89,7 @@ def rows(rng, *shape):
 
 
 def probabilities(rng, n, classes):
-    return reference.softmax_forward(normal(rng, n, classes)) if classes else np.zeros((n, 0))
+    return TWINS.softmax_forward(normal(rng, n, classes)) if classes else np.zeros((n, 0))
 
 
 def scores_and_targets(rng, n, classes):
@@ -201,15 +201,15 @@ for _row in KERNEL_ROWS.values():
         (_row.name, activation_backward(_row.name, _a, _b), LENGTHS + FEW)
     )
 
-FLAT = [(face, *case) for face, cases in CASES.items() for case in cases]
+FLAT = [(entry_point, *case) for entry_point, cases in CASES.items() for case in cases]
 every_case = pytest.mark.parametrize(
-    ("face", "arguments", "shapes"),
-    [(face, arguments, shapes) for face, _, arguments, shapes in FLAT],
-    ids=[f"{face}-{name}" if name else face for face, name, _, _ in FLAT],
+    ("entry_point", "arguments", "shapes"),
+    [(entry_point, arguments, shapes) for entry_point, _, arguments, shapes in FLAT],
+    ids=[f"{entry_point}-{name}" if name else entry_point for entry_point, name, _, _ in FLAT],
 )
 each_face_once = pytest.mark.parametrize(
-    ("face", "arguments", "shapes"),
-    [(face, *cases[0][1:]) for face, cases in CASES.items()],
+    ("entry_point", "arguments", "shapes"),
+    [(entry_point, *cases[0][1:]) for entry_point, cases in CASES.items()],
     ids=CASES,
 )
 
@@ -248,7 +248,7 @@ def test_every_activation_of_the_kernel_has_a_row_and_back():
 
     for level in LEVELS:
         codes = import_module(f"minidl._kernels.{level}.activations").CODES
-        assert set(codes) == set(reference.ACTIVATIONS)
+        assert set(codes) == set(ACTIVATIONS)
 
 
 @pytest.mark.parametrize("name", sorted(set(CASES)))
@@ -261,9 +261,9 @@ def test_signatures_are_the_twins(name):
 @every_case
 @every_level
 @every_dtype
-def test_equals_its_twin(face, arguments, shapes, level, dtype):
+def test_equals_its_twin(entry_point, arguments, shapes, level, dtype):
     rng = np.random.default_rng(0)
-    kernel, twin = getattr(LEVELS[level], face), getattr(TWINS, face)
+    kernel, twin = getattr(LEVELS[level], entry_point), getattr(TWINS, entry_point)
     for shape in shapes:
         given = cast(arguments(rng, *shape), dtype)
         kept = [x.copy() if isinstance(x, np.ndarray) else x for x in given]
@@ -282,8 +282,8 @@ def test_equals_its_twin(face, arguments, shapes, level, dtype):
 
 @every_case
 @every_level
-def test_same_bits_with_any_number_of_threads(face, arguments, shapes, level):
-    kernel, before = getattr(LEVELS[level], face), K.get_num_threads()
+def test_same_bits_with_any_number_of_threads(entry_point, arguments, shapes, level):
+    kernel, before = getattr(LEVELS[level], entry_point), K.get_num_threads()
     shape = max(shapes, key=np.prod)
     if len(shape) == 2:
         shape = (3000, 67)
@@ -300,9 +300,9 @@ def test_same_bits_with_any_number_of_threads(face, arguments, shapes, level):
 
 @each_face_once
 @every_level
-def test_memory_of_any_kind(face, arguments, shapes, level):
+def test_memory_of_any_kind(entry_point, arguments, shapes, level):
     """Strided, read-only, Fortran-order inputs give what others give, or are refused by name."""
-    kernel = getattr(LEVELS[level], face)
+    kernel = getattr(LEVELS[level], entry_point)
     shape = [3 * n for n in small(shapes)]
     given = cast(arguments(np.random.default_rng(0), *shape), "float32")
     expected = results(kernel(*given))
@@ -312,7 +312,7 @@ def test_memory_of_any_kind(face, arguments, shapes, level):
                 kernel(*[change(x) if isinstance(x, np.ndarray) and x.ndim else x for x in given])
             )
         except ValueError as error:
-            assert face.split("_")[0] in str(error)
+            assert entry_point.split("_")[0] in str(error)
             continue
         for y, z in zip(got, expected, strict=True):
             np.testing.assert_array_equal(y, z)
@@ -334,9 +334,9 @@ def frozen(x):
 @each_face_once
 @every_level
 @pytest.mark.parametrize("bad", ["float16", "int64", "complex128", "object"])
-def test_other_dtypes_are_refused(face, arguments, shapes, level, bad):
+def test_other_dtypes_are_refused(entry_point, arguments, shapes, level, bad):
     given = cast(arguments(np.random.default_rng(0), *small(shapes)), "float32")
-    kernel = getattr(LEVELS[level], face)
+    kernel = getattr(LEVELS[level], entry_point)
     first = next(i for i, x in enumerate(given) if isinstance(x, np.ndarray))
     with pytest.raises(TypeError, match=bad):
         kernel(*given[:first], given[first].astype(bad), *given[first + 1 :])
@@ -345,14 +345,15 @@ def test_other_dtypes_are_refused(face, arguments, shapes, level, bad):
 
 
 @pytest.mark.parametrize(
-    "face", ["activation_backward", "softmax_backward", "log_softmax_backward", "prelu_backward"]
+    "entry_point",
+    ["activation_backward", "softmax_backward", "log_softmax_backward", "prelu_backward"],
 )
 @every_level
-def test_gradients_of_another_shape_or_dtype_are_refused(face, level):
-    _, arguments, _ = CASES[face][0]
-    shape = (2, 3, 4) if "prelu" in face else (3, 5)
+def test_gradients_of_another_shape_or_dtype_are_refused(entry_point, level):
+    _, arguments, _ = CASES[entry_point][0]
+    shape = (2, 3, 4) if "prelu" in entry_point else (3, 5)
     given = cast(arguments(np.random.default_rng(0), *shape), "float32")
-    kernel = getattr(LEVELS[level], face)
+    kernel = getattr(LEVELS[level], entry_point)
     at = max(i for i, x in enumerate(given) if isinstance(x, np.ndarray))
     for wrong, error in ((given[at][:-1], ValueError), (given[at].astype("float64"), TypeError)):
         with pytest.raises(error, match="expected"):
@@ -362,9 +363,9 @@ def test_gradients_of_another_shape_or_dtype_are_refused(face, level):
 @every_level
 def test_rows_want_two_axes_and_targets_in_range(level):
     kernels, x = LEVELS[level], np.zeros((3, 4), "float32")
-    for face in ("softmax_forward", "log_softmax_forward"):
+    for entry_point in ("softmax_forward", "log_softmax_forward"):
         with pytest.raises(ValueError, match="expected 2 axes"):
-            getattr(kernels, face)(x[0])
+            getattr(kernels, entry_point)(x[0])
     for target in ([0, 1, 4], [0, 1, -1], [0, 1, 2**40]):
         with pytest.raises(ValueError, match="out of range for 4 classes"):
             kernels.cross_entropy_forward(x, np.array(target))

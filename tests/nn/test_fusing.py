@@ -5,7 +5,7 @@ import pytest
 
 from minidl import nn
 from minidl.nn import Affine, BatchNorm, Module, ReLU, Sequential
-from minidl.watching import watch
+from minidl.training.watching import watch
 
 X = np.random.default_rng(0).standard_normal((6, 3)).astype("float32")
 KINDS = {

@@ -7,7 +7,7 @@ import minidl as md
 from minidl import functional as F
 from minidl import nn
 from minidl.nn.activation import LAYERS
-from minidl.watching import watch
+from minidl.training.watching import watch
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(6, 4, 3, 5)).astype(np.float32)

@@ -8,7 +8,7 @@ import pytest
 
 import minidl as md
 from minidl import nn
-from minidl.state import StateDict
+from minidl.io.state import StateDict
 
 
 class Net(nn.Module):

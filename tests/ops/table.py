@@ -2,7 +2,7 @@
 
 Everything public in `minidl.ops` and `minidl.functional` has a row here or is listed in
 NOT_DIFFERENTIABLE; `test_gradients.py` fails otherwise. An activation's rows follow from its row in
-`minidl/ops/activation_table.py`.
+`minidl/ops/activations/table.py`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 
 from minidl import functional as F
 from minidl import ops
-from minidl.ops.activation_table import ROWS as ACTIVATION_ROWS
+from minidl.ops.activations.table import ROWS as ACTIVATION_ROWS
 
 
 @dataclass(frozen=True)

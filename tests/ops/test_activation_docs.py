@@ -7,7 +7,7 @@ import pytest
 
 from minidl import functional as F
 from minidl import nn
-from minidl.ops.activation_table import ACTIVATIONS, ROWS
+from minidl.ops.activations.table import ACTIVATIONS, ROWS
 
 each_row = pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
 

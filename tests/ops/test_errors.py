@@ -6,7 +6,7 @@ import pytest
 import minidl as md
 from minidl import Tensor, ops
 from minidl import functional as F
-from minidl.ops.activation_table import ACTIVATIONS
+from minidl.ops.activations.table import ACTIVATIONS
 
 X = np.ones((2, 3), "float32")
 

@@ -7,9 +7,9 @@ import pytest
 
 from minidl import functional as F
 from minidl import ops
-from minidl.engine import grad
-from minidl.op import Op
-from minidl.tensor import Tensor
+from minidl.autograd.engine import grad
+from minidl.autograd.op import Op
+from minidl.autograd.tensor import Tensor
 from minidl.testing import check_grads
 
 from .table import ALIASES, NOT_DIFFERENTIABLE, NOT_RECORDED, ROWS, Row

@@ -8,7 +8,7 @@ import pytest
 import minidl as md
 from minidl import Tensor, ops
 from minidl import functional as F
-from minidl.ops.activation_table import ROWS
+from minidl.ops.activations.table import ROWS
 
 
 def applied(row):

@@ -13,7 +13,7 @@ import pytest
 
 from minidl import Tensor
 from minidl import functional as F
-from minidl.engine import grad
+from minidl.autograd.engine import grad
 
 mp = pytest.importorskip("mpmath")
 INF = float("inf")

@@ -7,8 +7,8 @@ import pytest
 
 from minidl import Tensor
 from minidl import functional as F
-from minidl.engine import grad
-from minidl.ops.activation_table import ACTIVATIONS, ROWS
+from minidl.autograd.engine import grad
+from minidl.ops.activations.table import ACTIVATIONS, ROWS
 
 INF, NAN = float("inf"), float("nan")
 DTYPES = ["float32", "float64"]

@@ -10,7 +10,7 @@ import pytest
 import minidl as md
 from minidl import Tensor, ops
 from minidl import functional as F
-from minidl.ops.activation_table import ROWS as ACTIVATION_ROWS
+from minidl.ops.activations.table import ROWS as ACTIVATION_ROWS
 
 from .table import FUSED, both, normal, positive, probabilities, spread, unit
 from .test_gradients import public_names

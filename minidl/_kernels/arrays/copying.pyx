@@ -1,0 +1,228 @@
+"""Copies between arrays that lie differently in memory: transposed, padded, cropped, repeated.
+
+The axes are put in y's order, so that y is written in runs, and the two innermost are a plane. Where x's own innermost
+axis is another one than y's, that axis becomes the other side of the plane, and blocks of SIDE x SIDE go through a
+buffer: a line of x is read once, and a line of y is written once. A plane is cut into pieces; a task is some of them.
+"""
+
+cimport numpy as cnp
+from libc.stdint cimport uint32_t, uint64_t
+from libc.string cimport memcpy
+from minidl._kernels.runtime cimport memory, pool
+from minidl._kernels.arrays.axes cimport (
+    Axes, Cursor, add_axis, go_to, magnitude, merge_axes, sort_axes, step, stride_of, swap_axes,
+)
+from minidl._kernels.arrays.layout cimport in_elements, same_shape
+from minidl._kernels.runtime.sizes cimport times
+
+cnp.import_array()
+
+cdef enum:
+    SIDE = 16  # of a block that is transposed: float32 of a line
+    LONG = 256  # elements of y's run that are a piece where blocks are transposed
+    CHUNK = 16384  # elements of a piece elsewhere, at most, and of a task, about
+    ALONE = 65536  # elements that one thread is done with before another would be awake
+
+ctypedef fused word:
+    uint32_t
+    uint64_t
+
+
+cdef struct Plane:
+    Py_ssize_t[2] length  # outer and inner
+    Py_ssize_t[2] x, y  # strides
+    Py_ssize_t[2] piece  # lengths of a piece, at most
+
+
+cdef struct Work:
+    Plane plane
+    Axes axes  # those around the plane, and the plane's two, counted in pieces; strides of x and y
+    bint turned  # x's innermost axis is the plane's outer one
+    const char* x
+    char* y
+    Py_ssize_t itemsize, pieces, per_task
+
+
+cdef void copy_rows(Plane* p, const word* x, word* y, Py_ssize_t rows, Py_ssize_t n) noexcept nogil:
+    cdef Py_ssize_t row, i, sx = p.x[1], sy = p.y[1]
+    cdef word still
+    for row in range(rows):
+        if sx == 1 and sy == 1:
+            memcpy(y, x, n * sizeof(word))
+        elif sx == 0 and sy == 1:
+            still = x[0]
+            for i in range(n):
+                y[i] = still
+        else:
+            for i in range(n):
+                y[i * sy] = x[i * sx]
+        x, y = x + p.x[0], y + p.y[0]
+
+
+cdef inline void turn(
+    const word* x, word* y, Py_ssize_t rows, Py_ssize_t n, Py_ssize_t sx0, Py_ssize_t sx1, Py_ssize_t sy0, Py_ssize_t sy1
+) noexcept nogil:
+    """A block of y, (rows, n), read along its columns and written along its rows."""
+    cdef word[SIDE][SIDE] block
+    cdef Py_ssize_t row, i
+    for i in range(n):
+        for row in range(rows):
+            block[i][row] = x[row * sx0 + i * sx1]
+    for row in range(rows):
+        for i in range(n):
+            y[row * sy0 + i * sy1] = block[i][row]
+
+
+cdef void copy_turned(Plane* p, const word* x, word* y, Py_ssize_t rows, Py_ssize_t n) noexcept nogil:
+    cdef Py_ssize_t m
+    while n > 0:
+        m = min(n, <Py_ssize_t>SIDE)
+        if rows == SIDE and m == SIDE and p.x[0] == 1 and p.y[1] == 1:  # named, for the compiler
+            turn(x, y, SIDE, SIDE, 1, p.x[1], p.y[0], 1)
+        else:
+            turn(x, y, rows, m, p.x[0], p.x[1], p.y[0], p.y[1])
+        x, y, n = x + m * p.x[1], y + m * p.y[1], n - m
+
+
+cdef void copy_pieces(Work* w, word* _, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
+    cdef Plane* p = &w.plane
+    cdef int inner = w.axes.count - 1, outer = w.axes.count - 2
+    cdef const word* x
+    cdef word* y
+    cdef Cursor at
+    cdef Py_ssize_t piece, rows, n
+    go_to(&at, &w.axes, first)
+    for piece in range(first, last):
+        rows = min(p.piece[0], p.length[0] - at.place[outer] * p.piece[0])
+        n = min(p.piece[1], p.length[1] - at.place[inner] * p.piece[1])
+        x, y = <const word*>w.x + at.offset[0], <word*>w.y + at.offset[1]
+        if w.turned:
+            copy_turned(p, x, y, rows, n)
+        else:
+            copy_rows(p, x, y, rows, n)
+        step(&at, &w.axes, inner)
+
+
+cdef void run_task(void* context, Py_ssize_t index) noexcept nogil:
+    cdef Work* w = <Work*>context
+    cdef Py_ssize_t first = index * w.per_task, last = min(first + w.per_task, w.pieces)
+    if w.itemsize == sizeof(uint64_t):
+        copy_pieces(w, <uint64_t*>NULL, first, last)
+    else:
+        copy_pieces(w, <uint32_t*>NULL, first, last)
+
+
+cdef void lay_out(Work* w) noexcept:
+    """Finds the plane, and puts its pieces in the place of its axes."""
+    cdef Axes* axes = &w.axes
+    cdef Plane* p = &w.plane
+    cdef Py_ssize_t k, stride, least = 0
+    cdef int axis, side, fastest = -1
+    sort_axes(axes, 1)
+    merge_axes(axes)
+    for axis in range(axes.count):
+        stride = magnitude(axes.stride[axis][0])
+        if stride and (fastest < 0 or stride <= least):
+            fastest, least = axis, stride
+    axis = axes.count - 1
+    w.turned = 0 <= fastest < axis and (axes.stride[axis][0] != 0 or axes.length[axis] < SIDE)
+    if w.turned:
+        swap_axes(axes, fastest, axes.count - 2)
+    if axes.count == 1:  # an outer side of length 1
+        axes.length[1] = axes.length[0]
+        axes.length[0] = 1
+        for k in range(2):
+            axes.stride[1][k], axes.stride[0][k] = axes.stride[0][k], 0
+        axes.count = 2
+    for side in range(2):
+        axis = axes.count - 2 + side
+        p.length[side], p.x[side], p.y[side] = axes.length[axis], axes.stride[axis][0], axes.stride[axis][1]
+    p.piece[1] = min(p.length[1], <Py_ssize_t>(LONG if w.turned else CHUNK))
+    p.piece[0] = min(p.length[0], <Py_ssize_t>SIDE if w.turned else max(CHUNK // p.piece[1], <Py_ssize_t>1))
+    w.pieces = 1
+    for axis in range(axes.count):
+        side = axis - (axes.count - 2)
+        if side >= 0:
+            axes.length[axis] = (p.length[side] + p.piece[side] - 1) // p.piece[side]
+            for k in range(2):
+                axes.stride[axis][k] *= p.piece[side]
+        w.pieces *= axes.length[axis]
+    w.per_task = max(CHUNK // (p.piece[0] * p.piece[1]), <Py_ssize_t>1)
+
+
+cdef int copy_into(cnp.ndarray y, cnp.ndarray x) except -1:
+    return fill(y, x, True)
+
+
+cdef int fill(cnp.ndarray y, cnp.ndarray x, bint whole) except -1:
+    cdef int axis, ndim = cnp.PyArray_NDIM(y)
+    cdef Py_ssize_t size = cnp.PyArray_SIZE(y)
+    cdef Work w
+    if (size == 0 or cnp.PyArray_TYPE(x) != cnp.PyArray_TYPE(y) or not same_shape(x, y)
+            or not in_elements(x) or not in_elements(y) or not cnp.PyArray_ISWRITEABLE(y)):
+        return cnp.PyArray_CopyInto(y, x)
+    w.axes.count = 0
+    for axis in range(ndim):
+        add_axis(&w.axes, cnp.PyArray_DIM(y, axis), stride_of(x, axis, ndim), stride_of(y, axis, ndim), 0, 0)
+    lay_out(&w)
+    w.x, w.y = <const char*>cnp.PyArray_DATA(x), <char*>cnp.PyArray_DATA(y)
+    w.itemsize = cnp.PyArray_ITEMSIZE(y)
+    if size <= ALONE:
+        w.per_task = w.pieces
+        run_task(&w, 0)
+    else:
+        with nogil:
+            pool.parallel(run_task, &w, (w.pieces + w.per_task - 1) // w.per_task, whole)
+    return 0
+
+
+cdef cnp.ndarray c_copy(cnp.ndarray x):
+    cdef cnp.ndarray y = memory.empty(cnp.PyArray_NDIM(x), cnp.PyArray_DIMS(x), cnp.PyArray_TYPE(x))
+    fill(y, x, False)
+    return y
+
+
+cdef bint is_view(cnp.ndarray x, tuple shape) except -1:
+    """Whether x's elements, as they lie in memory, can be seen in another shape."""
+    cdef Py_ssize_t n, known = 1, left
+    cdef int axis, ndim = cnp.PyArray_NDIM(x), unknown = 0
+    cdef Axes axes
+    for n in shape:
+        if n < -1:
+            return True  # NumPy says what is wrong
+        known = times(known, n if n != -1 else 1)
+        unknown += n == -1
+    if unknown > 1 or known <= 0 or cnp.PyArray_SIZE(x) % known or (not unknown and cnp.PyArray_SIZE(x) != known):
+        return True  # so it does here
+    axes.count = 0
+    for axis in range(ndim):
+        add_axis(&axes, cnp.PyArray_DIM(x, axis), stride_of(x, axis, ndim), 0, 0, 0)
+    merge_axes(&axes)
+    axis, left = 0, axes.length[0]
+    for n in shape:
+        n = cnp.PyArray_SIZE(x) // known if n == -1 else n
+        if left == 1 and n > 1:
+            axis += 1
+            left = axes.length[axis]
+        if left % n:
+            return False
+        left //= n
+    return True
+
+
+def copy(x not None):
+    """x in C order, in new memory."""
+    return c_copy(<cnp.ndarray?>x) if in_elements(<cnp.ndarray?>x) else x.copy()
+
+
+def assign(y not None, x not None):
+    """y = x for arrays that share no memory; x broadcasts, and other dtypes convert."""
+    copy_into(<cnp.ndarray?>y, <cnp.ndarray?>x)
+
+
+def reshape(x not None, tuple shape):
+    """x.reshape(shape): a view where x's memory allows one, else a copy."""
+    cdef cnp.ndarray a = <cnp.ndarray?>x
+    if not cnp.PyArray_IS_C_CONTIGUOUS(a) and in_elements(a) and not is_view(a, shape):
+        x = c_copy(a)
+    return x.reshape(shape)

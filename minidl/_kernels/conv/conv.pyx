@@ -1,0 +1,269 @@
+"""The entry points of the convolutions: forward, input gradient (a transposed convolution), weight gradient.
+
+The sums stand in direct.pxd and weight_gradient.pxd, and those that take fewer products in winograd_sums.pxd. Images come
+in any layout and leave with their channels innermost in memory, as a view whose axes are (N, C, *size).
+"""
+
+import numpy as np
+
+cimport numpy as cnp
+from libc.string cimport memset
+
+from minidl._kernels.runtime cimport memory, pool
+from minidl._kernels.arrays.checks cimport behaved, c_order
+from minidl._kernels.conv.weight_gradient cimport weight_gradient
+from minidl._kernels.conv.image cimport AXES, Image
+from minidl._kernels.math.elementary cimport real
+from minidl._kernels.conv.phases cimport Job, Window, convolve
+from minidl._kernels.product.product cimport activation_t
+from minidl._kernels.conv.winograd_sums cimport (
+    winograd_convolve, winograd_pays, winograd_weight_gradient,
+)
+
+from minidl._kernels.runtime.sizes cimport plus, times
+
+cnp.import_array()
+
+cdef Py_ssize_t SETTING_LIMIT = 2 ** 31 - 1  # of a stride, a padding, a dilation
+cdef Py_ssize_t REACH_LIMIT = 2 ** 40        # pixels that a kernel may span, and its steps together
+
+
+cdef int check_pair(cnp.ndarray x, cnp.ndarray y, str name) except -1:
+    if cnp.PyArray_TYPE(x) != cnp.PyArray_TYPE(y):
+        raise TypeError(f"{name}: expected one dtype, got {x.dtype} and {y.dtype}")
+    return 0
+
+
+cdef int set_axis(
+    Py_ssize_t* values, object given, int axes, Py_ssize_t least, Py_ssize_t most, str name
+) except -1:
+    """One number for each spatial axis; the axes that are not there come first."""
+    cdef int axis
+    if len(given) != axes:
+        raise ValueError(f"{name}: expected {axes} numbers, one a spatial axis, got {given}")
+    for axis in range(AXES):
+        values[axis] = given[axis + axes - AXES] if axis + axes >= AXES else least
+        if not least <= values[axis] <= most:
+            raise ValueError(f"{name}: expected numbers from {least} to {most}, got {given}")
+    return 0
+
+
+cdef int set_window(
+    Window* w, int ndim, object kernel, object stride, object padding, object dilation,
+    Py_ssize_t groups, str name
+) except -1:
+    cdef int axis
+    if not 3 <= ndim <= AXES + 2:
+        raise ValueError(f"{name}: expected 1 to 3 spatial axes, got {ndim - 2}")
+    if groups < 1:
+        raise ValueError(f"{name}: expected at least 1 group, got {groups}")
+    w.groups, w.taps = groups, 1
+    set_axis(w.kernel, kernel, ndim - 2, 1, REACH_LIMIT, name)
+    set_axis(w.stride, stride, ndim - 2, 1, SETTING_LIMIT, name)
+    set_axis(w.padding, padding, ndim - 2, 0, SETTING_LIMIT, name)
+    set_axis(w.dilation, dilation, ndim - 2, 1, SETTING_LIMIT, name)
+    for axis in range(AXES):
+        w.taps = times(w.taps, w.kernel[axis])
+        if w.kernel[axis] == 1:
+            w.dilation[axis] = 1  # it means nothing
+    return 0
+
+
+cdef int fit_steps(Window* w, bint transposed, const Image* stepped, str name) except -1:
+    """Checks that places can be computed in 64 bits. `stepped`: the image whose pixels are a stride apart in the
+    other."""
+    cdef int axis
+    for axis in range(AXES):
+        if stepped.size[axis] == 1 and not transposed:
+            w.stride[axis] = 1  # it means nothing
+        if plus(times(w.kernel[axis], w.dilation[axis]),
+                times(stepped.size[axis], w.stride[axis])) > REACH_LIMIT:
+            raise ValueError(
+                f"{name}: {stepped.size[axis]} steps of {w.stride[axis]} and a kernel of {w.kernel[axis]} with "
+                f"dilation {w.dilation[axis]} reach further than {REACH_LIMIT} pixels")
+    return 0
+
+
+cdef void view(cnp.ndarray x, Image* image) noexcept:
+    """The axes of x (N, C, *size) as those of an image."""
+    cdef int axis, axes = cnp.PyArray_NDIM(x) - 2
+    cdef cnp.npy_intp* shape = cnp.PyArray_DIMS(x)
+    cdef cnp.npy_intp* steps = cnp.PyArray_STRIDES(x)
+    memset(image, 0, sizeof(Image))
+    image.data = <char*> cnp.PyArray_DATA(x)
+    image.n, image.c, image.n_step, image.c_step = shape[0], shape[1], steps[0], steps[1]
+    for axis in range(AXES):
+        image.size[axis] = image.steps[axis] = 1
+        if axis + axes >= AXES:
+            image.size[axis] = shape[axis + axes - AXES + 2]
+            image.steps[axis] = steps[axis + axes - AXES + 2]
+
+
+cdef cnp.ndarray channels_last(Py_ssize_t n, Py_ssize_t c, object size, int kind):
+    """A new (n, c, *size) with the channels innermost in memory."""
+    cdef cnp.npy_intp[AXES + 2] shape
+    cdef int axis, axes = len(size)
+    shape[0], shape[axes + 1] = n, c
+    for axis in range(axes):
+        shape[axis + 1] = size[axis]
+    y = memory.empty(axes + 2, shape, kind)
+    return y.transpose(ORDERS[axes])
+
+
+ORDERS = {1: (0, 2, 1), 2: (0, 3, 1, 2), 3: (0, 4, 1, 2, 3)}
+
+
+cdef inline bint compute(real* kind, const Window* w, Job* job) noexcept nogil:
+    """By Winograd's tiles where that is faster, else as the definition says."""
+    if winograd_pays(kind, w, &job.x, &job.y):
+        return winograd_convolve(kind, w, job)
+    return convolve(kind, w, job)
+
+
+cdef inline bint compute_gradient(
+    real* kind, const Window* w, const Image* x, const Image* gy, char* gw
+) noexcept nogil:
+    if winograd_pays(kind, w, x, gy):
+        return winograd_weight_gradient(kind, w, x, gy, gw)
+    return weight_gradient(kind, w, x, gy, gw)
+
+
+cdef cnp.ndarray run(
+    Window* w, bint transposed, cnp.ndarray x, cnp.ndarray weight, object bias,
+    Py_ssize_t channels, object size, size_t activation, double alpha, double beta, str name
+):
+    """The result of a convolution whose arguments fit, with `channels` and of this size."""
+    cdef Job job
+    cdef cnp.ndarray y, b
+    cdef bint done
+    for n in size:
+        if n < 0:
+            raise ValueError(f"{name}: expected a size without negative numbers, got {size}")
+    if len(size) != cnp.PyArray_NDIM(x) - 2:
+        raise ValueError(f"{name}: expected {cnp.PyArray_NDIM(x) - 2} numbers, one a spatial axis, "
+                         f"got {size}")
+    memset(&job, 0, sizeof(Job))
+    if bias is not None:
+        b = c_order(bias, f"{name}: bias")
+        check_pair(x, b, name)
+        if cnp.PyArray_NDIM(b) != 1 or cnp.PyArray_DIMS(b)[0] != channels:
+            raise ValueError(f"{name}: expected bias ({channels},), got {bias.shape}")
+        job.bias = <const char*> cnp.PyArray_DATA(b)
+    y = channels_last(cnp.PyArray_DIMS(x)[0], channels, size, cnp.PyArray_TYPE(x))
+    if cnp.PyArray_SIZE(y) == 0:
+        return y
+    view(x, &job.x)
+    view(y, &job.y)
+    fit_steps(w, transposed, &job.x if transposed else &job.y, name)
+    job.transposed, job.weight = transposed, <const char*> cnp.PyArray_DATA(weight)
+    job.activation = <activation_t> <void*> activation
+    job.alpha, job.beta = alpha, beta
+    with nogil:
+        if cnp.PyArray_TYPE(x) == cnp.NPY_FLOAT:
+            done = compute(<float*> NULL, w, &job)
+        else:
+            done = compute(<double*> NULL, w, &job)
+    if not done:
+        pool.fail(name)
+    return y
+
+
+def conv_forward(
+    x, weight, bias=None, stride=(1, 1), padding=(0, 0), dilation=(1, 1), Py_ssize_t groups=1,
+    size=None, size_t activation=0, double alpha=0, double beta=0,
+):
+    """y (N, O, *size) from x (N, C, ...), weight (O, C/groups, *kernel) and bias (O,).
+
+    `size`: of the spatial axes of y; by default as many pixels as x and its padding allow. What y sees beyond x is
+    zero. `activation`: 0, or what `activation_address` gives, with parameters alpha and beta.
+
+    Raises ValueError on shapes that do not fit, TypeError on dtypes other than float32 or float64 throughout.
+    """
+    cdef cnp.ndarray xs = behaved(x, "conv: x"), ws = c_order(weight, "conv: weight")
+    cdef Window w
+    cdef Py_ssize_t outputs, reach
+    cdef int axis, axes = cnp.PyArray_NDIM(xs) - 2
+    check_pair(xs, ws, "conv")
+    if cnp.PyArray_NDIM(ws) != axes + 2:
+        raise ValueError(f"conv: expected weight with {axes + 2} axes, got {weight.shape}")
+    set_window(&w, axes + 2, weight.shape[2:], stride, padding, dilation, groups, "conv")
+    outputs = cnp.PyArray_DIMS(ws)[0]
+    if outputs % groups or cnp.PyArray_DIMS(ws)[1] * groups != cnp.PyArray_DIMS(xs)[1]:
+        raise ValueError(f"conv: expected weight (O, {cnp.PyArray_DIMS(xs)[1]}/{groups}, ...) with O "
+                         f"divided by {groups}, got {weight.shape}")
+    if size is None:
+        size = []
+        for axis in range(AXES - axes, AXES):
+            reach = w.dilation[axis] * (w.kernel[axis] - 1) + 1
+            reach = cnp.PyArray_DIMS(xs)[axis + axes - AXES + 2] + 2 * w.padding[axis] - reach
+            size.append(0 if reach < 0 else reach // w.stride[axis] + 1)
+    return run(&w, False, xs, ws, bias, outputs, size, activation, alpha, beta, "conv")
+
+
+def conv_input_grad(
+    gy, weight, size, stride=(1, 1), padding=(0, 0), dilation=(1, 1), Py_ssize_t groups=1,
+    bias=None, size_t activation=0, double alpha=0, double beta=0,
+):
+    """gx (N, C, *size) from gy (N, O, ...) and weight (O, C/groups, *kernel); as a transposed convolution it has a bias
+    (C,) and an activation.
+
+    Raises ValueError on shapes that do not fit, TypeError on dtypes other than float32 or float64 throughout.
+    """
+    cdef cnp.ndarray xs = behaved(gy, "conv_transpose: gy")
+    cdef cnp.ndarray ws = c_order(weight, "conv_transpose: weight")
+    cdef Window w
+    cdef int axes = cnp.PyArray_NDIM(xs) - 2
+    check_pair(xs, ws, "conv_transpose")
+    if cnp.PyArray_NDIM(ws) != axes + 2:
+        raise ValueError(f"conv_transpose: expected weight with {axes + 2} axes, got {weight.shape}")
+    set_window(&w, axes + 2, weight.shape[2:], stride, padding, dilation, groups, "conv_transpose")
+    if cnp.PyArray_DIMS(ws)[0] % groups or cnp.PyArray_DIMS(ws)[0] != cnp.PyArray_DIMS(xs)[1]:
+        raise ValueError(f"conv_transpose: expected weight ({cnp.PyArray_DIMS(xs)[1]}, C/{groups}, "
+                         f"...) for gy {gy.shape}, got {weight.shape}")
+    return run(&w, True, xs, ws, bias, cnp.PyArray_DIMS(ws)[1] * groups, size, activation, alpha,
+               beta, "conv_transpose")
+
+
+def conv_weight_grad(
+    x, gy, kernel, stride=(1, 1), padding=(0, 0), dilation=(1, 1), Py_ssize_t groups=1
+):
+    """gw (O, C/groups, *kernel) from x (N, C, ...) and gy (N, O, ...).
+
+    Raises ValueError on shapes that do not fit, TypeError on dtypes other than float32 or float64 throughout.
+    """
+    cdef cnp.ndarray xs = behaved(x, "conv_weight_grad: x")
+    cdef cnp.ndarray gys = behaved(gy, "conv_weight_grad: gy"), gw
+    cdef cnp.npy_intp[AXES + 2] shape
+    cdef Image x_image, gy_image
+    cdef Window w
+    cdef bint done
+    cdef int axis, ndim = cnp.PyArray_NDIM(xs)
+    check_pair(xs, gys, "conv_weight_grad")
+    set_window(&w, ndim, kernel, stride, padding, dilation, groups, "conv_weight_grad")
+    if cnp.PyArray_NDIM(gys) != ndim or cnp.PyArray_DIMS(gys)[0] != cnp.PyArray_DIMS(xs)[0]:
+        raise ValueError(f"conv_weight_grad: expected x and gy of one batch with as many axes, got "
+                         f"{x.shape} and {gy.shape}")
+    if cnp.PyArray_DIMS(xs)[1] % groups or cnp.PyArray_DIMS(gys)[1] % groups:
+        raise ValueError(f"conv_weight_grad: {groups} groups do not divide the channels of x "
+                         f"{x.shape} and gy {gy.shape}")
+    shape[0], shape[1] = cnp.PyArray_DIMS(gys)[1], cnp.PyArray_DIMS(xs)[1] // groups
+    for axis in range(ndim - 2):
+        shape[axis + 2] = kernel[axis]
+    gw = memory.empty(ndim, shape, cnp.PyArray_TYPE(xs))
+    if cnp.PyArray_SIZE(gys) == 0:
+        cnp.PyArray_FILLWBYTE(gw, 0)
+    if cnp.PyArray_SIZE(gw) == 0 or cnp.PyArray_SIZE(gys) == 0:
+        return gw
+    view(xs, &x_image)
+    view(gys, &gy_image)
+    fit_steps(&w, False, &gy_image, "conv_weight_grad")
+    with nogil:
+        if cnp.PyArray_TYPE(xs) == cnp.NPY_FLOAT:
+            done = compute_gradient(<float*> NULL, &w, &x_image, &gy_image,
+                                    <char*> cnp.PyArray_DATA(gw))
+        else:
+            done = compute_gradient(<double*> NULL, &w, &x_image, &gy_image,
+                                    <char*> cnp.PyArray_DATA(gw))
+    if not done:
+        pool.fail("conv_weight_grad")
+    return gw

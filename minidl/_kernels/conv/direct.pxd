@@ -1,0 +1,329 @@
+# The convolutions: how a kernel moves over an image, and the sum
+#
+#     y[n, :, j] = activation(sum over taps t of  w[t] x[n, :, j * step + offset[t]]  + bias)
+#
+# on the register tile (tile.pxd). The forward pass is one such sum, with the stride as its step
+# and offset = t * dilation - padding. The input gradient (a transposed convolution) is one for each
+# of the stride's phases: the pixels i = r + stride * j of the result see only the taps that
+# t * dilation = r + padding (mod stride), at offset (r + padding - t * dilation) / stride, and step 1.
+#
+# With channels innermost in memory (image.pxd) no columns need to be gathered: a row of the tile is
+# an output pixel, and points at the first of the pixels that it sees. A span is a tap, or all taps
+# of a kernel's row, where they lie side by side. The weights are packed once a call, in panels of as
+# many output channels as a tile is wide, in the order in which the tile reads them. From the outside in:
+#
+#   for tasks: a block of output pixels, a phase, a group of panels   over the threads
+#     for panels of the group                          the group stays in the second-level cache
+#       for parts of the spans                         so does what is read of a panel
+#         for TILE_ROWS pixels of the block: the tile
+#
+# Pixels are numbered through all samples, so that small images fill tiles, too. With few output
+# channels a tile would be almost empty: there each is a dot product over contiguous memory.
+
+from libc.string cimport memcpy, memset
+
+from minidl._kernels.runtime cimport memory, pool
+from minidl._kernels.conv.image cimport AXES, Image
+from minidl._kernels.math.elementary cimport real
+from minidl._kernels.product.product cimport activation_t, ceil_div, run_tasks
+from minidl._kernels.product.tile cimport (
+    TILE_LANES, TILE_ROWS, TILE_VECTORS, Strip, Whole, any_tile, copy_out, doubles, floats, lanes,
+    transpose, vec, zeros,
+)
+
+cdef enum:
+    PANEL_BYTES = 512 << 10     # of weights in a task: half of a second-level cache
+    PART_BYTES = 256 << 10      # of a panel that is read again and again for a block of pixels
+    BLOCK_PIXELS = 256          # of a task
+    TASKS = 16                  # work is cut into so many, unless they get smaller than
+    TASK_FLOPS = 250_000
+    SERIAL_FLOPS = 1_500_000    # up to here waking the pool costs what it saves
+    PACK_CHANNELS = 16          # of the input, in a task that packs weights
+    SERIAL_PACK = 8_000         # weights that one thread packs faster than it calls for help
+    DOT_VECTORS = 2             # of products that a span must have to be summed by dot products
+
+
+cdef struct Taps:
+    # What one phase of one axis sees: which taps, in the order of their offsets.
+    Py_ssize_t* tap
+    Py_ssize_t* offset
+    Py_ssize_t count, pixels    # of the taps; of the output in this phase
+    bint together               # the offsets are consecutive
+
+
+cdef struct Pass:
+    # One phase of one group of channels.
+    const char* x
+    char* y
+    const char* w               # the group's panels,
+    Py_ssize_t first            # and the first of this phase's taps in them
+    const char* bias
+    const Py_ssize_t* shifts    # of the spans, in bytes
+    Py_ssize_t spans, k         # k products in each
+    Py_ssize_t[AXES + 1] size   # pixels of the output: N, D, H, W
+    Py_ssize_t pixels
+
+
+cdef struct Plan:
+    # What is common to all passes.
+    Py_ssize_t[AXES + 1] x_steps, y_steps   # bytes from one output pixel to the next
+    Py_ssize_t inputs, outputs  # channels of a group
+    Py_ssize_t taps             # of the kernel
+    bint dots
+    Py_ssize_t vectors, panels, wide  # the outputs, as in blocking.pxd
+    Pass* passes
+    Py_ssize_t count            # of passes
+    Py_ssize_t block, blocks, group, groups  # pixels and panels of a task
+    bint blocks_first
+    const char* weight          # in any order of inputs and outputs; the taps of both side by side
+    Py_ssize_t group_step, in_step, out_step  # bytes from one group or channel to the next
+    Py_ssize_t* slots           # where each tap goes; -1: no pixel sees it
+    char* packed
+    char* bias                  # padded to whole vectors in every group, or NULL
+    activation_t activation
+    double alpha, beta
+
+
+cdef inline Py_ssize_t column(const Plan* s, Py_ssize_t panel, Py_ssize_t lane) noexcept nogil:
+    """A panel's first channel. Panels are 3 vectors wide, but for the last ones: 2, not 3 and 1."""
+    if s.dots:
+        return panel
+    return min(s.vectors, TILE_VECTORS * panel - max(0, panel - s.wide)) * lane
+
+
+cdef inline void plan_panels(real* kind, Plan* s, Py_ssize_t longest) noexcept nogil:
+    """Cuts the output channels into panels; `longest`: the products of the longest span."""
+    cdef Py_ssize_t lane = lanes(kind)
+    s.dots = s.outputs * 2 <= lane and longest >= DOT_VECTORS * lane
+    s.vectors = ceil_div(s.outputs, lane)
+    s.panels = s.outputs if s.dots else ceil_div(s.vectors, TILE_VECTORS)
+    s.wide = max(0, s.vectors - s.panels * (TILE_VECTORS - 1))
+
+
+cdef inline void plan_tasks(Plan* s, Py_ssize_t pixels, Py_ssize_t size) noexcept nogil:
+    """By the shapes alone: the same for any number of threads."""
+    cdef Py_ssize_t panel = max(1, s.taps * s.inputs * size * (
+        1 if s.dots else ceil_div(s.outputs, s.panels)))
+    cdef double flops = 2.0 * pixels * s.outputs * s.taps * s.inputs
+    s.group = min(s.panels, max(1, PANEL_BYTES // panel))
+    s.groups = ceil_div(s.panels, s.group)
+    s.block = min(BLOCK_PIXELS, ceil_div(pixels, TILE_ROWS) * TILE_ROWS)
+    while s.block > TILE_ROWS and (ceil_div(pixels, s.block) * s.count * s.groups < TASKS
+                                   and flops >= TASK_FLOPS * ceil_div(pixels, s.block)):
+        s.block = ceil_div(s.block // 2, TILE_ROWS) * TILE_ROWS
+    s.blocks = ceil_div(pixels, s.block)
+    s.blocks_first = s.count * s.panels * panel <= 2 * PANEL_BYTES
+
+
+# ── Packing the weights ───────────────────────────────────────────────────────────────────────────
+
+cdef inline void pack_task(real* context, Py_ssize_t index) noexcept nogil:
+    """PACK_CHANNELS input channels of one panel. The context is a Plan.
+
+    Panels are (slot, input, output): for each input a matrix of outputs and taps is turned."""
+    cdef const Plan* s = <const Plan*> context
+    cdef Py_ssize_t lane = lanes(context), size = sizeof(real), t, c
+    cdef Py_ssize_t chunks = ceil_div(s.inputs, PACK_CHANNELS)
+    cdef Py_ssize_t first = index % chunks * PACK_CHANNELS
+    cdef Py_ssize_t panel = index // chunks % s.panels, group = index // chunks // s.panels
+    cdef Py_ssize_t left = column(s, panel, lane), width = column(s, panel + 1, lane) - left
+    cdef Py_ssize_t valid = min(width, s.outputs - left), at
+    cdef const char* x
+    cdef char* y = s.packed + (group * column(s, s.panels, lane) + left) * s.taps * s.inputs * size
+    cdef real* turned
+    cdef real[TILE_VECTORS * TILE_LANES * 64] few
+    turned = few
+    if s.taps > 64:
+        turned = NULL
+    for c in range(first, min(first + PACK_CHANNELS, s.inputs)):
+        x = s.weight + group * s.group_step + left * s.out_step + c * s.in_step
+        if turned != NULL:
+            transpose(context, x, s.out_step, <char*> turned, width * size, valid, s.taps, valid)
+        for t in range(s.taps):
+            if s.slots[t] < 0:
+                continue
+            at = (s.slots[t] * s.inputs + c) * width * size
+            if turned != NULL:
+                memcpy(y + at, turned + t * width, valid * size)
+            else:
+                pick(context, x + t * size, s.out_step, y + at, valid)
+            memset(y + at + valid * size, 0, (width - valid) * size)
+
+
+cdef inline void pick(
+    real* kind, const char* x, Py_ssize_t step, char* y, Py_ssize_t n
+) noexcept nogil:
+    cdef Py_ssize_t i
+    for i in range(n):
+        (<real*> y)[i] = (<const real*> (x + i * step))[0]
+
+
+# ── A task ────────────────────────────────────────────────────────────────────────────────────────
+
+cdef struct Walk:
+    # An output pixel, on the way through all of them.
+    Py_ssize_t[AXES + 1] at
+    const char* x
+    char* y
+
+
+cdef inline void start(const Plan* s, const Pass* p, Py_ssize_t pixel, Walk* walk) noexcept nogil:
+    cdef int axis
+    walk.x, walk.y = p.x, p.y
+    for axis in range(AXES, -1, -1):
+        walk.at[axis] = pixel % p.size[axis]
+        pixel //= p.size[axis]
+        walk.x += walk.at[axis] * s.x_steps[axis]
+        walk.y += walk.at[axis] * s.y_steps[axis]
+
+
+cdef inline void step_on(const Plan* s, const Pass* p, Walk* walk) noexcept nogil:
+    cdef int axis
+    for axis in range(AXES, -1, -1):
+        walk.x += s.x_steps[axis]
+        walk.y += s.y_steps[axis]
+        walk.at[axis] += 1
+        if walk.at[axis] < p.size[axis]:
+            return
+        walk.at[axis] = 0
+        walk.x -= p.size[axis] * s.x_steps[axis]
+        walk.y -= p.size[axis] * s.y_steps[axis]
+
+
+cdef inline void convolve_task(real* context, Py_ssize_t index) noexcept nogil:
+    """A block of pixels of one pass, a group of panels. The context is a Plan."""
+    cdef const Plan* s = <const Plan*> context
+    cdef Py_ssize_t lane = lanes(context), many = s.count * s.groups
+    cdef Py_ssize_t block = index // many if s.blocks_first else index % s.blocks
+    cdef Py_ssize_t rest = index % many if s.blocks_first else index // s.blocks
+    cdef const Pass* p = &s.passes[rest // s.groups]
+    cdef Py_ssize_t first = rest % s.groups * s.group, end = min(first + s.group, s.panels)
+    cdef Py_ssize_t top = block * s.block, bottom = min(top + s.block, p.pixels), panel
+    if top >= bottom:
+        return
+    for panel in range(first, end):
+        if s.dots:
+            dot_block(context, s, p, panel, top, bottom)
+        else:
+            tile_block(context, s, p, panel, top, bottom)
+    if s.activation != NULL:
+        activate(context, s, p, column(s, first, lane),
+                 min(s.outputs, column(s, end, lane)), top, bottom)
+
+
+cdef inline void tile_block(
+    real* kind, const Plan* s, const Pass* p, Py_ssize_t panel, Py_ssize_t top, Py_ssize_t bottom
+) noexcept nogil:
+    cdef Py_ssize_t lane = lanes(kind), size = sizeof(real), left = column(s, panel, lane)
+    cdef Py_ssize_t width = column(s, panel + 1, lane) - left, row = width * size, pixel, i
+    cdef Py_ssize_t span = 0, spans, part = max(1, PART_BYTES // max(1, p.k * row))
+    cdef const char* w = p.w + (left * s.taps + p.first * width) * s.inputs * size
+    cdef const char* bias
+    cdef char* y[TILE_ROWS]
+    cdef real[TILE_ROWS * TILE_VECTORS * TILE_LANES] edge
+    cdef bint ragged = left + width > s.outputs
+    cdef Walk walk
+    cdef Strip strip
+    strip.step, strip.k, strip.b_row, strip.b_skip, strip.count = size, p.k, row, 0, 1
+    while True:
+        spans = min(part, p.spans - span)
+        bias = p.bias + left * size if p.bias != NULL and span + spans == p.spans else NULL
+        strip.shifts, strip.spans = p.shifts + span, spans
+        strip.add, strip.bias = span > 0 and not ragged, NULL if ragged else bias
+        start(s, p, top, &walk)
+        pixel = top
+        while pixel < bottom:
+            for i in range(TILE_ROWS):  # beyond the last pixel that one again
+                strip.rows[i], y[i] = walk.x, walk.y + left * size
+                strip.out[i] = <char*> (edge + i * width) if ragged else y[i]
+                if pixel + i < bottom - 1:
+                    step_on(s, p, &walk)
+            strip.b = w
+            any_tile(kind, <Whole*> NULL, width // lane, &strip)
+            if ragged:
+                for i in range(min(bottom - pixel, TILE_ROWS)):
+                    copy_out(edge + i * width, <real*> y[i], s.outputs - left, span > 0,
+                             <const real*> bias)
+            pixel += TILE_ROWS
+        w += spans * p.k * row
+        span += spans
+        if span >= p.spans:
+            return
+
+
+cdef inline void dot_block(
+    real* kind, const Plan* s, const Pass* p, Py_ssize_t output, Py_ssize_t top, Py_ssize_t bottom
+) noexcept nogil:
+    cdef Py_ssize_t size = sizeof(real), pixel, i, valid
+    cdef const char* w = p.w + (output * s.taps + p.first) * s.inputs * size
+    cdef const char* rows[TILE_ROWS]
+    cdef real* y[TILE_ROWS]
+    cdef real[TILE_ROWS] sums
+    cdef real bias = (<const real*> p.bias)[output] if p.bias != NULL else 0
+    cdef Walk walk
+    start(s, p, top, &walk)
+    pixel = top
+    while pixel < bottom:
+        valid = min(bottom - pixel, TILE_ROWS)
+        for i in range(TILE_ROWS):
+            rows[i] = walk.x
+            y[i] = <real*> walk.y + output
+            if pixel + i < bottom - 1:
+                step_on(s, p, &walk)
+        if real is float:
+            span_dots(<floats*> NULL, kind, rows, p, w, sums)
+        else:
+            span_dots(<doubles*> NULL, kind, rows, p, w, sums)
+        for i in range(valid):
+            y[i][0] = sums[i] + bias
+        pixel += TILE_ROWS
+
+
+cdef inline void span_dots(
+    vec* kind, real* number, const char** rows, const Pass* s, const char* w, real* sums
+) noexcept nogil:
+    """sums[i]: the products of w and what TILE_ROWS pixels see."""
+    cdef vec[TILE_ROWS] acc
+    cdef real[TILE_ROWS] tail
+    cdef const real* parts = <const real*> acc
+    cdef Py_ssize_t lane = lanes(number), vectors = s.k // lane, span, p
+    cdef const char* row[TILE_ROWS]
+    cdef int i
+    for i in range(TILE_ROWS):
+        acc[i] = zeros(kind)
+        tail[i] = 0
+    for span in range(s.spans):
+        for i in range(TILE_ROWS):
+            row[i] = rows[i] + s.shifts[span]
+        for p in range(vectors):
+            for i in range(TILE_ROWS):
+                acc[i] = acc[i] + (<const vec*> row[i])[p] * (<const vec*> w)[p]
+        for p in range(vectors * lane, s.k):
+            for i in range(TILE_ROWS):
+                tail[i] += (<const real*> row[i])[p] * (<const real*> w)[p]
+        w += s.k * <Py_ssize_t> sizeof(real)
+    for i in range(TILE_ROWS):
+        sums[i] = tail[i]
+        for p in range(lane):
+            sums[i] += parts[i * lane + p]
+
+
+cdef inline void activate(
+    real* kind, const Plan* s, const Pass* p, Py_ssize_t left, Py_ssize_t right, Py_ssize_t top,
+    Py_ssize_t bottom
+) noexcept nogil:
+    """In place, on what the task has computed: in one piece if it is one, else pixel by pixel."""
+    cdef Py_ssize_t size = sizeof(real), n = right - left, run
+    cdef Walk walk
+    start(s, p, top, &walk)
+    while top < bottom:
+        run = 1
+        if s.y_steps[AXES] == n * size:
+            run = min(bottom - top, p.size[AXES] - walk.at[AXES])
+        s.activation(NULL, walk.y + left * size, walk.y + left * size, run * n, s.alpha, s.beta)
+        top += run
+        if top < bottom:
+            if run == 1:
+                step_on(s, p, &walk)
+            else:
+                start(s, p, top, &walk)

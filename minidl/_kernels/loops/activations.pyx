@@ -1,0 +1,393 @@
+"""Activation functions: each one a line for its value and a line for its slope, and plain loops around them.
+
+Design. A `Rule` is a tag: an empty struct type per activation. `rule()` is one generic function in which
+``if Rule is Elu`` is decided when Cython specialises it, so that every loop below is compiled once per activation with
+the formula inlined, and the C compiler vectorises it. To add an activation: its tag, its three lines in `rule`, its
+line in the table; then its row in `minidl/ops/activations/table.py`.
+
+Backward gets either x or y, whichever the formula reads (the row in ops/activations/table.py says which): both names are bound
+to it. At a kink the slope is that of the negative side. NaN falls on the side that keeps it.
+"""
+
+cimport numpy as cnp
+from minidl._kernels.runtime cimport memory, pool
+from minidl._kernels.arrays.checks cimport check_out, dense, same_layout
+from minidl._kernels.math.composed cimport (
+    gelu_tanh_, gelu_tanh_slope_, mish_, mish_slope_, silu_, silu_slope_, tanhshrink_,
+)
+from minidl._kernels.math.elementary cimport (
+    abs_, copysign_, exp_below_, expm1_, log1p_exp_minus_, max_, min_, real, sigmoid_, tanh_,
+)
+from minidl._kernels.math.normal cimport gelu_, gelu_slope_
+from minidl._kernels.loops.streaming cimport STREAM_BLOCK, STREAM_DOUBLES, is_streamed, stream, stream_arrived
+from minidl._kernels.loops.tasks cimport elements_a_task
+
+cnp.import_array()
+
+cdef enum:
+    CHUNK = 16384  # elements a task
+    RULES = 64
+
+cdef extern from *:
+    """
+    #define SCALE 1.0507009873554805  /* of SELU */
+    #define SELU 1.7580993408473766   /* its scale times its alpha */
+    """
+    const double SCALE, SELU
+
+
+# ── The formulas ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+ctypedef struct Relu:
+    char _
+ctypedef struct LeakyRelu:
+    char _
+ctypedef struct Elu:
+    char _
+ctypedef struct EluFromY:
+    char _
+ctypedef struct Selu:
+    char _
+ctypedef struct SeluFromY:
+    char _
+ctypedef struct Celu:
+    char _
+ctypedef struct CeluFromY:
+    char _
+ctypedef struct Sigmoid:
+    char _
+ctypedef struct LogSigmoid:
+    char _
+ctypedef struct HardSigmoid:
+    char _
+ctypedef struct Tanh:
+    char _
+ctypedef struct HardTanh:
+    char _
+ctypedef struct Relu6:
+    char _
+ctypedef struct SoftSign:
+    char _
+ctypedef struct SoftPlus:
+    char _
+ctypedef struct Silu:
+    char _
+ctypedef struct HardSwish:
+    char _
+ctypedef struct Mish:
+    char _
+ctypedef struct Gelu:
+    char _
+ctypedef struct GeluTanh:
+    char _
+ctypedef struct TanhShrink:
+    char _
+ctypedef struct SoftShrink:
+    char _
+ctypedef struct HardShrink:
+    char _
+ctypedef struct Threshold:
+    char _
+
+ctypedef fused Rule:
+    Relu
+    LeakyRelu
+    Elu
+    EluFromY
+    Selu
+    SeluFromY
+    Celu
+    CeluFromY
+    Sigmoid
+    LogSigmoid
+    HardSigmoid
+    Tanh
+    HardTanh
+    Relu6
+    SoftSign
+    SoftPlus
+    Silu
+    HardSwish
+    Mish
+    Gelu
+    GeluTanh
+    TanhShrink
+    SoftShrink
+    HardShrink
+    Threshold
+
+
+cdef inline real rule(Rule* tag, bint value, real x, real y, real a, real b) noexcept nogil:
+    """The value of the activation at x if `value`, else its slope at x (or at the point where it is y)."""
+    cdef real zero = 0, one = 1
+    if Rule is Relu:
+        if value: return zero if x <= 0 else x
+        return zero if x <= 0 else one
+
+    elif Rule is LeakyRelu:  # a: slope of the negative side
+        if value: return a * x if x <= 0 else x
+        # Not `a if x <= 0 else one`: gcc would make a loop each for a = 0 and the rest, and vectorise one.
+        y = one if x <= 0 else zero
+        return a * y + (one - y)
+
+    elif Rule is Elu:  # a: alpha
+        if value: return a * expm1_(x) if x <= 0 else x
+        return a * exp_below_(x) if x <= 0 else one
+
+    elif Rule is EluFromY:  # for use in place, where x is gone
+        if value: return a * expm1_(x) if x <= 0 else x
+        return y + a if y <= 0 else one
+
+    elif Rule is Selu:
+        if value: return <real>SELU * expm1_(x) if x <= 0 else <real>SCALE * x
+        return <real>SELU * exp_below_(x) if x <= 0 else <real>SCALE
+
+    elif Rule is SeluFromY:
+        if value: return <real>SELU * expm1_(x) if x <= 0 else <real>SCALE * x
+        return y + <real>SELU if y <= 0 else <real>SCALE
+
+    elif Rule is Celu:  # a: alpha
+        if value: return a * expm1_(x / a) if x <= 0 else x
+        return exp_below_(x / a) if x <= 0 else one
+
+    elif Rule is CeluFromY:
+        if value: return a * expm1_(x / a) if x <= 0 else x
+        return y / a + one if y <= 0 else one
+
+    elif Rule is Sigmoid:
+        if value: return sigmoid_(x)
+        return y * (one - y)
+
+    elif Rule is LogSigmoid:
+        if value: return min_[real](x, 0) - log1p_exp_minus_(abs_(x))
+        return -expm1_(y)
+
+    elif Rule is HardSigmoid:
+        if value: return zero if x <= -3 else (one if x >= 3 else (x + <real>3) / <real>6)
+        return zero if x <= -3 else (zero if x >= 3 else one / <real>6)
+
+    elif Rule is Tanh:
+        if value: return tanh_(x)
+        return (one - y) * (one + y)
+
+    elif Rule is HardTanh:  # a, b: the limits
+        if value: return a if x <= a else (b if x >= b else x)
+        return zero if y <= a else (zero if y >= b else one)
+
+    elif Rule is Relu6:
+        if value: return zero if x <= 0 else (<real>6 if x >= 6 else x)
+        return zero if y <= 0 else (zero if y >= 6 else one)
+
+    elif Rule is SoftSign:
+        x = copysign_(min_[real](abs_(x), 1e30), x)  # inf / inf is no limit
+        if value: return x / (one + abs_(x))
+        return one / (one + abs_(x)) / (one + abs_(x))
+
+    elif Rule is SoftPlus:  # a: beta
+        if value: return max_[real](x, 0) + log1p_exp_minus_(abs_(a * x)) / a
+        return -expm1_(-a * y)
+
+    elif Rule is Silu:
+        if value: return silu_(x)
+        return silu_slope_(x)
+
+    elif Rule is HardSwish:
+        if value: return zero if x <= -3 else (x if x >= 3 else x * (x + <real>3) / <real>6)
+        return zero if x <= -3 else (one if x >= 3 else x * <real>(1 / 3.0) + <real>0.5)
+
+    elif Rule is Mish:
+        if value: return mish_(x)
+        return mish_slope_(x)
+
+    elif Rule is Gelu:
+        if value: return gelu_(x)
+        return gelu_slope_(x)
+
+    elif Rule is GeluTanh:
+        if value: return gelu_tanh_(x)
+        return gelu_tanh_slope_(x)
+
+    elif Rule is TanhShrink:
+        if value: return tanhshrink_(x)
+        return tanh_(x) * tanh_(x)
+
+    elif Rule is SoftShrink:  # a: lambd; NaN - a is NaN
+        if value: return x + a if x < -a else (zero if x <= a else x - a)
+        return zero if y == 0 else one
+
+    elif Rule is HardShrink:  # a: lambd
+        if value: return zero if abs_(x) <= a else x
+        return zero if y == 0 else one
+
+    elif Rule is Threshold:  # a: threshold, b: value
+        if value: return b if x <= a else x
+        return zero if x <= a else one
+
+
+# ── The loops ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+cdef void forward(Rule* tag, const real* x, real* y, Py_ssize_t n, double a, double b) noexcept nogil:
+    cdef Py_ssize_t i
+    cdef real p = <real>a, q = <real>b
+    if x == y:  # in place: one pointer, so that the compiler sees that nothing overlaps
+        for i in range(n):
+            y[i] = rule(tag, True, y[i], y[i], p, q)
+    else:
+        for i in range(n):
+            y[i] = rule(tag, True, x[i], x[i], p, q)
+
+
+cdef void backward(
+    Rule* tag, const real* xy, const real* gy, real* gx, Py_ssize_t n, double a, double b
+) noexcept nogil:
+    cdef Py_ssize_t i
+    cdef real g, slope, p = <real>a, q = <real>b
+    for i in range(n):
+        g = gy[i]
+        slope = rule(tag, False, xy[i], xy[i], p, q)
+        gx[i] = g * slope if slope != 0 else slope  # a dead unit passes nothing on, inf neither
+
+
+ctypedef void (*forward_t)(void*, const void*, void*, Py_ssize_t, double, double) noexcept nogil
+ctypedef void (*backward_t)(
+    void*, const void*, const void*, void*, Py_ssize_t, double, double
+) noexcept nogil
+
+cdef struct Loops:
+    forward_t[2] forward  # for float32 and float64
+    backward_t[2] backward
+
+
+cdef Loops loops_of(Rule* tag) noexcept:
+    cdef Loops loops
+    loops.forward[0] = <forward_t>forward[Rule, float]
+    loops.forward[1] = <forward_t>forward[Rule, double]
+    loops.backward[0] = <backward_t>backward[Rule, float]
+    loops.backward[1] = <backward_t>backward[Rule, double]
+    return loops
+
+
+cdef Loops[RULES] LOOPS
+CODES = {}  # name -> place in LOOPS
+
+
+cdef void declare(str name, Loops loops):
+    LOOPS[len(CODES)] = loops
+    CODES[name] = len(CODES)
+
+
+declare("relu", loops_of[Relu](NULL))
+declare("leaky_relu", loops_of[LeakyRelu](NULL))
+declare("elu", loops_of[Elu](NULL))
+declare("elu_from_y", loops_of[EluFromY](NULL))
+declare("selu", loops_of[Selu](NULL))
+declare("selu_from_y", loops_of[SeluFromY](NULL))
+declare("celu", loops_of[Celu](NULL))
+declare("celu_from_y", loops_of[CeluFromY](NULL))
+declare("sigmoid", loops_of[Sigmoid](NULL))
+declare("logsigmoid", loops_of[LogSigmoid](NULL))
+declare("hardsigmoid", loops_of[HardSigmoid](NULL))
+declare("tanh", loops_of[Tanh](NULL))
+declare("hardtanh", loops_of[HardTanh](NULL))
+declare("relu6", loops_of[Relu6](NULL))
+declare("softsign", loops_of[SoftSign](NULL))
+declare("softplus", loops_of[SoftPlus](NULL))
+declare("silu", loops_of[Silu](NULL))
+declare("hardswish", loops_of[HardSwish](NULL))
+declare("mish", loops_of[Mish](NULL))
+declare("gelu", loops_of[Gelu](NULL))
+declare("gelu_tanh", loops_of[GeluTanh](NULL))
+declare("tanhshrink", loops_of[TanhShrink](NULL))
+declare("softshrink", loops_of[SoftShrink](NULL))
+declare("hardshrink", loops_of[HardShrink](NULL))
+declare("threshold", loops_of[Threshold](NULL))
+
+
+# ── The entry points ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+cdef struct Work:
+    forward_t forward
+    backward_t backward
+    const char* xy
+    const char* gy
+    char* out
+    Py_ssize_t n, itemsize, chunk
+    double a, b
+    bint streamed
+
+
+cdef void run_part(Work* work, Py_ssize_t first, Py_ssize_t n, void* out) noexcept nogil:
+    cdef Py_ssize_t offset = first * work.itemsize
+    if work.forward != NULL:
+        work.forward(NULL, work.xy + offset, out, n, work.a, work.b)
+    else:
+        work.backward(NULL, work.xy + offset, work.gy + offset, out, n, work.a, work.b)
+
+
+cdef void run_chunk(void* context, Py_ssize_t index) noexcept nogil:
+    cdef Work* work = <Work*>context
+    cdef Py_ssize_t first = index * work.chunk, last = min(first + work.chunk, work.n), n
+    cdef double[STREAM_DOUBLES] block
+    if not work.streamed:
+        run_part(work, first, last - first, work.out + first * work.itemsize)
+        return
+    while first < last:
+        n = min(last - first, STREAM_BLOCK // work.itemsize)
+        run_part(work, first, n, block)
+        stream(work.out + first * work.itemsize, block, n * work.itemsize)
+        first += n
+    stream_arrived()
+
+
+cdef int run(Work* work, cnp.ndarray out, bint whole) except -1:
+    work.out, work.n, work.itemsize = <char*>cnp.PyArray_DATA(out), cnp.PyArray_SIZE(out), cnp.PyArray_ITEMSIZE(out)
+    work.chunk = elements_a_task(work.n, CHUNK)
+    work.streamed = (
+        is_streamed((2 if work.gy == NULL else 3) * work.n * work.itemsize)
+        and work.out != work.xy and work.out != work.gy  # in place, the lines are in the cache already
+    )
+    if work.n <= work.chunk:
+        run_chunk(work, 0)
+    else:
+        with nogil:
+            pool.parallel(run_chunk, work, (work.n + work.chunk - 1) // work.chunk, whole)
+    return 0
+
+
+def activation_forward(str name, x, double a=0, double b=0, out=None):
+    """y = the activation `name` of x, with parameters a and b; `out` may be x itself (in place)."""
+    cdef cnp.ndarray xs = dense(x, name)
+    cdef cnp.ndarray ys = check_out(out, xs, name)
+    cdef bint wide = cnp.PyArray_TYPE(xs) == cnp.NPY_DOUBLE
+    cdef Loops* loops = &LOOPS[<int>CODES[name]]
+    cdef Work work
+    work.forward, work.backward = loops.forward[wide], NULL
+    work.xy, work.gy = <char*>cnp.PyArray_DATA(xs), NULL
+    work.a, work.b = a, b
+    run(&work, ys, out is not None)
+    return ys
+
+
+def activation_backward(str name, xy, gy, double a=0, double b=0, out=None):
+    """gx = gy * slope, where `xy` is x or y, whichever the activation's slope is written in."""
+    cdef cnp.ndarray xs = dense(xy, name)
+    cdef cnp.ndarray gs = same_layout(gy, xs, name)
+    cdef cnp.ndarray gx = check_out(out, xs, name)
+    cdef bint wide = cnp.PyArray_TYPE(xs) == cnp.NPY_DOUBLE
+    cdef Loops* loops = &LOOPS[<int>CODES[name]]
+    cdef Work work
+    work.forward, work.backward = NULL, loops.backward[wide]
+    work.xy, work.gy = <char*>cnp.PyArray_DATA(xs), <char*>cnp.PyArray_DATA(gs)
+    work.a, work.b = a, b
+    run(&work, gx, out is not None)
+    return gx
+
+
+def activation_address(str name, bint wide) -> int:
+    """The address of the forward loop for float64 (wide) or float32, for a kernel that calls it on its own results."""
+    return <size_t><void*>LOOPS[<int>CODES[name]].forward[wide]
+
+
+def activation_slope_address(str name, bint wide) -> int:
+    """The same for the backward loop."""
+    return <size_t><void*>LOOPS[<int>CODES[name]].backward[wide]

@@ -1,0 +1,274 @@
+"""Random numbers in the loop that uses them: RReLU and dropout, one pass each, and the product that is their gradient.
+
+Design. The generator is counter-based: Threefry-4x32 turns (key, counter) into 128 random bits, and keeps no state. An
+element's number depends on the call's key and on where the element stands, so it is the same for any number of threads
+and at every CPU level. (Salmon, Moraes, Dror & Shaw, Parallel random numbers: as easy as 1, 2, 3, SC 2011. By default it
+has 20 rounds, a wide margin; these are 13, the fewest for which known answers are published. Its sums, rotations and exclusive ors
+vectorise as they stand; Philox of the same paper needs the upper half of 64-bit products, which they do not.)
+
+One block is LANES counters side by side and serves 4 LANES elements: element LANES w + i of block b gets word w of
+counter LANES b + i. A float64 takes the lower half of its bits from a second stream of counters, so that float32 and
+float64 get the same number, to rounding.
+
+Both entry points return beside y the factor that each element was given: y = factor x, gx = factor gy. Backward then reads one
+array, x is not kept, and nothing is drawn twice: that measured faster than drawing again. A factor of 0 passes
+nothing on, inf and NaN neither.
+"""
+
+cimport numpy as cnp
+from libc.math cimport ceil
+from libc.stdint cimport int32_t, uint32_t, uint64_t
+from minidl._kernels.runtime cimport memory, pool
+from minidl._kernels.arrays.checks cimport c_order, check_out, same_layout
+from minidl._kernels.math.elementary cimport real
+
+cnp.import_array()
+
+cdef enum:
+    LANES = 16
+    BLOCK = 64  # 4 LANES
+    STRIP = 512  # elements whose words are drawn at once: whole blocks, few enough for the first-level cache
+    CHUNK = 8192  # elements a task, whole strips; fixed, so that the bits do not depend on the number of threads
+
+
+# ── The generator ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+cdef struct Key:
+    uint32_t[5] words
+
+
+cdef inline Key expand(uint32_t k0, uint32_t k1, uint32_t k2, uint32_t k3) noexcept nogil:
+    cdef Key key
+    key.words[0], key.words[1], key.words[2], key.words[3] = k0, k1, k2, k3
+    key.words[4] = k0 ^ k1 ^ k2 ^ k3 ^ <uint32_t>0x1BD11BDA
+    return key
+
+
+cdef inline void mix(uint32_t* a, uint32_t* b, int turn) noexcept nogil:
+    a[0] += b[0]
+    b[0] = (b[0] << turn | b[0] >> (32 - turn)) ^ a[0]
+
+
+cdef inline void four_rounds(
+    uint32_t* a, uint32_t* b, uint32_t* c, uint32_t* d,
+    int r0, int r1, int r2, int r3, int r4, int r5, int r6, int r7,
+) noexcept nogil:
+    mix(a, b, r0); mix(c, d, r1)
+    mix(a, d, r2); mix(c, b, r3)
+    mix(a, b, r4); mix(c, d, r5)
+    mix(a, d, r6); mix(c, b, r7)
+
+
+cdef inline void add_key(
+    uint32_t* a, uint32_t* b, uint32_t* c, uint32_t* d,
+    uint32_t k0, uint32_t k1, uint32_t k2, uint32_t k3, int time,
+) noexcept nogil:
+    a[0] += k0
+    b[0] += k1
+    c[0] += k2
+    d[0] += k3 + <uint32_t>time
+
+
+cdef void threefry(
+    uint32_t* words, Key key, uint64_t counter, uint32_t c2, uint32_t c3, Py_ssize_t blocks
+) noexcept nogil:
+    """The words of `blocks` blocks. Lane i of the first has the counter (counter + i, c2, c3); no lane may carry."""
+    cdef uint32_t k0 = key.words[0], k1 = key.words[1], k2 = key.words[2], k3 = key.words[3], k4 = key.words[4]
+    cdef uint32_t c0, c1, a, b, c, d
+    cdef Py_ssize_t block
+    cdef int i
+    for block in range(blocks):
+        c0, c1 = <uint32_t>counter, <uint32_t>(counter >> 32)
+        for i in range(LANES):
+            a, b, c, d = c0 + <uint32_t>i, c1, c2, c3
+            add_key(&a, &b, &c, &d, k0, k1, k2, k3, 0)
+            four_rounds(&a, &b, &c, &d, 10, 26, 11, 21, 13, 27, 23, 5)
+            add_key(&a, &b, &c, &d, k1, k2, k3, k4, 1)
+            four_rounds(&a, &b, &c, &d, 6, 20, 17, 11, 25, 10, 18, 20)
+            add_key(&a, &b, &c, &d, k2, k3, k4, k0, 2)
+            four_rounds(&a, &b, &c, &d, 10, 26, 11, 21, 13, 27, 23, 5)
+            add_key(&a, &b, &c, &d, k3, k4, k0, k1, 3)
+            mix(&a, &b, 6); mix(&c, &d, 20)
+            words[i], words[LANES + i] = a, b
+            words[2 * LANES + i], words[3 * LANES + i] = c, d
+        words, counter = words + BLOCK, counter + LANES
+
+
+cdef inline real uniform(uint32_t high, uint32_t low, real* _) noexcept nogil:
+    """A number in [0, 1): a multiple of 2^-24 in float32, of 2^-53 in float64. All are equally likely."""
+    if real is float:
+        return <real><int32_t>(high >> 8) * <real>5.9604644775390625e-8
+    else:
+        return (<real><int32_t>(high >> 5) * <real>67108864 + <real><int32_t>(low >> 6)) * <real>1.1102230246251565e-16
+
+
+# ── The loops ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+cdef struct Work:
+    const void* x
+    const void* gy
+    void* out
+    void* factor
+    Key key
+    double lower, upper  # of the slope
+    uint32_t last  # words up to this one drop an element
+    double scale  # of the others
+    Py_ssize_t n
+
+
+cdef inline void draw_strip(uint32_t* words, Work* w, Py_ssize_t start, Py_ssize_t n, uint32_t stream) noexcept nogil:
+    """The words of elements start to start + n, where start is a multiple of BLOCK."""
+    threefry(words, w.key, <uint64_t>(start // 4), stream, 0, (n + BLOCK - 1) // BLOCK)
+
+
+cdef void rrelu_factors(Work* w, real* f, Py_ssize_t start, Py_ssize_t n) noexcept nogil:
+    cdef uint32_t[STRIP] high, more
+    cdef uint32_t* low = &more[0] if real is double else &high[0]  # float32 does not look at it
+    cdef const real* x = <const real*>w.x + start
+    cdef real lower = <real>w.lower, upper = <real>w.upper, width = <real>(w.upper - w.lower), one = 1, slope
+    cdef Py_ssize_t i
+    draw_strip(high, w, start, n, 0)
+    if real is double:
+        draw_strip(more, w, start, n, 1)
+    for i in range(n):
+        slope = lower + width * uniform(high[i], low[i], f)
+        slope = upper if slope > upper else slope  # rounding might lead beyond it
+        f[i] = slope if x[i] <= 0 else one
+
+
+cdef void dropout_factors(Work* w, real* f, Py_ssize_t start, Py_ssize_t n) noexcept nogil:
+    cdef uint32_t[STRIP] words
+    cdef uint32_t SIGN = 0x80000000, last = w.last
+    cdef real scale = <real>w.scale
+    cdef Py_ssize_t i
+    draw_strip(words, w, start, n, 0)
+    for i in range(n):
+        # Shifted so that the order of signed numbers is theirs: SSE2 and AVX2 have no other comparison.
+        f[i] = scale * <real><int32_t>(<int32_t>(words[i] ^ SIGN) > <int32_t>(last ^ SIGN))
+
+
+cdef inline void product(const real* x, const real* factor, real* y, Py_ssize_t n) noexcept nogil:
+    cdef Py_ssize_t i
+    cdef real f, z
+    if x == y:  # in place: one pointer, so that the compiler sees that nothing overlaps
+        for i in range(n):
+            f = factor[i]
+            z = y[i] * f
+            y[i] = z if f != 0 else f
+    else:
+        for i in range(n):
+            f = factor[i]
+            z = x[i] * f
+            y[i] = z if f != 0 else f
+
+
+ctypedef struct RRelu:
+    char _
+ctypedef struct Dropout:
+    char _
+
+ctypedef fused Noise:
+    RRelu
+    Dropout
+
+
+cdef void forward(Noise* tag, real* _, Work* w, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
+    cdef real[STRIP] spare
+    cdef real* f
+    cdef Py_ssize_t start = first, n
+    while start < last:
+        n = min(last - start, <Py_ssize_t>STRIP)
+        f = <real*>w.factor + start if w.factor != NULL else spare
+        if Noise is RRelu:
+            rrelu_factors(w, f, start, n)
+        else:
+            dropout_factors(w, f, start, n)
+        product(<const real*>w.x + start, f, <real*>w.out + start, n)
+        start += n
+
+
+cdef void backward(Noise* tag, real* _, Work* w, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
+    product(<const real*>w.gy + first, <const real*>w.factor + first, <real*>w.out + first, last - first)
+
+
+# ── The entry points ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+ctypedef void (*loop_t)(void*, void*, Work*, Py_ssize_t, Py_ssize_t) noexcept nogil
+
+cdef struct Job:
+    Work work
+    loop_t loop
+
+
+cdef void run_chunk(void* context, Py_ssize_t index) noexcept nogil:
+    cdef Job* job = <Job*>context
+    cdef Py_ssize_t first = index * CHUNK
+    job.loop(NULL, NULL, &job.work, first, min(first + CHUNK, job.work.n))
+
+
+cdef int run(Job* job, cnp.ndarray x, loop_t single, loop_t wide, bint whole=False) except -1:
+    job.work.n = cnp.PyArray_SIZE(x)
+    job.loop = wide if cnp.PyArray_TYPE(x) == cnp.NPY_DOUBLE else single
+    if job.work.n <= CHUNK:
+        run_chunk(job, 0)
+    else:
+        with nogil:
+            pool.parallel(run_chunk, job, (job.work.n + CHUNK - 1) // CHUNK, whole)
+    return 0
+
+
+cdef Key key_of(object key) except *:
+    cdef uint64_t bits = key
+    return expand(<uint32_t>bits, <uint32_t>(bits >> 32), 0, 0)
+
+
+def rrelu_forward(x, double lower, double upper, key, bint keep=True, out=None):
+    """(y, factor) for x of any shape: factor is drawn from U(lower, upper) where x <= 0, and 1 elsewhere; y = factor x.
+
+    `key` (below 2^64) says which numbers; without `keep` the factor is None; `out` may be x itself.
+    """
+    cdef cnp.ndarray xs = c_order(x, "rrelu"), y = check_out(out, xs, "rrelu")
+    cdef cnp.ndarray factor = memory.empty_like(xs) if keep else None
+    cdef Job job
+    job.work.x, job.work.out = cnp.PyArray_DATA(xs), cnp.PyArray_DATA(y)
+    job.work.factor = cnp.PyArray_DATA(factor) if keep else NULL
+    job.work.key, job.work.lower, job.work.upper = key_of(key), lower, upper
+    run(&job, xs, <loop_t>forward[RRelu, float], <loop_t>forward[RRelu, double], out is not None)
+    return y, factor
+
+
+def dropout_forward(x, double p, key, bint keep=True):
+    """(y, factor) for x of any shape: factor is 0 with probability p, else 1 / (1 - p); y = factor x. 0 < p <= 1."""
+    if not 0 < p <= 1:
+        raise ValueError(f"dropout: expected p in (0, 1], got {p}")
+    cdef cnp.ndarray xs = c_order(x, "dropout"), y = memory.empty_like(xs)
+    cdef cnp.ndarray factor = memory.empty_like(xs) if keep else None
+    cdef Job job
+    job.work.x, job.work.out = cnp.PyArray_DATA(xs), cnp.PyArray_DATA(y)
+    job.work.factor = cnp.PyArray_DATA(factor) if keep else NULL
+    job.work.key, job.work.scale = key_of(key), 1 / (1 - p) if p < 1 else 0
+    job.work.last = <uint32_t>(ceil(p * 4294967296.0) - 1)  # this number + 1 of the 2^32 words drop
+    run(&job, xs, <loop_t>forward[Dropout, float], <loop_t>forward[Dropout, double])
+    return y, factor
+
+
+def noise_backward(factor, gy):
+    """gx = factor gy, and 0 where the factor is 0."""
+    cdef cnp.ndarray fs = c_order(factor, "noise"), gs = same_layout(gy, fs, "noise")
+    cdef cnp.ndarray gx = memory.empty_like(fs)
+    cdef Job job
+    job.work.factor, job.work.gy = cnp.PyArray_DATA(fs), cnp.PyArray_DATA(gs)
+    job.work.out = cnp.PyArray_DATA(gx)
+    run(&job, fs, <loop_t>backward[RRelu, float], <loop_t>backward[RRelu, double])
+    return gx
+
+
+def random_words(counter, key):
+    """The generator itself, for tests: 4 words for each of LANES counters, from 4 words `counter` and `key` on."""
+    cdef cnp.npy_intp[2] shape = [4, LANES]
+    cdef cnp.ndarray words = cnp.PyArray_EMPTY(2, shape, cnp.NPY_UINT32, 0)
+    cdef uint32_t c0, c1, c2, c3, k0, k1, k2, k3
+    c0, c1, c2, c3 = counter
+    k0, k1, k2, k3 = key
+    threefry(<uint32_t*>cnp.PyArray_DATA(words), expand(k0, k1, k2, k3), <uint64_t>c1 << 32 | c0, c2, c3, 1)
+    return words

@@ -1,0 +1,4 @@
+"""The formulas of the optimizers.
+
+In the order of reading: `updates`.
+"""

@@ -1,0 +1,239 @@
+# A matrix product as dot products: C = A B where the rows of A and the columns of B are contiguous,
+# as in x @ weight.T. Both are read in vectors as they lie, so nothing is packed and nothing turned:
+# for the few rows of a small batch, packing costs a fifth of the product. And vectors along K are
+# full where C has fewer columns than a vector has lanes.
+#
+# A tile is DOT_ROWS rows of A by DOT_COLUMNS columns of B. Each of its sums is a vector, the lanes
+# of which are added when K is at its end; that is why long sums suit it, and short ones do not.
+# The number of its sums is a multiple of the lanes of every dtype, and they stay in registers.
+
+from minidl._kernels.runtime cimport pool
+from minidl._kernels.math.elementary cimport real
+from minidl._kernels.product.product cimport (
+    SERIAL_FLOPS, TASK_FLOPS, TASKS, Product, ceil_div, run_tasks,
+)
+from minidl._kernels.product.tile cimport (
+    TILE_LANES, TILE_LOG4, TILE_LOG8, TILE_ROWS, any_dots, copy_out, doubles, floats, lanes,
+    tile_high4, tile_high8, tile_low4, tile_low8, vec, zeros,
+)
+
+cdef enum:
+    FEW_VECTORS = 4             # of K make dot products worth it if A has few rows, so that packing B
+    EMPTY = 4                   # takes longer than the product, or if 1 in 4 of a tile's lanes is empty
+    DOTS_EACH = 2               # else DOT_VECTORS, and no less than half the rows or columns of C
+    DOT_TILES = 8               # one below the other, computed in one go
+    COLUMN_ROWS = 32            # of a task of a matrix times a vector
+    SERIAL_DOT_FLOPS = 500_000  # it is memory that takes the time
+
+cdef extern from *:
+    """
+    #if TILE_ROWS == 8
+      #define DOT_ROWS 4 /* 32 vector registers: 16 sums */
+      #define DOT_VECTORS 12 /* of K make them as fast as the tile */
+    #else
+      #define DOT_ROWS 2 /* 8 sums: too few to be as fast */
+      #define DOT_VECTORS 1000000
+    #endif
+    #define DOT_COLUMNS 4
+    #define DOT_SUMS (DOT_ROWS * DOT_COLUMNS)
+    /* x where mask has ones, 0 elsewhere: no product with what lies there, which may be inf. */
+    #if TILE_BYTES
+      typedef int dot_bits __attribute__((vector_size(TILE_BYTES), aligned(4), may_alias));
+      #define dot_keep(x, mask) ((__typeof__(x))((dot_bits)(x) & *(const dot_bits*)(mask)))
+    #else
+      #define dot_keep(x, mask) (x)
+    #endif
+    static const int dot_mask[32] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+      -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1};
+    """
+    enum: DOT_ROWS
+    enum: DOT_COLUMNS
+    enum: DOT_SUMS
+    enum: DOT_VECTORS
+    floats keep4 "dot_keep"(floats x, const int* mask) noexcept nogil
+    doubles keep8 "dot_keep"(doubles x, const int* mask) noexcept nogil
+    const int[32] dot_mask
+
+
+# ── A matrix times a vector ───────────────────────────────────────────────────────────────────────
+
+cdef inline bint multiply_vector(real* kind, const Product* p) noexcept nogil:
+    """Computes p if C is one row or one column and all of K is contiguous; else returns False.
+
+    The tile would fill one row or one lane of itself; dot products read the matrix as it lies."""
+    cdef Product turned = p[0]
+    cdef Py_ssize_t size = sizeof(real), rows
+    if p.a_col != size or p.b_row != size or (p.n != 1 and p.m != 1):
+        return False
+    turned.b_col = 0  # from here on the step of the bias: one number for a whole column,
+    if p.n != 1:      # or a row of them, for a row of C seen as a column
+        turned.m, turned.n, turned.b_col = p.n, 1, size
+        turned.a, turned.a_row, turned.b = p.b, p.b_col, p.a
+    rows = turned.m
+    if not run_tasks(<pool.task_t> dot_task[real], &turned, ceil_div(rows, COLUMN_ROWS),
+                     2.0 * rows * p.k <= SERIAL_DOT_FLOPS, p.whole):
+        p.failed[0] = True
+    elif p.activation != NULL:
+        p.activation(NULL, p.c, p.c, rows, p.alpha, p.beta)
+    return True
+
+
+cdef inline void dot_task(real* context, Py_ssize_t index) noexcept nogil:
+    """COLUMN_ROWS rows of a column of C. The context is a Product of which m is the only size left."""
+    cdef const Product* p = <const Product*> context
+    cdef Py_ssize_t row = index * COLUMN_ROWS, bottom = min(row + COLUMN_ROWS, p.m), i
+    cdef const char* rows[TILE_ROWS]
+    cdef real[TILE_ROWS] sums
+    cdef real* c = <real*> p.c
+    while row < bottom:
+        for i in range(TILE_ROWS):
+            rows[i] = p.a + min(row + i, p.m - 1) * p.a_row
+        any_dots(context, rows, p.b, p.k, sums)
+        for i in range(row, min(row + TILE_ROWS, bottom)):
+            copy_out(&sums[i - row], &c[i], 1, p.add,
+                     <const real*> (p.bias + i * p.b_col) if p.bias != NULL else NULL)
+        row += TILE_ROWS
+
+
+# ── Rows times rows ───────────────────────────────────────────────────────────────────────────────
+
+cdef inline bint multiply_dots(real* kind, const Product* p) noexcept nogil:
+    """Computes p if all of K is contiguous and dot products are the fastest way, else False."""
+    cdef Py_ssize_t size = sizeof(real), vectors = p.k // lanes(kind), row
+    cdef Py_ssize_t least = max(<Py_ssize_t> DOT_VECTORS, min(p.m, p.n) // DOTS_EACH)
+    cdef double flops = 2.0 * p.m * p.n * p.k
+    cdef Dots d
+    if p.m <= TILE_ROWS or EMPTY * p.n <= (EMPTY - 1) * lanes(kind):
+        least = FEW_VECTORS
+    if p.a_col != size or p.b_row != size or vectors < least:
+        return False
+    d.product = p
+    d.tall = ceil_div(p.m, DOT_ROWS)
+    d.tiles = d.tall * ceil_div(p.n, DOT_COLUMNS)
+    d.each = ceil_div(d.tiles, max(1, min(<Py_ssize_t> TASKS, <Py_ssize_t> (flops / TASK_FLOPS))))
+    if not run_tasks(<pool.task_t> dots_task[real], &d, ceil_div(d.tiles, d.each),
+                     flops <= SERIAL_FLOPS, p.whole):
+        p.failed[0] = True
+    elif p.activation != NULL:
+        for row in range(p.m):
+            p.activation(NULL, p.c + row * p.c_row, p.c + row * p.c_row, p.n, p.alpha, p.beta)
+    return True
+
+
+cdef struct Dots:
+    const Product* product
+    Py_ssize_t tall, tiles, each  # tiles one below the other; in all; in a task
+
+
+cdef inline void dots_task(real* context, Py_ssize_t index) noexcept nogil:
+    """Some tiles, those of the same columns of B one after the other: these stay in the cache."""
+    cdef const Dots* d = <const Dots*> context
+    cdef const Product* p = d.product
+    cdef const char* rows[DOT_TILES * DOT_ROWS]
+    cdef const char* columns[DOT_COLUMNS]
+    cdef real[DOT_TILES * DOT_ROWS * DOT_COLUMNS] sums
+    cdef Py_ssize_t tile = index * d.each, end = min(tile + d.each, d.tiles), top, left, count, i
+    cdef const real* bias
+    cdef real* c
+    while tile < end:
+        top, left = tile % d.tall * DOT_ROWS, tile // d.tall * DOT_COLUMNS
+        count = min(min(end - tile, d.tall - tile % d.tall), <Py_ssize_t> DOT_TILES)
+        for i in range(count * DOT_ROWS):
+            rows[i] = p.a + min(top + i, p.m - 1) * p.a_row
+        for i in range(DOT_COLUMNS):
+            columns[i] = p.b + min(left + i, p.n - 1) * p.b_col
+        any_dot_tiles(context, count, rows, columns, p.k, sums)
+        bias = <const real*> p.bias + left if p.bias != NULL else NULL
+        for i in range(min(count * DOT_ROWS, p.m - top)):
+            c = <real*> (p.c + (top + i) * p.c_row) + left
+            if p.n - left >= DOT_COLUMNS:  # a number that the compiler knows: vectors, no loops
+                copy_out(&sums[i * DOT_COLUMNS], c, DOT_COLUMNS, p.add, bias)
+            else:
+                copy_out(&sums[i * DOT_COLUMNS], c, p.n - left, p.add, bias)
+        tile += count
+
+
+# ── The tile of dot products ──────────────────────────────────────────────────────────────────────
+
+cdef inline vec keep(vec x, const int* mask) noexcept nogil:
+    if vec is floats:
+        return keep4(x, mask)
+    else:
+        return keep8(x, mask)
+
+
+cdef inline vec halves(vec x, vec y) noexcept nogil:
+    """Each lane of x's lower half plus that of its upper half, and y's, by turns."""
+    if vec is floats:
+        return tile_low4(x, y) + tile_high4(x, y)
+    else:
+        return tile_low8(x, y) + tile_high8(x, y)
+
+
+cdef inline void fold(vec* sums, int half) noexcept nogil:
+    cdef int i
+    for i in range(half):
+        sums[i] = halves(sums[i], sums[half + i])
+
+
+cdef inline int place(int number, int turns) noexcept nogil:
+    """Where in the array a sum must be, for so many turns of folding to leave all sums in order."""
+    return ((number & (1 << turns) - 1) * DOT_SUMS >> turns) + (number >> turns)
+
+
+cdef inline void dot_tiles(
+    vec* kind, Py_ssize_t count, const char** rows, const char** columns, Py_ssize_t k,
+    Py_ssize_t lane, vec* out
+) noexcept nogil:
+    """Tiles one below the other: out[i][j] = the sum over p of rows[i][p] * columns[j][p]; k >= lane.
+
+    (A loop over tiles, for the reason that tile() in tile.pxd is one over tiles.)"""
+    cdef vec[DOT_SUMS] sums
+    cdef vec[DOT_COLUMNS] bs
+    cdef const char* row[DOT_ROWS]
+    cdef vec a
+    cdef Py_ssize_t number, p, left = k % lane
+    cdef Py_ssize_t last = (k - lane) * <Py_ssize_t> sizeof(vec) // lane  # the last vector's place
+    cdef const int* mask = dot_mask + TILE_LANES * left // lane + (16 - TILE_LANES)
+    cdef int turns = TILE_LOG4 if vec is floats else TILE_LOG8, each = DOT_SUMS >> turns, i, j, at
+    for number in range(count):
+        for i in range(DOT_ROWS):
+            row[i] = rows[number * DOT_ROWS + i]
+        for i in range(DOT_SUMS):
+            sums[i] = zeros(kind)
+        for p in range(k // lane):
+            for j in range(DOT_COLUMNS):
+                bs[j] = (<const vec*> columns[j])[p]
+            for i in range(DOT_ROWS):
+                a = (<const vec*> row[i])[p]
+                for j in range(DOT_COLUMNS):
+                    at = place(i * DOT_COLUMNS + j, turns)
+                    sums[at] = sums[at] + a * bs[j]
+        if left:  # the vector that ends with K; its first lanes were counted before
+            for j in range(DOT_COLUMNS):
+                bs[j] = keep((<const vec*> (columns[j] + last))[0], mask)
+            for i in range(DOT_ROWS):
+                a = keep((<const vec*> (row[i] + last))[0], mask)
+                for j in range(DOT_COLUMNS):
+                    at = place(i * DOT_COLUMNS + j, turns)
+                    sums[at] = sums[at] + a * bs[j]
+        # Each turn leaves half as many vectors, in each of which twice as many sums have their lanes.
+        if turns > 0:
+            fold(sums, DOT_SUMS // 2)
+        if turns > 1:
+            fold(sums, DOT_SUMS // 4)
+        if turns > 2:
+            fold(sums, DOT_SUMS // 8)
+        if turns > 3:
+            fold(sums, DOT_SUMS // 16)
+        for i in range(each):
+            out[number * each + i] = sums[i]
+
+
+cdef inline void any_dot_tiles(
+    real* kind, Py_ssize_t count, const char** rows, const char** columns, Py_ssize_t k, real* out
+) noexcept nogil:
+    if real is float:
+        dot_tiles(<floats*> NULL, count, rows, columns, k, lanes(kind), <floats*> out)
+    else:
+        dot_tiles(<doubles*> NULL, count, rows, columns, k, lanes(kind), <doubles*> out)

@@ -1,0 +1,381 @@
+"""The entry points of the matrix product (blocking.pxd): matmul, and affine forward and weight gradient.
+
+Which product runs, the tile or NumPy's BLAS, is decided at the end of this file.
+"""
+
+import numpy as np
+
+cimport numpy as cnp
+from libc.string cimport memcmp, memset
+
+from minidl._kernels.runtime cimport memory, pool
+from minidl._kernels.arrays.checks cimport behaved
+from minidl._kernels.product.blocking cimport multiply
+from minidl._kernels.math.elementary cimport real
+from minidl._kernels.product.product cimport SERIAL_FLOPS, Product, activation_t, ceil_div, run_tasks
+from minidl._kernels.arrays.copying cimport c_copy, copy_into
+
+cnp.import_array()
+
+cdef enum:
+    MAX_DIMS = 64          # NumPy's
+    SUM_COLUMNS = 256      # of a task that sums rows
+    SUM_ROWS = 128         # added up before they join the total
+    SERIAL_SUM = 60_000    # elements summed by one thread
+    BRIEF_FLOPS = 200_000  # so short (2 us) that the GIL is kept: giving it up and back costs 50 ns
+
+
+# ── Many products at once ─────────────────────────────────────────────────────────────────────────
+
+cdef struct Batch:
+    Product product             # the first
+    Py_ssize_t count
+    int ndim                    # the batch axes: their lengths, and the steps in bytes
+    Py_ssize_t[MAX_DIMS] shape, a_steps, b_steps, c_steps
+    bint failed
+
+
+cdef void batch_task(real* context, Py_ssize_t index) noexcept nogil:
+    cdef Batch* batch = <Batch*> context
+    cdef Product p = batch.product
+    cdef Py_ssize_t place
+    cdef int axis
+    for axis in range(batch.ndim - 1, -1, -1):
+        place = index % batch.shape[axis]
+        index //= batch.shape[axis]
+        p.a += place * batch.a_steps[axis]
+        p.b += place * batch.b_steps[axis]
+        p.c += place * batch.c_steps[axis]
+    multiply(<real*> NULL, &p)
+
+
+cdef void multiply_batch(real* kind, Batch* batch) noexcept nogil:
+    """Small products are dealt out to the threads whole, large ones one by one in parts."""
+    cdef const Product* p = &batch.product
+    cdef Py_ssize_t index
+    if batch.count > 1 and 2.0 * p.m * p.n * p.k <= SERIAL_FLOPS:
+        if not pool.attempt(<pool.task_t> batch_task[real], batch, batch.count, p.whole):
+            batch.failed = True
+        return
+    for index in range(batch.count):
+        if not batch.failed:
+            batch_task(<real*> batch, index)
+
+
+cdef void multiply_any(Batch* batch, int kind) noexcept nogil:
+    if kind == cnp.NPY_FLOAT:
+        multiply_batch(<float*> NULL, batch)
+    else:
+        multiply_batch(<double*> NULL, batch)
+
+
+cdef int run(Batch* batch, int kind, bint whole) except -1:
+    cdef Product* p = &batch.product
+    batch.failed = False
+    p.whole, p.failed = whole, &batch.failed
+    if 2.0 * p.m * p.n * p.k * batch.count <= BRIEF_FLOPS:
+        multiply_any(batch, kind)
+    else:
+        with nogil:
+            multiply_any(batch, kind)
+    if batch.failed:
+        pool.fail("matmul")
+    return 0
+
+
+# ── The gradient of a bias ────────────────────────────────────────────────────────────────────────
+
+cdef struct Rows:
+    const char* x
+    char* total
+    Py_ssize_t rows, columns, step
+
+
+cdef void sum_task(real* context, Py_ssize_t index) noexcept nogil:
+    """The sums of SUM_COLUMNS columns, by parts of SUM_ROWS rows to keep the rounding small."""
+    cdef const Rows* s = <const Rows*> context
+    cdef Py_ssize_t left = index * SUM_COLUMNS, n = min(s.columns - left, SUM_COLUMNS), i, j
+    cdef real[SUM_COLUMNS] part
+    cdef real* total = <real*> s.total + left
+    cdef const real* row
+    for j in range(n):
+        total[j] = part[j] = 0
+    for i in range(s.rows):
+        row = <const real*> (s.x + i * s.step) + left
+        for j in range(n):
+            part[j] += row[j]
+        if i % SUM_ROWS == SUM_ROWS - 1 or i == s.rows - 1:
+            for j in range(n):
+                total[j] += part[j]
+                part[j] = 0
+
+
+cdef cnp.ndarray row_sum(cnp.ndarray x):
+    """The sum of the rows of a matrix."""
+    cdef cnp.npy_intp columns = cnp.PyArray_DIMS(x)[1]
+    cdef cnp.ndarray total
+    cdef pool.task_t task
+    cdef Rows s
+    if cnp.PyArray_STRIDES(x)[1] != cnp.PyArray_ITEMSIZE(x):
+        x = c_copy(x)
+    total = memory.empty(1, &columns, cnp.PyArray_TYPE(x))
+    s.x, s.step = <char*> cnp.PyArray_DATA(x), cnp.PyArray_STRIDES(x)[0]
+    s.total = <char*> cnp.PyArray_DATA(total)
+    s.rows, s.columns = cnp.PyArray_DIMS(x)[0], columns
+    task = <pool.task_t> sum_task[float]
+    if cnp.PyArray_TYPE(x) == cnp.NPY_DOUBLE:
+        task = <pool.task_t> sum_task[double]
+    if not run_tasks(task, &s, ceil_div(columns, SUM_COLUMNS), s.rows * s.columns <= SERIAL_SUM):
+        pool.fail("affine")
+    return total
+
+
+# ── The entry points ──────────────────────────────────────────────────────────────────────────────
+
+cdef cnp.ndarray flat_rows(object x, str name):
+    """x (..., n) as (rows, n): a view if its leading axes lie in memory as one, else a copy."""
+    cdef cnp.ndarray array = behaved(x, name)
+    if cnp.PyArray_NDIM(array) == 0:
+        raise ValueError(f"{name}: expected at least 1 axis, got a scalar")
+    if cnp.PyArray_NDIM(array) == 2:
+        return array
+    if not cnp.PyArray_IS_C_CONTIGUOUS(array):
+        array = c_copy(array)
+    n = cnp.PyArray_DIMS(array)[cnp.PyArray_NDIM(array) - 1]
+    rows = 1
+    for length in array.shape[:array.ndim - 1]:
+        rows *= length
+    return array.reshape(rows, n)
+
+
+cdef int check_pair(cnp.ndarray x, cnp.ndarray y, str name) except -1:
+    if cnp.PyArray_TYPE(x) != cnp.PyArray_TYPE(y):
+        raise TypeError(f"{name}: expected one dtype, got {x.dtype} and {y.dtype}")
+    return 0
+
+
+cdef bint overlap(cnp.ndarray x, cnp.ndarray y) noexcept:
+    """Whether x, which is contiguous, and y may share memory, by the ends of their memory."""
+    cdef const char* low = <const char*> cnp.PyArray_DATA(y)
+    cdef const char* high = low + cnp.PyArray_ITEMSIZE(y)
+    cdef const char* start = <const char*> cnp.PyArray_DATA(x)
+    cdef Py_ssize_t span
+    cdef int axis
+    for axis in range(cnp.PyArray_NDIM(y)):
+        span = (cnp.PyArray_DIMS(y)[axis] - 1) * cnp.PyArray_STRIDES(y)[axis]
+        if span > 0:
+            high += span
+        else:
+            low += span
+    return start < high and low < start + cnp.PyArray_NBYTES(x)
+
+
+cdef bint ready(
+    object out, int ndim, cnp.npy_intp* shape, cnp.ndarray a, cnp.ndarray b, str name
+) except -1:
+    """Whether a @ b may be written to `out` directly. An `out` that does not fit raises."""
+    cdef cnp.ndarray array
+    cdef int axis
+    if not isinstance(out, cnp.ndarray):
+        raise TypeError(f"{name}: out must be an ndarray, got {type(out).__name__}")
+    array = out
+    check_pair(a, array, name)
+    if (cnp.PyArray_NDIM(array) != ndim
+            or ndim and memcmp(cnp.PyArray_DIMS(array), shape, ndim * sizeof(cnp.npy_intp))):
+        expected = tuple([shape[axis] for axis in range(ndim)])
+        raise ValueError(f"{name}: out must have shape {expected}, got {out.shape}")
+    if not cnp.PyArray_ISWRITEABLE(array):
+        raise ValueError(f"{name}: out is read-only")
+    return cnp.PyArray_ISCARRAY(array) and not overlap(array, a) and not overlap(array, b)
+
+
+cdef int set_batch(Batch* batch, cnp.ndarray a, cnp.ndarray b, cnp.npy_intp* shape) except -1:
+    """The shapes and steps of np.matmul(a, b); returns the number of axes of the result."""
+    cdef int a_dims = cnp.PyArray_NDIM(a), b_dims = cnp.PyArray_NDIM(b), axis, i, j, ndim
+    cdef Py_ssize_t size = cnp.PyArray_ITEMSIZE(a), k, p, q
+    cdef cnp.npy_intp* a_shape = cnp.PyArray_DIMS(a)
+    cdef cnp.npy_intp* b_shape = cnp.PyArray_DIMS(b)
+    cdef cnp.npy_intp* a_steps = cnp.PyArray_STRIDES(a)
+    cdef cnp.npy_intp* b_steps = cnp.PyArray_STRIDES(b)
+    cdef Product* product = &batch.product
+    if a_dims == 0 or b_dims == 0:
+        raise ValueError("matmul: a and b must have at least 1 axis, got a scalar")
+    memset(product, 0, sizeof(Product))
+    product.a, product.b = <char*> cnp.PyArray_DATA(a), <char*> cnp.PyArray_DATA(b)
+    product.m, product.a_row, product.n, product.b_col = 1, 0, 1, size
+    if a_dims > 1:
+        product.m, product.a_row = a_shape[a_dims - 2], a_steps[a_dims - 2]
+    if b_dims > 1:
+        product.n, product.b_col = b_shape[b_dims - 1], b_steps[b_dims - 1]
+    product.k, product.a_col = a_shape[a_dims - 1], a_steps[a_dims - 1]
+    i = b_dims - 2 if b_dims > 1 else 0
+    k, product.b_row = b_shape[i], b_steps[i]
+    if product.k != k:
+        raise ValueError(f"matmul: a has {product.k} columns and b has {k} rows, which must be "
+                         f"equal; shapes {(<object> a).shape} and {(<object> b).shape}")
+    batch.ndim, batch.count = max(a_dims - 2, b_dims - 2, 0), 1
+    for axis in range(batch.ndim):
+        i, j = axis + a_dims - 2 - batch.ndim, axis + b_dims - 2 - batch.ndim
+        p = a_shape[i] if i >= 0 else 1
+        q = b_shape[j] if j >= 0 else 1
+        if p != q and p != 1 and q != 1:
+            raise ValueError(f"matmul: batch axis {axis} is {p} in a and {q} in b, which must be "
+                             f"equal or 1; shapes {(<object> a).shape} and {(<object> b).shape}")
+        shape[axis] = batch.shape[axis] = q if p == 1 else p
+        batch.a_steps[axis] = a_steps[i] if p != 1 else 0
+        batch.b_steps[axis] = b_steps[j] if q != 1 else 0
+        batch.count *= batch.shape[axis]
+    ndim = batch.ndim
+    if a_dims > 1:
+        shape[ndim] = product.m
+        ndim += 1
+    if b_dims > 1:
+        shape[ndim] = product.n
+        ndim += 1
+    return ndim
+
+
+cdef void join_rows(Batch* batch) noexcept:
+    """Products of many a with one b are a single product, if a's rows follow on."""
+    cdef Product* p = &batch.product
+    cdef int last = batch.ndim - 1
+    while last >= 0 and (batch.shape[last] == 1 or (
+            batch.b_steps[last] == 0 and batch.a_steps[last] == p.m * p.a_row)):
+        p.m *= batch.shape[last]
+        batch.count //= max(1, batch.shape[last])
+        batch.ndim = last
+        last -= 1
+
+
+def matmul(a, b, out=None, bint accumulate=False):
+    """C = a @ b as np.matmul has it: a (..., m, k), b (..., k, n), C (..., m, n).
+
+    Leading axes broadcast; a of one axis is a row, b of one axis is a column, and that axis is gone
+    from C. a and b are of one dtype, float32 or float64, with any strides. C goes to `out` if
+    given, and is added to it if `accumulate`.
+
+    Raises ValueError on shapes that do not fit, TypeError on other dtypes.
+    """
+    cdef cnp.ndarray x = behaved(a, "matmul: a"), y = behaved(b, "matmul: b"), c
+    cdef cnp.npy_intp[MAX_DIMS] shape
+    cdef Batch batch
+    cdef int axis, ndim
+    cdef Py_ssize_t step
+    check_pair(x, y, "matmul")
+    ndim = set_batch(&batch, x, y, shape)
+    if accumulate and out is None:
+        raise ValueError("matmul: accumulate needs out")
+    if out is None:
+        c = memory.empty(ndim, shape, cnp.PyArray_TYPE(x))
+    elif ready(out, ndim, shape, x, y, "matmul"):
+        c = out
+    else:  # out is strided or overlaps an input
+        c = matmul(x, y)
+        np.add(out, c, out=out) if accumulate else copy_into(out, c)
+        return out
+    batch.product.c, batch.product.add = <char*> cnp.PyArray_DATA(c), accumulate
+    batch.product.c_row = batch.product.n * cnp.PyArray_ITEMSIZE(c)
+    step = batch.product.m * batch.product.c_row
+    for axis in range(batch.ndim - 1, -1, -1):
+        batch.c_steps[axis] = step
+        step *= batch.shape[axis]
+    join_rows(&batch)
+    run(&batch, cnp.PyArray_TYPE(c), out is not None)
+    return c
+
+
+cdef void one_product(
+    Batch* batch, cnp.ndarray a, bint turn_a, cnp.ndarray b, bint turn_b, cnp.ndarray c
+) noexcept:
+    """C = A B, where turn_a and turn_b say that the matrices a and b hold A and B transposed."""
+    cdef Product* p = &batch.product
+    cdef cnp.npy_intp* a_steps = cnp.PyArray_STRIDES(a)
+    cdef cnp.npy_intp* b_steps = cnp.PyArray_STRIDES(b)
+    memset(p, 0, sizeof(Product))
+    p.a, p.b = <char*> cnp.PyArray_DATA(a), <char*> cnp.PyArray_DATA(b)
+    p.c = <char*> cnp.PyArray_DATA(c)
+    p.m, p.k = cnp.PyArray_DIMS(a)[turn_a], cnp.PyArray_DIMS(a)[not turn_a]
+    p.n = cnp.PyArray_DIMS(b)[not turn_b]
+    p.a_row, p.a_col = a_steps[turn_a], a_steps[not turn_a]
+    p.b_row, p.b_col = b_steps[turn_b], b_steps[not turn_b]
+    p.c_row = p.n * cnp.PyArray_ITEMSIZE(c)
+    batch.count, batch.ndim = 1, 0
+
+
+def affine_forward(x, weight, bias=None, size_t activation=0, double alpha=0, double beta=0):
+    """y = x @ weight.T + bias, for x (..., in), weight (out, in), bias (out,), y (..., out).
+
+    `activation`: 0, or what `activation_address` gives: a loop with parameters alpha and beta that
+    is applied in place to parts of the rows of y while they are in the cache.
+
+    Raises ValueError on shapes that do not fit, TypeError on dtypes other than float32 or float64
+    throughout.
+    """
+    cdef cnp.ndarray xs = flat_rows(x, "affine: x"), ws = behaved(weight, "affine: weight"), bs, y
+    cdef cnp.npy_intp[MAX_DIMS] shape
+    cdef Batch batch
+    cdef int axis, ndim = cnp.PyArray_NDIM(<cnp.ndarray> x)
+    check_pair(xs, ws, "affine")
+    if cnp.PyArray_NDIM(ws) != 2 or cnp.PyArray_DIMS(ws)[1] != cnp.PyArray_DIMS(xs)[1]:
+        raise ValueError(f"affine: expected weight (out, {xs.shape[1]}) for x {x.shape}, "
+                         f"got {(<object> ws).shape}")
+    for axis in range(ndim):
+        shape[axis] = cnp.PyArray_DIMS(<cnp.ndarray> x)[axis]
+    shape[ndim - 1] = cnp.PyArray_DIMS(ws)[0]
+    y = memory.empty(ndim, shape, cnp.PyArray_TYPE(xs))
+    one_product(&batch, xs, False, ws, True, y)
+    if bias is not None:
+        bs = behaved(bias, "affine: bias")
+        check_pair(xs, bs, "affine")
+        if cnp.PyArray_NDIM(bs) != 1 or cnp.PyArray_DIMS(bs)[0] != shape[ndim - 1]:
+            raise ValueError(f"affine: expected bias ({ws.shape[0]},) for weight "
+                             f"{(<object> ws).shape}, got {(<object> bs).shape}")
+        if not cnp.PyArray_IS_C_CONTIGUOUS(bs):
+            bs = c_copy(bs)
+        batch.product.bias = <char*> cnp.PyArray_DATA(bs)
+    batch.product.activation = <activation_t> <void*> activation
+    batch.product.alpha, batch.product.beta = alpha, beta
+    run(&batch, cnp.PyArray_TYPE(y), False)
+    return y
+
+
+def affine_weight_grad(x, gy, gw_out=None):
+    """gw = gy.T @ x (out, in) and gb = the sum of gy's rows (out,), for x (..., in), gy (..., out).
+
+    gw goes to `gw_out` if given. Returns (gw, gb). Raises ValueError on shapes that do not fit,
+    TypeError on dtypes other than float32 or float64 throughout.
+    """
+    cdef cnp.ndarray xs = flat_rows(x, "affine: x"), gys = flat_rows(gy, "affine: gy"), gw, gb
+    cdef cnp.npy_intp[2] shape
+    cdef Batch batch
+    check_pair(xs, gys, "affine")
+    if x.shape[: x.ndim - 1] != gy.shape[: gy.ndim - 1]:
+        raise ValueError(f"affine: x and gy must agree in all axes but the last, got {x.shape} "
+                         f"and {gy.shape}")
+    shape[0], shape[1] = cnp.PyArray_DIMS(gys)[1], cnp.PyArray_DIMS(xs)[1]
+    gb = row_sum(gys)
+    if gw_out is None:
+        gw = memory.empty(2, shape, cnp.PyArray_TYPE(xs))
+    elif ready(gw_out, 2, shape, xs, gys, "affine_weight_grad"):
+        gw = gw_out
+    else:
+        copy_into(gw_out, affine_weight_grad(x, gy)[0])
+        return gw_out, gb
+    one_product(&batch, gys, True, xs, False, gw)
+    run(&batch, cnp.PyArray_TYPE(gw), gw_out is not None)
+    return gw, gb
+
+
+# ── The choice ────────────────────────────────────────────────────────────────────────────────────
+
+cdef extern from *:
+    """
+    #if defined(__AVX2__) && defined(__FMA__) && (defined(__GNUC__) || defined(__clang__))
+      #define GEMM_TILE_WINS 1
+    #else
+      #define GEMM_TILE_WINS 0
+    #endif
+    """
+    const bint GEMM_TILE_WINS
+
+TILE_WINS = bool(GEMM_TILE_WINS)  # over NumPy's BLAS; minidl/_kernels/__init__.py acts on it

@@ -1,0 +1,45 @@
+# What a matrix product is, for those who compute one (blocking.pxd, dots.pxd), and how its tasks run.
+
+from minidl._kernels.runtime cimport pool
+
+cdef enum:
+    TASKS = 16                  # a product is cut into so many, unless they get smaller than
+    TASK_FLOPS = 250_000        # 1 us on one core: what handing out a task may cost ten times over
+    SERIAL_FLOPS = 400_000      # up to here waking the pool costs what it saves
+
+# As the loops in activations.pyx are called; here `x` and `y` are the same, and `tag` is NULL.
+ctypedef void (*activation_t)(
+    void* tag, const void* x, void* y, Py_ssize_t n, double a, double b
+) noexcept nogil
+
+
+cdef struct Product:
+    # C (m, n) = A (m, k) B (k, n). Steps from row to row and from column to column are in bytes;
+    # C's columns are contiguous, and so are its elements if it has only one.
+    Py_ssize_t m, n, k
+    const char* a
+    const char* b
+    char* c
+    Py_ssize_t a_row, a_col, b_row, b_col, c_row
+    bint add                    # C += A B
+    const char* bias            # n numbers added to every row of C, or NULL
+    activation_t activation     # applied to finished parts of C's rows, or NULL
+    double alpha, beta          # its parameters
+    bint whole                  # C is the user's: never stopped (pool.pxd)
+    bint* failed                # set where it was stopped or found no memory
+
+
+cdef inline Py_ssize_t ceil_div(Py_ssize_t a, Py_ssize_t b) noexcept nogil:
+    return (a + b - 1) // b
+
+
+cdef inline bint run_tasks(
+    pool.task_t task, void* context, Py_ssize_t count, bint serial, bint whole=False
+) noexcept nogil:
+    """False if the work was stopped (pool.pxd)."""
+    cdef Py_ssize_t index
+    if not serial:
+        return pool.attempt(task, context, count, whole)
+    for index in range(count):
+        task(context, index)
+    return True

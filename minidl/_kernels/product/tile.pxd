@@ -1,0 +1,344 @@
+# The register tile: the one loop in which every matrix product and convolution spends its time.
+#
+#     out[i][:] (+)= sum over spans s and steps p of  row[i][shift[s] + p * step] * b[s * k + p][:]
+#
+# for TILE_ROWS rows i (or two) and up to TILE_VECTORS vectors of columns. The sums stay in registers
+# from the first product to the last. The left operand is reached through one pointer a row, so that
+# its rows may lie anywhere: in a matrix, transposed or not, or, for a convolution, at the pixels that
+# one tap of the kernel sees (a span is a tap: its shift moves all rows at once). The right operand
+# is read in vectors, b_row bytes from one step to the next. Alignment never matters.
+#
+# The size: 24 sums on 32 registers, 12 on 16, which leaves three for vectors of b and one for a
+# broadcast. That is enough independent sums to hide the latency of a fused multiply-add (4 cycles
+# on 2 units), and few enough loads for each. Measured: 98% of the FMA peak at v3 and v4, where
+# 12x2, 14x2, 6x4 (v4) and 6x2 (v3) did no better on long sums and worse on short ones.
+
+from libc.string cimport memcpy
+
+from minidl._kernels.math.elementary cimport real
+
+cdef extern from *:
+    """
+    #if defined(__GNUC__) || defined(__clang__)
+      #if defined(__AVX512F__)
+        #define TILE_BYTES 64
+      #elif defined(__AVX__)
+        #define TILE_BYTES 32
+      #else
+        #define TILE_BYTES 16
+      #endif
+      /* Aligned to one element only: any pointer may be read. */
+      typedef float floats __attribute__((vector_size(TILE_BYTES), aligned(4), may_alias));
+      typedef double doubles __attribute__((vector_size(TILE_BYTES), aligned(8), may_alias));
+      /* x in all lanes. (x - 0 is x, also for -0 and NaN; the compiler drops it.) */
+      static inline floats tile_floats(float x) { return x - (floats){0}; }
+      static inline doubles tile_doubles(double x) { return x - (doubles){0}; }
+    #else /* No vectors in this compiler's C: the same loops over single numbers. */
+      #define TILE_BYTES 0
+      typedef float floats;
+      typedef double doubles;
+      #define tile_floats(x) (x)
+      #define tile_doubles(x) (x)
+    #endif
+    #if defined(__AVX512F__) || defined(__aarch64__)
+      #define TILE_ROWS 8 /* 32 vector registers */
+    #else
+      #define TILE_ROWS 4 /* 16 of them */
+    #endif
+    #define TILE_VECTORS 3
+    #define TILE_LANES (TILE_BYTES ? TILE_BYTES / 4 : 1)
+
+    /* The lanes of a and b by turns: of their lower halves, and of their upper halves. */
+    #if TILE_BYTES == 64
+      #define TILE_LOG4 4
+      #define TILE_LOG8 3
+      #define TILE_LOW4 0,16,1,17,2,18,3,19,4,20,5,21,6,22,7,23
+      #define TILE_HIGH4 8,24,9,25,10,26,11,27,12,28,13,29,14,30,15,31
+      #define TILE_LOW8 0,8,1,9,2,10,3,11
+      #define TILE_HIGH8 4,12,5,13,6,14,7,15
+    #elif TILE_BYTES == 32
+      #define TILE_LOG4 3
+      #define TILE_LOG8 2
+      #define TILE_LOW4 0,8,1,9,2,10,3,11
+      #define TILE_HIGH4 4,12,5,13,6,14,7,15
+      #define TILE_LOW8 0,4,1,5
+      #define TILE_HIGH8 2,6,3,7
+    #elif TILE_BYTES == 16
+      #define TILE_LOG4 2
+      #define TILE_LOG8 1
+      #define TILE_LOW4 0,4,1,5
+      #define TILE_HIGH4 2,6,3,7
+      #define TILE_LOW8 0,2
+      #define TILE_HIGH8 1,3
+    #endif
+    #if TILE_BYTES == 0
+      #define TILE_LOG4 0
+      #define TILE_LOG8 0
+      #define tile_mix(a, b, order, lane) (a)
+    #elif defined(__clang__) || __GNUC__ >= 12
+      #define tile_mix(a, b, order, lane) __builtin_shufflevector(a, b, order)
+    #else
+      typedef int tile_lane4 __attribute__((vector_size(TILE_BYTES)));
+      typedef long long tile_lane8 __attribute__((vector_size(TILE_BYTES)));
+      #define tile_mix(a, b, order, lane) __builtin_shuffle(a, b, (lane){order})
+    #endif
+    #define tile_low4(a, b) tile_mix(a, b, TILE_LOW4, tile_lane4)
+    #define tile_high4(a, b) tile_mix(a, b, TILE_HIGH4, tile_lane4)
+    #define tile_low8(a, b) tile_mix(a, b, TILE_LOW8, tile_lane8)
+    #define tile_high8(a, b) tile_mix(a, b, TILE_HIGH8, tile_lane8)
+    """
+    # Cython takes a vector for a number, and so writes the arithmetic that C then does on vectors.
+    ctypedef float floats
+    ctypedef double doubles
+    floats tile_floats(float x) noexcept nogil
+    doubles tile_doubles(double x) noexcept nogil
+    floats tile_low4(floats a, floats b) noexcept nogil
+    floats tile_high4(floats a, floats b) noexcept nogil
+    doubles tile_low8(doubles a, doubles b) noexcept nogil
+    doubles tile_high8(doubles a, doubles b) noexcept nogil
+    enum: TILE_BYTES    # in a vector; 0: there are no vectors
+    enum: TILE_LOG4     # binary logarithms of the lanes of floats and of doubles
+    enum: TILE_LOG8
+    enum: TILE_LANES    # of floats, which are never fewer than those of doubles
+    enum: TILE_ROWS
+    enum: TILE_VECTORS
+
+ctypedef fused vec:
+    floats
+    doubles
+
+# The number of vectors in a row of the tile, as a type: each gets a loop of its own. And its height:
+# all rows, or two of them for the few that are left over at a matrix's end.
+ctypedef struct One:
+    char _
+ctypedef struct Two:
+    char _
+ctypedef struct Three:
+    char _
+ctypedef struct Whole:
+    char _
+ctypedef struct Pair:
+    char _
+
+ctypedef fused Width:
+    One
+    Two
+    Three
+
+ctypedef fused Height:
+    Whole
+    Pair
+
+
+cdef inline vec broadcast(vec* kind, const char* x) noexcept nogil:
+    if vec is floats:
+        return tile_floats((<const float*> x)[0])
+    else:
+        return tile_doubles((<const double*> x)[0])
+
+
+cdef inline vec zeros(vec* kind) noexcept nogil:
+    if vec is floats:
+        return tile_floats(0)
+    else:
+        return tile_doubles(0)
+
+
+cdef struct Strip:
+    # Tiles side by side, in the same rows. All steps and distances are in bytes.
+    const char* rows[TILE_ROWS]  # where the left operand's rows begin; beyond a matrix's end its last
+    char* out[TILE_ROWS]         # row again, and again to the same place (or to memory to spare)
+    Py_ssize_t step              # from one element of a row to the next
+    const Py_ssize_t* shifts     # of the spans
+    Py_ssize_t spans, k          # their number, and the steps in each
+    const char* b                # the right operand
+    Py_ssize_t b_row             # from its row for one step to that for the next,
+    Py_ssize_t b_skip            # and from the end of what one tile needs to what the next one does
+    bint add                     # to what is there
+    const char* bias             # a row to add, or NULL
+    Py_ssize_t count             # of tiles
+
+
+cdef inline void tile(Width* width, Height* height, vec* kind, Strip* s) noexcept nogil:
+    """Computes a strip. (It moves s.b.)"""
+    cdef vec[TILE_ROWS][TILE_VECTORS] sums
+    cdef vec[TILE_VECTORS] bs
+    cdef const char* row[TILE_ROWS]
+    cdef vec a
+    cdef Py_ssize_t number, left, span, p, at, step, b_row
+    cdef const char* b
+    cdef int i, j, vectors = 1 if Width is One else 2 if Width is Two else 3
+    cdef int lines = TILE_ROWS if Height is Whole else 2
+    # The compiler keeps the sums in registers because every loop over them is small, without a
+    # condition, and inside this one: outermost loops it does not unroll early enough.
+    for number in range(s.count):
+        left, step, b_row, b = number * vectors * <Py_ssize_t> sizeof(vec), s.step, s.b_row, s.b
+        for i in range(lines):
+            row[i] = s.rows[i]
+            for j in range(vectors):
+                sums[i][j] = zeros(kind)
+        for span in range(s.spans):
+            at, p = s.shifts[span], s.k
+            while p > 0:  # (counting down takes one register less)
+                for j in range(vectors):
+                    bs[j] = (<const vec*> b)[j]
+                for i in range(lines):
+                    a = broadcast(kind, row[i] + at)
+                    for j in range(vectors):
+                        sums[i][j] = sums[i][j] + a * bs[j]
+                at += step
+                b += b_row
+                p -= 1
+        s.b = b + s.b_skip
+        if s.add:
+            for i in range(lines):
+                for j in range(vectors):
+                    sums[i][j] = (<vec*> (s.out[i] + left))[j] + sums[i][j]
+        if s.bias != NULL:
+            for i in range(lines):
+                for j in range(vectors):
+                    sums[i][j] = sums[i][j] + (<const vec*> (s.bias + left))[j]
+        for i in range(lines):
+            for j in range(vectors):
+                (<vec*> (s.out[i] + left))[j] = sums[i][j]
+
+
+cdef inline void dots(
+    vec* kind, const char** rows, const char* x, Py_ssize_t vectors, vec* sums
+) noexcept nogil:
+    """sums[i], lane by lane: the products of TILE_ROWS contiguous rows and the contiguous x."""
+    cdef const char* row[TILE_ROWS]
+    cdef vec[TILE_ROWS] acc
+    cdef Py_ssize_t p
+    cdef int i
+    for i in range(TILE_ROWS):
+        row[i] = rows[i]
+        acc[i] = zeros(kind)
+    for p in range(vectors):
+        for i in range(TILE_ROWS):
+            acc[i] = acc[i] + (<const vec*> row[i])[p] * (<const vec*> x)[p]
+    for i in range(TILE_ROWS):
+        sums[i] = acc[i]
+
+
+cdef inline void transpose_square(
+    vec* kind, const char* x, Py_ssize_t x_row, Py_ssize_t rows, char* y, Py_ssize_t y_row
+) noexcept nogil:
+    """y[j][i] = x[i][j] for as many rows as a vector has lanes; x_row and y_row are in bytes.
+
+    If x has only `rows` of them, the last is taken for those missing.
+    log2(lanes) perfect shuffles of the rows transpose a square (Stone, "Parallel processing with
+    the perfect shuffle", 1971)."""
+    cdef vec[TILE_LANES] now, after
+    cdef int i, turn, half
+    cdef int turns = TILE_LOG4 if vec is floats else TILE_LOG8
+    half = 1 << turns >> 1
+    for i in range(2 * half):
+        now[i] = (<const vec*> (x + min(i, rows - 1) * x_row))[0]
+    for turn in range(turns):
+        for i in range(half):
+            if vec is floats:
+                after[2 * i] = tile_low4(now[i], now[i + half])
+                after[2 * i + 1] = tile_high4(now[i], now[i + half])
+            else:
+                after[2 * i] = tile_low8(now[i], now[i + half])
+                after[2 * i + 1] = tile_high8(now[i], now[i + half])
+        for i in range(2 * half):
+            now[i] = after[i]
+    for i in range(2 * half):
+        (<vec*> (y + i * y_row))[0] = now[i]
+
+
+# ── From a dtype of numbers, `real`, to the vectors of it ─────────────────────────────────────────
+
+cdef inline Py_ssize_t lanes(real* kind) noexcept nogil:
+    return max(1, TILE_BYTES // <Py_ssize_t> sizeof(real))
+
+
+ctypedef void (*tile_t)(void* width, void* height, void* kind, Strip* s) noexcept nogil
+
+
+cdef inline void any_tile(real* kind, Height* height, Py_ssize_t vectors, Strip* s) noexcept nogil:
+    """From a number of vectors and a dtype to the tile made for them.
+
+    (A call through a pointer is not inlined: the tile needs all registers for itself.)"""
+    cdef tile_t[3] tiles
+    if real is float:
+        tiles[0] = <tile_t> tile[One, Height, floats]
+        tiles[1] = <tile_t> tile[Two, Height, floats]
+        tiles[2] = <tile_t> tile[Three, Height, floats]
+    else:
+        tiles[0] = <tile_t> tile[One, Height, doubles]
+        tiles[1] = <tile_t> tile[Two, Height, doubles]
+        tiles[2] = <tile_t> tile[Three, Height, doubles]
+    tiles[vectors - 1](NULL, NULL, NULL, s)
+
+
+cdef inline void copy_out(
+    const real* x, real* y, Py_ssize_t n, bint add, const real* bias
+) noexcept nogil:
+    """What the tile does when it writes to C, for a few columns."""
+    cdef Py_ssize_t j
+    cdef real value
+    for j in range(n):
+        value = y[j] + x[j] if add else x[j]
+        y[j] = value + bias[j] if bias != NULL else value
+
+
+cdef inline void any_dots(
+    real* kind, const char** rows, const char* x, Py_ssize_t k, real* out
+) noexcept nogil:
+    """out[i] = the sum over p of rows[i][p] * x[p], for TILE_ROWS contiguous rows."""
+    cdef real[TILE_ROWS * TILE_LANES] sums
+    cdef Py_ssize_t lane = lanes(kind), whole = k // lane * lane, p
+    cdef int i
+    if real is float:
+        dots(<floats*> NULL, rows, x, k // lane, <floats*> sums)
+    else:
+        dots(<doubles*> NULL, rows, x, k // lane, <doubles*> sums)
+    for i in range(TILE_ROWS):
+        out[i] = 0
+        for p in range(lane):
+            out[i] += sums[i * lane + p]
+        for p in range(whole, k):
+            out[i] += (<const real*> rows[i])[p] * (<const real*> x)[p]
+
+
+cdef inline void transpose(
+    real* kind, const char* x, Py_ssize_t x_row, char* y, Py_ssize_t y_row, Py_ssize_t rows,
+    Py_ssize_t columns, Py_ssize_t room
+) noexcept nogil:
+    """y[j][i] = x[i][j]: squares of vectors, the last ones overlapping, where at least one fits.
+
+    A row of y has room for so many elements. If these are whole vectors, what is behind x's rows is
+    filled with the last of them."""
+    cdef Py_ssize_t lane = lanes(kind), size = sizeof(real), i, j, i0, j0
+    if lane == 1 or room < lane or columns < lane:
+        for j in range(columns):
+            for i in range(room):
+                (<real*> (y + j * y_row))[i] = (<const real*> (x + min(i, rows - 1) * x_row))[j]
+        return
+    for i in range((rows + lane - 1) // lane):
+        i0 = min(i * lane, room - lane)
+        for j in range((columns + lane - 1) // lane):
+            j0 = min(j * lane, columns - lane)
+            if real is float:
+                transpose_square(<floats*> NULL, x + i0 * x_row + j0 * size, x_row, rows - i0,
+                                 y + j0 * y_row + i0 * size, y_row)
+            else:
+                transpose_square(<doubles*> NULL, x + i0 * x_row + j0 * size, x_row, rows - i0,
+                                 y + j0 * y_row + i0 * size, y_row)
+
+
+cdef inline void pack_rows(
+    real* kind, const char* x, Py_ssize_t x_row, Py_ssize_t x_col, char* y, Py_ssize_t y_row,
+    Py_ssize_t rows, Py_ssize_t columns
+) noexcept nogil:
+    """y[i][j] = x[i][j], where y's columns are contiguous."""
+    cdef Py_ssize_t size = sizeof(real), i, j
+    for i in range(rows):
+        if x_col == size:
+            memcpy(y + i * y_row, x + i * x_row, columns * size)
+        else:
+            for j in range(columns):
+                (<real*> (y + i * y_row))[j] = (<const real*> (x + i * x_row + j * x_col))[0]

@@ -1,0 +1,90 @@
+"""The NumPy twins of activations.pyx and prelu.pyx, and the functions that several of them are made of."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+# name -> (value, slope); minidl.ops.activations.table fills it from its rows
+ACTIVATIONS: dict[str, Any] = {}
+
+__all__ = [
+    "activation_address",
+    "activation_backward",
+    "activation_forward",
+    "activation_slope_address",
+    "prelu_backward",
+    "prelu_forward",
+]
+
+
+def _quiet(function, *args) -> np.ndarray:
+    with np.errstate(all="ignore"):
+        return function(*args)
+
+
+def _result(value: np.ndarray, like: np.ndarray, out: np.ndarray | None) -> np.ndarray:
+    value = np.asarray(value).astype(like.dtype, copy=False)
+    if out is None:
+        return value
+    out[...] = value
+    return out
+
+
+def sigmoid(x: np.ndarray) -> np.ndarray:
+    """1 / (1 + exp(-x)), by the formula that does not overflow on x's side of 0."""
+    e = _quiet(np.exp, -np.abs(x))
+    return np.where(x >= 0, 1 / (1 + e), e / (1 + e)) + 0 * np.where(np.isnan(x), x, 0)
+
+
+def normal_cdf(x: np.ndarray) -> np.ndarray:
+    """P(Z <= x)."""
+    erfc = np.frompyfunc(math.erfc, 1, 1)
+    return 0.5 * np.asarray(erfc(-math.sqrt(0.5) * x), x.dtype)
+
+
+def tanhshrink(x: np.ndarray) -> np.ndarray:
+    """x - tanh(x), by its series near 0, where the difference would cancel."""
+    series = (1 / 3, -2 / 15, 17 / 315, -62 / 2835, 1382 / 155925, -21844 / 6081075)
+    z = x * x
+    return np.where(np.abs(x) < 0.05, x * z * np.polyval(series[::-1], z), x - np.tanh(x))
+
+
+def times(x: np.ndarray, factor: np.ndarray) -> np.ndarray:
+    """x * factor, where a factor of 0 wins over an infinite x."""
+    return np.where(factor == 0, 0, x * factor)
+
+
+# Activations are computed in float64, so that the twin's own rounding does not count.
+def activation_forward(name, x, a=0.0, b=0.0, out=None):
+    value, _ = ACTIVATIONS[name]
+    return _quiet(lambda: _result(value(x.astype(np.float64), *_used(value, a, b)), x, out))
+
+
+def activation_backward(name, xy, gy, a=0.0, b=0.0, out=None):
+    _, slope = ACTIVATIONS[name]
+    s = _quiet(lambda: _result(slope(xy.astype(np.float64), *_used(slope, a, b)), xy, None))
+    return _quiet(lambda: _result(np.where(s != 0, gy * s, 0), xy, out))
+
+
+def activation_address(name, wide):
+    return 0  # Python has no machine code to point to
+
+
+def activation_slope_address(name, wide):
+    return 0
+
+
+def _used(function, a: float, b: float) -> tuple[float, ...]:
+    return (a, b)[: function.__code__.co_argcount - 1]
+
+
+def prelu_forward(x, slope, out=None):
+    return _result(np.where(x <= 0, _quiet(np.multiply, slope[:, None], x), x), x, out)
+
+
+def prelu_backward(x, slope, gy):
+    gx = np.where(x <= 0, slope[:, None] * gy, gy)
+    return gx, np.where(x <= 0, _quiet(np.multiply, x, gy), 0).sum(axis=(0, 2), dtype=x.dtype)

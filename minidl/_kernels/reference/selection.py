@@ -1,0 +1,41 @@
+"""The NumPy twins of selection.pyx and scatter.pyx, and what the former does with other kinds of array."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def where(condition, x0, x1):
+    try:
+        return np.where(condition, x0, x1)
+    except ValueError as error:
+        raise ValueError(f"where: {error}") from None
+
+
+def where_equal(x, z, g):
+    return np.where(x == z, g, np.zeros((), g.dtype))
+
+
+def extremum_backward(name, x, z, gy):
+    chosen = x > z if name == "maximum" else x < z
+    half = gy.dtype.type(0.5) * gy
+    return np.where(chosen, gy, where_equal(x, z, half))
+
+
+def clip(x, low=None, high=None):
+    return np.asarray(np.clip(x, low, high), dtype=x.dtype)
+
+
+def clip_backward(x, gy, low=None, high=None):
+    inside = np.ones(x.shape, bool)
+    if low is not None:
+        inside &= x >= low
+    if high is not None:
+        inside &= x <= high
+    return np.where(inside, gy, np.zeros((), gy.dtype))
+
+
+def add_rows(x, ids, rows):
+    y = np.zeros((rows, x.shape[1]), x.dtype)
+    np.add.at(y, np.asarray(ids), x)
+    return y

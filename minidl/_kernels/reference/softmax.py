@@ -1,0 +1,45 @@
+"""The NumPy twins of softmax.pyx."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from minidl._kernels.reference.activations import _quiet
+
+
+def softmax_forward(x):
+    e = _quiet(lambda: np.exp(x - x.max(axis=1, keepdims=True, initial=-np.inf)))
+    return _quiet(lambda: e / e.sum(axis=1, keepdims=True))
+
+
+def softmax_backward(y, gy):
+    return y * (gy - (gy * y).sum(axis=1, keepdims=True))
+
+
+def log_softmax_forward(x):
+    d = _quiet(lambda: x - x.max(axis=1, keepdims=True, initial=-np.inf))
+    e = _quiet(np.exp, d)
+    if e.size:  # the greatest, which is 1, is added by log1p
+        np.put_along_axis(e, d.argmax(axis=1, keepdims=True), 0, axis=1)
+    e[np.isnan(d)] = np.nan  # (in inf - inf, too)
+    return _quiet(lambda: d - np.log1p(e.sum(axis=1, keepdims=True)))
+
+
+def log_softmax_backward(y, gy):
+    return gy - np.exp(y) * gy.sum(axis=1, keepdims=True)
+
+
+def cross_entropy_forward(x, target, scale=0.0):
+    target, n = np.asarray(target), x.shape[1]
+    for row in np.flatnonzero((target < 0) | (target >= n)):
+        raise ValueError(
+            f"cross_entropy: target {target[row]} of row {row} is out of range for {n} classes"
+        )
+    rows, y = np.arange(len(x)), log_softmax_forward(x)
+    loss, difference = -y[rows, target], np.exp(y)
+    difference[rows, target] = _quiet(np.expm1, y[rows, target])
+    return (loss if scale == 0 else np.asarray((scale * loss).sum(), x.dtype)), difference
+
+
+def cross_entropy_backward(difference, gy, scale=1.0):
+    return (scale * gy.reshape(-1, 1) * difference).astype(difference.dtype, copy=False)

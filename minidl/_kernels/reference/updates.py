@@ -1,0 +1,54 @@
+"""The NumPy twins of the optimizer kernels."""
+
+from __future__ import annotations
+
+from operator import setitem
+
+import numpy as np
+
+from minidl.atomic import at_once, starmap
+
+__all__ = ["adam_step", "first_misfit", "scale_all", "sgd_step", "sum_of_squares"]
+
+
+def sgd_step(groups):
+    changes = []
+    for params, grads, moments, counts, lrs, decays, momentum, nesterov in groups:
+        for k, (p, g) in enumerate(zip(params, grads, strict=True)):
+            d = g + decays[k] * p
+            if moments is not None:
+                m = momentum * moments[k] + d
+                d = d + momentum * m if nesterov else m
+                changes.append((moments[k], ..., m))
+            changes += [(p, ..., p - lrs[k] * d), (counts[k], ..., counts[k] + 1)]
+    at_once(starmap(setitem, changes))
+
+
+def adam_step(groups):
+    changes = []
+    for *lists, beta1, beta2, eps, decoupled in groups:
+        for p, g, m, v, count, lr, decay in zip(*lists, strict=True):
+            t = int(count) + 1
+            d = g if decoupled else g + decay * p
+            new_m = m + (1 - beta1) * (d - m)
+            new_v = beta2 * v + (1 - beta2) * d * d
+            root = np.sqrt(new_v) / (1 - beta2**t) ** 0.5
+            new_p = p * (1 - lr * decay) if decoupled else p
+            new_p = new_p - lr / (1 - beta1**t) * new_m / (root + eps)
+            changes += [(p, ..., new_p), (m, ..., new_m), (v, ..., new_v), (count, ..., t)]
+    at_once(starmap(setitem, changes))
+
+
+def first_misfit(params, grads):
+    for k, (p, g) in enumerate(zip(params, grads, strict=True)):
+        if not isinstance(g, np.ndarray) or g.shape != p.shape or g.dtype != p.dtype:
+            return k
+    return -1
+
+
+def sum_of_squares(arrays):
+    return float(sum(np.square(x, dtype=np.float64).sum() for x in arrays))
+
+
+def scale_all(arrays, factor):
+    at_once(starmap(setitem, [(x, ..., x * factor) for x in arrays]))

@@ -1,0 +1,154 @@
+# Folding numbers into one: their sum, the greatest, the smallest. `join` is what makes the three differ; all else is
+# the order in which it is applied, the same for any number of threads.
+#
+# Accuracy of a sum: a chain of additions in the array's own precision is at most 40 long; all else is added in double,
+# in pairs. The error of a float32 sum does not grow with the number of elements.
+
+from libc.math cimport INFINITY
+from minidl._kernels.math.elementary cimport real
+
+cdef enum:
+    LANES = 16       # partial results of a row, which the compiler keeps in vectors
+    BLOCK = 512
+    LEVELS = 64
+
+ctypedef struct Sum:
+    char _
+ctypedef struct Max:
+    char _
+ctypedef struct Min:
+    char _
+
+ctypedef fused Fold:
+    Sum
+    Max
+    Min
+
+
+cdef inline real join(Fold* tag, real a, real b) noexcept nogil:
+    """A NaN in either is kept: one in b by adding it (adding -0 changes nothing; compilers vectorise this)."""
+    if Fold is Sum:
+        return a + b
+    cdef real chosen
+    if Fold is Max:
+        chosen = b if a < b else a
+    else:
+        chosen = b if b < a else a
+    return chosen + (<real>-0.0 if b == b else b)
+
+
+cdef inline double start(Fold* tag) noexcept nogil:
+    """What changes nothing that it is joined with."""
+    if Fold is Sum: return 0
+    elif Fold is Max: return -INFINITY
+    elif Fold is Min: return INFINITY
+
+
+cdef struct Pairs:
+    # Results of 1, 2, 4... terms, as the bits of `count` say: a fold in pairs of terms that come one by one.
+    double[LEVELS] results
+    Py_ssize_t count
+
+
+cdef inline void push(Fold* tag, Pairs* p, double term) noexcept nogil:
+    cdef Py_ssize_t count = p.count
+    cdef int level = 0
+    while count & 1:
+        term = join(tag, term, p.results[level])
+        level += 1
+        count >>= 1
+    p.results[level] = term
+    p.count += 1
+
+
+cdef inline double total(Fold* tag, Pairs* p) noexcept nogil:
+    cdef double s = start(tag)
+    cdef Py_ssize_t count = p.count
+    cdef int level = 0
+    while count:
+        if count & 1:
+            s = join(tag, s, p.results[level])
+        level += 1
+        count >>= 1
+    return s
+
+
+cdef inline real eight(
+    Fold* tag, real a, real b, real c, real d, real e, real f, real g, real h
+) noexcept nogil:
+    """In pairs: a running sum then waits for one addition in eight, and rounds as rarely."""
+    return join(tag, join(tag, join(tag, a, b), join(tag, c, d)), join(tag, join(tag, e, f), join(tag, g, h)))
+
+
+cdef inline real eight_apart(Fold* tag, const real* x, Py_ssize_t gap) noexcept nogil:
+    return eight(
+        tag, x[0], x[gap], x[2 * gap], x[3 * gap], x[4 * gap], x[5 * gap], x[6 * gap], x[7 * gap]
+    )
+
+
+cdef inline double lanes(Fold* tag, real* s) noexcept nogil:
+    """The LANES partial results, as one."""
+    cdef Py_ssize_t j
+    for j in range(LANES // 2):
+        s[j] = join(tag, s[j], s[j + LANES // 2])
+    return eight[Fold, double](tag, s[0], s[1], s[2], s[3], s[4], s[5], s[6], s[7])
+
+
+cdef inline double block_fold(Fold* tag, const real* x, Py_ssize_t n, Py_ssize_t stride) noexcept nogil:
+    """Of at most BLOCK elements."""
+    cdef real[LANES] s
+    cdef Py_ssize_t j
+    cdef double rest
+    if n < 8 * LANES:
+        return short_fold(tag, x, n, stride)
+    for j in range(LANES):
+        s[j] = <real>start(tag)
+    rest = short_fold(tag, x + (n - n % (8 * LANES)) * stride, n % (8 * LANES), stride)
+    while n >= 8 * LANES:
+        if stride == 1:
+            for j in range(LANES):
+                s[j] = join(tag, s[j], eight_apart(tag, x + j, LANES))
+        else:
+            for j in range(LANES):
+                s[j] = join(tag, s[j], eight_apart(tag, x + j * stride, LANES * stride))
+        x += 8 * LANES * stride
+        n -= 8 * LANES
+    return join(tag, rest, lanes(tag, &s[0]))
+
+
+cdef inline double short_fold(Fold* tag, const real* x, Py_ssize_t n, Py_ssize_t stride) noexcept nogil:
+    """Of fewer elements than make a step of a block."""
+    cdef real[LANES] s
+    cdef Py_ssize_t i = 0, j
+    cdef double a = start(tag), b = a, c = a, d = a
+    if stride == 1 and n >= LANES:
+        for j in range(LANES):
+            s[j] = x[j]
+        i = LANES
+        while i + LANES <= n:
+            for j in range(LANES):
+                s[j] = join(tag, s[j], x[i + j])
+            i += LANES
+        a = lanes(tag, &s[0])
+    while i + 4 <= n:  # four side by side, as long as the processor waits for one
+        a = join(tag, a, <double>x[i * stride])
+        b = join(tag, b, <double>x[(i + 1) * stride])
+        c = join(tag, c, <double>x[(i + 2) * stride])
+        d = join(tag, d, <double>x[(i + 3) * stride])
+        i += 4
+    while i < n:
+        a = join(tag, a, <double>x[i * stride])
+        i += 1
+    return join(tag, join(tag, a, b), join(tag, c, d))
+
+
+cdef inline double row_fold(Fold* tag, const real* x, Py_ssize_t n, Py_ssize_t stride) noexcept nogil:
+    cdef Pairs pairs
+    cdef Py_ssize_t i = 0
+    if n <= BLOCK:
+        return block_fold(tag, x, n, stride)
+    pairs.count = 0
+    while i < n:
+        push(tag, &pairs, block_fold(tag, x + i * stride, min(n - i, <Py_ssize_t>BLOCK), stride))
+        i += BLOCK
+    return total(tag, &pairs)

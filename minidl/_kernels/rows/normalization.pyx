@@ -1,0 +1,275 @@
+"""Normalisation of rows, each by its own mean and variance: y = (x - mean) / sqrt(var + eps) * weight + bias.
+
+x is (samples, groups, parts, inner) in C order. A row is one group of one sample; each part of it has a weight and a
+bias, which are the same in all samples. Layer normalisation has one group and parts of one element; in group
+normalisation a part is a channel.
+
+The variance is taken in a second pass over the row, which lies in cache by then: exact for large means. Sums over a row
+have LANES partial results, so that they vectorise. Gradients of weight and bias are sums over samples: each task of
+some rows has sums of its own, and these are added in order, so that the bits do not depend on the number of threads.
+"""
+
+cimport numpy as cnp
+from libc.math cimport isfinite, sqrt
+from minidl._kernels.runtime cimport memory, pool
+from minidl._kernels.arrays.checks cimport c_axes, same_layout
+from minidl._kernels.rows.folding cimport LANES, Sum, lanes
+from minidl._kernels.math.elementary cimport real
+
+cnp.import_array()
+
+cdef enum:
+    ROWS = 32  # rows a task, at most
+    CHUNK = 16384  # elements of as many rows, about, where parts are long
+    PIECE = 256  # elements of a row whose products are kept until they are added up
+
+
+cdef struct Rows:
+    const void* x
+    const void* weight
+    const void* bias
+    const void* gy
+    void* y
+    void* mean
+    void* rstd
+    void* gw
+    void* gb
+    Py_ssize_t count, groups, parts, inner
+    Py_ssize_t n  # elements a row
+    Py_ssize_t per_task
+    double eps
+
+
+cdef inline double dot(const real* a, const real* b, Py_ssize_t n) noexcept nogil:
+    """Σ a b in double; Σ a where b is NULL."""
+    cdef double[LANES] s
+    cdef Py_ssize_t i = 0, j
+    for j in range(LANES):
+        s[j] = 0
+    if b == NULL:
+        while i + LANES <= n:
+            for j in range(LANES):
+                s[j] += a[i + j]
+            i += LANES
+        for j in range(n - i):
+            s[j] += a[i + j]
+    else:
+        while i + LANES <= n:
+            for j in range(LANES):
+                s[j] += <double>a[i + j] * b[i + j]
+            i += LANES
+        for j in range(n - i):
+            s[j] += <double>a[i + j] * b[i + j]
+    return lanes[Sum, double](NULL, s)
+
+
+cdef inline double mean_of(const real* x, Py_ssize_t n) noexcept nogil:
+    """The mean of a row. That of equal numbers must be this number, or dividing by their deviation, which is 0, makes
+    anything of the rounding error. Sums of floats in double are good enough; doubles are added up as x - x[0].
+    """
+    cdef double[LANES] s
+    cdef double mean
+    cdef Py_ssize_t i = 0, j
+    if real is double:
+        for j in range(LANES):
+            s[j] = 0
+        while i + LANES <= n:
+            for j in range(LANES):
+                s[j] += x[i + j] - x[0]
+            i += LANES
+        for j in range(n - i):
+            s[j] += x[i + j] - x[0]
+        mean = x[0] + lanes[Sum, double](NULL, s) / n if n else 0
+        if isfinite(mean):
+            return mean
+    return dot[real](x, NULL, n) / n
+
+
+cdef void forward_rows(Rows* w, real* _, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
+    cdef Py_ssize_t n = w.n, r, i, part, channel  # the row's first
+    cdef const real* x
+    cdef const real* weight
+    cdef const real* bias
+    cdef real* y
+    cdef double exact, off, square
+    cdef real mean, rstd
+    for r in range(first, last):
+        x, y = <const real*>w.x + r * n, <real*>w.y + r * n
+        channel = r % w.groups * w.parts
+        weight, bias = <const real*>w.weight + channel, <const real*>w.bias + channel
+        exact = mean_of(x, n)
+        mean = <real>exact
+        off = mean - exact
+        for i in range(n):
+            y[i] = x[i] - mean
+        square = dot(y, y, n) / n - off * off
+        rstd = <real>(1 / sqrt((0 if square < 0 else square) + w.eps))  # (a NaN stays)
+        (<real*>w.mean)[r] = mean
+        (<real*>w.rstd)[r] = rstd
+        if w.inner == 1:
+            for i in range(n):
+                y[i] = y[i] * rstd * weight[i] + bias[i]
+        else:
+            for part in range(w.parts):
+                for i in range(w.inner):
+                    y[i] = y[i] * rstd * weight[part] + bias[part]
+                y += w.inner
+
+
+# With z = (x - mean) rstd and g = gy weight: gx = rstd (g - mean(g) - z mean(g z)); gw = Σ gy z; gb = Σ gy. First the sums
+# of g and g z over a row, and what it adds to gw and gb; then gx.
+
+cdef inline void add_elements(
+    Rows* w, const real* x, const real* gy, const real* weight, real mean, real rstd, real* gw, real* gb, double[2] sums
+) noexcept nogil:
+    """Of a row whose parts are single elements."""
+    cdef real[PIECE] z, g
+    cdef Py_ssize_t start = 0, i, m
+    while start < w.n:
+        m = min(w.n - start, <Py_ssize_t>PIECE)
+        for i in range(m):
+            z[i] = (x[start + i] - mean) * rstd
+            g[i] = gy[start + i] * weight[start + i]
+        for i in range(m):
+            gw[start + i] += gy[start + i] * z[i]
+            gb[start + i] += gy[start + i]
+        sums[0] += dot[real](&g[0], NULL, m)
+        sums[1] += dot(&g[0], &z[0], m)
+        start += PIECE
+
+
+cdef inline void add_parts(
+    Rows* w, const real* x, const real* gy, const real* weight, real mean, real rstd, real* gw, real* gb, double[2] sums
+) noexcept nogil:
+    """Of a row of longer parts: a sum for each of them."""
+    cdef real[PIECE] z
+    cdef Py_ssize_t part, start, i, m
+    cdef double of_gy, of_gy_z
+    for part in range(w.parts):
+        of_gy = of_gy_z = 0
+        start = 0
+        while start < w.inner:
+            m = min(w.inner - start, <Py_ssize_t>PIECE)
+            for i in range(m):
+                z[i] = (x[start + i] - mean) * rstd
+            of_gy += dot[real](gy + start, NULL, m)
+            of_gy_z += dot(gy + start, &z[0], m)
+            start += PIECE
+        gw[part] += <real>of_gy_z
+        gb[part] += <real>of_gy
+        sums[0] += weight[part] * of_gy
+        sums[1] += weight[part] * of_gy_z
+        x, gy = x + w.inner, gy + w.inner
+
+
+cdef void backward_rows(Rows* w, real* _, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
+    cdef Py_ssize_t n = w.n, channels = w.groups * w.parts, r, i, part, channel
+    cdef const real* x
+    cdef const real* gy
+    cdef const real* weight
+    cdef real* gx
+    cdef real* gw = <real*>w.gw + first // w.per_task * channels
+    cdef real* gb = <real*>w.gb + first // w.per_task * channels
+    cdef real mean, rstd, mg, mgz
+    cdef double[2] sums
+    for i in range(channels):
+        gw[i] = gb[i] = 0
+    for r in range(first, last):
+        x, gy, gx = <const real*>w.x + r * n, <const real*>w.gy + r * n, <real*>w.y + r * n
+        mean, rstd = (<real*>w.mean)[r], (<real*>w.rstd)[r]
+        channel = r % w.groups * w.parts
+        weight = <const real*>w.weight + channel
+        if n == 1:
+            gw[channel] += gy[0] * ((x[0] - mean) * rstd)
+            gb[channel] += gy[0]
+            gx[0] = x[0] - mean  # y is the bias whatever x: 0, or the NaN that y is
+            continue
+        sums[0] = sums[1] = 0
+        if w.inner == 1:
+            add_elements(w, x, gy, weight, mean, rstd, gw + channel, gb + channel, sums)
+        else:
+            add_parts(w, x, gy, weight, mean, rstd, gw + channel, gb + channel, sums)
+        mg, mgz = <real>(sums[0] / n), <real>(sums[1] / n)
+        if w.inner == 1:
+            for i in range(n):
+                gx[i] = rstd * (gy[i] * weight[i] - mg - (x[i] - mean) * rstd * mgz)
+        else:
+            for part in range(w.parts):
+                for i in range(w.inner):
+                    gx[i] = rstd * (gy[i] * weight[part] - mg - (x[i] - mean) * rstd * mgz)
+                x, gy, gx = x + w.inner, gy + w.inner, gx + w.inner
+
+
+ctypedef void (*rows_t)(Rows*, void*, Py_ssize_t, Py_ssize_t) noexcept nogil
+
+cdef struct Job:
+    Rows rows
+    rows_t work
+
+
+cdef void run_task(void* context, Py_ssize_t index) noexcept nogil:
+    cdef Job* job = <Job*>context
+    cdef Py_ssize_t first = index * job.rows.per_task
+    job.work(&job.rows, NULL, first, min(first + job.rows.per_task, job.rows.count))
+
+
+cdef Py_ssize_t set_sizes(Rows* w, cnp.ndarray x) noexcept:
+    """Returns the number of tasks."""
+    w.count, w.groups = cnp.PyArray_DIM(x, 0) * cnp.PyArray_DIM(x, 1), cnp.PyArray_DIM(x, 1)
+    w.parts, w.inner = cnp.PyArray_DIM(x, 2), cnp.PyArray_DIM(x, 3)
+    w.n = w.parts * w.inner
+    w.per_task = ROWS if w.inner == 1 else max(min(CHUNK // max(w.n, <Py_ssize_t>1), <Py_ssize_t>ROWS), <Py_ssize_t>1)
+    return (w.count + w.per_task - 1) // w.per_task
+
+
+cdef cnp.ndarray vector(object v, cnp.ndarray x, Py_ssize_t length, str name):
+    """v as a contiguous vector of x's dtype."""
+    cdef cnp.ndarray out = cnp.PyArray_FROMANY(v, cnp.PyArray_TYPE(x), 1, 1, cnp.NPY_ARRAY_IN_ARRAY)
+    if cnp.PyArray_DIM(out, 0) != length:
+        raise ValueError(f"row_norm: {name}: expected {length} values, got {len(out)}")
+    return out
+
+
+cdef str AXES = "samples, groups, parts, inner"
+
+
+def row_norm_forward(x, weight, bias, double eps):
+    """(y, mean, rstd) for x (samples, groups, parts, inner), weight and bias (groups * parts,).
+
+    mean and rstd have one value for each row, a group of a sample.
+    """
+    cdef cnp.ndarray xs = c_axes(x, 4, "row_norm", AXES), y = memory.empty_like(xs)
+    cdef Job job
+    cdef Py_ssize_t tasks = set_sizes(&job.rows, xs), channels = job.rows.groups * job.rows.parts
+    cdef cnp.npy_intp count = job.rows.count
+    cdef cnp.ndarray w = vector(weight, xs, channels, "weight"), b = vector(bias, xs, channels, "bias")
+    cdef cnp.ndarray mean = memory.empty(1, &count, cnp.PyArray_TYPE(xs)), rstd = memory.empty_like(mean)
+    cdef rows_t[2] work = [<rows_t>forward_rows[float], <rows_t>forward_rows[double]]
+    job.rows.x, job.rows.y = cnp.PyArray_DATA(xs), cnp.PyArray_DATA(y)
+    job.rows.weight, job.rows.bias = cnp.PyArray_DATA(w), cnp.PyArray_DATA(b)
+    job.rows.mean, job.rows.rstd = cnp.PyArray_DATA(mean), cnp.PyArray_DATA(rstd)
+    job.rows.eps = eps
+    job.work = work[cnp.PyArray_TYPE(xs) == cnp.NPY_DOUBLE]
+    with nogil:
+        pool.parallel(run_task, &job, tasks)
+    return y, mean, rstd
+
+
+def row_norm_backward(x, weight, gy, mean, rstd):
+    """(gx, gw, gb) from what forward got and returned."""
+    cdef cnp.ndarray xs = c_axes(x, 4, "row_norm", AXES), gx = memory.empty_like(xs)
+    cdef cnp.ndarray gs = same_layout(gy, xs, "row_norm")
+    cdef Job job
+    cdef Py_ssize_t tasks = set_sizes(&job.rows, xs), channels = job.rows.groups * job.rows.parts
+    cdef cnp.npy_intp[2] shape = [tasks, channels]
+    cdef cnp.ndarray w = vector(weight, xs, channels, "weight")
+    cdef cnp.ndarray means = vector(mean, xs, job.rows.count, "mean"), rstds = vector(rstd, xs, job.rows.count, "rstd")
+    cdef cnp.ndarray gw = memory.empty(2, shape, cnp.PyArray_TYPE(xs)), gb = memory.empty_like(gw)
+    cdef rows_t[2] work = [<rows_t>backward_rows[float], <rows_t>backward_rows[double]]
+    job.rows.x, job.rows.y, job.rows.gy = cnp.PyArray_DATA(xs), cnp.PyArray_DATA(gx), cnp.PyArray_DATA(gs)
+    job.rows.weight, job.rows.gw, job.rows.gb = cnp.PyArray_DATA(w), cnp.PyArray_DATA(gw), cnp.PyArray_DATA(gb)
+    job.rows.mean, job.rows.rstd = cnp.PyArray_DATA(means), cnp.PyArray_DATA(rstds)
+    job.work = work[cnp.PyArray_TYPE(xs) == cnp.NPY_DOUBLE]
+    with nogil:
+        pool.parallel(run_task, &job, tasks)
+    return gx, gw.sum(axis=0), gb.sum(axis=0)

@@ -1,0 +1,450 @@
+"""Recycled memory: filling fresh pages costs 5 to 8 times a large elementwise operation.
+
+A block is a header of 64 bytes and the data behind it. take() finds one in the free list of its
+size class (8 classes for every doubling: at most 1/8 is wasted) or asks the system; give() puts it
+back. An array's block belongs to a Buffer, the `base` that the array and all its views lead to:
+NumPy keeps it alive as long as anything can see the memory, and its end gives the block back.
+"""
+
+import os
+
+import cython
+import numpy as np
+
+cimport numpy as cnp
+from cpython.ref cimport Py_INCREF
+from libc.stdint cimport uint64_t
+from libc.string cimport memcpy
+
+from minidl._kernels.runtime.pool cimport attempt
+
+from minidl._kernels.runtime.pool import _cgroup
+
+cnp.import_array()
+
+cdef extern from *:
+    """
+    /* A processor tells by the low 12 bits of the addresses whether a load has to wait for an earlier
+       store. Where a result begins up to some 500 bytes behind an operand, modulo that page, it takes
+       the loads of the next lines for such: relu needs up to 1.5x the time. So the data of all larger
+       blocks begins in the middle of a page, and the system's malloc puts its own at the beginning. */
+    #define MEMORY_PAGE ((size_t)4096)
+    #define MEMORY_PLACE (MEMORY_PAGE / 2 - 64) /* of the header, so that the data comes to the middle */
+    #define MEMORY_PAGED (4 * MEMORY_PAGE)      /* bytes of a larger block */
+    #ifdef _WIN32
+      #include <malloc.h>
+      #include <windows.h>
+      static SRWLOCK memory_door = SRWLOCK_INIT;
+      #define memory_lock() AcquireSRWLockExclusive(&memory_door)
+      #define memory_unlock() ReleaseSRWLockExclusive(&memory_door)
+      #define memory_at_fork() ((void)0)
+      static void* memory_new(size_t bytes, void** base, size_t* map_bytes) {
+        const size_t place = bytes < MEMORY_PAGED ? 0 : MEMORY_PLACE;
+        *base = _aligned_malloc(bytes + place, place ? MEMORY_PAGE : 64);
+        *map_bytes = 0;
+        return *base ? (char*)*base + place : NULL;
+      }
+      static void memory_free(void* base, size_t map_bytes) {
+        (void)map_bytes;
+        _aligned_free(base);
+      }
+    #else
+      #include <pthread.h>
+      #include <sched.h>
+      #include <stdint.h>
+      #include <stdlib.h>
+      #include <sys/mman.h>
+      /* A spin lock: held for nanoseconds, and half the cost of a mutex to a small array. */
+      static char memory_door;
+      static void memory_lock(void) {
+        while (__atomic_test_and_set(&memory_door, __ATOMIC_ACQUIRE)) sched_yield();
+      }
+      static void memory_unlock(void) { __atomic_clear(&memory_door, __ATOMIC_RELEASE); }
+      /* A forked child must not inherit the lock from a thread that it does not have. */
+      static void memory_at_fork(void) {
+        pthread_atfork(memory_lock, memory_unlock, memory_unlock);
+      }
+      #define MEMORY_HUGE ((size_t)2 << 20)
+      /* Large blocks get a mapping of their own, so that freeing one returns it to the system, in
+         huge pages where there are any: 512 times fewer page faults, and fewer misses later. */
+      static void* memory_new(size_t bytes, void** base, size_t* map_bytes) {
+        const size_t place = bytes < MEMORY_PAGED ? 0 : MEMORY_PLACE;
+        char* start;
+        *map_bytes = 0;
+        if (bytes < MEMORY_HUGE / 2) {
+          if (posix_memalign(base, place ? MEMORY_PAGE : 64, bytes + place)) return NULL;
+          return (char*)*base + place;
+        }
+        *map_bytes = bytes + MEMORY_HUGE + place; /* what is not touched costs nothing */
+        *base = mmap(NULL, *map_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANON, -1, 0);
+        if (*base == MAP_FAILED) return NULL;
+        start = (char*)(((uintptr_t)*base + MEMORY_HUGE - 1) & ~(uintptr_t)(MEMORY_HUGE - 1));
+        #ifdef MADV_HUGEPAGE
+          if (bytes >= MEMORY_HUGE) madvise(start, bytes & ~(MEMORY_HUGE - 1), MADV_HUGEPAGE);
+        #endif
+        return start + place;
+      }
+      static void memory_free(void* base, size_t map_bytes) {
+        if (map_bytes) munmap(base, map_bytes);
+        else free(base);
+      }
+    #endif
+    """
+    void lock "memory_lock"() noexcept nogil
+    void unlock "memory_unlock"() noexcept nogil
+    void at_fork "memory_at_fork"()
+    void* system_new "memory_new"(size_t bytes, void** base, size_t* map_bytes) noexcept nogil
+    void system_free "memory_free"(void* base, size_t map_bytes) noexcept nogil
+
+cdef extern from "numpy/arrayobject.h":
+    void* NDARRAY "&PyArray_Type"
+    object PyArray_NewFromDescr(void* subtype, cnp.dtype dtype, int ndim, cnp.npy_intp* shape,
+                                cnp.npy_intp* strides, void* data, int flags, void* base)
+
+cdef struct Block:
+    Block* next        # in a free list
+    size_t bytes       # what its data can hold
+    int kind           # size class
+    void* base         # what the system gave
+    size_t map_bytes   # 0 if that is no mapping of its own
+
+cdef enum:
+    UNIT = 64          # the alignment, the size of the header, and the smallest block
+    KINDS = 320
+    MAX_DIMS = 64
+
+cdef object FLOAT32, FLOAT64  # found by identity, without making a dtype
+cdef size_t MAX_BYTES = <size_t> 1 << (47 if sizeof(size_t) > 4 else 30)
+
+# Guarded by the lock.
+cdef Block* _free[KINDS]
+cdef size_t _last_used[KINDS]     # the number of the last take() of this kind
+cdef size_t _takes = 0, _misses = 0, _kept = 0, _used = 0, _limit = 0
+
+
+cdef inline int kind_of(size_t nbytes) noexcept nogil:
+    """Sizes up to 16 units have a kind each; above, a kind is 4 leading bits and a shift."""
+    cdef size_t units = (nbytes - 1) // UNIT if nbytes else 0
+    cdef int shift = 0
+    while units >= 16:
+        units >>= 1
+        shift += 1
+    return 8 * shift + <int> units
+
+
+cdef inline size_t bytes_of(int kind) noexcept nogil:
+    cdef int shift = kind // 8 - 1 if kind >= 16 else 0
+    return <size_t> (kind - 8 * shift + 1) * UNIT << shift
+
+
+cdef void* take(size_t nbytes) noexcept nogil:
+    global _takes, _misses, _kept, _used
+    if nbytes > MAX_BYTES:
+        return NULL
+    cdef int kind = kind_of(nbytes)
+    cdef Block* block
+    cdef void* base = NULL
+    cdef size_t map_bytes = 0
+    lock()
+    _takes += 1
+    _last_used[kind] = _takes
+    block = _free[kind]
+    if block != NULL:
+        _free[kind] = block.next
+        _kept -= block.bytes
+        _used += block.bytes
+        unlock()
+        return <char*> block + UNIT
+    unlock()
+    block = <Block*> system_new(bytes_of(kind) + UNIT, &base, &map_bytes)
+    if block == NULL:
+        # What is kept in other sizes may be just what is missing.
+        free_all(detach(0))
+        block = <Block*> system_new(bytes_of(kind) + UNIT, &base, &map_bytes)
+        if block == NULL:
+            return NULL
+    block.kind, block.bytes, block.base, block.map_bytes = kind, bytes_of(kind), base, map_bytes
+    lock()
+    _misses += 1
+    _used += block.bytes
+    unlock()
+    return <char*> block + UNIT
+
+
+cdef void give(void* data) noexcept nogil:
+    global _kept, _used
+    if data == NULL:
+        return
+    cdef Block* block = <Block*> (<char*> data - UNIT)
+    cdef bint full
+    lock()
+    _used -= block.bytes
+    _kept += block.bytes
+    block.next = _free[block.kind]
+    _free[block.kind] = block
+    full = _kept > _limit
+    unlock()
+    if full:
+        free_all(detach(_limit))
+
+
+cdef Block* detach(size_t target) noexcept nogil:
+    """Takes blocks out of the lists until no more than target is kept, first of the kind that has
+    gone unused for longest: the sizes of an earlier workload leave before those of this one."""
+    global _kept
+    cdef Block* chain = NULL
+    cdef Block* block
+    cdef int kind, oldest
+    lock()
+    while _kept > target:
+        oldest = -1
+        for kind in range(KINDS):
+            if _free[kind] != NULL and (oldest < 0 or _last_used[kind] < _last_used[oldest]):
+                oldest = kind
+        while _free[oldest] != NULL and _kept > target:
+            block = _free[oldest]
+            _free[oldest] = block.next
+            _kept -= block.bytes
+            block.next = chain
+            chain = block
+    unlock()
+    return chain
+
+
+cdef void free_all(Block* chain) noexcept nogil:
+    cdef Block* block
+    while chain != NULL:
+        block = chain
+        chain = block.next
+        system_free(block.base, block.map_bytes)
+
+
+@cython.final
+@cython.freelist(256)
+cdef class Buffer:
+    """Owns the memory of an array and of all its views: the last of them to die gives it back."""
+
+    cdef void* data
+
+    def __dealloc__(self):
+        give(self.data)
+
+
+cdef cnp.ndarray new_array(int ndim, cnp.npy_intp* shape, cnp.npy_intp* strides, int typenum):
+    cdef cnp.dtype dtype = cnp.PyArray_DescrFromType(typenum)
+    cdef double nbytes = dtype.itemsize  # a double does not overflow
+    cdef int axis
+    for axis in range(ndim):
+        if shape[axis] < 0:
+            raise ValueError(f"empty: negative length on axis {axis}: {shape[axis]}")
+        nbytes *= shape[axis]
+    cdef Buffer buffer = Buffer.__new__(Buffer)
+    if nbytes <= MAX_BYTES:
+        buffer.data = take(<size_t> nbytes)
+    if buffer.data == NULL:
+        raise MemoryError(f"empty: no memory for an array of {nbytes / 2**20:,.0f} MB ({dtype})")
+    Py_INCREF(dtype)  # the array takes over a reference
+    cdef cnp.ndarray array = <cnp.ndarray> PyArray_NewFromDescr(
+        NDARRAY, dtype, ndim, shape, strides, buffer.data, cnp.NPY_ARRAY_CARRAY, NULL
+    )
+    cnp.set_array_base(array, buffer)
+    return array
+
+
+cdef cnp.ndarray empty(int ndim, cnp.npy_intp* shape, int typenum):
+    return new_array(ndim, shape, NULL, typenum)
+
+
+cdef cnp.ndarray empty_like(cnp.ndarray x):
+    cdef cnp.npy_intp* strides = NULL
+    if not cnp.PyArray_IS_C_CONTIGUOUS(x) and cnp.PyArray_SIZE(x) and is_dense(x):
+        strides = cnp.PyArray_STRIDES(x)
+    return new_array(cnp.PyArray_NDIM(x), cnp.PyArray_DIMS(x), strides, cnp.PyArray_TYPE(x))
+
+
+cdef bint is_dense(cnp.ndarray x) noexcept:
+    """From the smallest stride up, each must be as long as all the axes before it together."""
+    cdef int axis, ndim = cnp.PyArray_NDIM(x)
+    cdef cnp.npy_intp expected = cnp.PyArray_ITEMSIZE(x)
+    cdef cnp.npy_intp nbytes = expected * cnp.PyArray_SIZE(x)
+    if cnp.PyArray_IS_C_CONTIGUOUS(x):
+        return True
+    while expected < nbytes:
+        for axis in range(ndim):
+            if cnp.PyArray_STRIDES(x)[axis] == expected and cnp.PyArray_DIMS(x)[axis] != 1:
+                expected *= cnp.PyArray_DIMS(x)[axis]
+                break
+        else:
+            return False
+    return True
+
+
+cpdef bint same_dtype(cnp.ndarray x, cnp.ndarray y):
+    """Whether x and y have the same dtype object, as all arrays of one native kind have."""
+    return cnp.PyArray_DESCR(x) is cnp.PyArray_DESCR(y)
+
+
+cpdef bint same_floats(cnp.ndarray x, cnp.ndarray y):
+    """Whether both are float32, or both float64."""
+    cdef int kind = cnp.PyArray_TYPE(x)
+    return kind == cnp.PyArray_TYPE(y) and (kind == cnp.NPY_FLOAT or kind == cnp.NPY_DOUBLE)
+
+
+cpdef bint alike(cnp.ndarray x, cnp.ndarray y):
+    """Whether x and y have the same shape and dtype."""
+    cdef int axis, ndim = cnp.PyArray_NDIM(x)
+    if ndim != cnp.PyArray_NDIM(y) or not same_dtype(x, y):
+        return False
+    for axis in range(ndim):
+        if cnp.PyArray_DIMS(x)[axis] != cnp.PyArray_DIMS(y)[axis]:
+            return False
+    return True
+
+
+cpdef object owner(cnp.ndarray x):
+    """The object that owns the memory: views of one array have the same."""
+    cdef object found = x
+    while isinstance(found, cnp.ndarray) and cnp.get_array_base(<cnp.ndarray> found) is not None:
+        found = cnp.get_array_base(<cnp.ndarray> found)
+    return found
+
+
+cpdef bint steppable(cnp.ndarray x):
+    """Whether x can be changed in place and lies in C or Fortran order."""
+    return cnp.PyArray_ISBEHAVED(x) and (
+        cnp.PyArray_IS_C_CONTIGUOUS(x) or cnp.PyArray_IS_F_CONTIGUOUS(x))
+
+
+cdef inline uint64_t mixed(uint64_t lane, uint64_t word) noexcept nogil:
+    lane ^= word  # and turned, so that two flipped sign bits do not cancel
+    return (lane << 29 | lane >> 35) * <uint64_t> 0x9E3779B97F4A7C15
+
+
+cpdef uint64_t fingerprint(cnp.ndarray x) except? 0:
+    """A number that the bytes of x decide, in four lanes: at the speed of memory."""
+    cdef cnp.ndarray dense = x if is_dense(x) else x.copy()
+    cdef const char* data = cnp.PyArray_BYTES(dense)
+    cdef size_t i, nbytes = cnp.PyArray_NBYTES(dense), rest = nbytes % 32
+    cdef uint64_t a = 1, b = 2, c = 3, d = 4
+    cdef uint64_t[4] words = [0, 0, 0, 0]
+    memcpy(words, data + nbytes - rest, rest)
+    a, b, c, d = mixed(a, words[0]), mixed(b, words[1]), mixed(c, words[2]), mixed(d, words[3])
+    for i in range(nbytes // 32):
+        memcpy(words, data + 32 * i, 32)
+        a, b, c, d = mixed(a, words[0]), mixed(b, words[1]), mixed(c, words[2]), mixed(d, words[3])
+    return mixed(mixed(mixed(mixed(0, a), b), c), d)
+
+
+cdef int typenum_of(dtype) except -1:
+    if dtype is FLOAT32:
+        return cnp.NPY_FLOAT
+    if dtype is FLOAT64:
+        return cnp.NPY_DOUBLE
+    cdef cnp.dtype exact = dtype if isinstance(dtype, cnp.dtype) else np.dtype(dtype)
+    # Other kinds hold references or need their own layout; NumPy makes those.
+    if exact.kind not in b"biufc" or not exact.isnative:
+        raise TypeError(f"empty: expected a native bool or number dtype, got {exact}")
+    return exact.type_num
+
+
+def _empty(shape, dtype):
+    """An uninitialised C-contiguous array in recycled memory, 64-byte aligned; as np.empty.
+
+    Raises TypeError for a dtype that is no native number or bool, ValueError for a negative length.
+    """
+    cdef cnp.npy_intp lengths[MAX_DIMS]
+    cdef int ndim = 0
+    cdef Py_ssize_t length  # unlike npy_intp, this type refuses a float
+    if not isinstance(shape, (tuple, list)):
+        shape = (shape,)
+    if len(shape) > MAX_DIMS:
+        raise ValueError(f"empty: at most {MAX_DIMS} axes, got {len(shape)}")
+    for length in shape:
+        lengths[ndim] = length
+        ndim += 1
+    return empty(ndim, lengths, typenum_of(dtype))
+
+
+def _empty_like(cnp.ndarray x not None):
+    """An uninitialised array like x in recycled memory, of the same memory layout if x is dense in
+    any order of the axes (channels-last); in C order if it is not."""
+    typenum_of((<object> x).dtype)
+    return empty_like(x)
+
+
+def release_memory():
+    """Gives all kept blocks back to the system. Arrays in use are not touched."""
+    free_all(detach(0))
+
+
+def set_memory_limit(nbytes):
+    """Keeps at most so many bytes of freed blocks for reuse; 0 keeps nothing.
+
+    At first: an eighth of the memory this process may use, at most 4 GB. Raises TypeError if nbytes
+    is no int, ValueError if it is negative.
+    """
+    global _limit
+    if isinstance(nbytes, bool) or not hasattr(nbytes, "__index__") or getattr(nbytes, "shape", ()) != ():
+        raise TypeError(f"set_memory_limit: expected a number of bytes, an int, got {nbytes!r}")
+    nbytes = nbytes.__index__()
+    if nbytes < 0:
+        raise ValueError(f"set_memory_limit: expected 0 bytes or more, got {nbytes}")
+    _limit = min(nbytes, MAX_BYTES)
+    free_all(detach(_limit))
+
+
+def memory_stats():
+    """dict: bytes kept for reuse and in use; takes served from kept blocks (hits) and not (misses);
+    the limit on kept bytes."""
+    lock()
+    kept, used, takes, misses, limit = _kept, _used, _takes, _misses, _limit
+    unlock()
+    return {"kept": kept, "used": used, "hits": takes - misses, "misses": misses, "limit": limit}
+
+
+def _default_limit(root="/"):
+    """Room for a training step's buffers, and little enough to leave the machine to others."""
+    try:
+        total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):
+        total = 8 << 30
+    for name in ("memory.max", "memory.limit_in_bytes"):
+        for limit in _cgroup("memory", name, root):
+            if limit and limit[0].isdigit():
+                total = min(total, int(limit[0]))
+    return min(total // 8, 4 << 30)
+
+
+cdef struct Probe:
+    size_t nbytes
+    int errors
+
+
+cdef void probe(void* context, Py_ssize_t index) noexcept nogil:
+    """Scratch given to two tasks at once would change between the writing and the reading."""
+    cdef Probe* p = <Probe*> context
+    cdef size_t nbytes = p.nbytes + 64 * (index % 5), i
+    cdef volatile unsigned char* data = <volatile unsigned char*> take(nbytes)
+    if data == NULL or <size_t> data % UNIT:
+        p.errors += 1
+        return
+    for i in range(nbytes):
+        data[i] = <unsigned char> index
+    for i in range(nbytes):
+        p.errors += data[i] != <unsigned char> index
+    give(<void*> data)
+
+
+def _selftest(Py_ssize_t count, size_t nbytes):
+    """The tests' window on take() and give(): count tasks in the pool; returns the errors seen."""
+    cdef Probe p = Probe(nbytes, 0)
+    with nogil:
+        attempt(probe, &p, count, True)
+    return p.errors
+
+
+FLOAT32, FLOAT64 = np.float32, np.float64
+# In this file the plain names are the C functions that kernels call.
+globals().update(empty=_empty, empty_like=_empty_like)
+at_fork()
+set_memory_limit(_default_limit())

@@ -1,0 +1,337 @@
+"""The one thread pool: every parallel loop of minidl runs here, matrix products included.
+
+A call opens a gate; the workers that are awake walk in and claim indices from the end, while the caller
+claims them from the beginning: so, call after call, a core finds the same memory in its cache. When no
+index is left the caller shuts the gate and waits for those inside, no others: a worker that wakes too
+late finds it shut. So a busy machine costs the caller help, never a wait.
+
+After work a worker watches the gate for some SPIN_NS, because a training step's next call comes within
+microseconds, and then sleeps, because a spinning thread takes a core from the user's own NumPy. Where
+long pauses follow one another it sleeps at once.
+
+Python runs the handlers of signals in the main thread, when its interpreter comes round to it; in a kernel that takes
+seconds it does not. So the caller looks for signals itself: between two tasks, if LOOK_NS have passed since it last did.
+If a handler raises, no more tasks are handed out, and the call raises when those begun are done.
+"""
+
+import os
+import threading
+
+from cpython.exc cimport PyErr_Occurred
+from libc.stdlib cimport calloc, free
+
+from minidl._kernels.runtime.platform cimport (
+    CALLER, CAN_START, WORKERS, about_now, add, add_index, at_fork, caller, leave_core, load, now,
+    peek, peek_time, put, put_time, relax, signals, sleep, start, store, swap, thread_id, wake,
+)
+
+# How long a worker watches the gate after work depends on its hope, which a call raises that came within SPIN_NS of the
+# last one, and a longer pause halves. In a training step a long pause stands here and there among short ones: full of
+# hope it waits PATIENCE times as long. Where a user's np.matmul stands between our calls, every pause is long, and the
+# core is wanted: without hope it sleeps at once.
+# (Measured on 2 cores: waking a worker costs the caller 7 us, and its help comes 10 us later. With 10 us
+# instead of 20 a step of a small MLP takes 12% longer.)
+cdef long long SPIN_NS = 20_000
+cdef enum:
+    PATIENCE = 2
+    HOPE = 4           # no more than this
+    MAX_THREADS = 1024
+    INSIDE = 0xFFFF    # the low half of the gate counts the workers inside
+    TURN = 0x10000     # the high half counts openings and closings: odd is open
+
+cdef long long LOOK_NS = 100_000_000
+cdef unsigned long _main = threading.main_thread().ident
+
+cdef Py_ssize_t _threads = 1      # a call may use so many, the caller included
+cdef long long _spin = 0          # how long a worker watches the gate before it sleeps
+cdef unsigned _busy = 0           # 1 while a call has the pool
+cdef unsigned _gate = 0
+cdef unsigned _stop = 0           # 1 if the call in progress is given up
+cdef unsigned _asleep = 0         # workers asleep, or about to be
+cdef long long _rang = 0          # when sleeping workers were last woken
+cdef unsigned _waiting = 0        # 1 while the caller sleeps until the last worker has left
+cdef Py_ssize_t _workers = 0      # workers started
+# The call in progress: written while the gate is shut and nobody is inside.
+cdef task_t _run
+cdef void* _context
+cdef Py_ssize_t _count
+cdef Py_ssize_t _helpers          # so many workers may be inside
+cdef Py_ssize_t _claimed          # so many indices are taken,
+cdef Py_ssize_t _last             # and so many of them by workers
+
+
+cdef Py_ssize_t threads() noexcept nogil:
+    return peek(&_threads)
+
+
+cdef int parallel(task_t run, void* context, Py_ssize_t count, bint whole=False) except -1 nogil:
+    return 0 if attempt(run, context, count, whole) else -1
+
+
+cdef bint attempt(task_t run, void* context, Py_ssize_t count, bint whole) noexcept nogil:
+    cdef Py_ssize_t helpers = min(count, peek(&_threads)) - 1
+    cdef bint outermost = caller.depth == 0, done
+    cdef unsigned stop = 0
+    if count <= 1:
+        if count == 1:
+            run(context, 0)
+        return True
+    # A call from inside a task finds the pool busy too, and so runs inline.
+    cdef bint alone = helpers < 1 or load(&_busy) or not swap(&_busy, 0, 1)
+    if outermost:
+        caller.stop, caller.looks = &stop if alone else &_stop, not whole and thread_id() == _main
+    caller.depth += 1
+    done = run_alone(run, context, count) if alone else run_shared(run, context, count, helpers)
+    caller.depth -= 1
+    if outermost:
+        caller.stop, caller.looks = NULL, False
+        return done
+    return True
+
+
+cdef inline bint run_alone(task_t run, void* context, Py_ssize_t count) noexcept nogil:
+    cdef Py_ssize_t i
+    for i in range(count):
+        run(context, i)
+        if caller.looks and stopped():
+            return False
+    return True
+
+
+cdef inline bint run_shared(task_t run, void* context, Py_ssize_t count, Py_ssize_t helpers) noexcept nogil:
+    global _run, _context, _count, _claimed, _last, _workers, _stop
+    cdef Py_ssize_t awake, i
+    cdef bint done = True
+    _stop = 0
+    if _workers < helpers:
+        while _workers < helpers and start(_workers, work):
+            _workers += 1
+        leave_core(_workers, True)
+    _run, _context, _count, _claimed, _last = run, context, count, 0, 0
+    put(&_helpers, helpers)  # (read by workers that come too late, too)
+    add(&_gate, TURN)
+    awake = _workers - <Py_ssize_t>load(&_asleep)
+    if awake < helpers:
+        leave_core(_workers, False)
+        put_time(&_rang, now())
+        wake(WORKERS, helpers - awake)
+    i = 0
+    while add_index(&_claimed, 1) <= count:
+        run(context, i)
+        i += 1
+        if caller.looks and stopped():
+            done = False
+            add_index(&_claimed, count)  # none is left
+            break
+    if not load(&_busy):  # a handler forked: this is the child, which has no workers
+        return False
+    add(&_gate, TURN)
+    wait_until_empty()
+    store(&_busy, 0)
+    return done
+
+
+cdef bint stopped() noexcept nogil:
+    cdef long long time
+    if caller.stop == NULL:
+        return False
+    if caller.looks and not load(caller.stop):
+        time = about_now()
+        if time - caller.looked >= LOOK_NS:
+            caller.looked = time
+            caller.looks = False  # not for what a handler computes
+            store(caller.stop, signals() != 0)
+            caller.looks = True
+    return load(caller.stop)
+
+
+cdef int fail(str name) except -1:
+    if PyErr_Occurred() == NULL:
+        raise MemoryError(f"{name}: no memory for scratch")
+    return -1
+
+
+cdef inline void help_out() noexcept nogil:
+    """What a worker does of a call."""
+    cdef task_t run = _run
+    cdef void* context = _context
+    cdef Py_ssize_t count = _count
+    while add_index(&_claimed, 1) <= count:
+        run(context, count - add_index(&_last, 1))
+
+
+cdef void wait_until_empty() noexcept nogil:
+    """Sleeps in the end: a worker inside may have lost its core to another program."""
+    cdef unsigned tries = 0
+    cdef long long since = now() if load(&_gate) & INSIDE else 0
+    while load(&_gate) & INSIDE:
+        tries += 1
+        if (tries & 15) or now() - since < 10 * peek_time(&_spin):
+            relax()
+        else:
+            store(&_waiting, 1)
+            if load(&_gate) & INSIDE:
+                sleep(CALLER, &_waiting, 1)
+    store(&_waiting, 0)
+
+
+cdef void work() noexcept nogil:
+    """The life of a worker."""
+    cdef unsigned gate, seen = 0, tries = 0, hope = 1
+    cdef bint slept = False
+    caller.depth, caller.stop = 1, &_stop
+    cdef long long since = now()
+    while True:
+        gate = load(&_gate)
+        if (gate & TURN) and gate // TURN != seen and <Py_ssize_t> (gate & INSIDE) < peek(&_helpers):
+            if swap(&_gate, gate, gate + 1):
+                if (peek_time(&_rang) if slept else now()) - since <= peek_time(&_spin):  # (waking up takes its time)
+                    hope = min(hope + 1, <unsigned> HOPE)
+                elif slept:
+                    hope //= 2
+                slept = False
+                seen = gate // TURN
+                help_out()
+                if add(&_gate, <unsigned> -1) & INSIDE == 0 and load(&_waiting):
+                    store(&_waiting, 0)
+                    wake(CALLER, 1)
+                since = now()
+        elif hope and ((tries & 15) or now() - since < (PATIENCE if hope > 1 else 1) * peek_time(&_spin)):
+            relax()
+        else:
+            add(&_asleep, 1)
+            sleep(WORKERS, &_gate, gate)
+            add(&_asleep, <unsigned> -1)
+            slept = load(&_gate) & TURN != 0
+            if not slept:  # woken too late for that call; the next may be near
+                since, hope = now(), max(hope, <unsigned> 1)
+        tries += 1
+
+
+cdef void fresh() noexcept nogil:
+    """In a forked child: the workers stayed behind, whatever they were doing."""
+    global _busy, _gate, _asleep, _waiting, _workers, _main
+    _busy = _gate = _asleep = _waiting = 0
+    _workers = 0
+    _main = thread_id()
+
+
+def get_num_threads():
+    """The number of threads minidl uses, the calling one included."""
+    return peek(&_threads)
+
+
+def set_num_threads(n):
+    """Use n threads, the calling one included; more than there are processors is allowed.
+
+    Results have the same bits for every n. Where the build has no threads (Windows), n stays 1.
+    Raises TypeError if n is no int, ValueError if it is not in 1..1024.
+    """
+    if isinstance(n, bool) or not hasattr(n, "__index__") or getattr(n, "shape", ()) != ():
+        raise TypeError(f"set_num_threads: n must be an int, got {n!r}")
+    n = n.__index__()
+    if not 1 <= n <= MAX_THREADS:
+        raise ValueError(f"set_num_threads: n must be in 1..{MAX_THREADS}, got {n}")
+    put(&_threads, n if CAN_START else 1)
+    # With more threads than processors a spinning worker keeps a working one from its core.
+    put_time(&_spin, SPIN_NS if n <= _processors() else 0)
+
+
+def _cgroup(controller, name, root="/"):
+    """The values of a limit file in this process's control group and its parents (v1 and v2)."""
+    found = []
+    try:
+        with open(os.path.join(root, "proc/self/cgroup")) as file:
+            lines = [line.rstrip("\n").split(":", 2) for line in file]
+    except OSError:
+        return found
+    for line in lines:
+        controllers, path = (line[1].split(","), line[2]) if len(line) == 3 else ([], "")
+        if controllers != [""] and controller not in controllers:
+            continue
+        base = os.path.join(root, "sys/fs/cgroup", controller if controllers != [""] else "")
+        parts = [part for part in path.split("/") if part]
+        # Inside a container the path may be the host's: the parents up to the root always exist.
+        for depth in range(len(parts), -1, -1):
+            try:
+                with open(os.path.join(base, *parts[:depth], name)) as file:
+                    found.append(file.read().split())
+            except OSError:
+                pass
+    return found
+
+
+def _processors(root="/"):
+    """How many processors this process may use: affinity, and control group quota rounded up."""
+    if hasattr(os, "sched_getaffinity"):
+        count = len(os.sched_getaffinity(0))
+    else:
+        count = os.cpu_count() or 1
+    limits = _cgroup("cpu", "cpu.max", root)
+    quotas = _cgroup("cpu", "cpu.cfs_quota_us", root)
+    limits += [q + p for q, p in zip(quotas, _cgroup("cpu", "cpu.cfs_period_us", root))]
+    for limit in limits:
+        if len(limit) == 2 and limit[0].isdigit() and limit[1].isdigit() and int(limit[1]):
+            count = min(count, max(1, -(-int(limit[0]) // int(limit[1]))))
+    return count
+
+
+def _default_threads(environ=os.environ):
+    asked = environ.get("MINIDL_NUM_THREADS", "").strip()
+    if not asked:
+        return min(_processors(), MAX_THREADS)
+    if not asked.isdecimal() or not 1 <= int(asked) <= MAX_THREADS:
+        raise ValueError(f"MINIDL_NUM_THREADS must be an int in 1..{MAX_THREADS}, got {asked!r}")
+    return int(asked)
+
+
+at_fork(fresh)
+set_num_threads(_default_threads())
+
+
+# The tests' window: tasks that count their runs and those of a nested call, and see one another.
+cdef struct Probe:
+    unsigned* runs
+    unsigned* nested_runs
+    Py_ssize_t nested
+    long long nanoseconds
+    unsigned inside, peak
+
+
+cdef void count_run(void* runs, Py_ssize_t index) noexcept nogil:
+    add(<unsigned*> runs, 1)
+
+
+cdef void probe(void* context, Py_ssize_t index) noexcept nogil:
+    cdef Probe* p = <Probe*> context
+    cdef long long deadline = now() + p.nanoseconds
+    cdef unsigned inside = add(&p.inside, 1), peak = load(&p.peak)
+    while inside > peak and not swap(&p.peak, peak, inside):
+        peak = load(&p.peak)
+    add(&p.runs[index], 1)
+    attempt(count_run, &p.nested_runs[index], p.nested, True)
+    while p.nanoseconds and now() < deadline:
+        relax()
+    add(&p.inside, <unsigned> -1)
+
+
+def _selftest(Py_ssize_t count, Py_ssize_t nested=0, double seconds=0, bint hold_gil=False):
+    """Run count tasks of so many seconds, each with a nested call of its own.
+
+    Returns the runs of each index, those of its nested call, and the most tasks that ran at once.
+    """
+    cdef Probe p = Probe(NULL, NULL, nested, <long long> (seconds * 1e9), 0, 0)
+    p.runs = <unsigned*> calloc(2 * count + 1, sizeof(unsigned))
+    p.nested_runs = p.runs + count
+    if p.runs == NULL:
+        raise MemoryError
+    try:
+        if hold_gil:
+            parallel(probe, &p, count)
+        else:
+            with nogil:
+                parallel(probe, &p, count)
+        runs = [p.runs[i] for i in range(count)]
+        return runs, [p.nested_runs[i] for i in range(count)], p.peak
+    finally:
+        free(p.runs)

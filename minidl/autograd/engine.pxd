@@ -1,0 +1,27 @@
+# The types that make the compiled module fast. engine.py says what everything means, and runs without this file.
+
+cimport cython
+from minidl.autograd.modes cimport restore_recording, switch_recording, watching
+from minidl._kernels.runtime.memory cimport alike, owner, steppable
+from minidl.autograd.op cimport Add, Cast, Op, SumTo
+from minidl.autograd.tensor cimport Tensor, wrap
+
+@cython.locals(op=Op, root=Tensor, before=Py_ssize_t, in_order=bint, seen=set, order=list, known=Py_ssize_t)
+cdef list _consumers_first(list roots)
+
+@cython.locals(op=Op, root=Tensor, order=list, grads=dict, useful=set)
+cdef dict _walk(list roots, list seeds, set targets, bint retain_graph, bint create_graph)
+
+@cython.locals(edges=tuple, gxs=tuple, wanted=list, i=Py_ssize_t)
+cdef _step(Op op, Tensor gy, dict grads, set targets, set useful)
+
+@cython.locals(likes=list, saved=Tensor, like=Tensor)
+cdef Tensor _as_input(Op op, Py_ssize_t i, Tensor gx, Tensor gy)
+
+cdef _add_to(dict grads, object key, Tensor g)
+
+@cython.locals(leaf=Tensor, g=Tensor, seeds=list, grads=dict, owners=set)
+cpdef backward(Tensor y, gradient, bint retain_graph, bint create_graph)
+
+@cython.locals(y=Tensor, seed=Tensor)
+cdef list _seeds(list outputs, list gradients)

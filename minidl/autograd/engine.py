@@ -1,0 +1,272 @@
+"""The engine: reverse-mode automatic differentiation on one page.
+
+A `Tensor` is an array that remembers which `Op` made it. An op's `forward` speaks ndarray and calls kernels; its
+`backward` speaks Tensor, so that a gradient is computed by ops again and has a gradient of its own, to any order.
+
+    x ──┐
+        Op ── y        forward:  y = op.forward(x.data, w.data)
+    w ──┘              backward: gx, gw = op.backward(gy)
+
+`backward()` walks the ops from the result to the leaves, each op once and after all of its consumers. Gradients wait
+in a dict until they reach a leaf. Read `minidl.autograd.op` first, then `_walk`.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from operator import attrgetter
+from typing import Any
+
+import numpy as np
+
+from minidl import _kernels as K
+from minidl import check
+from minidl._kernels.runtime.memory import alike, owner, steppable
+from minidl.autograd import tensor
+from minidl.autograd.modes import restore_recording, switch_recording, watching
+from minidl.autograd.op import Add, Cast, Op, SumTo, check_history
+from minidl.autograd.tensor import Tensor, as_array, wrap
+
+
+def _consumers_first(roots: Sequence[Tensor]) -> list[Op]:
+    """All ops that the roots depend on, each after every op that consumes its result. No recursion.
+
+    Ops are numbered as they are recorded, and an op can only consume what was there before it: descending numbers are
+    the order wanted.
+    """
+    seen = {root._op for root in roots if root._op is not None}
+    order = list(seen)
+    in_order, before = True, sys.maxsize
+    for op in order:  # grows while we walk over it
+        if op.edges is None:
+            raise RuntimeError(
+                f"{type(op).__name__}: the graph was freed by an earlier backward() or grad(); "
+                "pass retain_graph=True (or create_graph=True) to that call to walk it again"
+            )
+        for edge in op.edges:
+            if isinstance(edge, Op):
+                known = len(seen)
+                seen.add(edge)
+                if len(seen) != known:  # (one search instead of two)
+                    order.append(edge)
+        in_order = in_order and op._number <= before
+        before = op._number
+    if not in_order:  # a chain is found in this order
+        order.sort(key=attrgetter("_number"), reverse=True)
+    return order
+
+
+def _leading_to(targets: set, order: list[Op]) -> set[Op]:
+    """The ops of `order` from which some target can be reached: the others need not run backward."""
+    useful: set[Op] = set()
+    for op in reversed(order):
+        if any([edge in targets or edge in useful for edge in op.edges]):
+            useful.add(op)
+    return useful
+
+
+def _walk(
+    roots: Sequence[Tensor],
+    seeds: Sequence[Tensor],
+    targets: set | None,
+    retain_graph: bool,
+    create_graph: bool,
+) -> dict:
+    """Carries the seeds from the roots to the targets (None: to all leaves); returns {leaf or op: gradient}.
+
+    A target that the roots depend on, but with slope 0 everywhere (relu's second derivative), has None for a gradient.
+    """
+    order = _consumers_first(roots)
+    grads: dict[Any, Any] = {}
+    useful = None
+    if targets is not None:
+        useful = _leading_to(targets, order)
+        grads = {edge: None for op in useful for edge in op.edges if edge in targets}
+    for i, root in enumerate(roots):
+        _add_to(grads, root if root._op is None else root._op, seeds[i])
+    recorded = switch_recording(create_graph)
+    try:
+        for op in order:
+            gy = grads.get(op) if targets is not None and op in targets else grads.pop(op, None)
+            if gy is not None and (useful is None or op in useful):
+                _step(op, gy, grads, targets, useful)
+            if not retain_graph:
+                op._free()
+    finally:
+        restore_recording(recorded)
+    return grads
+
+
+def _step(op: Op, gy: Tensor, grads: dict, targets: set | None, useful: set[Op] | None) -> None:
+    """Passes the finished gradient of op's result on to op's inputs."""
+    edges, wanted = op.edges, None
+    if targets is not None and useful is not None:
+        wanted = [edge in targets or edge in useful for edge in edges]
+    if wanted is not None or op._notes is not None:
+        op._note().wanted = wanted
+    result = op._traits.backward(op, gy)  # op.backward(gy), found faster
+    gxs = result if isinstance(result, tuple) else (result,)
+    if len(gxs) != len(edges):
+        raise RuntimeError(
+            f"{type(op).__name__}: its backward gave {len(gxs)} gradients for {len(edges)} inputs"
+        )
+    for i in range(len(gxs)):
+        gx, edge = gxs[i], edges[i]
+        if gx is not None and edge is not None and (wanted is None or wanted[i]):
+            if not isinstance(gx, Tensor):
+                raise TypeError(
+                    f"{type(op).__name__}: its backward must return Tensors, got {type(gx).__name__} for input {i}"
+                )
+            _add_to(grads, edge, _as_input(op, i, gx, gy))
+
+
+def _as_input(op: Op, i: int, gx: Tensor, gy: Tensor) -> Tensor:
+    """gx in the shape and dtype of op's input i: summed over broadcast axes, and cast back."""
+    likes = None if op._notes is None else op._notes.likes
+    saved = None if op._saved is None else op._saved[i]
+    like = gy if saved is None else saved
+    if likes is not None or not alike(gx._data, like._data):
+        shape, dtype = (like._data.shape, like._data.dtype) if likes is None else likes[i]
+        if gx._data.shape != shape:
+            try:
+                gx = SumTo(shape)(gx)
+            except ValueError:
+                raise ValueError(
+                    f"{type(op).__name__}: its backward gave a gradient of shape "
+                    f"{gx.shape} for input {i}, of shape {shape}"
+                ) from None
+        if gx._data.dtype != dtype:
+            gx = Cast(dtype)(gx)
+    if watching():
+        _check_anomaly(op, gx)
+    return gx
+
+
+def _add_to(grads: dict, key: Any, g: Tensor) -> None:
+    before = grads.get(key)
+    grads[key] = g if before is None else Add()(before, g)
+
+
+def backward(y: Tensor, gradient: Any, retain_graph: bool, create_graph: bool) -> None:
+    """`Tensor.backward`: where it is documented."""
+    seeds = _seeds([y], [gradient])
+    grads = _walk([y], seeds, None, retain_graph or create_graph, create_graph)
+    # Each leaf gets an array of its own, which may be changed freely.
+    owners = {id(owner(seeds[0]._data))}
+    # First all of them, as any may raise; then nothing but assignments.
+    for leaf, g in grads.items():
+        if leaf.grad is not None:
+            grads[leaf] = (
+                leaf.grad + g if create_graph else wrap(K.binary("add", leaf.grad._data, g._data))
+            )
+            continue
+        its = id(owner(g._data))
+        shared = its in owners or its == id(owner(leaf._data)) or not steppable(g._data)
+        owners.add(its)
+        if create_graph:
+            grads[leaf] = Cast(g._data.dtype)(g) if shared else g  # a Cast copies
+        else:
+            grads[leaf] = wrap(K.copy(g._data) if shared else g._data)
+    for leaf, g in grads.items():
+        leaf.grad = g
+
+
+def _seeds(outputs: Sequence[Tensor], gradients: Sequence[Any]) -> list[Tensor]:
+    """The gradients to start from, checked before anything is done."""
+    seeds = []
+    for i, y in enumerate(outputs):
+        gradient = gradients[i]
+        if not y._requires_grad:
+            raise RuntimeError(
+                "backward: this tensor does not require a gradient: none of what it was computed from "
+                "has requires_grad=True, or it was computed inside no_grad()"
+            )
+        check_history(y)
+        if gradient is None:
+            if y._data.size != 1:
+                raise RuntimeError(
+                    f"backward: the tensor has shape {y.shape}; a gradient may only be left out for "
+                    "one element: reduce it (sum, mean) or pass gradient="
+                )
+            seeds.append(
+                wrap(K.number(1.0, y._data) if y._data.ndim == 0 else np.ones_like(y._data))
+            )
+            continue
+        seed = gradient if isinstance(gradient, Tensor) else wrap(as_array(gradient, y._data.dtype))
+        if not alike(seed._data, y._data):
+            if seed.shape != y.shape:
+                raise ValueError(
+                    f"backward: expected a gradient of shape {y.shape}, got {seed.shape}"
+                )
+            seed = Cast(y.dtype)(seed)
+        seeds.append(seed)
+    return seeds
+
+
+def grad(
+    outputs: Tensor | Sequence[Tensor],
+    inputs: Tensor | Sequence[Tensor],
+    grad_outputs: Any = None,
+    create_graph: bool = False,
+    retain_graph: bool | None = None,
+    allow_unused: bool = False,
+) -> Any:
+    """The gradients of the outputs' sum with respect to the inputs; ``.grad`` is left alone.
+
+    Args:
+        outputs, inputs: a Tensor or a sequence of them; inputs need not be leaves.
+        grad_outputs: gradient of each output; None for scalars.
+        create_graph: record the computation, so that the result can be differentiated again (any order).
+        retain_graph: keep the graph; default: what `create_graph` says.
+        allow_unused: give None for an input that the outputs do not depend on, instead of raising.
+
+    Returns:
+        A Tensor for a single input, else a tuple.
+    """
+    single = isinstance(inputs, Tensor)
+    xs, ys = _tensors("inputs", inputs), _tensors("outputs", outputs)
+    create_graph = check.flag("grad", "create_graph", create_graph)
+    if grad_outputs is None or isinstance(outputs, Tensor):
+        grad_outputs = [grad_outputs] * len(ys)
+    if len(grad_outputs) != len(ys):
+        raise ValueError(f"grad: {len(ys)} outputs, but {len(grad_outputs)} grad_outputs")
+    for i, x in enumerate(xs):
+        if not x._requires_grad:
+            raise RuntimeError(f"grad: input {i} does not require a gradient")
+    keys = [x._op or x for x in xs]
+    keep = (
+        create_graph if retain_graph is None else check.flag("grad", "retain_graph", retain_graph)
+    )
+    grads = _walk(ys, _seeds(ys, list(grad_outputs)), set(keys), keep, create_graph)
+    for i, key in enumerate(keys):
+        if key not in grads and not allow_unused:
+            raise RuntimeError(
+                f"grad: the outputs do not depend on input {i}; allow_unused=True gives None for it"
+            )
+    results = tuple(
+        wrap(np.zeros_like(x._data)) if key in grads and grads[key] is None else grads.get(key)
+        for x, key in zip(xs, keys, strict=True)
+    )
+    return results[0] if single else results
+
+
+def _tensors(argument: str, given: Tensor | Sequence[Tensor]) -> list[Tensor]:
+    if isinstance(given, Tensor):
+        return [given]
+    xs = check.items("grad", argument, given, "Tensors")
+    for x in xs:
+        if not isinstance(x, Tensor):
+            raise TypeError(f"grad: {argument}: expected Tensors, got {type(x).__name__}")
+    return xs
+
+
+def _check_anomaly(op: Op, gx: Tensor) -> None:
+    if np.isnan(gx._data).any():
+        where = (op._notes and op._notes.where) or "(it was called outside detect_anomaly)"
+        raise RuntimeError(
+            f"{type(op).__name__}: its backward gave NaN. The op was called here:\n{where}"
+        )
+
+
+tensor.run_backward = backward

@@ -1,0 +1,127 @@
+"""What holds in a thread: whether ops are recorded, and whether gradients are watched for NaN."""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from typing import Any
+
+from minidl.autograd.decorate import decorated
+
+
+class Entry:
+    """One entry of a mode: the value that holds from there until it is left, and the entry that it was made within."""
+
+    __slots__ = ("left", "value", "within")
+
+    def __init__(self, value: bool, within: Entry | None) -> None:
+        self.value, self.within, self.left = value, within, False
+
+
+class Mode:
+    """A flag that each thread (and each asyncio task) has a value of its own for.
+
+    Entries may be left in any order, and by another thread than entered: what a generator has entered is left when the
+    generator ends, or is collected.
+    """
+
+    __slots__ = ("contexts", "read", "usual", "variable")
+
+    def __init__(self, name: str, usual: bool) -> None:
+        self.variable: ContextVar[Entry | None] = ContextVar(name, default=None)
+        self.read = self.variable.get  # (found once: it is asked often)
+        self.usual = usual
+        self.contexts = 0  # entered and not left yet, in all threads: while there are none, nobody asks `variable`
+
+    def holds(self) -> bool:
+        if self.contexts == 0:
+            return self.usual
+        entry = self.last()
+        return self.usual if entry is None else entry.value
+
+    def last(self) -> Entry | None:
+        """The last entry that was not left."""
+        entry = self.read()
+        while entry is not None and entry.left:
+            entry = entry.within
+        return entry
+
+    def enter(self, value: bool) -> Entry:
+        """The flag has this value from now on; returns what to `leave`."""
+        entry = Entry(value, self.last())
+        self.variable.set(entry)
+        self.contexts += 1
+        return entry
+
+    def leave(self, entry: Entry) -> None:
+        entry.left = True  # `last` passes over it, and the next entry takes its place
+        self.contexts -= 1
+
+
+_recording = Mode("recording", True)
+_watching = Mode("watching", False)
+
+
+def recording() -> bool:
+    """Whether ops are recorded. Inside backward: whether this gradient must have a gradient of its own."""
+    return _recording.holds()
+
+
+def switch_recording(value: bool) -> Entry:
+    """Recording is on or off from now on, until `restore_recording`. (no_grad, for the engine.)"""
+    return _recording.enter(value)
+
+
+def restore_recording(entry: Entry) -> None:
+    _recording.leave(entry)
+
+
+def watching() -> bool:
+    """Whether gradients are watched for NaN."""
+    return _watching.holds()
+
+
+class no_grad:
+    """Nothing is recorded inside: ``with no_grad(): ...`` or ``@no_grad()``. Results do not require a gradient.
+
+    A decorated generator or coroutine runs inside, step by step; whoever waits for its next step does not.
+    """
+
+    mode, value = _recording, False
+    entries: list[Entry]  # not left yet: an object may be entered again, and by many threads
+
+    def __new__(cls, fn: Any = None) -> Any:
+        self = super().__new__(cls)
+        self.entries = []
+        return self if fn is None else self(fn)
+
+    def __call__(self, fn: Any) -> Any:
+        return decorated(type(self).__name__, type(self), fn)
+
+    def __enter__(self) -> None:
+        self.entries.append(self.mode.enter(self.value))
+
+    def __exit__(self, *exception: object) -> None:
+        entry = self.mode.last() if len(self.entries) > 1 else None
+        while entry is not None and entry not in self.entries:
+            entry = entry.within
+        if entry is None:  # the only one, or another thread's, which has left it to this one
+            entry = self.entries[-1]
+        self.entries.remove(entry)
+        self.mode.leave(entry)
+
+
+class enable_grad(no_grad):
+    """Recording is on inside, within a `no_grad` too."""
+
+    value = True
+
+
+class detect_anomaly(no_grad):
+    """Inside, a NaN gradient raises at the op that made it and shows where that op was called.
+
+    Also, arrays that backward needs are fingerprinted: a write that went around the Tensor (through the NumPy array it
+    was made from, or ``t.data`` fetched before the op ran) raises instead of giving a wrong gradient. Slow; for
+    debugging.
+    """
+
+    mode, value = _watching, True

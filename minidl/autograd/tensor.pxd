@@ -1,0 +1,31 @@
+# The types that make the compiled module fast. tensor.py says what everything means, and runs without this file.
+
+cimport cython
+
+from minidl.autograd.changes cimport Changes, any_live
+from minidl.autograd.modes cimport recording
+
+cdef class Operations:
+    cdef public object abs, add, astype, broadcast_to, clip, div, equal, exp, expand_dims, flatten, getitem, greater
+    cdef public object greater_equal, inplace, less, less_equal, log, matmul, max, mean, min, mul, neg, not_equal, pad, pow
+    cdef public object reshape, sqrt, squeeze, std, sub, sum, transpose, var
+
+cdef Operations ops
+
+@cython.freelist(256)
+cdef class Tensor:
+    cdef public object _data, _op, grad
+    cdef public Changes _changes
+    cdef public bint _requires_grad
+    cdef public Py_ssize_t _seen
+    cdef object __weakref__
+    cpdef _mark_changed(self)
+    cpdef Changes _shared_changes(self)
+
+@cython.locals(tensor=Tensor)
+cpdef Tensor wrap(object array, object op=*, Changes changes=*, bint requires_grad=*)
+cpdef Tensor as_tensor(object x, object dtype=*)
+@cython.locals(tensor=Tensor)
+cpdef zero_grads(list tensors)
+@cython.locals(tensor=Tensor)
+cpdef mark_changed(list tensors)

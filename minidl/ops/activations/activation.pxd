@@ -1,0 +1,24 @@
+# The types that make the compiled module fast. activation.py says what everything means, and runs without this file.
+
+cimport cython
+from minidl.autograd.op cimport Op
+from minidl.autograd.modes cimport recording
+from minidl.autograd.tensor cimport Tensor, wrap
+
+cdef class Activation(Op):
+    cdef public object row, name
+    cdef public object a, b
+
+cdef class ActivationFromY(Activation):
+    pass
+
+cdef class ActivationInPlace(ActivationFromY):
+    pass
+
+cdef class ActivationGrad(Op):
+    cdef public object row, name
+    cdef public object a, b
+
+cpdef activation(row, x, a=*, b=*, bint inplace=*)
+
+cpdef Tensor activation_gradient(row, a, b, Tensor residual, Tensor gy)

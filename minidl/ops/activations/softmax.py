@@ -1,0 +1,82 @@
+"""Softmax and its logarithm: each element depends on all others of its row."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from minidl import _kernels as K
+from minidl.autograd.modes import recording
+from minidl.autograd.op import Op
+from minidl.autograd.tensor import Tensor, wrap
+from minidl.ops.arithmetic import as_float, exp
+from minidl.ops.reduction import sum
+from minidl.ops.shape import normalize_axis, reshape, transpose
+
+
+class Softmax(Op):
+    """y = exp(x) / Σ exp(x) over the rows of (rows, n)."""
+
+    saves = ()
+    saves_output = True
+
+    def forward(self, x: np.ndarray) -> np.ndarray:
+        return K.softmax_forward(x)
+
+    def backward(self, gy: Tensor) -> Tensor:
+        y = self.output()
+        if recording():
+            return y * (gy - sum(gy * y, axis=1, keepdims=True))
+        return wrap(K.softmax_backward(y._data, gy._data))
+
+
+class LogSoftmax(Op):
+    """y = x - log Σ exp(x) over the rows of (rows, n)."""
+
+    saves = ()
+    saves_output = True
+
+    def forward(self, x: np.ndarray) -> np.ndarray:
+        return K.log_softmax_forward(x)
+
+    def backward(self, gy: Tensor) -> Tensor:
+        y = self.output()
+        if recording():
+            return gy - exp(y) * sum(gy, axis=1, keepdims=True)
+        return wrap(K.log_softmax_backward(y._data, gy._data))
+
+
+def softmax(x: Any, axis: int = -1) -> Tensor:
+    """exp(x) / Σ exp(x) along `axis`, shifted by the maximum so that nothing overflows.
+
+    Source: Bridle, Probabilistic Interpretation of Feedforward Classification Network Outputs, 1990.
+    """
+    return along_rows(Softmax(), x, axis)
+
+
+def log_softmax(x: Any, axis: int = -1) -> Tensor:
+    """x - log Σ exp(x) along `axis`: the logarithm of softmax without its rounding to 0."""
+    return along_rows(LogSoftmax(), x, axis)
+
+
+def along_rows(op: Op, x: Any, axis: int) -> Tensor:
+    """Applies an op that works on (rows, n) along any axis of x."""
+    x = as_float(x)
+    name = type(op).__name__
+    axis = normalize_axis(name, axis, x.ndim)
+    if axis == x.ndim - 1:
+        if x.ndim == 2:
+            return op(x)
+        return reshape(op(reshape(x, (_rows(x), x.shape[-1]))), x.shape)
+    order = (*(a for a in range(x.ndim) if a != axis), axis)
+    back = tuple(np.argsort(order).tolist())
+    moved = transpose(x, order)
+    return transpose(
+        reshape(op(reshape(moved, (_rows(moved), moved.shape[-1]))), moved.shape), back
+    )
+
+
+def _rows(x: Tensor) -> int:
+    return math.prod(x.shape[:-1])

@@ -1,0 +1,241 @@
+"""Pooling, nearest upsampling and pixel shuffle: operations that change the size of images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from minidl import _kernels as K
+from minidl import check
+from minidl.autograd.op import Op
+from minidl.autograd.tensor import Tensor
+from minidl.ops.arithmetic import as_float
+from minidl.ops.shape import broadcast_to, reshape, transpose
+
+Axes = tuple[int, ...]
+
+
+class MaxPool(Op):
+    """y = the greatest value of each window of x (N, C, ...); `kept` is the place where it stands."""
+
+    saves = ()
+
+    def __init__(self, *window: Axes) -> None:
+        self.window = window
+
+    def forward(self, x: np.ndarray) -> np.ndarray:
+        self.size = x.shape[2:]
+        y, self.kept = K.max_pool_forward(x, *self.window)
+        return y
+
+    def backward(self, gy: Tensor) -> Tensor:
+        return MaxPoolScatter(self.kept, self.size)(gy)
+
+
+class MaxPoolScatter(Op):
+    """gx = gy, added up at the places where the greatest values stood."""
+
+    saves = ()
+
+    def __init__(self, index: np.ndarray, size: Axes) -> None:
+        self.index, self.size = index, size
+
+    def forward(self, gy: np.ndarray) -> np.ndarray:
+        return K.max_pool_scatter(gy, self.index, self.size)
+
+    def backward(self, ggx: Tensor) -> Tensor:
+        return MaxPoolGather(self.index, self.size)(ggx)
+
+
+class MaxPoolGather(Op):
+    """ggy = ggx at the places where the greatest values stood."""
+
+    saves = ()
+
+    def __init__(self, index: np.ndarray, size: Axes) -> None:
+        self.index, self.size = index, size
+
+    def forward(self, ggx: np.ndarray) -> np.ndarray:
+        return K.max_pool_gather(ggx, self.index)
+
+    def backward(self, gy: Tensor) -> Tensor:
+        return MaxPoolScatter(self.index, self.size)(gy)
+
+
+class AvgPool(Op):
+    """y = the mean of each window of x (N, C, ...), with zeros around it."""
+
+    saves = ()
+
+    def __init__(self, *window: Axes) -> None:
+        self.window = window
+
+    def forward(self, x: np.ndarray) -> np.ndarray:
+        self.size = x.shape[2:]
+        return K.avg_pool_forward(x, *self.window)
+
+    def backward(self, gy: Tensor) -> Tensor:
+        return AvgPoolGrad(self.size, *self.window)(gy)
+
+
+class AvgPoolGrad(Op):
+    """gx = gy, each element spread evenly over its window. (Linear: its gradient is the mean again.)"""
+
+    saves = ()
+
+    def __init__(self, size: Axes, *window: Axes) -> None:
+        self.size, self.window = size, window
+
+    def forward(self, gy: np.ndarray) -> np.ndarray:
+        return K.avg_pool_backward(gy, self.size, *self.window)
+
+    def backward(self, ggx: Tensor) -> Tensor:
+        return AvgPool(*self.window)(ggx)
+
+
+def max_pool(
+    x: Any,
+    kernel_size: int | Sequence[int],
+    stride: int | Sequence[int] | None = None,
+    padding: int | Sequence[int] = 0,
+) -> Tensor:
+    """The greatest value of each window of x.
+
+    The first of several equal values takes the gradient; NaN counts as the greatest; padding is -inf.
+
+    Args:
+        x: (N, C, *size) with 1, 2 or 3 spatial axes, C order or channels last in memory; the result has x's layout and
+            (size + 2 padding - kernel_size) // stride + 1 places along each axis.
+        kernel_size, stride, padding: an int below 2**31, or one for each spatial axis; stride None means kernel_size.
+
+    Raises:
+        ValueError: a kernel larger than the padded x, or padding of more than half the kernel; names the axis.
+    """
+    x = as_float(x)
+    if 0 in x.shape[2:]:
+        raise ValueError(f"max_pool: expected elements along every axis behind 1, got {x.shape}")
+    return MaxPool(*_window("max_pool", x, kernel_size, stride, padding))(x)
+
+
+def avg_pool(
+    x: Any,
+    kernel_size: int | Sequence[int],
+    stride: int | Sequence[int] | None = None,
+    padding: int | Sequence[int] = 0,
+) -> Tensor:
+    """The mean of each window of x; padding is 0 and counts (PyTorch's count_include_pad=True).
+
+    Args, Raises: as for `max_pool`.
+    """
+    x = as_float(x)
+    return AvgPool(*_window("avg_pool", x, kernel_size, stride, padding))(x)
+
+
+def _window(name: str, x: Tensor, kernel_size: Any, stride: Any, padding: Any) -> list[Axes]:
+    """Kernel, stride and padding for each spatial axis, if they fit x."""
+    if not 3 <= x.ndim <= 5:
+        raise ValueError(
+            f"{name}: expected x (N, C, ...) with 1 to 3 axes more, got shape {x.shape}"
+        )
+    window = [
+        for_each_axis(name, "kernel_size", kernel_size, x.ndim - 2, 1),
+        for_each_axis(name, "stride", kernel_size if stride is None else stride, x.ndim - 2, 1),
+        for_each_axis(name, "padding", padding, x.ndim - 2, 0),
+    ]
+    for axis, n, k, p in zip(range(2, x.ndim), x.shape[2:], window[0], window[2], strict=True):
+        if 2 * p > k:
+            raise ValueError(
+                f"{name}: axis {axis}: padding {p} is more than half of kernel_size {k}"
+            )
+        if n + 2 * p < k:
+            raise ValueError(
+                f"{name}: axis {axis}: kernel_size {k} is larger than the padded input, "
+                f"{n} + 2 * {p} (x has shape {x.shape})"
+            )
+    return window
+
+
+def for_each_axis(name: str, argument: str, value: Any, axes: int, least: int) -> Axes:
+    """One int for each spatial axis, from an int or a sequence of as many."""
+    values = check.integers(name, argument, value, least, check.WINDOW_LIMIT)
+    if isinstance(value, Sequence) and len(values) != axes:
+        raise ValueError(f"{name}: {argument}: expected {axes} values, got {value!r}")
+    return values if isinstance(value, Sequence) else values * axes
+
+
+# ── Larger images ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def upsample(x: Any, scale: int | Sequence[int]) -> Tensor:
+    """Each element of x repeated `scale` times along each spatial axis (nearest neighbour).
+
+    Args:
+        x: (N, C, *size) with spatial axes; the result has size * scale places along each, and x's layout.
+        scale: an int, or one for each spatial axis.
+    """
+    x = as_float(x)
+    if x.ndim < 3:
+        raise ValueError(f"upsample: expected x (N, C, ...) of 3 axes or more, got {x.shape}")
+    factors = for_each_axis("upsample", "scale", scale, x.ndim - 2, 1)
+    last = _channels_last(x)
+    y = _moved(x, 1, -1) if last else x
+    first = 1 if last else 2  # the first spatial axis
+    apart, wide, joined = list(y.shape[:first]), list(y.shape[:first]), list(y.shape[:first])
+    for n, factor in zip(x.shape[2:], factors, strict=True):
+        apart += [n, 1]
+        wide += [n, factor]
+        joined += [n * factor]
+    rest = list(y.shape[first + len(factors) :])
+    check.shape("upsample", joined + rest)
+    y = reshape(broadcast_to(reshape(y, apart + rest), wide + rest), joined + rest)
+    return _moved(y, -1, 1) if last else y
+
+
+def pixel_shuffle(x: Any, factor: int) -> Tensor:
+    """(N, C * factor², H, W) -> (N, C, H * factor, W * factor): channels become blocks of pixels.
+
+    ``y[n, c, h * factor + i, w * factor + j] = x[n, (c * factor + i) * factor + j, h, w]``; x may have 1 or 3 spatial
+    axes as well, and the result has x's layout.
+
+    Raises:
+        ValueError: the channels are no multiple of factor ** (spatial axes).
+
+    Source: Shi et al., Real-Time Single Image and Video Super-Resolution Using an Efficient Sub-Pixel Convolutional
+    Neural Network, CVPR 2016.
+    """
+    x = as_float(x)
+    factor = check.integer("pixel_shuffle", "factor", factor, 1, check.WINDOW_LIMIT)
+    axes = x.ndim - 2
+    if axes < 1 or x.shape[1] % factor**axes:
+        raise ValueError(
+            f"pixel_shuffle: expected x (N, C, ...) with a multiple of {factor}**{max(axes, 1)} "
+            f"channels, got shape {x.shape}"
+        )
+    n, channels, size = x.shape[0], x.shape[1] // factor**axes, x.shape[2:]
+    last = _channels_last(x)
+    blocks = reshape(_moved(x, 1, -1), (n, *size, channels, *(factor,) * axes)) if last else reshape(
+        x, (n, channels, *(factor,) * axes, *size)
+    )  # fmt: skip
+    if last:  # (n, size..., c, factors...) -> (n, size and factor..., c)
+        pairs = [axis for i in range(axes) for axis in (1 + i, 2 + axes + i)]
+        y = reshape(
+            transpose(blocks, (0, *pairs, 1 + axes)), (n, *[s * factor for s in size], channels)
+        )
+        return _moved(y, -1, 1)
+    pairs = [axis for i in range(axes) for axis in (2 + axes + i, 2 + i)]
+    return reshape(transpose(blocks, (0, 1, *pairs)), (n, channels, *[s * factor for s in size]))
+
+
+def _channels_last(x: Tensor) -> bool:
+    """Whether x's memory is N, ..., C and not N, C, ..."""
+    data = x._data
+    return not data.flags.c_contiguous and np.moveaxis(data, 1, -1).flags.c_contiguous
+
+
+def _moved(x: Tensor, source: int, to: int) -> Tensor:
+    """np.moveaxis."""
+    order = [axis for axis in range(x.ndim) if axis != source % x.ndim]
+    order.insert(to % x.ndim, source % x.ndim)
+    return transpose(x, order)

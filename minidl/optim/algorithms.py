@@ -1,0 +1,166 @@
+"""Optimizers: SGD, Adam, AdamW; gradient clipping.
+
+One call of a kernel (`minidl/_kernels/optim/updates.pyx`) steps all parameters of all groups. What
+optimizers have in common, and which parameters take part, is in `minidl/optim/base.py`.
+
+>>> from minidl import nn
+>>> model = nn.Affine(2, 1)
+>>> optimizer = SGD(model.parameters(), lr=0.1, momentum=0.9)
+>>> model([[1.0, 2.0]]).sum().backward()
+>>> optimizer.step()
+>>> optimizer.zero_grad()
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from numbers import Real
+from typing import Any, ClassVar
+
+from minidl import _kernels as K
+from minidl import check
+from minidl.autograd.tensor import Tensor
+from minidl.optim.base import Group, Optimizer
+
+
+class SGD(Optimizer):
+    """Stochastic gradient descent: with d = g + weight_decay p,
+
+        p -= lr d                                       (momentum = 0)
+        m  = momentum m + d;  p -= lr m                 (momentum)
+        m  = momentum m + d;  p -= lr (d + momentum m)  (nesterov)
+
+    with lr times the parameter's ``lr_mult``. As in PyTorch, m is not damped.
+
+    Args:
+        params: Parameters (or Tensors that are leaves), or groups ``[{"params": ..., "lr": ...}]``
+            with settings of their own. Those that are frozen are left alone until they are thawed.
+
+    Raises:
+        ValueError, TypeError: a setting that is negative or not finite; no parameters, one twice,
+            or one that is the result of an op or no float; nesterov without momentum.
+
+    Source: Sutskever, Martens, Dahl & Hinton, On the importance of initialization and momentum,
+    ICML 2013.
+    """
+
+    MOMENTS, kernel = ("momentum",), "sgd_step"
+
+    def __init__(
+        self,
+        params: Any,
+        lr: float,
+        momentum: float = 0.0,
+        nesterov: bool = False,
+        weight_decay: float = 0.0,
+    ) -> None:
+        options = {"lr": lr, "momentum": momentum, "nesterov": nesterov}
+        super().__init__(params, options | {"weight_decay": weight_decay})
+        for group in self.groups:
+            if group["nesterov"] and group["momentum"] == 0:
+                raise ValueError("SGD: nesterov=True needs momentum > 0")
+
+    def _moments(self, group: Group) -> int:
+        return 1 if group["momentum"] else 0
+
+    def _work(
+        self, group: Group, slots: list, arrays: list, grads: list, lrs: list, decays: list
+    ) -> tuple:
+        momentum, counts = group["momentum"], [slot.count for slot in slots]
+        moments = [slot.moments[0] for slot in slots] if momentum else None
+        return arrays, grads, moments, counts, lrs, decays, momentum, group["nesterov"]
+
+
+class Adam(Optimizer):
+    """Adam: with d = g + weight_decay p, at the parameter's t-th step,
+
+        m = beta1 m + (1 - beta1) d
+        v = beta2 v + (1 - beta2) d^2
+        p -= lr m / (1 - beta1^t) / (sqrt(v / (1 - beta2^t)) + eps)
+
+    with lr times the parameter's ``lr_mult``. Arguments and errors as for `SGD`.
+
+    Source: Kingma & Ba, Adam: A Method for Stochastic Optimization, ICLR 2015.
+    """
+
+    MOMENTS, kernel = ("mean", "square"), "adam_step"
+    decoupled: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        params: Any,
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+    ) -> None:
+        options = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
+        super().__init__(params, options)
+
+    def _work(
+        self, group: Group, slots: list, arrays: list, grads: list, lrs: list, decays: list
+    ) -> tuple:
+        means = [slot.moments[0] for slot in slots]
+        squares = [slot.moments[1] for slot in slots]
+        counts = [slot.count for slot in slots]
+        settings = (*group["betas"], group["eps"], self.decoupled)
+        return arrays, grads, means, squares, counts, lrs, decays, *settings
+
+
+class AdamW(Adam):
+    """Adam with d = g, whose weight decay shrinks p first, by the factor 1 - lr weight_decay.
+
+    Source: Loshchilov & Hutter, Decoupled Weight Decay Regularization, ICLR 2019.
+    """
+
+    decoupled = True
+
+    def __init__(
+        self,
+        params: Any,
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 1e-2,
+    ) -> None:
+        super().__init__(params, lr, betas, eps, weight_decay)
+
+
+def clip_grad_norm(params: Tensor | Iterable[Tensor], max_norm: float) -> float:
+    """Scales all gradients together so that the norm of all their elements is at most `max_norm`.
+
+    The gradients are multiplied, in place, by max_norm / (norm + 1e-6) if that is less than 1 (as
+    in PyTorch). A norm that is inf or NaN is returned, and the gradients are left alone: look at
+    the result before you step.
+
+    Returns:
+        The norm before clipping, added up in float64.
+
+    Raises:
+        ValueError: `max_norm` is negative or NaN (inf is allowed: it only measures).
+
+    Source: Pascanu, Mikolov & Bengio, On the difficulty of training recurrent neural networks, ICML
+    2013.
+    """
+    if not isinstance(max_norm, Real) or not max_norm >= 0:
+        raise ValueError(f"clip_grad_norm: max_norm must be a number >= 0, got {max_norm!r}")
+    listed = (
+        [params]
+        if isinstance(params, Tensor)
+        else check.items("clip_grad_norm", "params", params, "Tensors")
+    )
+    for p in listed:
+        if not isinstance(p, Tensor):
+            raise TypeError(f"clip_grad_norm: params: expected Tensors, got {type(p).__name__}")
+    unique = {id(p): p for p in listed}
+    grads = [p.grad for p in unique.values() if p.grad is not None]
+    norm = math.sqrt(K.sum_of_squares([g._data for g in grads]))
+    factor = max_norm / (norm + 1e-6)
+    if math.isfinite(norm) and factor < 1:
+        for g in grads:
+            if not (g._data.flags.behaved and g._data.flags.forc):
+                g._data = g._data.copy()
+            g._mark_changed()
+        K.scale_all([g._data for g in grads], factor)
+    return norm

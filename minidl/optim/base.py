@@ -1,0 +1,397 @@
+"""What all optimizers have in common: groups of parameters, their settings, state and checks.
+
+The formulas are in `minidl/optim/algorithms.py` and `minidl/_kernels/optim/updates.pyx`. A parameter takes part in a
+step if it has a gradient and its ``lr_mult`` is not 0; all others are left as they are, their
+moments and step count included. A parameter that is frozen (``requires_grad`` False) gets no
+gradient, and is trained from the moment on when it is thawed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import repeat
+from operator import call, setitem
+from typing import Any, ClassVar
+
+import numpy as np
+
+from minidl import _kernels as K
+from minidl import check
+from minidl.atomic import at_once, starmap
+from minidl.autograd.tensor import Tensor, mark_changed, zero_grads
+
+# ── Settings ───────────────────────────────────────────────────────────────────────────────────
+
+
+def _at_least_0(owner: str, name: str, value: Any) -> float:
+    return check.number(owner, name, value, least=0.0)
+
+
+def _betas(owner: str, name: str, value: Any) -> tuple[float, float]:
+    pair = tuple(value) if isinstance(value, Sequence) else ()
+    if len(pair) != 2:
+        raise TypeError(f"{owner}: {name} must be two numbers, got {value!r}")
+    first, second = (check.number(owner, name, beta, least=0.0) for beta in pair)
+    if max(first, second) >= 1:
+        raise ValueError(f"{owner}: {name} must be less than 1, got {value}")
+    return first, second
+
+
+CHECKS: dict[str, Callable[[str, str, Any], Any]] = {
+    "lr": _at_least_0,
+    "weight_decay": _at_least_0,
+    "momentum": _at_least_0,
+    "nesterov": check.flag,
+    "betas": _betas,
+    "eps": _at_least_0,
+}
+
+
+class _Slot:
+    """What an optimizer keeps for one parameter."""
+
+    __slots__ = ("count", "data", "moments", "parameter")
+
+    def __init__(self, parameter: Tensor) -> None:
+        self.parameter: Any = parameter  # a Parameter, or a Tensor without lr_mult and decay
+        self.data: np.ndarray | None = None  # the array that was last found fit to be stepped
+        self.moments: tuple[np.ndarray, ...] = ()
+        self.count = np.zeros((), np.int64)  # an array: the kernel that steps also counts
+
+    @property
+    def step(self) -> int:
+        """How often the parameter was stepped; while `_step` runs, this step included."""
+        return int(self.count)
+
+    def __reduce__(self) -> tuple:
+        # Without `data`: a copy's memory may be laid out in another way, so the moments are fitted anew.
+        return _Slot, (self.parameter,), (None, {"moments": self.moments, "count": self.count})
+
+
+class Group(dict):
+    """Some parameters and their settings; ``group["lr"] = 0.1`` is checked as the constructor's
+    arguments are.
+    """
+
+    def __init__(self, owner: str, params: Sequence[Tensor], options: Mapping[str, Any]) -> None:
+        super().__init__({name: CHECKS[name](owner, name, v) for name, v in options.items()})
+        super().__setitem__("params", tuple(params))
+        self.owner = owner
+        self.slots = [_Slot(p) for p in params]
+
+    def __reduce__(self) -> tuple:
+        return Group, (self.owner, self["params"], self.options()), {"slots": self.slots}
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        if name not in self or name == "params":
+            raise KeyError(
+                f"{self.owner}: {name!r} cannot be set; settable: {list(self.options())}"
+            )
+        super().__setitem__(name, CHECKS[name](self.owner, name, value))
+
+    def options(self) -> dict[str, Any]:
+        """The settings without the parameters."""
+        return {name: value for name, value in self.items() if name != "params"}
+
+
+# ── The base of the optimizers ─────────────────────────────────────────────────────────────────
+
+
+class Optimizer:
+    """Base of the optimizers: groups, checks, state, and steps that are done wholly or not at all.
+
+    A subclass names its moments and writes ``_step(group, slots, arrays, grads, lrs, decays)``, which
+    changes the arrays of one group, and ``slot.moments``, in place. Whatever that raises, Ctrl-C too,
+    everything is put back as it was, at the price of a copy. The optimizers of minidl need none: they
+    write `_work` instead, for a kernel that steps all groups in one call.
+
+    Attributes:
+        groups: the parameter groups, each a dict of "params" and settings.
+    """
+
+    MOMENTS: ClassVar[tuple[str, ...]] = ()  # the names of a parameter's moments in the state
+    kernel: ClassVar[str] = ""  # of minidl._kernels: steps the groups that `_work` describes
+
+    def __init__(self, params: Any, options: dict[str, Any]) -> None:
+        name = type(self).__name__
+        self.groups = [
+            Group(name, members, options | own) for members, own in _groups(name, params, options)
+        ]
+        _check_parameters(name, [p for group in self.groups for p in group["params"]])
+
+    @property
+    def lr(self) -> float:
+        """The learning rate (the first group's). Setting it sets that of all groups."""
+        return self.groups[0]["lr"]
+
+    @lr.setter
+    def lr(self, value: float) -> None:
+        value = _at_least_0(type(self).__name__, "lr", value)
+        at_once(map(dict.__setitem__, self.groups, repeat("lr"), repeat(value)))
+
+    def zero_grad(self) -> None:
+        """Forgets the gradients of all parameters."""
+        zero_grads([p for group in self.groups for p in group["params"]])
+
+    def step(self) -> None:
+        """Changes all parameters that have a gradient, in place: those of all groups, or none.
+
+        Raises:
+            ValueError: a gradient has another shape or dtype than its parameter, or a parameter's
+                array cannot be written in place.
+        Whatever is raised, MemoryError and KeyboardInterrupt too: either nothing has changed, or the
+        whole step was done.
+        """
+        batches = [(group, *self._gather(group)) for group in self.groups]
+        # Marked first: a change without its mark would be worse than a mark without its change.
+        mark_changed([slot.parameter for batch in batches for slot in batch[1]])
+        if type(self)._step is Optimizer._step:
+            getattr(K, self.kernel)([self._work(*batch) for batch in batches])
+        else:
+            self._step_or_undo([batch for batch in batches if batch[1]])
+
+    def _step_or_undo(self, batches: list[tuple]) -> None:
+        """The `_step` of a subclass for each group; what it raises undoes all of them."""
+        undo: list[tuple] = []
+        for _, slots, arrays, *_ in batches:
+            for slot, array in zip(slots, arrays, strict=True):
+                undo.append((setattr, slot, "moments", slot.moments))
+                undo.append((setattr, slot.parameter, "_data", array))
+                undo += [(setitem, a, ..., a.copy()) for a in (array, slot.count, *slot.moments)]
+        try:
+            for group, slots, *rest in batches:
+                for slot in slots:
+                    slot.count[...] += 1
+                self._step(group, slots, *rest)
+        except BaseException:
+            at_once(starmap(call, undo))
+            raise
+
+    def _gather(self, group: Group) -> tuple[list, list, list, list, list]:
+        """The slots that take part, their arrays, gradients, learning rates and weight decays."""
+        slots: list[_Slot] = []
+        arrays: list[np.ndarray] = []
+        grads: list[np.ndarray] = []
+        lrs: list[float] = []
+        decays: list[float] = []
+        lr, weight_decay, count = group["lr"], group["weight_decay"], self._moments(group)
+        for slot in group.slots:
+            parameter = slot.parameter
+            grad = parameter.grad
+            lr_mult = getattr(parameter, "_lr_mult", 1.0)
+            if grad is None or lr_mult == 0:
+                continue
+            data = parameter._data
+            if data is not slot.data or len(slot.moments) != count:
+                self._prepare(slot, count)
+            slots.append(slot)
+            arrays.append(data)
+            grads.append(grad._data if isinstance(grad, Tensor) else grad)
+            lrs.append(lr * lr_mult)
+            decays.append(
+                weight_decay if weight_decay and getattr(parameter, "decay", True) else 0.0
+            )
+        misfit = K.first_misfit(arrays, grads)
+        if misfit >= 0:
+            data, grad = arrays[misfit], grads[misfit]
+            raise ValueError(
+                f"{type(self).__name__}.step: {self._name_of(slots[misfit])}: expected "
+                f"a gradient of shape {data.shape} and dtype {data.dtype}, "
+                f"got {grad.shape}, {grad.dtype}"
+            )
+        return slots, arrays, grads, lrs, decays
+
+    def _prepare(self, slot: _Slot, count: int) -> None:
+        """Fits a slot to an array that is new to it: the moments must lie in memory as it does."""
+        data = slot.parameter._data
+        what = f"{type(self).__name__}.step: {self._name_of(slot)}"
+        if not (data.flags.writeable and data.flags.aligned and _is_dense(data)):
+            raise ValueError(
+                f"{what}: its array is read-only or not one block of memory; "
+                "assign a copy: p.data = p.data.copy()"
+            )
+        for moment in slot.moments:
+            if moment.shape != data.shape or moment.dtype != data.dtype:
+                raise ValueError(
+                    f"{what}: it is now {data.dtype}{data.shape}, its state in the optimizer "
+                    f"{moment.dtype}{moment.shape}; build the optimizer after astype()"
+                )
+        moments = [np.zeros_like(data) for _ in range(count)]
+        for new, old in zip(moments, slot.moments, strict=False):
+            new[...] = old
+        slot.moments = tuple(moments)
+        slot.data = data
+
+    def _name_of(self, slot: _Slot) -> str:
+        place = [id(s) for group in self.groups for s in group.slots].index(id(slot))
+        name = getattr(slot.parameter, "name", None)
+        return f"parameter {place}" + (f" ({name})" if name else "")
+
+    def _moments(self, group: Group) -> int:
+        """How many moments a parameter of this group has."""
+        return len(self.MOMENTS)
+
+    def _work(
+        self, group: Group, slots: list, arrays: list, grads: list, lrs: list, decays: list
+    ) -> tuple:
+        """What the kernel is told of a group."""
+        raise NotImplementedError(f"{type(self).__name__} has neither _step() nor _work()")
+
+    def _step(
+        self, group: Group, slots: list, arrays: list, grads: list, lrs: list, decays: list
+    ) -> None:
+        """Steps one group; `slots` have counted this step already."""
+        work = self._work(group, slots, arrays, grads, lrs, decays)
+        for slot in slots:
+            slot.count[...] -= 1  # the kernel counts itself
+        getattr(K, self.kernel)([work])
+
+    # State.
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that a run needs to go on with the same bits.
+
+        Settings, multipliers, step counts and copies of the moments.
+
+        A tree of dicts, lists, arrays and plain values, which `minidl.save` can keep.
+        """
+        return {
+            "optimizer": type(self).__name__,
+            "groups": [
+                group.options() | {"parameters": [self._slot_state(slot) for slot in group.slots]}
+                for group in self.groups
+            ],
+        }
+
+    def _slot_state(self, slot: _Slot) -> dict[str, Any]:
+        return {
+            "lr_mult": getattr(slot.parameter, "lr_mult", 1.0),
+            "decay": getattr(slot.parameter, "decay", True),
+            "step": slot.step,
+            **{
+                name: m.copy()
+                for name, m in zip(self.MOMENTS, slot.moments, strict=False)
+                if slot.step  # (before the first step there is nothing that they would tell)
+            },
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restores what `state_dict` gave. Everything is checked before anything changes.
+
+        Raises:
+            ValueError: the state of another optimizer, of other groups or parameters.
+        """
+        name = f"{type(self).__name__}.load_state_dict"
+        check.state(name, state)
+        if state.get("optimizer") != type(self).__name__:
+            raise ValueError(f"{name}: this is the state of {state.get('optimizer')!r}")
+        saved = state["groups"]
+        if len(saved) != len(self.groups):
+            raise ValueError(f"{name}: expected {len(self.groups)} groups, got {len(saved)}")
+        restored = []
+        for i, (group, its) in enumerate(zip(self.groups, saved, strict=True)):
+            missing = [key for key in (*group.options(), "parameters") if key not in its]
+            if missing:
+                raise ValueError(f"{name}: group {i} lacks {missing}")
+            if len(its["parameters"]) != len(group.slots):
+                raise ValueError(
+                    f"{name}: group {i}: expected {len(group.slots)} parameters, "
+                    f"got {len(its['parameters'])}"
+                )
+            options = {key: CHECKS[key](name, key, its[key]) for key in group.options()}
+            pairs = zip(group.slots, its["parameters"], strict=True)
+            restored.append((options, [self._checked(slot, values) for slot, values in pairs]))
+        changes: list[tuple] = []
+        for group, (options, slots) in zip(self.groups, restored, strict=True):
+            changes += [(dict.__setitem__, group, key, value) for key, value in options.items()]
+            for slot, (lr_mult, decay, count, moments) in zip(group.slots, slots, strict=True):
+                changes.append((setattr, slot, "data", None))
+                changes.append((setattr, slot, "count", count))
+                changes.append((setattr, slot, "moments", moments))
+                if hasattr(slot.parameter, "lr_mult"):
+                    changes.append((setattr, slot.parameter, "_lr_mult", lr_mult))
+                    changes.append((setattr, slot.parameter, "decay", decay))
+        at_once(starmap(call, changes))
+
+    def _checked(self, slot: _Slot, values: Mapping[str, Any]) -> tuple:
+        """The saved values of one parameter, as copies."""
+        what = f"{type(self).__name__}.load_state_dict: {self._name_of(slot)}"
+        like = slot.parameter._data
+        moments = tuple(np.array(values[key], like.dtype) for key in self.MOMENTS if key in values)
+        for moment in moments:
+            if moment.shape != like.shape:
+                raise ValueError(
+                    f"{what}: expected moments of shape {like.shape}, got {moment.shape}"
+                )
+        return (
+            check.number(what, "lr_mult", values["lr_mult"], 0.0),
+            check.flag(what, "decay", values["decay"]),
+            np.array(check.integer(what, "step", values["step"], 0)),
+            moments,
+        )
+
+    def __repr__(self) -> str:
+        groups = [
+            ", ".join(f"{name}={value}" for name, value in group.options().items())
+            + f"; {len(group.slots)} parameters"
+            for group in self.groups
+        ]
+        return f"{type(self).__name__}(" + " | ".join(groups) + ")"
+
+
+def _groups(name: str, params: Any, options: dict[str, Any]) -> list[tuple[list, dict[str, Any]]]:
+    """(parameters, settings of their own) of each group."""
+    if isinstance(params, Tensor) or not isinstance(params, Iterable):
+        hint = "; call its parameters()" if hasattr(params, "parameters") else ""
+        raise TypeError(
+            f"{name}: params must be a sequence of Parameters or of groups, "
+            f"got {type(params).__name__}{hint}"
+        )
+    items = list(params)
+    if not any(isinstance(item, Mapping) for item in items):
+        return [(_each_once(items), {})]
+    groups = []
+    for i, item in enumerate(items):
+        if not isinstance(item, Mapping) or "params" not in item:
+            raise TypeError(f"{name}: group {i} must be a dict with 'params', got {item!r}")
+        own = {key: value for key, value in item.items() if key != "params"}
+        unknown = [key for key in own if key not in options]
+        if unknown:
+            raise ValueError(f"{name}: group {i} sets {unknown}, but settings are {list(options)}")
+        members = item["params"]
+        members = [members] if isinstance(members, Tensor) else _each_once(members)
+        groups.append((members, own))
+    return groups
+
+
+def _each_once(params: Iterable[Any]) -> list[Any]:
+    """Layers with the same scope each name the parameter that they share: it is stepped once."""
+    return list({id(p): p for p in params}.values())
+
+
+def _check_parameters(name: str, params: list[Any]) -> None:
+    if not params:
+        raise ValueError(f"{name}: params is empty (an iterator may have been used up already)")
+    first: dict[int, int] = {}
+    for i, p in enumerate(params):
+        if not isinstance(p, Tensor):
+            raise TypeError(f"{name}: parameter {i} must be a Parameter, got {type(p).__name__}")
+        if p.dtype.kind != "f":
+            raise TypeError(
+                f"{name}: parameter {i} has dtype {p.dtype}; only floats can be trained"
+            )
+        if p._op is not None:
+            raise ValueError(
+                f"{name}: parameter {i} is the result of an op; only leaves can be stepped"
+            )
+        if id(p) in first:
+            raise ValueError(
+                f"{name}: parameters {first[id(p)]} and {i} are the same one, in two groups"
+            )
+        first[id(p)] = i
+
+
+def _is_dense(array: np.ndarray) -> bool:
+    """One block without gaps, the axes in any order."""
+    order = sorted(range(array.ndim), key=lambda axis: -array.strides[axis])
+    return array.size == 0 or array.transpose(order).flags.c_contiguous
