@@ -1,7 +1,7 @@
 # make demo    an MLP learns to read handwritten digits; pictures in out/mlp/
 # make dcgan   a GAN learns to draw digits; pictures and animations in out/dcgan/
 # make test    the tests
-# make study   activation functions compared; the page is in out/activation_study/
+# make study   activation functions compared; the report is in out/activation_study/
 # make lint    ruff and mypy
 # make bench   minidl beside other frameworks (long: see benchmarks/README.md)
 # make clean   all that was built, the virtual environment included
@@ -32,7 +32,7 @@ test: install
 	$(python) -m pytest $(ARGS)
 
 study: install
-	$(python) examples/activation_study.py $(ARGS)
+	$(python) examples/activation_report.py $(ARGS)
 
 lint: $(VENV)/linted
 	$(python) -m ruff check .

@@ -1,188 +1,169 @@
-"""Activation functions compared: accuracy, slopes, depth, dead units; with pictures and statistics.
+"""Activation functions compared: the same small network learns to read digits with each of them.
 
-    python examples/activation_study.py                   5,000 digits: a few minutes
-    python examples/activation_study.py --quick           the same, smaller: under a minute
-    python examples/activation_study.py --data mnist      all of MNIST: up to half an hour
-    python examples/activation_study.py --only slopes     one of the experiments
+    python examples/activation_study.py                5,000 digits that come with minidl: about 15 seconds
+    python examples/activation_study.py --data mnist   all 60,000 of MNIST: a few minutes
+    python examples/activation_study.py --depth 12     deeper: sigmoid learns nothing
+    python examples/activation_study.py --only ReLU GELU --seeds 10
 
-The page, out/activation_study/.../activation_study.html, says what was found. Each run is kept as it
-ends: after Ctrl-C the same command goes on where it was. Settings that changed are trained anew.
+For each activation it prints the accuracy on images that the network was not trained on, how many of the
+hidden units are dead, and how long the training took. out/activation_study/comparison.png shows each
+function, and below it how its network learned (needs matplotlib).
+
+examples/activation_report.py is the full study: more experiments, statistics, and a page on what was found.
 """
 
 import argparse
-import os
-import shlex
-import shutil
-import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 
-from study import plan, report, runs
-from study.results import Results, at_end
+import numpy as np
 
-from minidl.training.progress import clock
+import minidl as md
+from minidl import data, nn, optim
+from minidl import functional as F
 
-EXPERIMENTS = {
-    "layer": "one hidden layer, each activation",
-    "slopes": "LeakyReLU's slope from 0 to 1",
-    "small": "few training images",
-    "depth": "1 to 20 hidden layers, and cures for vanishing gradients",
+try:
+    from matplotlib.figure import Figure
+except ModuleNotFoundError:
+    Figure = None
+
+DATA = {"digits": data.digits, "mnist": data.mnist, "fashion": data.fashion_mnist}
+ACTIVATIONS = {
+    "linear": nn.Identity,  # none at all: however deep, the network is one linear map
+    "sigmoid": nn.Sigmoid,
+    "tanh": nn.Tanh,
+    "ReLU": nn.ReLU,
+    "LeakyReLU": nn.LeakyReLU,
+    "PReLU": nn.PReLU,  # learns its slope for x < 0
+    "ELU": nn.ELU,
+    "GELU": nn.GELU,
+    "SiLU": nn.SiLU,
+    "Mish": nn.Mish,
 }
+Images = tuple[np.ndarray, np.ndarray]  # pixels (N, 784) and labels (N,)
+
+# ── The network and its training ──────────────────────────────────────────────────────────────────
 
 
-def arguments(argv: list[str] | None) -> argparse.Namespace:
+def network(activation: str, depth: int, units: int) -> nn.Sequential:
+    """784 pixels -> hidden layers with the activation -> 10 scores, one per class: the highest wins."""
+    layers: list[nn.Module] = []
+    for n_in in [784, *[units] * (depth - 1)]:
+        layers += [nn.Affine(n_in, units), ACTIVATIONS[activation]()]
+    return nn.Sequential(*layers, nn.Affine(units, 10))
+
+
+def train(model: nn.Module, images: Images, valid: Images, epochs: int, seed: int) -> list[float]:
+    """The accuracy on the validation images after each epoch."""
+    loader = data.DataLoader(images, 64, shuffle=True, rng=seed)
+    optimizer = optim.Adam(model.parameters(), lr=0.001)
+    history = []
+    for _ in range(epochs):
+        for x, labels in loader:
+            loss = F.cross_entropy(model(x), labels)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        history.append(accuracy(model, valid))
+    return history
+
+
+def accuracy(model: nn.Module, images: Images) -> float:
+    x, labels = images
+    with md.no_grad():
+        return float((model(x).data.argmax(axis=1) == labels).mean())
+
+
+def dead_units(model: nn.Sequential, x: np.ndarray) -> float:
+    """The share of hidden units whose output is above 0 for none of the images x. Such a ReLU unit gets
+    no gradient from any of them and no longer learns; a leaky one still does.
+    """
+    shares, y = [], md.Tensor(x)
+    with md.no_grad():
+        for layer in list(model)[:-1]:  # the last one gives the scores
+            y = layer(y)
+            if not isinstance(layer, nn.Affine):
+                shares.append((y.data <= 0).all(axis=0).mean())
+    return float(np.mean(shares))
+
+
+# ── The comparison ────────────────────────────────────────────────────────────────────────────────
+
+
+def compare(args: argparse.Namespace, images: Images, valid: Images) -> dict[str, np.ndarray]:
+    """Prints a line per activation; returns the accuracies, (seeds, epochs), of each."""
+    curves = {}
+    print(f"{'activation':12} {'accuracy (%)':>14} {'dead units (%)':>16} {'seconds':>9}")
+    for name in args.only:
+        histories, dead, begun = [], [], time.perf_counter()
+        for seed in range(args.seeds):
+            md.manual_seed(seed)  # the initial weights: with one seed they are the same for all
+            model = network(name, args.depth, args.units)
+            histories.append(train(model, images, valid, args.epochs, seed))
+            dead.append(dead_units(model, valid[0]))
+        seconds = (time.perf_counter() - begun) / args.seeds
+        curves[name] = np.array(histories)
+        final = 100 * curves[name][:, -1]
+        spread = f"± {final.std(ddof=1):.2f}" if args.seeds > 1 else ""
+        print(
+            f"{name:12} {final.mean():7.2f} {spread:6} {100 * np.mean(dead):16.1f} {seconds:9.2f}"
+        )
+    return curves
+
+
+def draw(path: Path, curves: dict[str, np.ndarray]) -> None:
+    """A column per activation: the function; the accuracy after each epoch, that of the others in grey."""
+    figure = Figure(figsize=(1.6 * len(curves) + 0.6, 4.2), layout="constrained")
+    tops, bottoms = figure.subplots(2, len(curves), sharey="row", squeeze=False)
+    x = np.linspace(-4, 4, 201, dtype=np.float32)[:, None]
+    means = {name: 100 * curve.mean(axis=0) for name, curve in curves.items()}
+    for name, top, bottom in zip(curves, tops, bottoms, strict=True):
+        top.plot(x, ACTIVATIONS[name]()(x).data, color="black")
+        top.set(title=name, xticks=[-4, 0, 4], ylim=(-1.5, 4.2))
+        top.grid(alpha=0.4)
+        epochs = range(1, len(means[name]) + 1)
+        for mean in means.values():
+            bottom.plot(epochs, mean, color="#d0d0d0", lw=0.8)
+        bottom.plot(epochs, means[name], color="#0072B2")
+        bottom.set(xlabel="epoch")
+        bottom.grid(alpha=0.4)
+    tops[0].set_ylabel("y")
+    bottoms[0].set_ylabel("validation accuracy (%)")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=100)
+
+
+def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("--data", choices=list(plan.NAMES), default="digits")
-    add("--quick", action="store_true", help="2,000 images, fewer epochs, depths and seeds")
-    add("--only", nargs="+", choices=EXPERIMENTS, default=list(EXPERIMENTS), metavar="NAME",
-        help="; ".join(f"{name}: {text}" for name, text in EXPERIMENTS.items()))  # fmt: skip
-    add("--seeds", type=positive, help="runs with different seeds, in all experiments")
-    add("--epochs", type=positive, help="in all experiments")
-    add("--jobs", type=positive, default=min(processors(), 8), metavar="N",
-        help="processes, of one thread each; they do not change the results")  # fmt: skip
-    add("--data-root", metavar="FOLDER", help="where the files of MNIST are, if not in the cache")
-    add("--out", type=Path, default=Path("out"), metavar="FOLDER",
-        help="results go to FOLDER/activation_study")  # fmt: skip
-    add("--publish", type=Path, metavar="FOLDER", help="copy the page and its pictures there, too")
-    return parser.parse_args(argv)
+    add("--data", choices=DATA, default="digits")
+    add("--only", nargs="+", choices=ACTIVATIONS, default=list(ACTIVATIONS), metavar="NAME",
+        help=f"of {', '.join(ACTIVATIONS)}")  # fmt: skip
+    add("--depth", type=int, default=2, help="hidden layers")
+    add("--units", type=int, default=100, help="in each of them")
+    add("--epochs", type=int, default=10)
+    add(
+        "--seeds",
+        type=int,
+        default=3,
+        help="runs per activation: their spread tells what is chance",
+    )
+    add("--out", type=Path, default=Path("out"), metavar="FOLDER")
+    args = parser.parse_args(argv)
 
-
-def positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError("must be at least 1")
-    return value
-
-
-def processors() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def main(argv: list[str] | None = None) -> int:
-    args = arguments(argv)
-    scale = plan.SCALES["quick" if args.quick else args.data]
-    if args.seeds:
-        scale = replace(scale, seeds=args.seeds, depth_seeds=args.seeds)
-    if args.epochs:
-        scale = replace(
-            scale, epochs=args.epochs, small_epochs=args.epochs, depth_epochs=args.epochs
-        )
-    everything = plan.experiments(args.data, scale)
-    wanted = {name: everything[name] for name in EXPERIMENTS if name in args.only}
-    folder = args.out / "activation_study" / (args.data + ("-quick" if args.quick else ""))
-    begun = time.perf_counter()
-    study = Study(folder / "runs", args.jobs, args.data_root)
-    try:
-        study.train([settings for group in wanted.values() for settings in group])
-        results = {name: Results(study.results(group)) for name, group in wanted.items()}
-        name, settings = best(results)
-        tests = [s | {"test": True} for s in settings]
-        study.train(tests)
-    except KeyboardInterrupt:
-        print(f"\ninterrupted: finished runs are kept in {study.folder}; the same command goes on")
-        return 130
-    command = shlex.join(["python", "examples/activation_study.py", *stable(argv)])
-    page = report.write(folder, command, args.data, scale, results, (name, study.results(tests)))
-    print(f"{clock(time.perf_counter() - begun)}; the page: {page}")
-    if args.publish:
-        args.publish.mkdir(parents=True, exist_ok=True)
-        for path in [folder / "README.md", *folder.glob("*.png")]:
-            shutil.copy(path, args.publish / path.name)
-        print(f"copied to {args.publish}/")
-    return 0
-
-
-def stable(argv: list[str] | None) -> list[str]:
-    """The arguments that decide what is found, not where files lie."""
-    given = sys.argv[1:] if argv is None else argv
-    kept, skip = [], False
-    for word in given:
-        name = word.split("=")[0]
-        if name in ("--out", "--publish", "--data-root", "--jobs"):
-            skip = "=" not in word
-        elif skip:
-            skip = False
-        else:
-            kept.append(word)
-    return kept
-
-
-def best(results: dict[str, Results]) -> tuple[str, list[plan.Settings]]:
-    """The configuration with the best mean validation accuracy, and its settings, one per seed. Those
-    that were trained on few images count only if there are no others.
-    """
-    groups = [
-        list(group.values())
-        for name, found in results.items()
-        if name != "small" or len(results) == 1
-        for group in found.groups.values()
-    ]
-    winner = max(groups, key=lambda group: at_end(group).mean())
-    settings = [run["settings"] for run in winner]
-    return plan.title(settings[0]).rpartition(", seed")[0], settings
-
-
-class Study:
-    """Runs that are trained if no result of theirs is kept yet, with a line on how far it is."""
-
-    def __init__(self, folder: Path, jobs: int, root: str | None) -> None:
-        self.folder, self.jobs, self.root = folder, jobs, root
-
-    def results(self, wanted: list[plan.Settings]) -> list[runs.Result]:
-        return [result for s in wanted if (result := runs.kept(self.folder, s)) is not None]
-
-    def train(self, wanted: list[plan.Settings]) -> None:
-        unique = {runs.file_of(self.folder, settings): settings for settings in wanted}
-        todo = [settings for path, settings in unique.items() if not path.is_file()]
-        if not todo:
-            return
-        if len(todo) < len(unique):
-            print(f"{len(unique) - len(todo)} of {len(unique)} runs are there already")
-        line = Line(todo)
-        try:
-            runs.run_all(todo, self.folder, self.jobs, self.root, line.done)
-        finally:
-            line.close()
-
-
-class Line:
-    """One line in a terminal that says how far it is and how long it will take; in a log file, a line
-    every few seconds.
-    """
-
-    def __init__(self, todo: list[plan.Settings]) -> None:
-        self.count, self.runs = 0, len(todo)
-        self.paid, self.costs = 0.0, sum(map(plan.cost, todo))
-        self.begun = self.shown = time.perf_counter()
-        self.terminal = sys.stdout.isatty()
-        if self.terminal:
-            print(f"0 of {self.runs} runs ...", end="", flush=True)
-
-    def done(self, result: runs.Result) -> None:
-        self.count += 1
-        self.paid += plan.cost(result["settings"])
-        now = time.perf_counter()
-        if not self.terminal and now - self.shown < 5 and self.count < self.runs:
-            return
-        self.shown = now
-        spent = now - self.begun
-        left = clock(spent * (self.costs / self.paid - 1))
-        latest = f"{plan.title(result['settings'])}: {result['final']['validation']:.1%}"
-        text = f"{self.count} of {self.runs} runs, {clock(spent)}, {left} left; {latest}"
-        if self.terminal:
-            width = shutil.get_terminal_size().columns - 1
-            print("\r\x1b[K" + text[:width], end="", flush=True)
-        else:
-            print(text, flush=True)
-
-    def close(self) -> None:
-        if self.terminal:
-            print(flush=True)
+    pixels, labels = DATA[args.data]()
+    x = (pixels.reshape(-1, 784) - np.float32(pixels.mean())) / np.float32(pixels.std())
+    images, valid = data.split((x, labels), (0.8, 0.2), rng=0)
+    curves = compare(args, images, valid)
+    if Figure is None:
+        print('no picture: matplotlib is missing; install it with: pip install "minidl[plot]"')
+        return
+    path = args.out / "activation_study" / "comparison.png"
+    draw(path, curves)
+    print(f"picture: {path}")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

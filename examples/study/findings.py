@@ -1,6 +1,4 @@
-"""What the results say: well-known claims, and whether they hold here. Every sentence follows from the
-figures: none is written beforehand.
-"""
+"""Well-known claims, and whether they hold here. All sentences are made from the figures."""
 
 from __future__ import annotations
 
@@ -11,13 +9,30 @@ from dataclasses import dataclass
 import numpy as np
 
 from study import plan
-from study.results import CHANCE, Results, against, at_end, curves, gradient_norms, of_cure, percent
+from study.plan import Cure
+from study.results import (
+    CHANCE,
+    Results,
+    against,
+    at_end,
+    curves,
+    dead_share,
+    deepest,
+    gap,
+    gradient_norms,
+    groups,
+    of_cure,
+    percent,
+)
 from study.statistics import Comparison, paired
 
 HOLDS, PARTLY, NOT, OPEN = "holds", "holds in part", "does not hold", "not decided"
 LEVEL = 0.05  # of the adjusted p
-LOSS = 0.10  # a deep network "trains" if its accuracy is so close to that of one hidden layer
-VANISHED = 1000  # how many times smaller the gradient of the second layer is than that of the last
+LOSS = (
+    0.10  # a deep network "trains" if its accuracy is at most so far below that of one hidden layer
+)
+VANISHED = 1000  # the gradient of the last hidden layer is so many times that of the second
+FINAL, EARLY = "validation accuracy after training", "validation accuracy after one epoch"
 
 
 @dataclass(frozen=True)
@@ -46,13 +61,13 @@ def interval(test: Comparison) -> str:
     return f"{100 * test.low:+.2f} to {100 * test.high:+.2f}"
 
 
-def figures_of(test: Comparison, p: float) -> str:
+def figures_of(test: Comparison, p: float, name: str = "adjusted p") -> str:
     """The figures behind a comparison, for the end of a sentence."""
     if test.n < 2:
         return f"{100 * test.mean:+.2f} percentage points, one seed: not tested"
     return (
-        f"{100 * test.mean:+.2f} percentage points, 95% interval {interval(test)}, adjusted "
-        f"p {_equals(p)}, exact sign-flip p {test.exact:.3g}, effect d {effect_text(test.effect)}, "
+        f"{100 * test.mean:+.2f} percentage points, 95% interval {interval(test)}, {name} "
+        f"{_equals(p)}, exact sign-flip p {test.exact:.3g}, effect d {effect_text(test.effect)}, "
         f"{test.n} seeds"
     )
 
@@ -70,16 +85,16 @@ def verdict(test: Comparison, p: float) -> str:
 
 
 def said(a: str, b: str, what: str, test: Comparison, p: float) -> str:
-    """One sentence on a against b."""
-    found = verdict(test, p)
-    if found == OPEN:
-        start = f"No difference between {a} and {b} in {what} is shown"
-    else:
-        start = f"{a} {'beats' if found == HOLDS else 'falls behind'} {b} in {what}"
-    return f"{start} ({figures_of(test, p)})."
+    """One sentence that compares a with b."""
+    start = {
+        OPEN: f"No difference between {a} and {b} in {what} is shown",
+        HOLDS: f"{a} beats {b} in {what}",
+        NOT: f"{a} falls behind {b} in {what}",
+    }
+    return f"{start[verdict(test, p)]} ({figures_of(test, p)})."
 
 
-def worst(verdicts: list[str]) -> str:
+def overall(verdicts: list[str]) -> str:
     """The verdict on a claim about several things."""
     kinds = set(verdicts)
     if len(kinds) == 1:
@@ -90,289 +105,242 @@ def worst(verdicts: list[str]) -> str:
 # ── One hidden layer ──────────────────────────────────────────────────────────────────────────────
 
 
-def groups(results: Results) -> dict[str, list]:
-    return {name: results.find(activation=name) for name in results.values("activation")}
-
-
 def first_epoch(runs: list) -> np.ndarray:
     return curves(runs, "val_accuracy")[:, 0]
 
 
-def gap(runs: list) -> np.ndarray:
-    return at_end(runs, "train") - at_end(runs)
-
-
 def of_layer(layer: Results) -> list[Finding]:
-    end = against(groups(layer), "ReLU")
-    first = against(groups(layer), "ReLU", first_epoch)
+    tests = {
+        FINAL: against(groups(layer), "ReLU"),
+        EARLY: against(groups(layer), "ReLU", first_epoch),
+    }
     found = []
 
-    def claim(text: str, names: list[str], tests: dict, what: str, relu_is_better: bool) -> None:
-        names = [name for name in names if name in tests]
+    def claim(text: str, names: list[str], what: str, relu_is_better: bool = False) -> None:
         verdicts, sentences = [], []
         for name in names:
-            test, p = tests[name]
-            if relu_is_better:
-                test = _turned(test)
-            pair = ("ReLU", name) if relu_is_better else (name, "ReLU")
-            verdicts.append(verdict(test, p))
-            sentences.append(said(*pair, what, test, p))
-        if names:
-            found.append(Finding(text, worst(verdicts), " ".join(sentences)))
+            if name in tests[what]:
+                test, p = tests[what][name]
+                test, pair = (-test, ("ReLU", name)) if relu_is_better else (test, (name, "ReLU"))
+                verdicts.append(verdict(test, p))
+                sentences.append(said(*pair, what, test, p))
+        if verdicts:
+            found.append(Finding(text, overall(verdicts), " ".join(sentences)))
 
-    final, early = "validation accuracy after training", "validation accuracy after one epoch"
-    claim("A hidden layer needs a nonlinearity", ["linear"], end, final, True)
-    claim("ReLU beats sigmoid and tanh", ["sigmoid", "tanh"], end, final, True)
-    claim("ReLU beats its smooth form, softplus", ["softplus"], end, final, True)
-    claim("ReLU learns faster than sigmoid and tanh", ["sigmoid", "tanh"], first, early, True)
-    claim("Leaky ReLU (0.01) beats ReLU", ["LeakyReLU"], end, final, False)
-    claim("PReLU beats ReLU", ["PReLU"], end, final, False)
-    claim("ELU learns faster than ReLU", ["ELU"], first, early, False)
-    claim("GELU, SiLU and Mish beat ReLU", ["GELU", "SiLU", "Mish"], end, final, False)
-    claim("Maxout beats ReLU with as many parameters", ["Maxout"], end, final, False)
-    return found
-
-
-def _turned(test: Comparison) -> Comparison:
-    """The comparison of b with a."""
-    return Comparison(
-        -test.mean, test.std, -test.high, -test.low, test.p, test.exact, -test.effect, test.n
+    claim("A hidden layer needs a nonlinearity", ["linear"], FINAL, relu_is_better=True)
+    claim("ReLU beats sigmoid and tanh", ["sigmoid", "tanh"], FINAL, relu_is_better=True)
+    claim("ReLU beats its smooth form, softplus", ["softplus"], FINAL, relu_is_better=True)
+    claim(
+        "ReLU learns faster than sigmoid and tanh", ["sigmoid", "tanh"], EARLY, relu_is_better=True
     )
+    claim("Leaky ReLU (0.01) beats ReLU", ["LeakyReLU"], FINAL)
+    claim("PReLU beats ReLU", ["PReLU"], FINAL)
+    claim("ELU learns faster than ReLU", ["ELU"], EARLY)
+    claim("GELU, SiLU and Mish beat ReLU", ["GELU", "SiLU", "Mish"], FINAL)
+    claim("Maxout beats ReLU with as many parameters", ["Maxout"], FINAL)
+    return found
 
 
 def of_slopes(slopes: Results) -> list[Finding]:
     values = sorted(slopes.values("slope"))
-    runs = {f"slope {slope:g}": slopes.find(slope=slope) for slope in values}
     if 0.0 not in values or len(values) < 2:
         return []
-    tests = against(runs, "slope 0")
+    runs = {f"{slope:g}": slopes.find(slope=slope) for slope in values}
+    tests = against(runs, "0")
+    verdicts = {name: verdict(*test) for name, test in tests.items()}
     best = max(runs, key=lambda name: at_end(runs[name]).mean())
-    leaky = min((s for s in values if s > 0), key=lambda s: abs(s - 0.18))
-    test, p = tests[f"slope {leaky:g}"]
-    better = [name for name, (t, q) in tests.items() if verdict(t, q) == HOLDS]
-    worse = [name for name, (t, q) in tests.items() if verdict(t, q) == NOT]
+    leaky = f"{min((s for s in values if s > 0), key=lambda s: abs(s - 0.18)):g}"
+
+    def listed(kind: str) -> str:
+        return ", ".join(name for name, found in verdicts.items() if found == kind) or "none"
+
     sentence = (
-        f"{said(f'LeakyReLU({leaky:g})', 'ReLU', 'validation accuracy after training', test, p)} "
-        f"The best mean is that of {best} ({percent(at_end(runs[best]))}%); significantly better "
-        f"than slope 0: {_listed(better)}; significantly worse: {_listed(worse)}."
+        f"{said(f'LeakyReLU({leaky})', 'ReLU', FINAL, *tests[leaky])} "
+        f"The best mean is that of slope {best} ({percent(at_end(runs[best]))}%); significantly better "
+        f"than slope 0: {listed(HOLDS)}; significantly worse: {listed(NOT)}."
     )
-    return [Finding("A greater slope (about 0.2) beats ReLU", verdict(test, p), sentence)]
-
-
-def _listed(names: list[str]) -> str:
-    return ", ".join(name.removeprefix("slope ") for name in names) or "none"
+    return [Finding("A greater slope (about 0.2) beats ReLU", verdicts[leaky], sentence)]
 
 
 def of_small(small: Results) -> list[Finding]:
-    all_groups = groups(small)
-    images = next(iter(all_groups.values()))[0]["settings"]["train"]
-    end, gaps = against(all_groups, "ReLU"), against(all_groups, "ReLU", gap)
+    runs = groups(small)
+    images = next(iter(runs.values()))[0]["settings"]["train"]
+    end, gaps = against(runs, "ReLU"), against(runs, "ReLU", gap)
     found = []
     if "PReLU" in end:
-        (test, p), (wider, q) = end["PReLU"], gaps["PReLU"]
-        overfits, lower = verdict(wider, q) == HOLDS, verdict(test, p) == NOT
-        result = HOLDS if overfits and lower else PARTLY if overfits or lower else OPEN
-        if verdict(wider, q) == NOT or verdict(test, p) == HOLDS:
+        wider, better = verdict(*gaps["PReLU"]), verdict(*end["PReLU"])
+        if wider == NOT or better == HOLDS:
             result = NOT
+        else:
+            result = {2: HOLDS, 1: PARTLY, 0: OPEN}[(wider == HOLDS) + (better == NOT)]
+        accuracy = said("PReLU", "ReLU", "validation accuracy", *end["PReLU"])
         sentence = (
             f"With {images:,} images, the gap between training and validation accuracy of PReLU "
-            f"minus that of ReLU is {figures_of(wider, q)}; "
-            f"{_lower(said('PReLU', 'ReLU', 'validation accuracy', test, p))}"
+            f"minus that of ReLU is {figures_of(*gaps['PReLU'])}; "
+            f"{accuracy.replace('No difference', 'no difference')}"
         )
-        if all(at_end(all_groups[name], "train").min() == 1 for name in ("PReLU", "ReLU")):
+        if all(at_end(runs[name], "train").min() == 1 for name in ("PReLU", "ReLU")):
             sentence += (
                 " Both are right on every training image, so that the gap says no more than the "
                 "validation accuracy."
             )
         found.append(Finding("PReLU overfits when data are few", result, sentence))
     if "RReLU" in end:
-        test, p = end["RReLU"]
-        order = sorted(all_groups, key=lambda name: -at_end(all_groups[name]).mean())
-        place = order.index("RReLU") + 1
+        order = sorted(runs, key=lambda name: -at_end(runs[name]).mean())
+        place, result = order.index("RReLU") + 1, verdict(*end["RReLU"])
         sentence = (
-            f"{said('RReLU', 'ReLU', f'validation accuracy with {images:,} images', test, p)} "
-            f"By its mean it stands at place {place} of {len(order)}; first is {order[0]}."
+            f"{said('RReLU', 'ReLU', f'validation accuracy with {images:,} images', *end['RReLU'])} "
+            f"By its mean it ranks number {place} of {len(order)}; the best is {order[0]}."
         )
-        result = verdict(test, p)
         result = PARTLY if result == HOLDS and place > 1 else result
         found.append(Finding("RReLU is the best when data are few", result, sentence))
     return found
 
 
-def _lower(text: str) -> str:
-    return text if text[:2].isupper() else text[0].lower() + text[1:]
-
-
 # ── Depth ─────────────────────────────────────────────────────────────────────────────────────────
 
 
-def trained(depth: Results, cure: tuple[str, str, str], name: str) -> int:
+def trained(depth: Results, cure: Cure, name: str) -> int:
     """The greatest depth up to which all networks train: see LOSS."""
     depths = sorted(depth.values("depth"))
-    one = at_end(of_cure(depth, plan.CURES[0], depth=depths[0], activation=name)).mean()
+    one = at_end(of_cure(depth, plan.NONE, name, depths[0])).mean()
     reached = 0
     for d in depths:
-        if at_end(of_cure(depth, cure, depth=d, activation=name)).mean() < one - LOSS:
+        if at_end(of_cure(depth, cure, name, d)).mean() < one - LOSS:
             break
         reached = d
     return reached
 
 
-def vanishing(depth: Results, cure: tuple[str, str, str], name: str) -> float:
+def vanishing(depth: Results, cure: Cure, name: str) -> float:
     """How many times greater the last hidden layer's gradient is than the second's, in the first step
-    of the deepest network. (The first layer has other shapes.)
+    of the deepest network. (The first layer's weights have another shape.)
     """
-    runs = of_cure(depth, cure, depth=max(depth.values("depth")), activation=name)
-    norms = gradient_norms(runs)[:, 0]
+    norms = gradient_norms(of_cure(depth, cure, name, deepest(depth)))[:, 0]
     return float(norms[-1] / norms[min(1, len(norms) - 1)])
 
 
 def of_depth(depth: Results) -> list[Finding]:
-    none, deepest = plan.CURES[0], max(depth.values("depth"))
-    seeds = len(of_cure(depth, none, depth=deepest, activation="sigmoid"))
+    most = deepest(depth)
+    seeds = len(of_cure(depth, plan.NONE, "sigmoid", most))
 
-    def accuracy(cure: tuple[str, str, str], name: str) -> str:
-        return percent(at_end(of_cure(depth, cure, depth=deepest, activation=name)), 1) + "%"
+    def accuracy(cure: Cure, name: str) -> str:
+        return percent(at_end(of_cure(depth, cure, name, most)), 1) + "%"
 
-    found = []
-    reach = trained(depth, none, "sigmoid")
-    found.append(
+    reach = trained(depth, plan.NONE, "sigmoid")
+    found = [
         Finding(
             "Deep sigmoid networks do not train",
-            NOT if reach == deepest else HOLDS,
+            NOT if reach == most else HOLDS,
             f"With the default initializer, of the depths that were tried sigmoid trains up to "
-            f"{reach}; at {deepest} its validation accuracy is {accuracy(none, 'sigmoid')} "
+            f"{reach}; at {most} its validation accuracy is {accuracy(plan.NONE, 'sigmoid')} "
             f"(chance: {CHANCE:.0%}; {seeds} seeds).",
-        )
-    )
-    for name in ("sigmoid", "ReLU"):
-        ratio = vanishing(depth, none, name)
-        layers = max(deepest - 2, 1)
-        claims = {
-            "sigmoid": "The gradients of deep sigmoid networks vanish towards the pixels",
-            "ReLU": "With ReLU they do not",
-        }
-        vanish = ratio > VANISHED
-        found.append(
-            Finding(
-                claims[name],
-                HOLDS if vanish == (name == "sigmoid") else NOT,
-                f"In the first step of {deepest} layers of {name}, with the default initializer, "
-                f"the gradient of the last hidden layer is {ratio:.2g} times that of the second: a "
-                f"factor of {ratio ** (1 / layers):.2f} per layer (counted as vanished from "
-                f"{VANISHED:,} on).",
-            )
-        )
-    failing = [name for name in plan.INITIALIZERS if trained(depth, none, name) < deepest]
+        ),
+        _vanish(
+            "The gradients of deep sigmoid networks vanish towards the pixels", depth, "sigmoid"
+        ),
+        _vanish("With ReLU they do not", depth, "ReLU"),
+    ]
+    failing = [name for name in plan.INITIALIZERS if trained(depth, plan.NONE, name) < most]
+    some_train = "sigmoid" in failing and len(failing) < len(plan.INITIALIZERS)
+    reached = "; ".join(f"{name} reaches {accuracy(plan.NONE, name)}" for name in plan.INITIALIZERS)
     found.append(
         Finding(
             "Another activation than sigmoid is the cure",
-            HOLDS if failing == ["sigmoid"] else NOT if "sigmoid" not in failing else PARTLY
-            if len(failing) < len(plan.INITIALIZERS) else NOT,
-            f"With the default initializer and {deepest} layers "
-            + "; ".join(f"{name} reaches {accuracy(none, name)}" for name in plan.INITIALIZERS)
-            + ".",
+            HOLDS if failing == ["sigmoid"] else PARTLY if some_train else NOT,
+            f"With the default initializer and {most} layers {reached}.",
         )
-    )  # fmt: skip
-    titles = {"initializer": "A good initializer cures it"}
+    )
     for cure in plan.CURES[1:]:
-        healed = [name for name in failing if trained(depth, cure, name) == deepest]
-        if not failing:
-            result, start = OPEN, "Nothing was there to cure: all activations train without"
-        else:
-            result = HOLDS if healed == failing else PARTLY if healed else NOT
-            still = [name for name in failing if name not in healed]
-            start = (
-                f"Of those that fail at {deepest} layers without it ({', '.join(failing)}), "
-                f"{', '.join(healed) or 'none'} {'train' if len(healed) != 1 else 'trains'} with it"
-                + (f", {', '.join(still)} still {'fail' if len(still) > 1 else 'fails'}" if still and healed else "")
-            )  # fmt: skip
+        healed = [name for name in failing if trained(depth, cure, name) == most]
+        result = OPEN if not failing else HOLDS if healed == failing else PARTLY if healed else NOT
         figures = "; ".join(f"{name} {accuracy(cure, name)}" for name in plan.INITIALIZERS)
         found.append(
             Finding(
-                titles.get(cure[0], f"{cure[0]} cures it"),
+                f"{'A good initializer' if cure is plan.INITIALIZER else cure.name} cures it",
                 result,
-                f"{start}. Validation accuracy at {deepest} layers: {figures} ({seeds} seeds).",
+                f"{_cured(failing, healed, most)}. Validation accuracy at {most} layers: {figures} "
+                f"({seeds} seeds).",
             )
         )
     return found
+
+
+def _vanish(claim: str, depth: Results, name: str) -> Finding:
+    ratio, most = vanishing(depth, plan.NONE, name), deepest(depth)
+    return Finding(
+        claim,
+        HOLDS if (ratio > VANISHED) == (name == "sigmoid") else NOT,
+        f"In the first step of {most} layers of {name}, with the default initializer, the gradient "
+        f"of the last hidden layer is {ratio:.2g} times that of the second: a factor of "
+        f"{ratio ** (1 / max(most - 2, 1)):.2f} per layer (counted as vanished from {VANISHED:,} on).",
+    )
+
+
+def _cured(failing: list[str], healed: list[str], most: int) -> str:
+    if not failing:
+        return "There was nothing to cure: all activations train without it"
+    text = f"Of those that fail at {most} layers without it ({', '.join(failing)}), "
+    text += f"{', '.join(healed) or 'none'} {'trains' if len(healed) == 1 else 'train'} with it"
+    still = [name for name in failing if name not in healed]
+    if healed and still:
+        text += f", {', '.join(still)} still {'fail' if len(still) > 1 else 'fails'}"
+    return text
 
 
 # ── Inside ────────────────────────────────────────────────────────────────────────────────────────
 
 
-def dead_share(runs: list) -> np.ndarray:
-    """After training, mean over the layers, one number per seed."""
-    return np.array([np.mean([shares[-1] for shares in run["dead"]]) for run in runs])
-
-
 def of_inside(layer: Results | None, depth: Results | None) -> list[Finding]:
     found = []
     if layer and depth:
-        one = dead_share(layer.find(activation="ReLU"))
-        deepest = max(depth.values("depth"))
-        deep = {
-            cure[0]: dead_share(of_cure(depth, cure, depth=deepest, activation="ReLU"))
-            for cure in plan.CURES
-        }
-        often = [name for name, shares in deep.items() if shares.mean() > LEVEL]
-        wide = one.mean() > LEVEL
+        one, most = dead_share(layer.find(activation="ReLU")), deepest(depth)
+        deep = {cure.name: dead_share(of_cure(depth, cure, "ReLU", most)) for cure in plan.CURES}
+        die = [one.mean() > LEVEL, any(shares.mean() > LEVEL for shares in deep.values())]
+        shares = "; ".join(f"{percent(share, 1)}% ({name})" for name, share in deep.items())
         found.append(
             Finding(
                 "ReLU units die",
-                HOLDS if wide and often else PARTLY if wide or often else NOT,
+                HOLDS if all(die) else PARTLY if any(die) else NOT,
                 f"After training, {percent(one, 1)}% of the units of one hidden layer fire for none "
-                f"of the probe's images; with {deepest} layers it is "
-                + "; ".join(f"{percent(s, 1)}% ({_cure(name)})" for name, s in deep.items())
-                + f" (counted as dying from {LEVEL:.0%} on).",
+                f"of the probe's images; with {most} layers it is {shares} (counted as dying from "
+                f"{LEVEL:.0%} on).",
             )
         )
     if layer:
         zeros = np.array([run["zeros"] for run in layer.find(activation="ReLU")])[:, :, 0]
         start, end = zeros[:, 0], zeros[:, -1]
-        half = 0.4 <= start.mean() <= 0.6
         test = paired(end, start)
-        grows = "more" if test.mean > 0 else "fewer"
+        grows = {HOLDS: "more", NOT: "fewer", OPEN: "no significantly different number"}
         found.append(
             Finding(
                 "About half of ReLU's outputs are 0 before training",
-                HOLDS if half else NOT,
+                HOLDS if 0.4 <= start.mean() <= 0.6 else NOT,
                 f"{percent(start, 1)}% are 0 before training and {percent(end, 1)}% after it: "
-                f"{grows if test.p < LEVEL else 'no significantly different number'} "
-                f"({figures_of(test, test.p).replace('adjusted p', 'p')}).",
+                f"{grows[verdict(test, test.p)]} ({figures_of(test, test.p, 'p')}).",
             )
         )
-    if depth:
-        shown = shown_depth(depth)
-        last = np.array(
-            [
-                run["slopes"][-1]
-                for run in of_cure(depth, plan.CURES[1], depth=shown, activation="PReLU")
-            ]
-        )
-        if shown > 1:
-            test = paired(last[:, 0], last[:, 1:].mean(axis=1))
-            found.append(
-                Finding(
-                    "PReLU learns greater slopes in the first layer than in later ones",
-                    verdict(test, test.p),
-                    f"In {shown} layers with the fitting initializer the mean slope, 0.25 at the "
-                    f"start, ends at {last[:, 0].mean():.3f} in the first layer and "
-                    f"{last[:, 1:].mean():.3f} in the later ones (difference {test.mean:+.3f}, "
-                    f"p {_equals(test.p) if test.n > 1 else 'not tested'}, {test.n} seeds).",
-                )
+    if depth and (shown := shown_depth(depth)) > 1:
+        runs = of_cure(depth, plan.INITIALIZER, "PReLU", shown)
+        slopes = np.array([run["slopes"][-1] for run in runs])
+        first, later = slopes[:, 0], slopes[:, 1:].mean(axis=1)
+        test = paired(first, later)
+        found.append(
+            Finding(
+                "PReLU learns greater slopes in the first layer than in later ones",
+                verdict(test, test.p),
+                f"In {shown} layers with the fitting initializer the mean slope, 0.25 at the start, "
+                f"ends at {first.mean():.3f} in the first layer and {later.mean():.3f} in the later "
+                f"ones (difference {test.mean:+.3f}, p {_equals(test.p) if test.n > 1 else 'not tested'}, "
+                f"{test.n} seeds).",
             )
+        )
     return found
 
 
 def shown_depth(depth: Results) -> int:
     """Where slopes are looked at layer by layer: deep, but not too deep to train."""
-    depths = sorted(depth.values("depth"))
-    return min(depths, key=lambda d: (abs(d - 7), d))
-
-
-def _cure(name: str) -> str:
-    return {"none": "no cure", "initializer": "fitting initializer"}.get(name, name)
+    return min(depth.values("depth"), key=lambda d: (abs(d - 7), d))
 
 
 OF: dict[str, Callable[[Results], list[Finding]]] = {

@@ -3,33 +3,32 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from minidl import init, nn
 
 Settings = dict[str, Any]
 
-# The activations, by their names in the tables; each is called with the number of units.
-# (Maxout is a layer with weights of its own: runs.py makes it.)
-ACTIVATIONS = {
-    "linear": lambda units: nn.Identity(),
-    "softplus": lambda units: nn.Softplus(),
-    "sigmoid": lambda units: nn.Sigmoid(),
-    "tanh": lambda units: nn.Tanh(),
-    "ReLU": lambda units: nn.ReLU(),
-    "LeakyReLU": lambda units: nn.LeakyReLU(0.01),
-    "PReLU": lambda units: nn.PReLU(units),
-    "RReLU": lambda units: nn.RReLU(),
-    "Maxout": None,
-    "ELU": lambda units: nn.ELU(),
-    "GELU": lambda units: nn.GELU(),
-    "SiLU": lambda units: nn.SiLU(),
-    "Mish": lambda units: nn.Mish(),
+# The activations, by their names in the tables. (Maxout is a layer with weights of its own.)
+ACTIVATIONS: dict[str, type[nn.Module]] = {
+    "linear": nn.Identity,
+    "softplus": nn.Softplus,
+    "sigmoid": nn.Sigmoid,
+    "tanh": nn.Tanh,
+    "ReLU": nn.ReLU,
+    "LeakyReLU": nn.LeakyReLU,
+    "PReLU": nn.PReLU,
+    "RReLU": nn.RReLU,
+    "Maxout": nn.Maxout,
+    "ELU": nn.ELU,
+    "GELU": nn.GELU,
+    "SiLU": nn.SiLU,
+    "Mish": nn.Mish,
 }
 PIECES = 2  # of Maxout: y is the greatest of so many linear maps
 
-# The initializer that each activation of the depth study asks for: sigmoid's slope at 0 is 1/4,
-# hence its gain. Pixels have not been through a sigmoid: its first layer goes without.
+# The initializer that fits each activation of the depth study. Sigmoid's slope at 0 is 1/4, hence its
+# gain; its first layer needs none, as the pixels have not been through a sigmoid.
 INITIALIZERS = {
     "sigmoid": init.GlorotNormal(gain=4.0),
     "tanh": init.GlorotNormal(),
@@ -38,12 +37,19 @@ INITIALIZERS = {
     "PReLU": init.HeNormal(0.25),
 }
 FIRST_LAYER = {"sigmoid": init.GlorotNormal()}
-NORMALISATIONS = {
-    name: getattr(nn, name) for name in ("LayerNorm", "BatchNorm") if hasattr(nn, name)
-}
-# What is done against vanishing gradients, one thing at a time: (name, initializer, normalisation).
-CURES = [("none", "default", ""), ("initializer", "fitting", "")]
-CURES += [(name, "default", name) for name in NORMALISATIONS]
+NORMALISATIONS = {"LayerNorm": nn.LayerNorm, "BatchNorm": nn.BatchNorm}
+
+
+class Cure(NamedTuple):
+    """What may help against vanishing gradients: settings of a run."""
+
+    name: str
+    initializer: str = "default"
+    normalisation: str = ""
+
+
+NONE, INITIALIZER = Cure("no cure"), Cure("fitting initializer", initializer="fitting")
+CURES = [NONE, INITIALIZER, *(Cure(name, normalisation=name) for name in NORMALISATIONS)]
 
 
 @dataclass(frozen=True)
@@ -67,9 +73,9 @@ class Scale:
     probe: int = 500  # validation images on which units are watched
 
 
-SLOPES = (0.0, 0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 FULL = Scale(
-    train=None, validation=10_000, batch=128, seeds=5, units=128, epochs=8, slopes=SLOPES,
+    train=None, validation=10_000, batch=128, seeds=5, units=128, epochs=8,
+    slopes=(0.0, 0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0),
     small=1000, small_epochs=40, depths=(1, 2, 4, 7, 10, 14, 20), depth_units=64,
     depth_epochs=3, depth_seeds=5,
 )  # fmt: skip
@@ -81,64 +87,32 @@ QUICK = replace(
     DIGITS, train=2000, seeds=3, epochs=6, slopes=(0.0, 0.01, 0.1, 0.3, 0.6, 1.0),
     small_epochs=20, depths=(1, 5, 20), depth_epochs=3, depth_seeds=2,
 )  # fmt: skip
-NAMES = ("digits", "mnist", "fashion")
 SCALES = {"digits": DIGITS, "mnist": FULL, "fashion": FULL, "quick": QUICK}
-
-
-def activations() -> list[str]:
-    """Those of the list that this minidl has."""
-    names = {"linear": "Identity", "softplus": "Softplus", "sigmoid": "Sigmoid", "tanh": "Tanh"}
-    return [name for name in ACTIVATIONS if hasattr(nn, names.get(name, name))]
 
 
 def experiments(data: str, scale: Scale) -> dict[str, list[Settings]]:
     """The runs of each experiment. Two experiments may share a run: it is trained once."""
-    one = {
-        "data": data,
-        "train": scale.train,
-        "validation": scale.validation,
-        "probe": scale.probe,
-        "batch": scale.batch,
-        "lr": scale.lr,
-        "epochs": scale.epochs,
-        "units": scale.units,
-        "depth": 1,
-        "initializer": "default",
-        "normalisation": "",
-    }
-    seeds = range(scale.seeds)
-    layer = [one | {"activation": name, "seed": s} for name in activations() for s in seeds]
-    slopes = [
-        one | {"activation": "LeakyReLU", "slope": slope, "seed": seed}
-        for slope in scale.slopes
-        for seed in seeds
-    ]
+    base = {"data": data, "depth": 1, "initializer": "default", "normalisation": ""}
+    same = ("train", "validation", "probe", "batch", "lr", "epochs", "units")
+    base |= {name: getattr(scale, name) for name in same}
+
+    def run(activation: str, seed: int, slope: float = 0.01, **more: object) -> Settings:
+        leaky = {"slope": slope} if activation == "LeakyReLU" else {}
+        return base | {"activation": activation, "seed": seed} | leaky | more
+
+    layer = [run(name, seed) for name in ACTIVATIONS for seed in range(scale.seeds)]
     few = {"train": scale.small, "epochs": scale.small_epochs, "batch": 32}
     deep = {"units": scale.depth_units, "epochs": scale.depth_epochs}
     depth = [
-        one
-        | deep
-        | {
-            "activation": name,
-            "depth": depth,
-            "initializer": initializer,
-            "normalisation": norm,
-            "seed": seed,
-        }
-        for _, initializer, norm in CURES
-        for depth in scale.depths
+        run(name, seed, **deep, depth=d, initializer=initializer, normalisation=normalisation)
+        for _, initializer, normalisation in CURES
+        for d in scale.depths
         for name in INITIALIZERS
         for seed in range(scale.depth_seeds)
     ]
-    for settings in layer:
-        if settings["activation"] == "LeakyReLU":
-            settings["slope"] = 0.01
-    for settings in depth:
-        if settings["activation"] == "LeakyReLU":
-            settings["slope"] = 0.01
     return {
         "layer": layer,
-        "slopes": slopes,
+        "slopes": [run("LeakyReLU", seed, s) for s in scale.slopes for seed in range(scale.seeds)],
         "small": [settings | few for settings in layer],
         "depth": depth,
     }
@@ -159,7 +133,7 @@ def title(settings: Settings) -> str:
 
 
 def cost(settings: Settings) -> float:
-    """About how long a run takes, in a unit of its own: for the time left."""
+    """Roughly the seconds that a run takes; the time left is computed from it."""
     images = settings["train"] or {"digits": 4000}.get(settings["data"], 50_000)
     units, depth = settings["units"], settings["depth"]
     weights = 784 * units + (depth - 1) * units**2

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import minidl as md
 from study import findings, plan
 from study.findings import effect_text, interval, p_text
 from study.page import Page
-from study.results import Results, against, at_end, curves, of_cure, percent
+from study.results import Results, against, at_end, curves, deepest, gap, groups, of_cure, percent
 
 NAMES = {"digits": "digits (part of MNIST)", "mnist": "MNIST", "fashion": "Fashion-MNIST"}
+AGAINST = ["difference", "95% interval", "adjusted p", "exact p", "d"]
 
 
 def write(
@@ -21,75 +23,30 @@ def write(
     results: dict[str, Results],
     best: tuple[str, list],
 ) -> Path:
-    """Draws the pictures and writes the page: activation_study.html, with the pictures in it, and
-    README.md, which shows those beside it. Returns the former's path.
+    """Draws the pictures and writes the page: activation_study.html, which contains them, and README.md,
+    which links to them. Returns the path of the former.
     """
-    figures = _figures()
-    page = Page(f"Activation functions on {NAMES[data]}")
-    _settings(page, command, data, scale, results, best)
-    found = {name: findings.OF[name](group) for name, group in results.items()}
+    folder.mkdir(parents=True, exist_ok=True)
+    page, figures = Page(f"Activation functions on {NAMES[data]}"), _figures()
+
+    def picture(draw: str, caption: str, *arguments: object, file: str = "") -> None:
+        if figures is not None:
+            file = f"{file or draw}.png"
+            getattr(figures, draw)(folder / file, *arguments)
+            page.picture(file, caption)
+
     layer, depth = results.get("layer"), results.get("depth")
-    found["inside"] = findings.of_inside(layer, depth)
-    page.heading("Which claims hold here")
-    page.text(
-        "A comparison counts if its p, adjusted for all comparisons of the same experiment (Holm), is "
-        f"below {findings.LEVEL}. The sentences are written by the program from the figures."
-    )
-    page.table(
-        ["claim", "verdict", "what was measured"],
-        [
-            [f.claim, f"**{f.verdict}**", f.sentence]
-            for group in ("layer", "slopes", "small", "depth", "inside")
-            for f in found.get(group, [])
-        ],
-    )
-
-    def picture(draw: str, caption: str, *arguments) -> None:
-        if figures is not None:
-            getattr(figures, draw)(folder / f"{draw}.png", *arguments)
-            page.picture(f"{draw}.png", caption)
-
+    _summary(page, command, *best)
+    _settings(page, data, scale, results)
+    _claims(page, results)
     if layer:
-        _one_layer(page, layer, scale)
-        picture(
-            "learning_curves",
-            "Accuracy after each epoch: mean and one standard deviation over "
-            "the seeds; in grey the validation curves of all activations",
-            layer,
-        )
-        picture(
-            "ranking",
-            "Accuracy after training: a dot per seed, mean and one standard deviation",
-            layer,
-            "one hidden layer",
-        )
-    if results.get("slopes"):
-        _slopes(page, results["slopes"])
-        picture(
-            "slope_sweep",
-            "Accuracy against the slope for negative inputs: mean and one standard deviation",
-            results["slopes"],
-        )
-    if results.get("small"):
-        _small(page, results["small"])
-        if figures is not None:
-            title = f"{scale.small:,} training images"
-            figures.ranking(folder / "small_data.png", results["small"], title)
-            page.picture("small_data.png", f"Accuracy after training on {scale.small:,} images")
+        _one_layer(page, picture, layer, scale)
+    if "slopes" in results:
+        _slopes(page, picture, results["slopes"])
+    if "small" in results:
+        _small(page, picture, results["small"], scale)
     if depth:
-        _depth(page, depth, scale)
-        picture("depth_accuracy", "Validation accuracy against the number of hidden layers", depth)
-        picture(
-            "gradients_at_start",
-            "The norm of each hidden layer's weight gradient in the first "
-            "step of the deepest network (geometric mean over the seeds)",
-            depth,
-        )
-        picture(
-            "gradients_during",
-            "The same during training: one line per step; a row per cure, a column per activation",
-            depth,
-        )
+        _depth(page, picture, depth)
     if layer:
         page.heading("Dead units and zeros")
         page.text(
@@ -101,15 +58,10 @@ def write(
         picture("zeros", "Zeros in ReLU's output", layer, depth)
     if depth:
         shown = findings.shown_depth(depth)
+        caption = f"Mean slope of each of {shown} layers after each epoch (0.25 at the start)"
         page.heading("PReLU's slopes")
-        picture(
-            "prelu_slopes",
-            f"Mean slope of each of {shown} layers after each epoch (0.25 at the start)",
-            depth,
-            shown,
-        )
+        picture("prelu_slopes", caption, depth, shown)
     _limits(page, scale)
-    folder.mkdir(parents=True, exist_ok=True)
     (folder / "README.md").write_text(page.markdown(), "utf-8")
     path = folder / "activation_study.html"
     path.write_text(page.html(folder), "utf-8")
@@ -127,12 +79,7 @@ def _figures():
     return figures
 
 
-def _settings(page: Page, command: str, data: str, scale: plan.Scale, results: dict, best: tuple):
-    some = next(iter(results.values()))
-    settings = next(iter(some.groups.values()))
-    settings = next(iter(settings.values()))["settings"]
-    training = settings["train"] or "all other"
-    name, runs = best
+def _summary(page: Page, command: str, name: str, runs: list) -> None:
     test = [run["test_accuracy"] for run in runs]
     page.text(f"Made by `{command}` with minidl {md.__version__}.")
     page.text(
@@ -141,11 +88,16 @@ def _settings(page: Page, command: str, data: str, scale: plan.Scale, results: d
         f"configuration, it classifies **{percent(test)}%** correctly ({len(test)} seeds, mean ± "
         "standard deviation)."
     )
+
+
+def _settings(page: Page, data: str, scale: plan.Scale, results: dict[str, Results]) -> None:
+    group = next(iter(next(iter(results.values())).groups.values()))
+    training = next(iter(group.values()))["settings"]["train"]
     page.heading("Settings")
     items = [
         f"Data: {NAMES[data]}; {scale.validation:,} of its training images are the validation set "
         "(the same for all seeds), "
-        + (f"{training:,}" if isinstance(training, int) else training)
+        + (f"{training:,}" if training else "all other")
         + " are for training. Pixels are scaled to mean 0 and standard deviation 1.",
         f"Training: Adam, learning rate {scale.lr:g} falling to 0 along a cosine, batches of "
         f"{scale.batch}, cross entropy; no weight decay, no dropout, the same for all activations. A "
@@ -171,44 +123,74 @@ def _settings(page: Page, command: str, data: str, scale: plan.Scale, results: d
             "PyTorch's, U(±1/sqrt(fan_in)); the fitting one is He's normal for the ReLU family (with "
             "the slope counted in), Glorot's normal for tanh, and for sigmoid, whose slope at 0 is "
             "1/4, four times that after the first layer; biases are then 0. Normalisation comes "
-            "between the weights and the "
-            "activation."
+            "between the weights and the activation."
         )
     page.list(items)
 
 
-def _one_layer(page: Page, layer: Results, scale: plan.Scale) -> None:
-    groups = findings.groups(layer)
-    tests = against(groups, "ReLU") if "ReLU" in groups else {}
-    page.heading("One hidden layer")
-    rows = []
-    for name in sorted(groups, key=lambda name: -at_end(groups[name]).mean()):
-        runs = groups[name]
-        row = [name, f"{runs[0]['parameters']:,}", percent(at_end(runs, "train"))]
-        row += [percent(at_end(runs)), percent(curves(runs, "val_accuracy")[:, 0])]
-        row += _against(tests.get(name))
-        row.append(_share(runs, "dead"))
-        row.append(_share(runs, "saturated"))
-        rows.append(row)
-    head = ["activation", "parameters", "training (%)", "validation (%)", "after 1 epoch (%)"]
-    head += [*AGAINST, "dead units (%)", "saturated outputs (%)"]
-    page.table(head, rows)
-    smallest = 2 / 2**scale.seeds
+def _claims(page: Page, results: dict[str, Results]) -> None:
+    found = [
+        f for name, make in findings.OF.items() if name in results for f in make(results[name])
+    ]
+    found += findings.of_inside(results.get("layer"), results.get("depth"))
+    page.heading("Which claims hold here")
     page.text(
-        f"Mean ± standard deviation over {scale.seeds} seeds; differences are to ReLU, paired by "
-        "seed, in percentage points of validation accuracy. p: paired t-test, adjusted by Holm's "
-        f"method; exact p: sign-flip permutation test, which cannot be below {smallest:g} with so "
-        "many seeds; d: mean difference by its standard deviation. Saturated: the slope is less than "
-        "a hundredth of the activation's greatest."
+        "A comparison counts if its p, adjusted for all comparisons of the same experiment (Holm), is "
+        f"below {findings.LEVEL}. The sentences are written by the program from the figures."
+    )
+    page.table(
+        ["claim", "verdict", "what was measured"],
+        [[f.claim, f"**{f.verdict}**", f.sentence] for f in found],
     )
 
 
-AGAINST = ["difference", "95% interval", "adjusted p", "exact p", "d"]
+def _one_layer(page: Page, picture: Callable, layer: Results, scale: plan.Scale) -> None:
+    page.heading("One hidden layer")
+    head = ["activation", "parameters", "training (%)", "validation (%)", "after 1 epoch (%)"]
+    page.table(
+        [*head, *AGAINST, "dead units (%)", "saturated outputs (%)"],
+        [
+            [
+                name,
+                f"{runs[0]['parameters']:,}",
+                percent(at_end(runs, "train")),
+                percent(at_end(runs)),
+                percent(curves(runs, "val_accuracy")[:, 0]),
+                *test,
+                _share(runs, "dead"),
+                _share(runs, "saturated"),
+            ]
+            for name, runs, test in _ranked(layer)
+        ],
+    )
+    page.text(
+        f"Mean ± standard deviation over {scale.seeds} seeds; differences are to ReLU, paired by "
+        "seed, in percentage points of validation accuracy. p: paired t-test, adjusted by Holm's "
+        f"method; exact p: sign-flip permutation test, which cannot be below {2 / 2**scale.seeds:g} with "
+        "so many seeds; d: mean difference divided by its standard deviation. Saturated: the slope is "
+        "less than a hundredth of the activation's greatest."
+    )
+    picture(
+        "learning_curves",
+        "Accuracy after each epoch: mean and one standard deviation over the seeds; in grey the "
+        "validation curves of all activations",
+        layer,
+    )
+    caption = "Accuracy after training: a dot per seed, mean and one standard deviation"
+    picture("ranking", caption, layer, "one hidden layer")
+
+
+def _ranked(results: Results) -> list[tuple[str, list, list[str]]]:
+    """(name, runs, comparison with ReLU) of the activations, the most accurate first."""
+    runs = groups(results)
+    tests = against(runs, "ReLU") if "ReLU" in runs else {}
+    order = sorted(runs, key=lambda name: -at_end(runs[name]).mean())
+    return [(name, runs[name], _against(tests.get(name))) for name in order]
 
 
 def _against(test: tuple | None) -> list[str]:
     if test is None:
-        return ["", "", "", "", ""]
+        return [""] * len(AGAINST)
     comparison, p = test
     exact = f"{comparison.exact:.3g}" if comparison.n > 1 else "-"
     difference = f"{100 * comparison.mean:+.2f}"
@@ -220,75 +202,68 @@ def _share(runs: list, name: str) -> str:
     return percent(shares, 1) if shares else "-"
 
 
-def _slopes(page: Page, slopes: Results) -> None:
+def _slopes(page: Page, picture: Callable, slopes: Results) -> None:
     page.heading("LeakyReLU's slope")
-    values = sorted(slopes.values("slope"))
-    groups = {slope: slopes.find(slope=slope) for slope in values}
-    tests = against(groups, 0.0) if 0.0 in groups else {}
+    runs = {slope: slopes.find(slope=slope) for slope in sorted(slopes.values("slope"))}
+    tests = against(runs, 0.0) if 0.0 in runs else {}
     page.table(
         ["slope", "training (%)", "validation (%)", *AGAINST],
         [
-            [
-                f"{slope:g}",
-                percent(at_end(runs, "train")),
-                percent(at_end(runs)),
-                *_against(tests.get(slope)),
-            ]
-            for slope, runs in groups.items()
+            [f"{slope:g}", percent(at_end(group, "train")), percent(at_end(group)), *test]
+            for slope, group in runs.items()
+            for test in [_against(tests.get(slope))]
         ],
     )
     page.text("Differences are to slope 0, which is ReLU; slope 1 makes the network linear.")
+    caption = "Accuracy against the slope for negative inputs: mean and one standard deviation"
+    picture("slope_sweep", caption, slopes)
 
 
-def _small(page: Page, small: Results) -> None:
+def _small(page: Page, picture: Callable, small: Results, scale: plan.Scale) -> None:
     page.heading("Few data")
-    groups = findings.groups(small)
-    tests = against(groups, "ReLU") if "ReLU" in groups else {}
-    order = sorted(groups, key=lambda name: -at_end(groups[name]).mean())
     page.table(
         ["activation", "training (%)", "validation (%)", "gap", *AGAINST],
         [
-            [
-                name,
-                percent(at_end(groups[name], "train")),
-                percent(at_end(groups[name])),
-                percent(findings.gap(groups[name])),
-                *_against(tests.get(name)),
-            ]
-            for name in order
+            [name, percent(at_end(runs, "train")), percent(at_end(runs)), percent(gap(runs)), *test]
+            for name, runs, test in _ranked(small)
         ],
     )
+    caption = f"Accuracy after training on {scale.small:,} images"
+    picture("ranking", caption, small, f"{scale.small:,} training images", file="small_data")
 
 
-def _depth(page: Page, depth: Results, scale: plan.Scale) -> None:
+def _depth(page: Page, picture: Callable, depth: Results) -> None:
     page.heading("Depth and vanishing gradients")
-    deepest = max(depth.values("depth"))
+    last, names = deepest(depth), list(plan.INITIALIZERS)
+
+    def table(cell: Callable[[plan.Cure, str], str]) -> None:
+        rows = [[cure.name, *(cell(cure, name) for name in names)] for cure in plan.CURES]
+        page.table(["", *names], rows)
+
+    def reached(cure: plan.Cure, name: str) -> str:
+        end = percent(at_end(of_cure(depth, cure, name, last)), 1)
+        return f"{findings.trained(depth, cure, name)} ({end})"
+
     page.text(
         f"The greatest depth that trains: validation accuracy at most {100 * findings.LOSS:.0f} "
         "percentage points below that of one hidden layer without a cure, there and in all shallower "
-        f"networks. In brackets the accuracy at {deepest} layers, in percent."
+        f"networks. In brackets the accuracy at {last} layers, in percent."
     )
-    names = list(plan.INITIALIZERS)
-    rows = []
-    for cure in plan.CURES:
-        row = [findings._cure(cure[0])]
-        for name in names:
-            end = at_end(of_cure(depth, cure, depth=deepest, activation=name))
-            row.append(f"{findings.trained(depth, cure, name)} ({percent(end, 1)})")
-        rows.append(row)
-    page.table(["", *names], rows)
+    table(reached)
     page.text(
-        f"The gradient of the last hidden layer over that of the second, in the first step at {deepest} "
+        f"The gradient of the last hidden layer over that of the second, in the first step at {last} "
         "layers: 1 means that nothing is lost on the way."
     )
-    page.table(
-        ["", *names],
-        [
-            [findings._cure(cure[0])]
-            + [f"{findings.vanishing(depth, cure, name):.2g}" for name in names]
-            for cure in plan.CURES
-        ],
+    table(lambda cure, name: f"{findings.vanishing(depth, cure, name):.2g}")
+    picture("depth_accuracy", "Validation accuracy against the number of hidden layers", depth)
+    picture(
+        "gradients_at_start",
+        "The norm of each hidden layer's weight gradient in the first step of the deepest network "
+        "(geometric mean over the seeds)",
+        depth,
     )
+    caption = "The same during training: one line per step; a row per cure, a column per activation"
+    picture("gradients_during", caption, depth)
 
 
 def _limits(page: Page, scale: plan.Scale) -> None:
@@ -300,7 +275,7 @@ def _limits(page: Page, scale: plan.Scale) -> None:
             "The spread over seeds is that of weights and batches, not of images: all are measured on "
             f"the same {scale.validation:,} validation images, whose own sampling error "
             f"is about {100 * (0.97 * 0.03 / scale.validation) ** 0.5:.2f} percentage points at 97%.",
-            "The t-test takes the differences for normal, which so few seeds cannot show.",
+            "The t-test assumes that the differences are normally distributed, which so few seeds cannot show.",
             "Fully connected networks on small grey images: convolutions and larger images may differ.",
         ]
     )

@@ -1,4 +1,4 @@
-"""The results of the runs, sorted so that figures and findings can ask for them."""
+"""The results of the runs by settings, and the numbers that tables, figures and findings are made of."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
-from study.runs import Result
+from study.plan import Cure
+from study.run import Result
 from study.statistics import Comparison, holm, paired
 
 CHANCE = 0.1  # ten classes of about the same size
@@ -27,7 +28,7 @@ class Results:
         return bool(self.groups)
 
     def find(self, **wanted: object) -> list[Result]:
-        """The runs with these settings, by seed; all must belong to one group."""
+        """The runs with these settings, in order of seeds; they must be one group."""
         found = [
             runs
             for key, runs in self.groups.items()
@@ -38,8 +39,13 @@ class Results:
         return [found[0][seed] for seed in sorted(found[0])]
 
     def values(self, name: str) -> list:
-        """What this setting is in the groups, each value once, in order of appearance."""
+        """The different values of this setting, in order of appearance."""
         return list(dict.fromkeys(json.loads(key).get(name) for key in self.groups))
+
+
+def groups(results: Results) -> dict[str, list[Result]]:
+    """The runs of each activation."""
+    return {name: results.find(activation=name) for name in results.values("activation")}
 
 
 def at_end(runs: Iterable[Result], part: str = "validation") -> np.ndarray:
@@ -47,19 +53,36 @@ def at_end(runs: Iterable[Result], part: str = "validation") -> np.ndarray:
     return np.array([run["final"][part] for run in runs])
 
 
+def gap(runs: list[Result]) -> np.ndarray:
+    """Training minus validation accuracy after training, one number per seed."""
+    return at_end(runs, "train") - at_end(runs)
+
+
+def dead_share(runs: list[Result]) -> np.ndarray:
+    """Units that never fire, after training: the mean over the layers, one number per seed."""
+    return np.array([np.mean([shares[-1] for shares in run["dead"]]) for run in runs])
+
+
 def curves(runs: Iterable[Result], name: str) -> np.ndarray:
-    """(seeds, epochs): "accuracy" or "val_accuracy"; runs that broke off are NaN from there on."""
+    """(seeds, epochs): "accuracy" or "val_accuracy"; NaN after a run that failed."""
     rows = [run[name] for run in runs]
     longest = max(map(len, rows), default=0)
     return np.array([row + [np.nan] * (longest - len(row)) for row in rows], float)
 
 
-def of_cure(results: Results, cure: tuple[str, str, str], /, **more: object) -> list[Result]:
-    """The runs of the depth study with this cure (a row of plan.CURES)."""
-    return results.find(initializer=cure[1], normalisation=cure[2], **more)
+def of_cure(depth: Results, cure: Cure, name: str, layers: int) -> list[Result]:
+    """The runs of the depth study with this cure, activation and number of hidden layers."""
+    _, initializer, normalisation = cure
+    return depth.find(
+        initializer=initializer, normalisation=normalisation, activation=name, depth=layers
+    )
 
 
-def gradient_norms(runs: list) -> np.ndarray:
+def deepest(depth: Results) -> int:
+    return max(depth.values("depth"))
+
+
+def gradient_norms(runs: list[Result]) -> np.ndarray:
     """(hidden layers, samples): geometric means over the seeds; 0 where all are 0."""
     longest = min(len(run["gradients"]["at"]) for run in runs)
     norms = np.array([[row[:longest] for row in run["gradients"]["norms"]] for run in runs])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 
 import numpy as np
@@ -12,15 +12,15 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Comparison:
-    """a - b over pairs.
+    """Differences a - b of n pairs.
 
     Attributes:
-        mean, std, low, high: of the differences, and the 95% confidence interval of their mean.
-        p: of the paired t-test, two-sided. exact: of the sign-flip permutation test, two-sided; with
-            n pairs it cannot be below 2 / 2^n. Where all differences are equal (accuracies are counts of
-        images, so this happens) there is no variance for a t-test, and p is the exact one.
+        mean, std: of the differences.
+        low, high: the 95% confidence interval of their mean.
+        p: of the paired t-test, two-sided. If all differences are equal (accuracies are counts of
+            images, so this happens), there is no variance for a t-test, and p is `exact`.
+        exact: p of the sign-flip permutation test, two-sided; it cannot be below 2 / 2^n.
         effect: Cohen's d of paired samples, mean / std.
-        n: pairs.
     """
 
     mean: float
@@ -31,6 +31,10 @@ class Comparison:
     exact: float
     effect: float
     n: int
+
+    def __neg__(self) -> Comparison:
+        """The comparison of b with a."""
+        return replace(self, mean=-self.mean, low=-self.high, high=-self.low, effect=-self.effect)
 
 
 def paired(a: Sequence[float], b: Sequence[float]) -> Comparison:
@@ -66,7 +70,7 @@ def t_tail(t: float, df: int) -> float:
 
 
 def t_quantile(share: float, df: int) -> float:
-    """Where P(T < t) = share, for a share of at least one half."""
+    """The t with P(T < t) = share, for a share of at least one half."""
     low, high = 0.0, 1e4
     for _ in range(100):
         middle = (low + high) / 2
@@ -75,7 +79,7 @@ def t_quantile(share: float, df: int) -> float:
 
 
 def sign_flip(d: Sequence[float]) -> float:
-    """How often chance signs give differences whose sum is at least as far from 0: all signs are tried."""
+    """The share of all 2^n choices of signs that bring the sum of the differences at least as far from 0."""
     d = np.asarray(d, float)
     if len(d) > 16:
         return math.nan  # too many to try
@@ -84,7 +88,7 @@ def sign_flip(d: Sequence[float]) -> float:
 
 
 def holm(ps: Sequence[float]) -> list[float]:
-    """p values adjusted for so many tests at once (Holm 1979); NaN stays and does not count."""
+    """p values adjusted for the number of tests (Holm 1979); NaN stays NaN and is not counted."""
     adjusted = [math.nan] * len(ps)
     order = sorted((i for i, p in enumerate(ps) if not math.isnan(p)), key=lambda i: ps[i])
     least = 0.0
