@@ -1,4 +1,4 @@
-"""Kernels x CPU levels, and the engine, -> extension modules; all else about the build stands in pyproject.toml.
+"""Kernels x CPU levels, and the engine, -> extension modules; everything else about the build is in pyproject.toml.
 
 Each ``minidl/_kernels/*/*.pyx`` is translated to C once and compiled once per CPU level, with the same source and other
 flags; ``minidl/_kernels/__init__.py`` picks a level at import. Two modules own state of the whole process (the thread

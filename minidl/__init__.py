@@ -22,33 +22,19 @@ from minidl.autograd.modes import detect_anomaly, enable_grad, no_grad
 from minidl.autograd.op import Op
 from minidl.autograd.tensor import Tensor
 from minidl.config import __version__, show_config
-from minidl.ops import (
-    abs,
-    astype,
+from minidl.ops import einsum, matmul
+from minidl.ops.arithmetic import *
+from minidl.ops.reduction import *
+from minidl.ops.shape import (
     broadcast_to,
-    clip,
     concatenate,
-    einsum,
-    exp,
     expand_dims,
     flatten,
-    log,
-    matmul,
-    max,
-    maximum,
-    mean,
-    min,
-    minimum,
     pad,
     reshape,
-    sqrt,
     squeeze,
     stack,
-    std,
-    sum,
     transpose,
-    var,
-    where,
 )
 from minidl.random import manual_seed
 

@@ -85,7 +85,7 @@ def number(
 
 
 def items(owner: str, argument: str, value: Any, what: str) -> list:
-    """A list of what can be walked over; text is no list of its letters."""
+    """A list of what can be walked over; text does not count as a list of its letters."""
     if isinstance(value, str | bytes) or not hasattr(value, "__iter__"):
         raise TypeError(f"{owner}: {argument} must be a sequence of {what}, got {value!r}")
     return list(value)

@@ -2,11 +2,11 @@
 
 - `DeadUnits`: the share of units of each activation layer that fire for no sample;
 - `Saturation`: the share of outputs on the flat parts of their activation, where no gradient passes;
-- `GradientNorms`: how long the gradient of each layer or parameter is.
+- `GradientNorms`: the norm of the gradient of each layer or parameter.
 
-They work on any `nn.Module`, leave it as it is, draw no random numbers, and the training takes the
-same steps with them as without. Each has ``history``, a list of numbers per layer; ``at``, the epochs
-(or steps) that these belong to; and ``plot(path)``. Each `fit` begins them anew.
+They work on any `nn.Module`, leave it as it is, draw no random numbers, and do not change
+the steps of the training. Each has ``history``, a list of numbers per layer; ``at``, the epochs
+(or steps) that these belong to; and ``plot(path)``. Each `fit` starts them over.
 
 >>> import numpy as np
 >>> from minidl import data, nn, optim
@@ -149,7 +149,7 @@ class _OutputMonitor(Monitor):
         return self._close(chosen, at)
 
     def on_train_begin(self, training: Any) -> None:
-        """Begins anew: measures the probe at epoch 0, or watches the modules from here on."""
+        """Starts over: measures the probe at epoch 0, or watches the modules from here on."""
         self._clear()
         self._seen = {}
         chosen = self._chosen(training.model)
@@ -396,13 +396,13 @@ class GradientNorms(Monitor):
         self._steps = 0
 
     def measure(self, model: Module, at: int | None = None) -> dict[str, float]:
-        """The norms of the gradients as they stand; adds them to the history."""
+        """The norms of the gradients as they are now; adds them to the history."""
         values = self._norms(model)
         self._record((self.at[-1] + 1 if self.at else 0) if at is None else at, values)
         return values
 
     def on_train_begin(self, training: Any) -> None:
-        """Begins anew."""
+        """Starts over."""
         self._clear()
         self._begin()
 

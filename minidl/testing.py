@@ -29,7 +29,7 @@ def check_grads(
 
         ⟨∇f(x), v⟩   with   (f(x + eps v) - f(x - eps v)) / (2 eps),
 
-    and then takes ∇f itself for fn. One direction of a random choice misses an error with probability 0.
+    and then takes ∇f itself for fn. A random direction misses an error with probability 0.
 
     Args:
         fn: takes the inputs as Tensors and returns a Tensor (smooth near the inputs: keep kinks eps away).

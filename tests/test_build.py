@@ -131,7 +131,7 @@ def test_no_compiler_is_one_sentence(checkout, env, named, command):
     done = run_setup(checkout, *command, **env)
     assert done.returncode == 1
     *others, sentence = done.stderr.strip().splitlines()
-    assert sentence.startswith("error: minidl is compiled, and ") and named in sentence
+    assert sentence.startswith("error: minidl needs to be compiled, but ") and named in sentence
     assert all("byte-compiling is disabled" in line for line in filter(None, others))
     assert not (checkout / "build/cython").exists()
 

@@ -56,8 +56,6 @@ NORM = (x(3), x(3))
 
 # A valid call of each: its positional arguments, as a tuple or made afresh by a function.
 VALID = {
-    **{f"md.{name}": (x(2, 3),) for name in ("abs", "exp", "log", "sqrt")},
-    **{f"md.{name}": (x(2, 3), x(3)) for name in ("maximum", "minimum")},
     **{f"md.{name}": (x(2, 3), 0, False) for name in ("max", "min", "mean", "sum")},
     **{f"md.{name}": (x(2, 3), 0, False, 0) for name in ("var", "std")},
     "md.Tensor": (x(2), False, "float32"),
@@ -85,8 +83,6 @@ VALID = {
     "F.avg_pool": (IMAGE, 2, 1, 0),
     "F.max_pool": (IMAGE, 2, 1, 0),
     "F.batch_norm": lambda: (x(2, 3), x(3), x(3), x(3), x(3), True, 0.1, 1e-5, None),
-    "F.binary_cross_entropy": (x(3), x(3), "mean"),
-    "F.binary_cross_entropy_with_logits": (x(3), x(3), "mean"),
     "F.conv": (IMAGE, KERNEL, x(4), 1, 0, 1, 1, None),
     "F.conv_transpose": (IMAGE, KERNEL, x(4), 1, 0, 0, 1, 1, None),
     "F.crelu": (x(2, 4), 1),
@@ -96,9 +92,6 @@ VALID = {
     "F.dropout": (x(3), 0.5, True, 0),
     "F.embedding": (IDS, x(3, 2)),
     "F.group_norm": (x(2, 3, 4), 3, *NORM, 1e-5),
-    "F.huber_loss": (x(3), x(3), "mean", 1.0),
-    "F.l1_loss": (x(3), x(3), "mean"),
-    "F.mse_loss": (x(3), x(3), "mean"),
     "F.instance_norm": (x(2, 3, 4), *NORM, 1e-5),
     "F.layer_norm": (x(2, 3), 3, *NORM, 1e-5),
     "F.softmax": (x(2, 3), 1),
@@ -130,9 +123,6 @@ VALID = {
     "nn.PixelShuffle": (2,),
     "nn.Upsample": (2,),
     "nn.Threshold": (0.5, 0.1, False),
-    "optim.SGD": lambda: ([leaf(2)], 0.1, 0.0, False, 0.0),
-    "optim.Adam": lambda: ([leaf(2)], 0.1, (0.9, 0.99), 1e-8, 0.0),
-    "optim.AdamW": lambda: ([leaf(2)], 0.1, (0.9, 0.99), 1e-8, 0.0),
     "optim.CosineLR": lambda: (sgd(), 3, 0.0),
     "optim.ExponentialLR": lambda: (sgd(), 0.9),
     "optim.MultiStepLR": lambda: (sgd(), [1, 2], 0.1),
@@ -171,11 +161,15 @@ APART |= {
 }
 
 
+REQUIRED = {"params": lambda: [leaf(2)], "lr": lambda: 0.1}  # any other is an array
+
+
 def defaults(name):
-    """The arguments of a call without a row: x, and what the others are when left out."""
-    found = inspect.signature(PUBLIC[name]).parameters.values()
-    first = (x(2, 3),) if name.startswith("F.") else ()
-    return (*first, *[p.default for p in list(found)[len(first) :]])
+    """The arguments of a call without a row: what is required, and what the others are when left out."""
+    return tuple(
+        REQUIRED.get(p.name, lambda: x(2, 3))() if p.default is p.empty else p.default
+        for p in inspect.signature(PUBLIC[name]).parameters.values()
+    )
 
 
 def valid(name):

@@ -96,7 +96,7 @@ def test_lr_mult_0_freezes_parameter_and_state(cls, options):
     assert same_bits(run(optimizer, frozen, GRADS[10:]), run(other, plain, GRADS[10:]))
 
 
-@pytest.mark.parametrize("cls", [optim.SGD, optim.Adam, optim.AdamW])
+@pytest.mark.parametrize("cls", OPTIONS)
 def test_decay_false_exempts(cls):
     exempt, plain = parameters(decay=False), parameters()
     results = run(cls(exempt, lr=0.1, weight_decay=0.5), exempt)

@@ -336,9 +336,9 @@ def test_accuracy():
     assert accuracy(np.array([-1.0, 2]), np.array([0, 1])) == 1
     assert accuracy(np.array([[-1.0], [2]]), np.array([1.0, 1])) == 0.5
     for target in (np.array([0.5, 1.5]), np.array([0, 1, 2])):
-        with pytest.raises(ValueError, match="no classes"):
+        with pytest.raises(ValueError, match="not classes"):
             accuracy(scores, target)
-    with pytest.raises(ValueError, match="no classes"):
+    with pytest.raises(ValueError, match="not classes"):
         accuracy(scores[:, :1], np.array([0.5, 1.5]))
 
 

@@ -14,15 +14,15 @@ INSTALL = {
 ADVICE = {
     "python": "minidl needs Python 3.11 or newer, this is {}: make PYTHON=python3.12",
     "venv": "Python's venv lacks pip; on Debian or Ubuntu: sudo apt install python3-venv",
-    "headers": "minidl is compiled, and there is no C header {}; " + INSTALL,
-    "compiler": "minidl is compiled, and there is no C compiler ({}); " + INSTALL,
+    "headers": "minidl needs to be compiled, but the C header {} is missing; " + INSTALL,
+    "compiler": "minidl needs to be compiled, but there is no C compiler ({}); " + INSTALL,
     "broken": "minidl is compiled, and the C compiler ({}) cannot compile a file that includes Python.h; "
     + INSTALL,
 }
 
 
 def python_problem():
-    if sys.version_info < (3, 11):  # noqa: UP036 (whoever has an old one shall be told)
+    if sys.version_info < (3, 11):  # noqa: UP036 (users of an old one should be told)
         return ADVICE["python"].format(sys.version.split()[0])
     return None
 

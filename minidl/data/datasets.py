@@ -105,7 +105,7 @@ def digits(train: bool = True) -> Split:
     """A part of MNIST that comes with the package: 5,000 images to train on, 1,000 to test.
 
     500 and 100 of each digit, in MNIST's order; the training images are from MNIST's training set,
-    the test images from its test set. How they were chosen stands in ``tools/make_digits.py``.
+    the test images from its test set. How they were chosen is shown in ``tools/make_digits.py``.
 
     Returns:
         Images, uint8 of shape (N, 28, 28); labels, int64 of shape (N,).

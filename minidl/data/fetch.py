@@ -238,7 +238,7 @@ def _in_wheel(source: Source) -> Found:
 
 
 def read_wheel(path: Path, wheel: Wheel) -> Found:
-    """The IDX files that a wheel's tables stand for; it is read as a zip, never imported."""
+    """The IDX files that a wheel's tables describe; it is read as a zip, never imported."""
     try:
         with zipfile.ZipFile(path) as archive:
             for member, (images, labels) in wheel.tables.items():

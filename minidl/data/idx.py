@@ -38,7 +38,7 @@ def read_idx(path: str | os.PathLike[str], *, max_bytes: int | None = None) -> n
 
     Raises:
         FileNotFoundError: the file is not there.
-        ValueError: it is no regular file, no IDX file, is truncated or damaged, declares more than
+        ValueError: it is not a regular file or not an IDX file, is truncated or damaged, declares more than
             `max_bytes`, or goes on after its last element.
 
     >>> from pathlib import Path

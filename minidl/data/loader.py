@@ -147,8 +147,8 @@ class DataLoader:
         return rounded(len(self.dataset) / self.batch_size)
 
     def __iter__(self) -> Iterator[Batch]:
-        # One number drawn from the generator stands for the whole order: that is all a checkpoint
-        # has to remember, whoever else draws from the same generator in between.
+        # One number drawn from the generator determines the whole order: that is all a checkpoint
+        # has to remember, even if others draw from the same generator in between.
         if not self._resume or self._epoch_seed is None:
             rng = generator() if self._rng is None else self._rng
             self._epoch_seed = int(rng.integers(2**63)) if self.shuffle else 0
@@ -173,7 +173,7 @@ class DataLoader:
         self._epoch_seed = None
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the loader stands, mid-epoch too; `minidl.save` can write it.
+        """The loader's position, mid-epoch too; `minidl.save` can write it.
 
         A loader of the same dataset that is given it goes on with the batches that this one would
         give next. (The library's generator is not the loader's: without ``rng``, later epochs

@@ -39,7 +39,7 @@ def regular(who: str, path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
 
     Raises:
         FileNotFoundError: it is not there. IsADirectoryError: it is a folder. ValueError: it is
-            another thing that is no regular file.
+            another thing that is not a regular file.
     """
     # Without O_NONBLOCK, opening a pipe waits until someone writes to it.
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)

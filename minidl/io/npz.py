@@ -17,7 +17,7 @@ from minidl.io.files import read_into, size_of, within
 
 Arrays = dict[str, np.ndarray]
 
-TREE = "__minidl__"  # the entry of minidl's own files that is no array
+TREE = "__minidl__"  # the entry of minidl's own files that is not an array
 DEFLATE_RATIO = 1032  # deflate stores 258 bytes in two bits, no more
 ENTRY_BYTES = 30  # of the zip archive itself, before each entry's name
 NAME_BYTES = 65_535 - len(".npy")

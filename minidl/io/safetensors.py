@@ -2,7 +2,7 @@
 
 The format (https://github.com/huggingface/safetensors): eight bytes with the length of the header, a header in JSON,
 then the arrays' bytes. The library checks that the header fits the file: types, shapes and places of the arrays.
-``__metadata__`` in the header holds texts by name. minidl writes two: ``minidl``, all that is no array, and
+``__metadata__`` in the header holds texts by name. minidl writes two: ``minidl``, all that is not an array, and
 ``minidl_crc32``, ``{"arrays": {name: CRC-32}, "tree": CRC-32}`` in JSON. An array's CRC-32 is that of
 ``["F32", [2, 3]]``, its dtype and shape, and then of its bytes.
 """

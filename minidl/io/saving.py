@@ -2,12 +2,12 @@
 
 A file holds arrays by name, and a JSON text for all the rest: the tree of dicts, lists and tuples,
 and the numbers and strings in it. An array's name is the path to it, joined by "/". A flat dict of
-arrays therefore stands under its own names, and other programs read it; a file of theirs, without
+arrays is therefore saved under its own names, and other programs read it; a file of theirs, without
 the JSON text, loads as such a dict.
 
 In the JSON text an array is ``{"array": name}``, a NumPy scalar ``{"scalar": name}``, a dict
 ``{"dict": {...}}``, a StateDict ``{"state": {...}, "multipliers": {...}}``, a tuple ``{"tuple":
-[...]}``, a nan or inf ``{"float": "nan"}``; lists, strings, bools, None and other numbers stand for
+[...]}``, a nan or inf ``{"float": "nan"}``; lists, strings, bools, None and other numbers mean
 themselves.
 """
 
@@ -53,7 +53,7 @@ def save(state: Any, path: str | os.PathLike[str]) -> None:
         TypeError: something that cannot be saved; the message names its place in `state`. Nothing
             is written.
         ValueError: another ending, two arrays that would get the same name, a state that contains
-            itself, or a path to something that is no regular file.
+            itself, or a path to something that is not a regular file.
         FileNotFoundError: the folder is not there.
         ImportError: the safetensors library is missing.
         OSError: the disk is full or broken; the older file is still there.
@@ -90,7 +90,7 @@ def load(path: str | os.PathLike[str], *, max_bytes: int | None = None) -> Any:
     Raises:
         FileNotFoundError: the file is not there.
         ImportError: the safetensors library is missing.
-        ValueError: the ending is unknown, or the file is no regular file, is truncated or damaged,
+        ValueError: the ending is unknown, or the file is not a regular file, is truncated or damaged,
             declares more than `max_bytes`, or holds Python objects.
     """
     form = _form("load", path)
@@ -109,7 +109,7 @@ def _form(who: str, path: str | os.PathLike[str]) -> Any:
     return FORMATS[ending]
 
 
-# --- The tree: everything that is no array -------------------------------------------------------
+# --- The tree: everything that is not an array -------------------------------------------------------
 
 
 def _encode(value: Any, path: tuple[str, ...], arrays: Arrays) -> Any:

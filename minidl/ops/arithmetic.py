@@ -20,6 +20,11 @@ from minidl.autograd.modes import recording
 from minidl.autograd.op import Add, Cast, Op
 from minidl.autograd.tensor import Tensor, as_tensor, plain, wrap
 
+__all__ = [
+    "abs", "add", "astype", "clip", "div", "equal", "exp", "greater", "greater_equal", "less", "less_equal",
+    "log", "maximum", "minimum", "mul", "neg", "not_equal", "pow", "sqrt", "sub", "where",
+]  # fmt: skip
+
 Number = (int, float)  # bool and numpy.float64 are subclasses of these
 
 
@@ -422,12 +427,14 @@ def _compared(rule: np.ufunc, symbol: str, x0: Any, x1: Any) -> Any:
         if type(x) not in Number and not _is_numeric(x):
             if symbol in ("==", "!="):
                 return NotImplemented
-            raise TypeError(f"{symbol}: a tensor cannot be compared with {reprlib.repr(x)}")
+            raise TypeError(
+                f"{rule.__name__} ({symbol}): a tensor cannot be compared with {reprlib.repr(x)}"
+            )
     try:
         return wrap(np.asarray(rule(x0, x1)))
     except ValueError:
         raise ValueError(
-            f"{symbol}: shapes {np.shape(x0)} and {np.shape(x1)} do not fit together"
+            f"{rule.__name__} ({symbol}): shapes {np.shape(x0)} and {np.shape(x1)} do not fit together"
         ) from None
 
 

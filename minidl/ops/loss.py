@@ -26,6 +26,11 @@ from minidl.ops.arithmetic import as_float, clip, log, maximum, operands, where
 from minidl.ops.reduction import mean, sum
 from minidl.ops.shape import getitem, reshape, transpose
 
+__all__ = [
+    "binary_cross_entropy", "binary_cross_entropy_with_logits", "cross_entropy", "huber_loss", "l1_loss",
+    "mse_loss", "nll_loss", "one_hot",
+]  # fmt: skip
+
 sigmoid = FUNCTIONS["sigmoid"]
 
 
@@ -342,15 +347,3 @@ def huber_loss(x: Any, target: Any, reduction: str = "mean", delta: float = 1.0)
         raise ValueError(f"huber_loss: delta must be greater than 0, got {delta!r}")
     x, t = _pair("huber_loss", x, target)
     return _element_loss("huber_loss", HuberLoss, x, t, reduction, float(delta))
-
-
-__all__ = [
-    "binary_cross_entropy",
-    "binary_cross_entropy_with_logits",
-    "cross_entropy",
-    "huber_loss",
-    "l1_loss",
-    "mse_loss",
-    "nll_loss",
-    "one_hot",
-]

@@ -15,6 +15,10 @@ from minidl.autograd.tensor import Tensor, as_tensor, wrap
 from minidl.ops.arithmetic import sqrt, where
 from minidl.ops.shape import Reshape, normalize_axis, reshape
 
+__all__ = [
+    "max", "mean", "min", "std", "sum", "var",
+]  # fmt: skip
+
 Axis = int | tuple[int, ...] | None
 
 

@@ -1,17 +1,18 @@
 """Optimizers, learning-rate schedules and gradient clipping.
 
-In the order of reading: `algorithms` (the formulas of SGD, Adam and AdamW), `base` (groups of parameters, settings and
-state), `schedules`. A step goes ``Optimizer.step`` -> the algorithm's kernel, which steps all parameters in one call.
+In the order of reading: `algorithms` (the formulas of SGD, Adam and AdamW), `base` (groups of parameters, settings,
+state), `schedules`, `clipping`. ``Optimizer.step`` gathers what the kernel needs of all parameters with a gradient,
+and steps all of them in one call.
 """
 
-from minidl.optim.algorithms import SGD, Adam, AdamW, clip_grad_norm
+from minidl.optim import algorithms
+from minidl.optim.algorithms import *
 from minidl.optim.base import Optimizer
+from minidl.optim.clipping import clip_grad_norm
 from minidl.optim.schedules import CosineLR, ExponentialLR, MultiStepLR, Schedule, StepLR, WarmupLR
 
 __all__ = [
-    "SGD",
-    "Adam",
-    "AdamW",
+    *algorithms.__all__,
     "CosineLR",
     "ExponentialLR",
     "MultiStepLR",

@@ -1,4 +1,4 @@
-"""Optimizers: SGD, Adam, AdamW; gradient clipping.
+"""The optimizers: SGD, Adam, AdamW.
 
 One call of a kernel (`minidl/_kernels/optim/updates.pyx`) steps all parameters of all groups. What
 optimizers have in common, and which parameters take part, is in `minidl/optim/base.py`.
@@ -13,15 +13,11 @@ optimizers have in common, and which parameters take part, is in `minidl/optim/b
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable
-from numbers import Real
 from typing import Any, ClassVar
 
-from minidl import _kernels as K
-from minidl import check
-from minidl.autograd.tensor import Tensor
 from minidl.optim.base import Group, Optimizer
+
+__all__ = ["SGD", "Adam", "AdamW"]
 
 
 class SGD(Optimizer):
@@ -64,12 +60,8 @@ class SGD(Optimizer):
     def _moments(self, group: Group) -> int:
         return 1 if group["momentum"] else 0
 
-    def _work(
-        self, group: Group, slots: list, arrays: list, grads: list, lrs: list, decays: list
-    ) -> tuple:
-        momentum, counts = group["momentum"], [slot.count for slot in slots]
-        moments = [slot.moments[0] for slot in slots] if momentum else None
-        return arrays, grads, moments, counts, lrs, decays, momentum, group["nesterov"]
+    def _settings(self, group: Group) -> tuple:
+        return group["momentum"], group["nesterov"]
 
 
 class Adam(Optimizer):
@@ -98,14 +90,8 @@ class Adam(Optimizer):
         options = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
         super().__init__(params, options)
 
-    def _work(
-        self, group: Group, slots: list, arrays: list, grads: list, lrs: list, decays: list
-    ) -> tuple:
-        means = [slot.moments[0] for slot in slots]
-        squares = [slot.moments[1] for slot in slots]
-        counts = [slot.count for slot in slots]
-        settings = (*group["betas"], group["eps"], self.decoupled)
-        return arrays, grads, means, squares, counts, lrs, decays, *settings
+    def _settings(self, group: Group) -> tuple:
+        return *group["betas"], group["eps"], self.decoupled
 
 
 class AdamW(Adam):
@@ -125,42 +111,3 @@ class AdamW(Adam):
         weight_decay: float = 1e-2,
     ) -> None:
         super().__init__(params, lr, betas, eps, weight_decay)
-
-
-def clip_grad_norm(params: Tensor | Iterable[Tensor], max_norm: float) -> float:
-    """Scales all gradients together so that the norm of all their elements is at most `max_norm`.
-
-    The gradients are multiplied, in place, by max_norm / (norm + 1e-6) if that is less than 1 (as
-    in PyTorch). A norm that is inf or NaN is returned, and the gradients are left alone: look at
-    the result before you step.
-
-    Returns:
-        The norm before clipping, added up in float64.
-
-    Raises:
-        ValueError: `max_norm` is negative or NaN (inf is allowed: it only measures).
-
-    Source: Pascanu, Mikolov & Bengio, On the difficulty of training recurrent neural networks, ICML
-    2013.
-    """
-    if not isinstance(max_norm, Real) or not max_norm >= 0:
-        raise ValueError(f"clip_grad_norm: max_norm must be a number >= 0, got {max_norm!r}")
-    listed = (
-        [params]
-        if isinstance(params, Tensor)
-        else check.items("clip_grad_norm", "params", params, "Tensors")
-    )
-    for p in listed:
-        if not isinstance(p, Tensor):
-            raise TypeError(f"clip_grad_norm: params: expected Tensors, got {type(p).__name__}")
-    unique = {id(p): p for p in listed}
-    grads = [p.grad for p in unique.values() if p.grad is not None]
-    norm = math.sqrt(K.sum_of_squares([g._data for g in grads]))
-    factor = max_norm / (norm + 1e-6)
-    if math.isfinite(norm) and factor < 1:
-        for g in grads:
-            if not (g._data.flags.behaved and g._data.flags.forc):
-                g._data = g._data.copy()
-            g._mark_changed()
-        K.scale_all([g._data for g in grads], factor)
-    return norm

@@ -37,13 +37,10 @@ def _betas(owner: str, name: str, value: Any) -> tuple[float, float]:
     return first, second
 
 
+# Of settings that are more than a number >= 0.
 CHECKS: dict[str, Callable[[str, str, Any], Any]] = {
-    "lr": _at_least_0,
-    "weight_decay": _at_least_0,
-    "momentum": _at_least_0,
     "nesterov": check.flag,
     "betas": _betas,
-    "eps": _at_least_0,
 }
 
 
@@ -74,7 +71,9 @@ class Group(dict):
     """
 
     def __init__(self, owner: str, params: Sequence[Tensor], options: Mapping[str, Any]) -> None:
-        super().__init__({name: CHECKS[name](owner, name, v) for name, v in options.items()})
+        super().__init__(
+            {name: CHECKS.get(name, _at_least_0)(owner, name, v) for name, v in options.items()}
+        )
         super().__setitem__("params", tuple(params))
         self.owner = owner
         self.slots = [_Slot(p) for p in params]
@@ -87,7 +86,7 @@ class Group(dict):
             raise KeyError(
                 f"{self.owner}: {name!r} cannot be set; settable: {list(self.options())}"
             )
-        super().__setitem__(name, CHECKS[name](self.owner, name, value))
+        super().__setitem__(name, CHECKS.get(name, _at_least_0)(self.owner, name, value))
 
     def options(self) -> dict[str, Any]:
         """The settings without the parameters."""
@@ -103,14 +102,14 @@ class Optimizer:
     A subclass names its moments and writes ``_step(group, slots, arrays, grads, lrs, decays)``, which
     changes the arrays of one group, and ``slot.moments``, in place. Whatever that raises, Ctrl-C too,
     everything is put back as it was, at the price of a copy. The optimizers of minidl need none: they
-    write `_work` instead, for a kernel that steps all groups in one call.
+    name a kernel instead, which steps all groups in one call, and write `_settings`.
 
     Attributes:
         groups: the parameter groups, each a dict of "params" and settings.
     """
 
     MOMENTS: ClassVar[tuple[str, ...]] = ()  # the names of a parameter's moments in the state
-    kernel: ClassVar[str] = ""  # of minidl._kernels: steps the groups that `_work` describes
+    kernel: ClassVar[str] = ""  # of minidl._kernels, which steps all groups at once
 
     def __init__(self, params: Any, options: dict[str, Any]) -> None:
         name = type(self).__name__
@@ -142,39 +141,49 @@ class Optimizer:
         Whatever is raised, MemoryError and KeyboardInterrupt too: either nothing has changed, or the
         whole step was done.
         """
-        batches = [(group, *self._gather(group)) for group in self.groups]
+        batches: list[tuple] = []
+        stepped: list[Tensor] = []
+        for group in self.groups:
+            slots, lists = self._gather(group)
+            batches.append((group, slots, lists))
+            stepped += [slot.parameter for slot in slots]
         # Marked first: a change without its mark would be worse than a mark without its change.
-        mark_changed([slot.parameter for batch in batches for slot in batch[1]])
+        mark_changed(stepped)
         if type(self)._step is Optimizer._step:
-            getattr(K, self.kernel)([self._work(*batch) for batch in batches])
+            work = []
+            for group, _, lists in batches:
+                work.append((*lists, *self._settings(group)))
+            getattr(K, self.kernel)(work)
         else:
             self._step_or_undo([batch for batch in batches if batch[1]])
 
     def _step_or_undo(self, batches: list[tuple]) -> None:
         """The `_step` of a subclass for each group; what it raises undoes all of them."""
         undo: list[tuple] = []
-        for _, slots, arrays, *_ in batches:
+        for _, slots, (arrays, *_) in batches:
             for slot, array in zip(slots, arrays, strict=True):
                 undo.append((setattr, slot, "moments", slot.moments))
                 undo.append((setattr, slot.parameter, "_data", array))
                 undo += [(setitem, a, ..., a.copy()) for a in (array, slot.count, *slot.moments)]
         try:
-            for group, slots, *rest in batches:
+            for group, slots, (arrays, grads, *_, lrs, decays) in batches:
                 for slot in slots:
                     slot.count[...] += 1
-                self._step(group, slots, *rest)
+                self._step(group, slots, arrays, grads, lrs, decays)
         except BaseException:
             at_once(starmap(call, undo))
             raise
 
-    def _gather(self, group: Group) -> tuple[list, list, list, list, list]:
-        """The slots that take part, their arrays, gradients, learning rates and weight decays."""
+    def _gather(self, group: Group) -> tuple[list[_Slot], list]:
+        """The slots that take part, and for the kernel one list each of their arrays, gradients, moments, counts,
+        learning rates and decays.
+        """
         slots: list[_Slot] = []
         arrays: list[np.ndarray] = []
         grads: list[np.ndarray] = []
         lrs: list[float] = []
         decays: list[float] = []
-        lr, weight_decay, count = group["lr"], group["weight_decay"], self._moments(group)
+        lr, weight_decay, used = group["lr"], group["weight_decay"], self._moments(group)
         for slot in group.slots:
             parameter = slot.parameter
             grad = parameter.grad
@@ -182,8 +191,8 @@ class Optimizer:
             if grad is None or lr_mult == 0:
                 continue
             data = parameter._data
-            if data is not slot.data or len(slot.moments) != count:
-                self._prepare(slot, count)
+            if data is not slot.data or len(slot.moments) != used:
+                self._prepare(slot, used)
             slots.append(slot)
             arrays.append(data)
             grads.append(grad._data if isinstance(grad, Tensor) else grad)
@@ -199,7 +208,16 @@ class Optimizer:
                 f"a gradient of shape {data.shape} and dtype {data.dtype}, "
                 f"got {grad.shape}, {grad.dtype}"
             )
-        return slots, arrays, grads, lrs, decays
+        return slots, [arrays, grads, *self._lists(slots), lrs, decays]
+
+    def _lists(self, slots: list[_Slot]) -> list:
+        """One list per name in MOMENTS, None for those that the settings do not need; and the counts."""
+        used = len(slots[0].moments) if slots else 0
+        lists: list = [None] * len(self.MOMENTS)
+        for k in range(used):
+            lists[k] = [slot.moments[k] for slot in slots]
+        lists.append([slot.count for slot in slots])
+        return lists
 
     def _prepare(self, slot: _Slot, count: int) -> None:
         """Fits a slot to an array that is new to it: the moments must lie in memory as it does."""
@@ -231,19 +249,19 @@ class Optimizer:
         """How many moments a parameter of this group has."""
         return len(self.MOMENTS)
 
-    def _work(
-        self, group: Group, slots: list, arrays: list, grads: list, lrs: list, decays: list
-    ) -> tuple:
-        """What the kernel is told of a group."""
-        raise NotImplementedError(f"{type(self).__name__} has neither _step() nor _work()")
+    def _settings(self, group: Group) -> tuple:
+        """What the kernel is told of a group beside its lists."""
+        raise NotImplementedError(
+            f"{type(self).__name__} has neither _step() nor a kernel's _settings()"
+        )
 
     def _step(
         self, group: Group, slots: list, arrays: list, grads: list, lrs: list, decays: list
     ) -> None:
         """Steps one group; `slots` have counted this step already."""
-        work = self._work(group, slots, arrays, grads, lrs, decays)
         for slot in slots:
             slot.count[...] -= 1  # the kernel counts itself
+        work = (arrays, grads, *self._lists(slots), lrs, decays, *self._settings(group))
         getattr(K, self.kernel)([work])
 
     # State.
@@ -298,7 +316,9 @@ class Optimizer:
                     f"{name}: group {i}: expected {len(group.slots)} parameters, "
                     f"got {len(its['parameters'])}"
                 )
-            options = {key: CHECKS[key](name, key, its[key]) for key in group.options()}
+            options = {
+                key: CHECKS.get(key, _at_least_0)(name, key, its[key]) for key in group.options()
+            }
             pairs = zip(group.slots, its["parameters"], strict=True)
             restored.append((options, [self._checked(slot, values) for slot, values in pairs]))
         changes: list[tuple] = []

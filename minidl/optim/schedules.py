@@ -36,7 +36,7 @@ class Schedule:
         self._set(self.count + 1, self.base)
 
     def _set(self, count: int, base: list[float]) -> None:
-        """Count, bases and the rates of all groups, or nothing if a rate is no rate."""
+        """Count, bases and the rates of all groups, or nothing if a rate is invalid."""
         name, groups = type(self).__name__, self.optimizer.groups
         rates = [check.number(name, "the rate", self.lr_at(lr, count), 0.0) for lr in base]
         changes: list[tuple] = [

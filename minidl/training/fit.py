@@ -13,7 +13,7 @@ these methods, each called with the `Training` too:
 
 A callback that changes something for the time of the training hands its undoing to
 ``training.cleanup``, a `contextlib.ExitStack` that is closed however the training ends.
-Ready-made ones that watch a training stand in `minidl.monitor`.
+Ready-made ones that watch a training run are in `minidl.monitor`.
 
 >>> def halve_after_three(training):                          # a schedule
 ...     if training.epoch == 3:
@@ -64,15 +64,6 @@ from minidl.training.metrics import (
 from minidl.training.progress import reporter
 
 EVENTS = ("on_train_begin", "on_backward_end", "on_batch_end", "on_epoch_end", "on_train_end")
-LOSSES = (
-    "cross_entropy",
-    "nll_loss",
-    "binary_cross_entropy",
-    "binary_cross_entropy_with_logits",
-    "mse_loss",
-    "l1_loss",
-    "huber_loss",
-)
 OF_REAL_NUMBERS = {F.mse_loss, F.l1_loss, F.huber_loss}  # there is no accuracy with these
 ACCURACIES: dict[Any, Callable] = {
     F.cross_entropy: class_accuracy,
@@ -153,7 +144,7 @@ def fit(
 
     Raises:
         TypeError, ValueError: an argument that does not fit, before anything is done; batches that
-            are no pairs.
+            are not pairs.
         FloatingPointError: a loss that is NaN or infinite.
     Whatever a batch raises before the optimizer steps: parameters, the optimizer's state and buffers
     (running statistics) are as the batch before left them. Random generators and the loader have
@@ -353,8 +344,8 @@ def _checked(who: str, model: Any, loss: Any, metrics: Metrics) -> tuple[Any, di
     if not isinstance(model, Module):
         raise TypeError(f"{who}: model: expected an nn.Module, got {type(model).__name__}")
     if isinstance(loss, str):
-        if loss not in LOSSES:
-            raise ValueError(f"{who}: loss: {loss!r} is not one of {', '.join(LOSSES)}")
+        if loss not in F.LOSSES:
+            raise ValueError(f"{who}: loss: {loss!r} is not one of {', '.join(F.LOSSES)}")
         loss = getattr(F, loss)
     elif loss is not None and not callable(loss):
         raise TypeError(f"{who}: loss: expected a function or its name, got {type(loss).__name__}")
@@ -389,7 +380,7 @@ def _handlers(callbacks: Sequence[Any]) -> dict[str, list[Callable]]:
         for name in named:
             if name not in EVENTS:
                 raise TypeError(
-                    f"fit: callback {type(callback).__name__}: {name} is no event; there are "
+                    f"fit: callback {type(callback).__name__}: {name} is not an event; there are "
                     f"{', '.join(EVENTS)}"
                 )
             events[name].append(getattr(callback, name))

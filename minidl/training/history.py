@@ -102,6 +102,6 @@ def save_or_show(figure: Any, path: str | os.PathLike[str] | None) -> None:
         return
     from matplotlib import pyplot
 
-    with warnings.catch_warnings():  # that there is no screen is no reason to fail
+    with warnings.catch_warnings():  # a missing screen must not make it fail
         warnings.filterwarnings("ignore", message=".*non-interactive.*")
         pyplot.show()

@@ -21,7 +21,7 @@ def accuracy(y: Any, target: Any) -> float:
             0 or 1 for each logit.
 
     Raises:
-        ValueError: targets that are no classes.
+        ValueError: targets that are not classes.
 
     >>> accuracy(np.array([[0.1, 0.9], [0.8, 0.2]]), np.array([1, 1]))
     0.5
@@ -65,7 +65,7 @@ def _share(right: np.ndarray) -> float:
 
 def _misfit(scores: np.ndarray, labels: np.ndarray) -> ValueError:
     return ValueError(
-        f"accuracy: targets of shape {labels.shape}, {labels.dtype}, are no classes for scores of "
+        f"accuracy: targets of shape {labels.shape}, {labels.dtype}, are not classes for scores of "
         f"shape {scores.shape} (for several labels a sample, name the loss: binary_cross_entropy or "
         "binary_cross_entropy_with_logits); for targets that are real numbers pass metrics=()"
     )

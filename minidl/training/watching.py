@@ -1,4 +1,4 @@
-"""Seeing what goes through the modules of a model: what monitors stand on."""
+"""Recording what goes through the modules of a model, for the monitors."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ def guarded(x: np.ndarray, at_end: bool = True) -> np.ndarray:
 def map_arrays(function: Callable[[np.ndarray], np.ndarray], value, seen: dict | None = None):
     """value with function(x) for each array x in it, in its lists, tuples and dicts; the same array stays the same."""
     seen = {} if seen is None else seen
-    assert not isinstance(value, np.generic), "a NumPy scalar is no array"
+    assert not isinstance(value, np.generic), "a NumPy scalar is not an array"
     if isinstance(value, np.ndarray):
         if id(value) not in seen:
             seen[id(value)] = function(value)

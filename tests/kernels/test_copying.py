@@ -105,7 +105,7 @@ def test_what_numpy_has_to_do():
     odd = np.zeros(25, np.uint8)[1:].view(np.float32)  # not aligned
     K.assign(odd, y.reshape(-1))
     np.testing.assert_array_equal(odd, y.reshape(-1))
-    field = np.zeros(6, [("a", "u1"), ("b", "f4")])["b"]  # strides that are no whole elements
+    field = np.zeros(6, [("a", "u1"), ("b", "f4")])["b"]  # strides that are not whole elements
     K.assign(field, y.reshape(-1))
     np.testing.assert_array_equal(field, y.reshape(-1))
 
