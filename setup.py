@@ -41,7 +41,7 @@ import check_machine
 import minima
 
 KERNELS = Path("minidl/_kernels")
-COMPILED_ONCE = {"copying", "cpu", "memory", "pool"}
+COMPILED_ONCE = {"copying", "cpu", "epilogues", "memory", "pool"}
 ENGINE = [
     *(f"minidl/autograd/{name}.py" for name in ("modes", "changes", "tensor", "op", "engine")),
     *(

@@ -80,18 +80,15 @@ class ActivatedBatchNorm(BatchNorm):
 
     def forward(self, x: np.ndarray, *parameters: np.ndarray) -> np.ndarray:
         weight, bias = (*parameters, None, None)[:2]
-        loop = K.activation_address(self.row.name, x.dtype == np.float64)
-        y = K.batch_norm_forward(x, self.mean, self.rstd, weight, bias, loop, self.a, self.b)
-        return y if loop else K.activation_forward(self.row.name, y, self.a, self.b, y)
+        return K.batch_norm_forward(
+            x, self.mean, self.rstd, weight, bias, self.row.name, self.a, self.b
+        )
 
     def backward(self, gy: Tensor) -> tuple:
         name, a, b = self.row.name, self.a, self.b
         if not recording():
-            if name in BY_SIGN:
-                return self._fused(gy, None, 0, a, b, True)
-            slope = K.activation_slope_address(name, gy.dtype == np.float64)
-            if slope:
-                return self._fused(gy, self.output()._data, slope, a, b)
+            y = None if name in BY_SIGN else self.output()._data
+            return self._fused(gy, name, a, b, y)
         return super().backward(activation_gradient(self.row, a, b, self.output(), gy))
 
 

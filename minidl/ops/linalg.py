@@ -67,9 +67,7 @@ class ActivatedAffine(Affine):
         self.row, self.a, self.b = row, a, b
 
     def forward(self, x: np.ndarray, w: np.ndarray, b: np.ndarray | None = None) -> np.ndarray:
-        loop = K.activation_address(self.row.name, x.itemsize == 8)
-        y = K.affine_forward(x, w, b, loop, self.a, self.b)
-        return y if loop else K.activation_forward(self.row.name, y, self.a, self.b, y)
+        return K.affine_forward(x, w, b, self.row.name, self.a, self.b)
 
     def backward(self, gy: Tensor) -> tuple:
         gy = activation_gradient(self.row, self.a, self.b, self.output(), gy)

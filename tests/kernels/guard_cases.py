@@ -3,7 +3,6 @@
 Kernels that test_twins.py has cases of get these, of other shapes, too.
 """
 
-import ctypes
 import inspect
 from collections.abc import Callable
 from typing import Any
@@ -17,7 +16,7 @@ from minidl.ops.activations.table import KERNEL_ROWS
 
 from .test_conv import arguments as conv_arguments
 from .test_images import channels_last, windows
-from .test_twins import CASES, activation_backward, activation_forward
+from .test_twins import CASES
 
 LENGTHS = (1, 2, 3, 4, 5, 7, 8, 9, 12, 15, 16, 17, 24, 25, 31, 32, 33, 48, 49, 63, 64, 65, 67)
 DEPTHS = (*LENGTHS, 128, 130, 257, 600, 1025)
@@ -74,13 +73,13 @@ def of_twins(entry_point: str) -> Sampler:
     return sample
 
 
-def loop(rng) -> Sample:
-    """An activation's loop, as other kernels call it."""
+def fused(rng) -> dict[str, Any]:
+    """The keywords for an activation that a kernel applies to its own results, or for none."""
+    if rng.random() < 0.5:
+        return {}
     row = list(KERNEL_ROWS.values())[rng.integers(len(KERNEL_ROWS))]
     a, b = (*(1.25 * v if v else 0.25 for v in row.params.values()), 0.0, 0.0)[:2]
-    make = activation_backward if rng.random() < 0.5 else activation_forward
-    name, *arrays, a, b = make(row.name, a, b)(rng, *lengths(rng, 1))
-    return (name, arrays, np.zeros_like(arrays[0]), a, b), {}
+    return {"activation": row.name, "a": a, "b": b}
 
 
 # ── Convolutions and pooling ──────────────────────────────────────────────────────────────────────
@@ -117,7 +116,7 @@ def conv(entry_point: str) -> Sampler:
         given = conv_arguments(entry_point, conv_case(rng), "float64", int(rng.integers(1 << 30)))
         if entry_point == "conv_forward" and rng.random() < 0.3:
             given = (*given[:2], None, *given[3:])
-        return given, {}
+        return given, {} if entry_point == "conv_weight_grad" else fused(rng)
 
     return sample
 
@@ -157,7 +156,7 @@ def batch(rng, axes=None):
 
 def batch_norm_forward(rng) -> Sample:
     x, mean, rstd, weight, bias = batch(rng)
-    return (x, mean, rstd, *((weight, bias) if rng.random() < 0.7 else ())), {}
+    return (x, mean, rstd, *((weight, bias) if rng.random() < 0.7 else ())), fused(rng)
 
 
 def batch_norm_backward(rng) -> Sample:
@@ -189,7 +188,7 @@ def matmul(rng) -> Sample:
 def affine_forward(rng) -> Sample:
     m, n, k = sides(rng)
     bias = array(rng, n) if rng.random() < 0.7 else None
-    return (array(rng, m, k), array(rng, n, k), bias), {}
+    return (array(rng, m, k), array(rng, n, k), bias), fused(rng)
 
 
 def affine_weight_grad(rng) -> Sample:
@@ -317,8 +316,6 @@ SAMPLERS: dict[str, Sampler] = {
             *("avg_pool_forward", "avg_pool_backward"),
         )
     },
-    "activation_address": loop,
-    "activation_slope_address": loop,
     "batch_norm_moments": one,
     "batch_norm_forward": batch_norm_forward,
     "batch_norm_backward": batch_norm_backward,
@@ -350,7 +347,7 @@ NO_ARRAYS = {"random_words"}
 # What once read beyond its operands.
 KNOWN = {"conv_weight_grad": [groups_of_a_vector(*sizes) for sizes in ((2, 4), (2, 8), (4, 16))]}
 # What is written must lie in one piece, or (in the second line) anywhere, if only each element has a place of its own.
-DENSE = {"sgd_step", "adam_step", "scale_all", "activation_address", "activation_slope_address"}
+DENSE = {"sgd_step", "adam_step", "scale_all"}
 DENSE |= {"prelu_forward", "prelu_backward"}  # these want C order
 APART = {"matmul", "affine_weight_grad", "binary", "unary", "assign"}
 
@@ -374,32 +371,13 @@ def layouts(entry_point: str, given: Sample) -> list[str]:
 # ── Where a kernel is not called with what its sampler gives ──────────────────────────────────────
 
 
-def call_loop(kernels, name, arrays, y, a, b):
-    wide = y.dtype == "float64"
-    addresses = kernels.activation_address, kernels.activation_slope_address
-    address = addresses[len(arrays) - 1](name, wide)
-    if not address:
-        entry_points = kernels.activation_forward, kernels.activation_backward
-        return entry_points[len(arrays) - 1](name, *arrays, a, b, out=y)
-    pointers = [ctypes.c_void_p] * (2 + len(arrays))
-    types = (None, *pointers, ctypes.c_ssize_t, ctypes.c_double, ctypes.c_double)
-    places = [x.ctypes.data for x in (*arrays, y)]
-    ctypes.CFUNCTYPE(*types)(address)(None, *places, y.size, a, b)
-    return y
-
-
 def call_batch_norm_backward(kernels, x, gy, mean, rstd, weight, bias, moving, y, name):
     given = (mean, rstd, weight, bias, moving)
-    if name in ("", "by sign"):
-        return kernels.batch_norm_backward(x, gy, *given, a=0.2, by_sign=name == "by sign")
-    slope = kernels.activation_slope_address(name, x.dtype == "float64")
-    if not slope:
-        gy = kernels.activation_backward(name, y, gy)
-    return kernels.batch_norm_backward(x, gy, *given, y, slope)
+    if name == "":
+        return kernels.batch_norm_backward(x, gy, *given)
+    if name == "by sign":
+        return kernels.batch_norm_backward(x, gy, *given, "leaky_relu", 0.2)
+    return kernels.batch_norm_backward(x, gy, *given, name, y=y)
 
 
-CALLS = {
-    "activation_address": call_loop,
-    "activation_slope_address": call_loop,
-    "batch_norm_backward": call_batch_norm_backward,
-}
+CALLS = {"batch_norm_backward": call_batch_norm_backward}

@@ -9,13 +9,12 @@ import numpy as np
 cimport numpy as cnp
 from libc.string cimport memset
 
-from minidl._kernels.runtime cimport memory, pool
+from minidl._kernels.runtime cimport epilogues, memory, pool
 from minidl._kernels.arrays.checks cimport behaved, c_order
 from minidl._kernels.conv.weight_gradient cimport weight_gradient
 from minidl._kernels.conv.image cimport AXES, Image
 from minidl._kernels.math.elementary cimport real
 from minidl._kernels.conv.phases cimport Job, Window, convolve
-from minidl._kernels.product.product cimport activation_t
 from minidl._kernels.conv.winograd_sums cimport (
     winograd_convolve, winograd_pays, winograd_weight_gradient,
 )
@@ -26,6 +25,7 @@ cnp.import_array()
 
 cdef Py_ssize_t SETTING_LIMIT = 2 ** 31 - 1  # of a stride, a padding, a dilation
 cdef Py_ssize_t REACH_LIMIT = 2 ** 40        # pixels that a kernel may span, and its steps together
+cdef dict ACTIVATIONS = epilogues.activations_of(__name__)
 
 
 cdef int check_pair(cnp.ndarray x, cnp.ndarray y, str name) except -1:
@@ -130,11 +130,12 @@ cdef inline bint compute_gradient(
 
 cdef cnp.ndarray run(
     Window* w, bint transposed, cnp.ndarray x, cnp.ndarray weight, object bias,
-    Py_ssize_t channels, object size, size_t activation, double alpha, double beta, str name
+    Py_ssize_t channels, object size, str activation, double a, double b, str name
 ):
     """The result of a convolution whose arguments fit, with `channels` and of this size."""
     cdef Job job
-    cdef cnp.ndarray y, b
+    cdef cnp.ndarray y, bs
+    cdef epilogues.Loops loops
     cdef bint done
     for n in size:
         if n < 0:
@@ -144,11 +145,11 @@ cdef cnp.ndarray run(
                          f"got {size}")
     memset(&job, 0, sizeof(Job))
     if bias is not None:
-        b = c_order(bias, f"{name}: bias")
-        check_pair(x, b, name)
-        if cnp.PyArray_NDIM(b) != 1 or cnp.PyArray_DIMS(b)[0] != channels:
+        bs = c_order(bias, f"{name}: bias")
+        check_pair(x, bs, name)
+        if cnp.PyArray_NDIM(bs) != 1 or cnp.PyArray_DIMS(bs)[0] != channels:
             raise ValueError(f"{name}: expected bias ({channels},), got {bias.shape}")
-        job.bias = <const char*> cnp.PyArray_DATA(b)
+        job.bias = <const char*> cnp.PyArray_DATA(bs)
     y = channels_last(cnp.PyArray_DIMS(x)[0], channels, size, cnp.PyArray_TYPE(x))
     if cnp.PyArray_SIZE(y) == 0:
         return y
@@ -156,8 +157,10 @@ cdef cnp.ndarray run(
     view(y, &job.y)
     fit_steps(w, transposed, &job.x if transposed else &job.y, name)
     job.transposed, job.weight = transposed, <const char*> cnp.PyArray_DATA(weight)
-    job.activation = <activation_t> <void*> activation
-    job.alpha, job.beta = alpha, beta
+    if activation is not None:
+        loops = epilogues.find(ACTIVATIONS, activation)
+        job.activation = loops.forward[cnp.PyArray_TYPE(x) == cnp.NPY_DOUBLE]
+        job.alpha, job.beta = a, b
     with nogil:
         if cnp.PyArray_TYPE(x) == cnp.NPY_FLOAT:
             done = compute(<float*> NULL, w, &job)
@@ -170,12 +173,12 @@ cdef cnp.ndarray run(
 
 def conv_forward(
     x, weight, bias=None, stride=(1, 1), padding=(0, 0), dilation=(1, 1), Py_ssize_t groups=1,
-    size=None, size_t activation=0, double alpha=0, double beta=0,
+    size=None, str activation=None, double a=0, double b=0,
 ):
     """y (N, O, *size) from x (N, C, ...), weight (O, C/groups, *kernel) and bias (O,).
 
     `size`: of the spatial axes of y; by default as many pixels as x and its padding allow. What y sees beyond x is
-    zero. `activation`: 0, or what `activation_address` gives, with parameters alpha and beta.
+    zero. `activation`: the name of one, with parameters a and b, that is applied to y while it is in the cache.
 
     Raises ValueError on shapes that do not fit, TypeError on dtypes other than float32 or float64 throughout.
     """
@@ -197,12 +200,12 @@ def conv_forward(
             reach = w.dilation[axis] * (w.kernel[axis] - 1) + 1
             reach = cnp.PyArray_DIMS(xs)[axis + axes - AXES + 2] + 2 * w.padding[axis] - reach
             size.append(0 if reach < 0 else reach // w.stride[axis] + 1)
-    return run(&w, False, xs, ws, bias, outputs, size, activation, alpha, beta, "conv")
+    return run(&w, False, xs, ws, bias, outputs, size, activation, a, b, "conv")
 
 
 def conv_input_grad(
     gy, weight, size, stride=(1, 1), padding=(0, 0), dilation=(1, 1), Py_ssize_t groups=1,
-    bias=None, size_t activation=0, double alpha=0, double beta=0,
+    bias=None, str activation=None, double a=0, double b=0,
 ):
     """gx (N, C, *size) from gy (N, O, ...) and weight (O, C/groups, *kernel); as a transposed convolution it has a bias
     (C,) and an activation.
@@ -220,8 +223,8 @@ def conv_input_grad(
     if cnp.PyArray_DIMS(ws)[0] % groups or cnp.PyArray_DIMS(ws)[0] != cnp.PyArray_DIMS(xs)[1]:
         raise ValueError(f"conv_transpose: expected weight ({cnp.PyArray_DIMS(xs)[1]}, C/{groups}, "
                          f"...) for gy {gy.shape}, got {weight.shape}")
-    return run(&w, True, xs, ws, bias, cnp.PyArray_DIMS(ws)[1] * groups, size, activation, alpha,
-               beta, "conv_transpose")
+    return run(&w, True, xs, ws, bias, cnp.PyArray_DIMS(ws)[1] * groups, size, activation, a, b,
+                "conv_transpose")
 
 
 def conv_weight_grad(

@@ -11,6 +11,7 @@ to it. At a kink the slope is that of the negative side. NaN falls on the side t
 
 cimport numpy as cnp
 from minidl._kernels.runtime cimport memory, pool
+from minidl._kernels.runtime.epilogues cimport Loops, activation_t, activations_of, find, slope_t
 from minidl._kernels.arrays.checks cimport check_out, dense, same_layout
 from minidl._kernels.math.composed cimport (
     gelu_tanh_, gelu_tanh_slope_, mish_, mish_slope_, silu_, silu_slope_, tanhshrink_,
@@ -26,7 +27,6 @@ cnp.import_array()
 
 cdef enum:
     CHUNK = 16384  # elements a task
-    RULES = 64
 
 cdef extern from *:
     """
@@ -248,66 +248,49 @@ cdef void backward(
         gx[i] = g * slope if slope != 0 else slope  # a dead unit passes nothing on, inf neither
 
 
-ctypedef void (*forward_t)(void*, const void*, void*, Py_ssize_t, double, double) noexcept nogil
-ctypedef void (*backward_t)(
-    void*, const void*, const void*, void*, Py_ssize_t, double, double
-) noexcept nogil
-
-cdef struct Loops:
-    forward_t[2] forward  # for float32 and float64
-    backward_t[2] backward
-
-
-cdef Loops loops_of(Rule* tag) noexcept:
-    cdef Loops loops
-    loops.forward[0] = <forward_t>forward[Rule, float]
-    loops.forward[1] = <forward_t>forward[Rule, double]
-    loops.backward[0] = <backward_t>backward[Rule, float]
-    loops.backward[1] = <backward_t>backward[Rule, double]
+cdef Loops loops_of(Rule* tag):
+    cdef Loops loops = Loops()
+    loops.forward[0] = <activation_t>forward[Rule, float]
+    loops.forward[1] = <activation_t>forward[Rule, double]
+    loops.backward[0] = <slope_t>backward[Rule, float]
+    loops.backward[1] = <slope_t>backward[Rule, double]
     return loops
 
 
-cdef Loops[RULES] LOOPS
-CODES = {}  # name -> place in LOOPS
-
-
-cdef void declare(str name, Loops loops):
-    LOOPS[len(CODES)] = loops
-    CODES[name] = len(CODES)
-
-
-declare("relu", loops_of[Relu](NULL))
-declare("leaky_relu", loops_of[LeakyRelu](NULL))
-declare("elu", loops_of[Elu](NULL))
-declare("elu_from_y", loops_of[EluFromY](NULL))
-declare("selu", loops_of[Selu](NULL))
-declare("selu_from_y", loops_of[SeluFromY](NULL))
-declare("celu", loops_of[Celu](NULL))
-declare("celu_from_y", loops_of[CeluFromY](NULL))
-declare("sigmoid", loops_of[Sigmoid](NULL))
-declare("logsigmoid", loops_of[LogSigmoid](NULL))
-declare("hardsigmoid", loops_of[HardSigmoid](NULL))
-declare("tanh", loops_of[Tanh](NULL))
-declare("hardtanh", loops_of[HardTanh](NULL))
-declare("relu6", loops_of[Relu6](NULL))
-declare("softsign", loops_of[SoftSign](NULL))
-declare("softplus", loops_of[SoftPlus](NULL))
-declare("silu", loops_of[Silu](NULL))
-declare("hardswish", loops_of[HardSwish](NULL))
-declare("mish", loops_of[Mish](NULL))
-declare("gelu", loops_of[Gelu](NULL))
-declare("gelu_tanh", loops_of[GeluTanh](NULL))
-declare("tanhshrink", loops_of[TanhShrink](NULL))
-declare("softshrink", loops_of[SoftShrink](NULL))
-declare("hardshrink", loops_of[HardShrink](NULL))
-declare("threshold", loops_of[Threshold](NULL))
+cdef dict ACTIVATIONS = activations_of(__name__)
+ACTIVATIONS["relu"] = loops_of[Relu](NULL)
+ACTIVATIONS["leaky_relu"] = loops_of[LeakyRelu](NULL)
+ACTIVATIONS["elu"] = loops_of[Elu](NULL)
+ACTIVATIONS["elu_from_y"] = loops_of[EluFromY](NULL)
+ACTIVATIONS["selu"] = loops_of[Selu](NULL)
+ACTIVATIONS["selu_from_y"] = loops_of[SeluFromY](NULL)
+ACTIVATIONS["celu"] = loops_of[Celu](NULL)
+ACTIVATIONS["celu_from_y"] = loops_of[CeluFromY](NULL)
+ACTIVATIONS["sigmoid"] = loops_of[Sigmoid](NULL)
+ACTIVATIONS["logsigmoid"] = loops_of[LogSigmoid](NULL)
+ACTIVATIONS["hardsigmoid"] = loops_of[HardSigmoid](NULL)
+ACTIVATIONS["tanh"] = loops_of[Tanh](NULL)
+ACTIVATIONS["hardtanh"] = loops_of[HardTanh](NULL)
+ACTIVATIONS["relu6"] = loops_of[Relu6](NULL)
+ACTIVATIONS["softsign"] = loops_of[SoftSign](NULL)
+ACTIVATIONS["softplus"] = loops_of[SoftPlus](NULL)
+ACTIVATIONS["silu"] = loops_of[Silu](NULL)
+ACTIVATIONS["hardswish"] = loops_of[HardSwish](NULL)
+ACTIVATIONS["mish"] = loops_of[Mish](NULL)
+ACTIVATIONS["gelu"] = loops_of[Gelu](NULL)
+ACTIVATIONS["gelu_tanh"] = loops_of[GeluTanh](NULL)
+ACTIVATIONS["tanhshrink"] = loops_of[TanhShrink](NULL)
+ACTIVATIONS["softshrink"] = loops_of[SoftShrink](NULL)
+ACTIVATIONS["hardshrink"] = loops_of[HardShrink](NULL)
+ACTIVATIONS["threshold"] = loops_of[Threshold](NULL)
+NAMES = tuple(ACTIVATIONS)
 
 
 # ── The entry points ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 cdef struct Work:
-    forward_t forward
-    backward_t backward
+    activation_t forward
+    slope_t backward
     const char* xy
     const char* gy
     char* out
@@ -359,7 +342,7 @@ def activation_forward(str name, x, double a=0, double b=0, out=None):
     cdef cnp.ndarray xs = dense(x, name)
     cdef cnp.ndarray ys = check_out(out, xs, name)
     cdef bint wide = cnp.PyArray_TYPE(xs) == cnp.NPY_DOUBLE
-    cdef Loops* loops = &LOOPS[<int>CODES[name]]
+    cdef Loops loops = find(ACTIVATIONS, name)
     cdef Work work
     work.forward, work.backward = loops.forward[wide], NULL
     work.xy, work.gy = <char*>cnp.PyArray_DATA(xs), NULL
@@ -374,20 +357,10 @@ def activation_backward(str name, xy, gy, double a=0, double b=0, out=None):
     cdef cnp.ndarray gs = same_layout(gy, xs, name)
     cdef cnp.ndarray gx = check_out(out, xs, name)
     cdef bint wide = cnp.PyArray_TYPE(xs) == cnp.NPY_DOUBLE
-    cdef Loops* loops = &LOOPS[<int>CODES[name]]
+    cdef Loops loops = find(ACTIVATIONS, name)
     cdef Work work
     work.forward, work.backward = NULL, loops.backward[wide]
     work.xy, work.gy = <char*>cnp.PyArray_DATA(xs), <char*>cnp.PyArray_DATA(gs)
     work.a, work.b = a, b
     run(&work, gx, out is not None)
     return gx
-
-
-def activation_address(str name, bint wide) -> int:
-    """The address of the forward loop for float64 (wide) or float32, for a kernel that calls it on its own results."""
-    return <size_t><void*>LOOPS[<int>CODES[name]].forward[wide]
-
-
-def activation_slope_address(str name, bint wide) -> int:
-    """The same for the backward loop."""
-    return <size_t><void*>LOOPS[<int>CODES[name]].backward[wide]

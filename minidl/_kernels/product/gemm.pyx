@@ -8,11 +8,11 @@ import numpy as np
 cimport numpy as cnp
 from libc.string cimport memcmp, memset
 
-from minidl._kernels.runtime cimport memory, pool
+from minidl._kernels.runtime cimport epilogues, memory, pool
 from minidl._kernels.arrays.checks cimport behaved
 from minidl._kernels.product.blocking cimport multiply
 from minidl._kernels.math.elementary cimport real
-from minidl._kernels.product.product cimport SERIAL_FLOPS, Product, activation_t, ceil_div, run_tasks
+from minidl._kernels.product.product cimport SERIAL_FLOPS, Product, ceil_div, run_tasks
 from minidl._kernels.arrays.copying cimport c_copy, copy_into
 
 cnp.import_array()
@@ -23,6 +23,8 @@ cdef enum:
     SUM_ROWS = 128         # added up before they join the total
     SERIAL_SUM = 60_000    # elements summed by one thread
     BRIEF_FLOPS = 200_000  # so short (2 us) that the GIL is kept: giving it up and back costs 50 ns
+
+cdef dict ACTIVATIONS = epilogues.activations_of(__name__)
 
 
 # ── Many products at once ─────────────────────────────────────────────────────────────────────────
@@ -302,18 +304,19 @@ cdef void one_product(
     batch.count, batch.ndim = 1, 0
 
 
-def affine_forward(x, weight, bias=None, size_t activation=0, double alpha=0, double beta=0):
+def affine_forward(x, weight, bias=None, str activation=None, double a=0, double b=0):
     """y = x @ weight.T + bias, for x (..., in), weight (out, in), bias (out,), y (..., out).
 
-    `activation`: 0, or what `activation_address` gives: a loop with parameters alpha and beta that
-    is applied in place to parts of the rows of y while they are in the cache.
+    `activation`: the name of one, with parameters a and b, that is applied to parts of the rows of
+    y while they are in the cache.
 
-    Raises ValueError on shapes that do not fit, TypeError on dtypes other than float32 or float64
+    Raises ValueError on shapes that do not fit and unknown activations, TypeError on dtypes other than float32 or float64
     throughout.
     """
     cdef cnp.ndarray xs = flat_rows(x, "affine: x"), ws = behaved(weight, "affine: weight"), bs, y
     cdef cnp.npy_intp[MAX_DIMS] shape
     cdef Batch batch
+    cdef epilogues.Loops loops
     cdef int axis, ndim = cnp.PyArray_NDIM(<cnp.ndarray> x)
     check_pair(xs, ws, "affine")
     if cnp.PyArray_NDIM(ws) != 2 or cnp.PyArray_DIMS(ws)[1] != cnp.PyArray_DIMS(xs)[1]:
@@ -333,8 +336,10 @@ def affine_forward(x, weight, bias=None, size_t activation=0, double alpha=0, do
         if not cnp.PyArray_IS_C_CONTIGUOUS(bs):
             bs = c_copy(bs)
         batch.product.bias = <char*> cnp.PyArray_DATA(bs)
-    batch.product.activation = <activation_t> <void*> activation
-    batch.product.alpha, batch.product.beta = alpha, beta
+    if activation is not None:
+        loops = epilogues.find(ACTIVATIONS, activation)
+        batch.product.activation = loops.forward[cnp.PyArray_TYPE(y) == cnp.NPY_DOUBLE]
+        batch.product.alpha, batch.product.beta = a, b
     run(&batch, cnp.PyArray_TYPE(y), False)
     return y
 

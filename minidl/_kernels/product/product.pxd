@@ -1,16 +1,12 @@
 # What a matrix product is, for those who compute one (blocking.pxd, dots.pxd), and how its tasks run.
 
 from minidl._kernels.runtime cimport pool
+from minidl._kernels.runtime.epilogues cimport activation_t
 
 cdef enum:
     TASKS = 16                  # a product is cut into so many, unless they get smaller than
     TASK_FLOPS = 250_000        # 1 us on one core: what handing out a task may cost ten times over
     SERIAL_FLOPS = 400_000      # up to here waking the pool costs what it saves
-
-# As the loops in activations.pyx are called; here `x` and `y` are the same, and `tag` is NULL.
-ctypedef void (*activation_t)(
-    void* tag, const void* x, void* y, Py_ssize_t n, double a, double b
-) noexcept nogil
 
 
 cdef struct Product:

@@ -11,10 +11,8 @@ import numpy as np
 ACTIVATIONS: dict[str, Any] = {}
 
 __all__ = [
-    "activation_address",
     "activation_backward",
     "activation_forward",
-    "activation_slope_address",
     "prelu_backward",
     "prelu_forward",
 ]
@@ -59,22 +57,20 @@ def times(x: np.ndarray, factor: np.ndarray) -> np.ndarray:
 
 # Activations are computed in float64, so that the twin's own rounding does not count.
 def activation_forward(name, x, a=0.0, b=0.0, out=None):
-    value, _ = ACTIVATIONS[name]
+    value, _ = _found(name)
     return _quiet(lambda: _result(value(x.astype(np.float64), *_used(value, a, b)), x, out))
 
 
 def activation_backward(name, xy, gy, a=0.0, b=0.0, out=None):
-    _, slope = ACTIVATIONS[name]
+    _, slope = _found(name)
     s = _quiet(lambda: _result(slope(xy.astype(np.float64), *_used(slope, a, b)), xy, None))
     return _quiet(lambda: _result(np.where(s != 0, gy * s, 0), xy, out))
 
 
-def activation_address(name, wide):
-    return 0  # Python has no machine code to point to
-
-
-def activation_slope_address(name, wide):
-    return 0
+def _found(name: str) -> Any:
+    if name not in ACTIVATIONS:
+        raise ValueError(f"activation: expected one of {', '.join(ACTIVATIONS)}, got {name!r}")
+    return ACTIVATIONS[name]
 
 
 def _used(function, a: float, b: float) -> tuple[float, ...]:

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from minidl._kernels.reference.activations import activation_backward, activation_forward
+
+__all__ = ["batch_norm_backward", "batch_norm_forward", "batch_norm_moments"]
+
 
 def batch_norm_moments(x):
     if x.size == 0:
@@ -15,12 +19,13 @@ def batch_norm_moments(x):
         return first.reshape(-1) + wide.mean(axis=axes), wide.var(axis=axes)
 
 
-def batch_norm_forward(x, mean, rstd, weight=None, bias=None, activation=0, a=0.0, b=0.0):
+def batch_norm_forward(x, mean, rstd, weight=None, bias=None, activation=None, a=0.0, b=0.0):
     _check(x, mean=mean, rstd=rstd, weight=weight, bias=bias)
     with np.errstate(all="ignore"):
         y = (x - _channels(mean, x)) * _channels(_times(rstd, weight), x)
         y = y if bias is None else y + _channels(bias, x)
-        return np.empty_like(x) if x.size == 0 else y.astype(x.dtype)
+        y = np.empty_like(x) if x.size == 0 else y.astype(x.dtype)
+    return y if activation is None else activation_forward(activation, y, a, b, y)
 
 
 def batch_norm_backward(
@@ -31,17 +36,18 @@ def batch_norm_backward(
     weight=None,
     bias=None,
     moving=True,
-    y=None,
-    slope=0,
+    activation=None,
     a=0.0,
     b=0.0,
-    by_sign=False,
+    y=None,
 ):
     _check(x, mean=mean, rstd=rstd, weight=weight, bias=bias)
     axes, n = _others(x), max(x.size // max(x.shape[1], 1), 1)
+    if activation is not None and y is not None:
+        gy = activation_backward(activation, y, gy, a, b)
     with np.errstate(all="ignore"):
         z = (x - _channels(mean, x)) * _channels(rstd, x)
-        if by_sign:
+        if activation is not None and y is None:
             before = batch_norm_forward(x, mean, rstd, weight, bias)
             gy = np.where(before <= 0, a * gy if a else 0, gy)
         gb, gw = gy.sum(axis=axes, dtype=np.float64), (gy * z).sum(axis=axes)

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from minidl._kernels.reference.gemm import _ACTIVATION, _floats
+from minidl._kernels.reference.activations import activation_forward
+from minidl._kernels.reference.gemm import _floats
 
 
 def _steps(name, axes, *settings) -> list[tuple[int, ...]]:
@@ -78,19 +79,19 @@ def _channels_last(x):
     return np.moveaxis(np.ascontiguousarray(np.moveaxis(x, 1, -1)), -1, 1)
 
 
-def _finish(y, bias, activation, alpha, beta):
+def _finish(y, bias, activation, a, b):
     if bias is not None:
         if bias.shape != y.shape[1:2]:
             raise ValueError(f"conv: expected bias {y.shape[1:2]}, got {bias.shape}")
         y += bias.reshape(-1, *[1] * (y.ndim - 2))
-    if activation:
-        _ACTIVATION(activation)(None, y.ctypes.data, y.ctypes.data, y.size, alpha, beta)
+    if activation is not None:
+        activation_forward(activation, y, a, b, y)
     return _channels_last(y)
 
 
 def conv_forward(
     x, weight, bias=None, stride=(1, 1), padding=(0, 0), dilation=(1, 1), groups=1, size=None,
-    activation=0, alpha=0.0, beta=0.0,
+    activation=None, a=0.0, b=0.0,
 ):  # fmt: skip
     _floats("conv", x, weight, *(() if bias is None else (bias,)))
     _check_shapes("conv", x, weight, weight.shape[0] if weight.ndim else 0, groups)
@@ -99,8 +100,8 @@ def conv_forward(
     n, kernel = len(x), weight.shape[2:]
     if size is None:
         size = [
-            max(0, (a + 2 * p - d * (k - 1) - 1) // s + 1)
-            for a, k, s, p, d in zip(x.shape[2:], kernel, stride, padding, dilation, strict=True)
+            max(0, (m + 2 * p - d * (k - 1) - 1) // s + 1)
+            for m, k, s, p, d in zip(x.shape[2:], kernel, stride, padding, dilation, strict=True)
         ]
     (size,) = _steps("conv", x.ndim - 2, size)
     reach = _reach(kernel, size, stride, dilation)
@@ -114,12 +115,12 @@ def conv_forward(
             part = padded[(..., *seen)].reshape(n, groups, w.shape[2], y.shape[3])
             y += w[(..., *tap)] @ part
         y = y.reshape(n, weight.shape[0], *size)
-        return _finish(y, bias, activation, alpha, beta)
+        return _finish(y, bias, activation, a, b)
 
 
 def conv_input_grad(
     gy, weight, size, stride=(1, 1), padding=(0, 0), dilation=(1, 1), groups=1, bias=None,
-    activation=0, alpha=0.0, beta=0.0,
+    activation=None, a=0.0, b=0.0,
 ):  # fmt: skip
     _floats("conv_transpose", gy, weight, *(() if bias is None else (bias,)))
     if not 3 <= gy.ndim <= 5 or weight.ndim != gy.ndim:
@@ -147,7 +148,7 @@ def conv_input_grad(
         gx = np.zeros((n, channels, *size), gy.dtype)
         inner, outer = _overlap(size, reach, padding)
         gx[(..., *inner)] = padded[(..., *outer)]
-        return _finish(gx, bias, activation, alpha, beta)
+        return _finish(gx, bias, activation, a, b)
 
 
 def conv_weight_grad(

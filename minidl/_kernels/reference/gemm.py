@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import ctypes
-
 import numpy as np
 
-# void (void* tag, void* x, void* y, Py_ssize_t n, double alpha, double beta), x and y the same
-_ACTIVATION = ctypes.CFUNCTYPE(
-    None, *[ctypes.c_void_p] * 3, ctypes.c_ssize_t, ctypes.c_double, ctypes.c_double
-)
+from minidl._kernels.reference.activations import activation_forward
+
+__all__ = ["affine_forward", "affine_weight_grad", "matmul"]
 
 PART_FLOPS = 4 * 10**9  # some 0.1 s on one core
 
@@ -51,7 +48,10 @@ def _product(a, b):
     return c
 
 
-def affine_forward(x, weight, bias=None, activation=0, alpha=0.0, beta=0.0):
+def affine_forward(
+    x, weight, bias=None, activation=None, a=0.0, b=0.0, activate=activation_forward
+):
+    """`activate`: whose activations are applied: these twins', or those of the level that has no tile."""
     _floats("affine", x, weight, *(() if bias is None else (bias,)))
     if weight.ndim != 2 or x.ndim < 1 or weight.shape[1] != x.shape[-1]:
         expected = x.shape[-1] if x.ndim else 1
@@ -62,9 +62,7 @@ def affine_forward(x, weight, bias=None, activation=0, alpha=0.0, beta=0.0):
     if bias is not None:
         with np.errstate(all="ignore"):
             y += bias
-    if activation:
-        _ACTIVATION(activation)(None, y.ctypes.data, y.ctypes.data, y.size, alpha, beta)
-    return y
+    return y if activation is None else activate(activation, y, a, b, y)
 
 
 def affine_weight_grad(x, gy, gw_out=None):

@@ -16,10 +16,10 @@ precision, `near`, and what is left of it goes into the offset.
 
 cimport numpy as cnp
 from libc.string cimport memset
-from minidl._kernels.runtime cimport memory, pool
+from minidl._kernels.runtime cimport epilogues, memory, pool
 from minidl._kernels.arrays.checks cimport same_layout
 from minidl._kernels.rows.batch_norm_loops cimport (
-    CHUNK, DEEP, FEW, RUN, WIDE, Work, activation_t, slope_t,
+    CHUNK, DEEP, FEW, RUN, WIDE, Work,
     backward_planes, backward_rows, forward_planes, forward_rows,
     moments_of_planes, moments_of_rows, sums_of_planes, sums_of_rows,
 )
@@ -28,6 +28,8 @@ from minidl._kernels.arrays.image_layout cimport images
 import numpy as np
 
 cnp.import_array()
+
+cdef dict ACTIVATIONS = epilogues.activations_of(__name__)
 
 ctypedef void (*loop_t)(Work*, void*, Py_ssize_t) noexcept nogil
 
@@ -152,20 +154,23 @@ def batch_norm_moments(x):
     return mean, var
 
 
-def batch_norm_forward(x, mean, rstd, weight=None, bias=None, size_t activation=0, double a=0, double b=0):
+def batch_norm_forward(x, mean, rstd, weight=None, bias=None, str activation=None, double a=0, double b=0):
     """y = (x - mean) rstd weight + bias for x (N, C, ...) and one number a channel of all others.
 
-    `activation`: 0, or what `activation_address` gives: a loop with parameters a, b that is applied to y while it is in
-    the cache.
+    `activation`: the name of one, with parameters a and b, that is applied to y while it is in the cache.
     """
     cdef cnp.ndarray xs = images(x, "batch_norm"), y = memory.empty_like(xs)
+    cdef epilogues.Loops epilogue
     cdef Job job
     if cnp.PyArray_SIZE(xs) == 0:
         return y
     plan(&job.work, xs)
     kept = coefficients(&job.work, xs, mean, rstd, weight, bias)
-    job.work.out, job.work.activation = cnp.PyArray_DATA(y), <activation_t><void*>activation
-    job.work.a, job.work.b = a, b
+    job.work.out = cnp.PyArray_DATA(y)
+    if activation is not None:
+        epilogue = epilogues.find(ACTIVATIONS, activation)
+        job.work.activation = epilogue.forward[cnp.PyArray_TYPE(xs) == cnp.NPY_DOUBLE]
+        job.work.a, job.work.b = a, b
     cdef loop_t[4] loops = [
         <loop_t>forward_planes[float], <loop_t>forward_planes[double],
         <loop_t>forward_rows[float], <loop_t>forward_rows[double],
@@ -178,18 +183,18 @@ def batch_norm_forward(x, mean, rstd, weight=None, bias=None, size_t activation=
 
 
 def batch_norm_backward(
-    x, gy, mean, rstd, weight=None, bias=None, bint moving=True, y=None, size_t slope=0, double a=0,
-    double b=0, bint by_sign=False,
+    x, gy, mean, rstd, weight=None, bias=None, bint moving=True, str activation=None, double a=0, double b=0, y=None
 ):
     """(gx, gw, gb); with g = gy times the slope of the activation: gb = Σ g, gw = Σ g (x - mean) rstd.
 
-    `moving`: mean and rstd are x's own and move with it; else they are given, and gx = g rstd weight. `slope`: 0, or
-    what `activation_slope_address` gives: a loop with parameters a, b that gets `y`. `by_sign`: the activation's slope is
-    `a` for what is <= 0 and 1 elsewhere, and y is not read: its sign is found from x.
+    `moving`: mean and rstd are x's own and move with it; else they are given, and gx = g rstd weight.
+    `activation`: the name of the one that was applied, with parameters a and b, and `y`, the result, which its slope is
+    written in. Without y the slope is that of relu or leaky_relu: `a` for what is <= 0 and 1 elsewhere, found from x.
     """
     cdef cnp.ndarray xs = images(x, "batch_norm"), gx = memory.empty_like(xs), gs = same_layout(gy, xs, "batch_norm"), ys
     cdef cnp.npy_intp channels = cnp.PyArray_DIM(xs, 1)
     cdef Py_ssize_t n = cnp.PyArray_SIZE(xs) // max(channels, 1)
+    cdef epilogues.Loops epilogue
     cdef Job job
     dtype = x.dtype
     if cnp.PyArray_SIZE(xs) == 0:
@@ -197,10 +202,13 @@ def batch_norm_backward(
     plan(&job.work, xs)
     near, scales, offset, scale, rest, rstd = coefficients(&job.work, xs, mean, rstd, weight, bias)
     job.work.gy, job.work.out = cnp.PyArray_DATA(gs), cnp.PyArray_DATA(gx)
-    job.work.a, job.work.b, job.work.by_sign, job.work.linear = a, b, by_sign, not moving
-    if slope and not by_sign:
-        ys = same_layout(y, xs, "batch_norm")
-        job.work.y, job.work.slope = cnp.PyArray_DATA(ys), <slope_t><void*>slope
+    job.work.a, job.work.b, job.work.linear = a, b, not moving
+    if activation is not None:
+        epilogue = epilogues.find(ACTIVATIONS, activation)
+        job.work.by_sign = y is None
+        if y is not None:
+            ys = same_layout(y, xs, "batch_norm")
+            job.work.y, job.work.slope = cnp.PyArray_DATA(ys), epilogue.backward[cnp.PyArray_TYPE(xs) == cnp.NPY_DOUBLE]
     cdef loop_t[4] sums = [
         <loop_t>sums_of_planes[float], <loop_t>sums_of_planes[double],
         <loop_t>sums_of_rows[float], <loop_t>sums_of_rows[double],

@@ -5,6 +5,7 @@
 
 from libc.math cimport isfinite
 from minidl._kernels.math.elementary cimport real
+from minidl._kernels.runtime.epilogues cimport activation_t, slope_t
 
 cdef enum:
     CHUNK = 16384  # elements a task, about
@@ -15,9 +16,6 @@ cdef enum:
     FLUSH = 64     # rows after which a sum in x's precision goes on in double
     LANES = 16     # partial sums side by side, so that a sum vectorises
     FEW = 64       # elements whose mean is the k of a block of a plane; columns to which few channels are widened
-
-ctypedef void (*activation_t)(void*, const void*, void*, Py_ssize_t, double, double) noexcept nogil
-ctypedef void (*slope_t)(void*, const void*, const void*, void*, Py_ssize_t, double, double) noexcept nogil
 
 
 cdef struct Work:

@@ -51,9 +51,7 @@ class _Fused(Op):
         self.x_size, self.kernel = x.shape[2:], w.shape[2:]
         if self.row is None:
             return self.kernel_call(x, w, b)
-        loop = K.activation_address(self.row.name, x.dtype == np.float64)
-        y = self.kernel_call(x, w, b, loop, self.a, self.b)
-        return y if loop else K.activation_forward(self.row.name, y, self.a, self.b, y)
+        return self.kernel_call(x, w, b, self.row.name, self.a, self.b)
 
     def kernel_call(self, x: np.ndarray, w: np.ndarray, b: Any, *activation: Any) -> np.ndarray:
         raise NotImplementedError
