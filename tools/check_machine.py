@@ -16,7 +16,7 @@ ADVICE = {
     "venv": "Python's venv lacks pip; on Debian or Ubuntu: sudo apt install python3-venv",
     "headers": "minidl needs to be compiled, but the C header {} is missing; " + INSTALL,
     "compiler": "minidl needs to be compiled, but there is no C compiler ({}); " + INSTALL,
-    "broken": "minidl is compiled, and the C compiler ({}) cannot compile a file that includes Python.h; "
+    "broken": "minidl needs to be compiled, but the C compiler ({}) cannot compile a file that includes Python.h; "
     + INSTALL,
 }
 
