@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import minidl as md
+from minidl import _kernels as K
 from minidl import nn, optim
 
 RNG = np.random.default_rng(0)
@@ -54,6 +55,8 @@ def same_bits(xs, ys):
 @pytest.mark.parametrize(("cls", "options"), CASES, ids=NAMES)
 def test_20_steps_as_pytorch(cls, options, dtype):
     torch = pytest.importorskip("torch")
+    if not hasattr(torch.optim, cls.__name__):
+        pytest.skip("PyTorch has no optimizer of this name")
     theirs = [torch.tensor(x.astype(dtype), requires_grad=True) for x in START]
     oracle = getattr(torch.optim, cls.__name__)(theirs, **options)
     ours = parameters(dtype)
@@ -66,6 +69,22 @@ def test_20_steps_as_pytorch(cls, options, dtype):
         run(optimizer, ours, [grads])
         for p, q in zip(ours, theirs, strict=True):
             np.testing.assert_allclose(p.data, q.detach().numpy(), rtol=rtol, atol=rtol)
+
+
+@pytest.mark.parametrize("level", K.available)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("cls", "options"), CASES, ids=NAMES)
+def test_every_level_steps_as_the_reference(cls, options, dtype, level, monkeypatch):
+    if not cls.kernel:
+        pytest.skip("its formula is in Python")
+    results = {}
+    for name in (level, "reference"):
+        monkeypatch.setattr(K, cls.kernel, getattr(K.load(name), cls.kernel))
+        ours = parameters(dtype)
+        results[name] = run(cls(ours, **{"lr": 0.1} | options), ours, GRADS[:5])
+    rtol = 3e-6 if dtype == np.float32 else 1e-13
+    for p, q in zip(results[level], results["reference"], strict=True):
+        np.testing.assert_allclose(p, q, rtol=rtol, atol=rtol)
 
 
 # ── Multipliers ──────────────────────────────────────────────────────────────────────────────────

@@ -70,8 +70,14 @@ CASES = {
     "save": (lambda: md.save({}, 3), "save: path must be a string or a Path, got 3"),
     "load": (lambda: md.load(None), "load: path must be a string or a Path, got None"),
     "below": (lambda: ones() < "a", r"less \(<\): a tensor cannot be compared with 'a'"),
-    "ragged": (lambda: ones() >= [[1], [1, 2]], r"greater_equal \(>=\): a tensor cannot be compared with"),
-    "shapes": (lambda: ones() == np.ones(3), r"equal \(==\): shapes \(2,\) and \(3,\) do not fit together"),
+    "ragged": (
+        lambda: ones() >= [[1], [1, 2]],
+        r"greater_equal \(>=\): a tensor cannot be compared with",
+    ),
+    "shapes": (
+        lambda: ones() == np.ones(3),
+        r"equal \(==\): shapes \(2,\) and \(3,\) do not fit together",
+    ),
     "add": (lambda: ones() + np.ones(3, int), r"add: .*\(2,\).*\(3,\)"),
     "integers": (lambda: ids() + np.ones(3, int), "add: operands could not be broadcast"),
     "where": (lambda: md.where(ids(), ids(), np.ones(3, int)), "where: operands could not be"),

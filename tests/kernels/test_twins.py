@@ -8,6 +8,7 @@ import pytest
 
 from minidl import _kernels as K
 from minidl._kernels.reference.activations import ACTIVATIONS
+from minidl._kernels.reference.losses import VALUES
 from minidl.ops.activations.table import KERNEL_ROWS
 
 from .twin_cases import FEW, LENGTHS, MATRICES, NOISE_AND_GATES, normal, with_zeros
@@ -120,7 +121,7 @@ def loss_backward(name, divisor=1.0):
     return arguments
 
 
-LOSSES = ("squared", "absolute", "huber", "probability", "logit")
+LOSSES = tuple(VALUES)
 WITH_CLASSES = [shape for shape in MATRICES if shape[1]]
 # Layers: each matrix's rows. Groups: parts below, at and above a vector and what is kept of a row; rows beyond a task.
 NORM_ROWS = [(rows, 1, n, 1) for rows, n in WITH_CLASSES] + [
