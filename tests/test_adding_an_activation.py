@@ -57,7 +57,7 @@ def patches(page: str) -> dict[str, list[tuple[str, str]]]:
 
 def apply(text: str, hunks: list[tuple[str, str]], path: str) -> str:
     for before, after in hunks:
-        assert text.count(before) == 1, f"{PAGE.name} does not fit {path} any more:\n{before}"
+        assert text.count(before) == 1, f"the page does not fit {path} any more:\n{before}"
         text = text.replace(before, after)
     return text
 
