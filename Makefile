@@ -3,11 +3,11 @@
 # make test    the tests
 # make study   activation functions compared; the report is in out/activation_study/
 # make lint    ruff and mypy
-# make bench   minidl beside other frameworks (long: see benchmarks/README.md)
-# make clean   all that was built, the virtual environment included
+# make bench   minidl compared with other frameworks (takes long: see benchmarks/README.md)
+# make clean   removes all that was built, including the virtual environment
 #
-# Each makes what it needs first: a virtual environment in .venv with minidl built from this folder.
-# Another Python: make PYTHON=python3.12. More for the commands: make demo ARGS="--epochs 5".
+# Each first makes what it needs: a virtual environment in .venv with minidl built from this folder.
+# Another Python: make PYTHON=python3.12. Arguments for the commands: make demo ARGS="--epochs 5".
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -15,7 +15,7 @@ ARGS ?=
 
 python := $(VENV)/bin/python
 pip := $(python) -m pip --disable-pip-version-check --quiet
-# What is compiled: after a change in one of these minidl is built anew.
+# What is compiled: minidl is rebuilt after a change in one of these.
 compiled := pyproject.toml setup.py $(wildcard minidl/autograd/*.p* minidl/ops/*.p* minidl/ops/activations/*.p* \
     minidl/_kernels/*/*.pyx minidl/_kernels/*/*.pxd)
 

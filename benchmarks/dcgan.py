@@ -1,8 +1,8 @@
 """The cases with convolutions: whole steps of two DCGANs, and single layers.
 
-The networks are those of the paper (Radford, Metz & Chintala, ICLR 2016), as examples/dcgan.py
-writes them out. They go to the workers as lists of layers; images, noise and initial weights lie in
-one .npz, the same for everybody.
+The networks are those of the paper (Radford, Metz & Chintala, ICLR 2016), as in examples/dcgan.py.
+The workers get them as lists of layers; images, noise and initial weights are in one .npz, the same
+for all.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ import numpy as np
 from environments import ROOT
 
 BATCH = 64
-# Adam's first steps are the sign of the gradient, whatever its size: where it is near zero rounding
+# Adam's first steps are the sign of the gradient, whatever its size: where it is near zero, rounding
 # decides, and the losses drift apart, in a GAN faster than in a classifier. PyTorch's own with the
-# two memory layouts are 1e-3 apart after some steps. Hence a sharp look at the losses of the first
-# step, D's before and G's after an update of D, and a milder one at those of the first five.
+# two memory layouts are 1e-3 apart after some steps. Hence a strict limit for the losses of the first
+# step, D's before and G's after an update of D, and a looser one for those of the first five.
 STEPS_CHECKED = 5
 TOLERANCES = [(2, 1e-4), (None, 1e-2)]
 BATCHES_KEPT = {32: 16, 64: 8}  # different batches that a run cycles over, by size of the image
@@ -92,7 +92,7 @@ def layer(
 
 
 def step_flops(networks: dict[str, list[dict]], size: int) -> float:
-    """The products that a step cannot do without: G forward; D forward on real, on fake, and on
+    """The products that a step needs at least: G forward; D forward on real, on fake, and on
     fake once more; D's weight gradients for both, and input gradients of all layers but the first;
     then the input gradients of all of D, and both gradients of G (no input gradient of its first).
     """
@@ -105,7 +105,7 @@ def products(layers: list[dict], size: int) -> list[int]:
     """Multiplications of each layer, for one image."""
     counts = []
     for each in layers:
-        # Each pixel of a conv's result, or of a conv_transpose's input, takes part in all taps.
+        # Each pixel of a conv's result, or of a conv_transpose's input, uses all taps of the kernel.
         if each["operation"] == "conv":
             size = (size + 2 * each["padding"] - 4) // each["stride"] + 1
         counts.append(each["in"] * each["out"] * 16 * size * size)
@@ -117,8 +117,8 @@ def products(layers: list[dict], size: int) -> list[int]:
 def data_file(
     inputs: Path, channels: int, size: int, nz: int, networks: dict[str, list[dict]]
 ) -> Path:
-    """Images (uint8), noise, and initial weights as DCGANs have them: N(0, 0.02), gains of
-    BatchNorm N(1, 0.02).
+    """Images (uint8), noise, and initial weights as usual in DCGANs: N(0, 0.02), gains of BatchNorm
+    N(1, 0.02).
     """
     target = inputs / f"dcgan-{channels}x{size}x{size}.npz"
     if not target.exists():
@@ -147,7 +147,7 @@ def digits(n: int) -> np.ndarray:
 
 
 def pictures(n: int, channels: int, size: int, rng: np.random.Generator) -> np.ndarray:
-    """Smooth coloured pictures, by random amplitudes of a few low frequencies."""
+    """Smooth coloured pictures: random amplitudes of a few low frequencies."""
     k = np.arange(6)
     waves = np.cos(math.pi * k[:, None] * (np.arange(size) + 0.5) / size)
     amplitudes = rng.normal(0, 1, (n, channels, 6, 6)) / (1 + k[:, None] + k)

@@ -1,14 +1,14 @@
 """Does a DCGAN trained in minidl draw as well as the same one trained in PyTorch? Needs torch.
 
     python benchmarks/dcgan_quality.py                     3 seeds, 10 epochs of MNIST: an hour or two
-    python benchmarks/dcgan_quality.py --report            only the table, of the runs that are done
+    python benchmarks/dcgan_quality.py --report            only the table, of the finished runs
 
-Both play the game of examples/dcgan.py: the same networks with the same initial weights, the same
-batches and noise, Adam, losses. After some hundred steps rounding has led them apart, as another seed
-would, so figures are compared over several seeds. All samples are drawn by minidl from the trained
-weights and measured by the same classifier and code (examples/gan), against MNIST's test images.
+Both train as in examples/dcgan.py: the same networks with the same initial weights, the same batches
+and noise, Adam, losses. After some hundred steps they differ by rounding as much as with another seed,
+so figures are compared over several seeds. All samples are drawn by minidl from the trained weights
+and measured by the same classifier and code (examples/gan), against MNIST's test images.
 
-A run that is done is kept in benchmarks/quality/dcgan.json and is not repeated; the table is dcgan.md.
+Finished runs are saved in benchmarks/quality/dcgan.json and not repeated; the table is dcgan.md.
 """
 
 import argparse
@@ -89,7 +89,7 @@ class TorchGan:
         return {"d_loss": d_loss.item(), "g_loss": g_loss.item()}
 
     def hand_over(self, ours: dcgan.Gan) -> None:
-        """The generator as it is now, running statistics included, for minidl to draw with."""
+        """Copies the generator as it is now, including running statistics, for minidl to draw with."""
         ours.G.load_state_dict(self.G.state_dict())
 
 
@@ -122,7 +122,7 @@ class Judge:
 
 
 def train(framework: str, seed: int, args: argparse.Namespace, images: np.ndarray, judge: Judge):
-    """One training, and what its samples are worth after each epoch."""
+    """One training, and the quality of its samples after each epoch."""
     settings = dcgan_study.arguments(
         ["--data", "mnist", "--seed", str(seed), "--ngf", str(args.ngf)]
     )
@@ -184,7 +184,7 @@ def table(result: dict) -> str:
             )
             text = " | ".join(f"{mean} ± {deviation}" for mean, deviation in both)
             lines.append(f"| **{framework}**, mean ± deviation | {text} |")
-    lines.append(f"| training images, to be reached | {cells(result['training_images'])} |")
+    lines.append(f"| training images (the target level) | {cells(result['training_images'])} |")
     lines += ["", "Fréchet distance after each epoch:", ""]
     lines.append(f"| run | {' | '.join(str(e + 1) for e in range(settings['epochs']))} |")
     lines.append("|---" * (settings["epochs"] + 1) + "|")
@@ -210,7 +210,7 @@ def main() -> None:
     add("--compared", type=int, default=5000, help="samples, and test images")
     add("--ngf", type=int, default=32)
     add("--threads", type=int, default=2)
-    add("--report", action="store_true", help="write the table anew, without training")
+    add("--report", action="store_true", help="write the table again, without training")
     add("--out", type=Path, default=HERE / "quality" / "dcgan.json", metavar="FILE.json")
     args = parser.parse_args()
     result = json.loads(args.out.read_text()) if args.out.is_file() else {}

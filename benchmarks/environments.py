@@ -1,8 +1,8 @@
-"""The peers: what is measured, in which virtual environment, with which versions. All pins are
-in this file.
+"""The peers: what is measured, in which virtual environment, with which versions. All versions are
+pinned in this file.
 
-Each environment is created by the command with venv and pip, once, and rebuilt when its row
-changes. A peer whose environment cannot be made keeps its place in every table, with the reason.
+Each environment is created once, with venv and pip, and rebuilt when its row changes. A peer whose
+environment cannot be created stays in every table, with the reason.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ NUMPY = "numpy==2.4.6"
 
 @dataclass(frozen=True)
 class Environment:
-    """A virtual environment: what pip installs, and the Python it needs ("" is the one that runs
-    this).
+    """A virtual environment: what pip installs, and the Python it needs ("" is the one that
+    runs this).
     """
 
     requirements: tuple[str, ...]
@@ -70,7 +70,7 @@ PEERS = {
 
 
 class Unavailable(Exception):
-    """An environment that could not be made; the text says why."""
+    """An environment could not be created; the text says why."""
 
 
 def folder(root: Path, name: str) -> Path:
@@ -82,8 +82,8 @@ def executable(root: Path, name: str) -> Path:
 
 
 def prepare(root: Path, name: str, log: Callable[[str], None], keep: bool = False) -> None:
-    """Makes the environment `name` below `root`, unless it is there as this file has it (or at
-    all, with `keep`).
+    """Creates the environment `name` below `root`, unless it exists with these versions (with `keep`:
+    with any).
 
     Raises Unavailable.
     """
@@ -119,9 +119,7 @@ def find_python(version: str) -> str:
 
 
 def build_wheel(root: Path, log: Callable[[str], None]) -> Path:
-    """The wheel of this checkout, built again only when a source file has changed. Raises
-    Unavailable.
-    """
+    """The wheel of this checkout, rebuilt only if a source file has changed. Raises Unavailable."""
     sources = [ROOT / "pyproject.toml", ROOT / "setup.py"]
     sources += sorted(
         p
@@ -168,7 +166,7 @@ def run(command: list, name: str) -> None:
 
 
 def installed_megabytes(root: Path, name: str) -> float:
-    """What the environment's packages take on the disk, those of an empty environment left out."""
+    """The size of the environment's packages on the disk, without those of an empty environment."""
     [packages] = folder(root, name).glob("lib/python*/site-packages")
     own = [
         p for p in packages.iterdir() if not p.name.startswith(("pip", "setuptools", "_distutils"))

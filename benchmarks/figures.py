@@ -23,7 +23,7 @@ COLOURS = {
 
 
 def draw(sections: dict[str, Section], folder: Path) -> list[Path]:
-    """Draws what there are figures for; returns the files."""
+    """Draws the plots whose sections were measured; returns the files."""
     paths = []
     for name, network in (("mlp", "MLP"), ("dcgan", "DCGAN")):
         if name in sections:
@@ -72,7 +72,7 @@ def step_bars(section: Section, network: str, path: Path) -> Path:
 
 
 def activation_dots(section: Section, path: Path) -> Path:
-    """Time an element of every activation, forward + backward, one panel a size."""
+    """Time per element of every activation, forward + backward, one panel per size."""
     cases = [c for c in section.cases if c.measured["mode"] == "both" and c.measured["slopes"] == 1]
     sizes = sorted({case.measured["elements"] for case in cases})
     names = list(dict.fromkeys(case.measured["activation"] for case in cases))
@@ -112,7 +112,7 @@ def activation_dots(section: Section, path: Path) -> Path:
 
 
 def sweep_lines(sections: list[Section], names: list[str], path: Path) -> Path:
-    """Time of a training step against batch or width, log-log, with what the FMA peak allows."""
+    """Time of a training step against batch or width, log-log, with the limit that the FMA peak sets."""
     figure, axes = plt.subplots(1, len(sections), figsize=(6 * len(sections), 4.5), squeeze=False)
     for axis, section, name in zip(axes[0], sections, names, strict=True):
         sizes = [int(case.name.split()[1]) for case in section.cases]

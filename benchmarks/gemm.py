@@ -4,9 +4,9 @@
     python benchmarks/gemm.py --threads 1 --levels v4,v3,baseline
 
 The shapes are those of the MLP steps of the other benchmarks (forward, gradient of the weight,
-gradient of the input), squares, and a tiny one. Each library has a process of its own, started
-anew for each round, so that no two thread pools are alive at once; rounds are interleaved. A figure
-is the median over the rounds of the fastest of many short batches in a round. The share is that of
+gradient of the input), squares, and a tiny one. Each library runs in a separate process that is
+started for each round, so that two thread pools are never alive at once; rounds are interleaved. A
+figure is the median over the rounds of the fastest of many short batches in a round. Shares are of
 the rate of fused multiply-adds in registers, measured in the same way before each round.
 """
 
@@ -26,7 +26,7 @@ from statistics import median
 STEPS = {32: (784, 100, 10), 128: (784, 256, 256, 10), 256: (784, 1024, 1024, 10)}  # batch: widths
 SQUARES = (1024, 512, 256, 4)
 SECONDS = 0.1  # for each shape, in each round
-PATIENCE = 20  # seconds that a round waits for a quiet machine
+PATIENCE = 20  # seconds that a round waits for an idle machine
 
 
 def shapes() -> dict[str, tuple]:
@@ -43,7 +43,7 @@ def shapes() -> dict[str, tuple]:
 
 
 def product(library: str):
-    """A function (a, b, out) and one that makes the library's own arrays of NumPy ones."""
+    """A function (a, b, out), and one that converts NumPy arrays to the library's own."""
     import numpy as np
 
     if library == "numpy":
@@ -58,7 +58,7 @@ def product(library: str):
 
 
 def fastest(call, seconds: float = SECONDS) -> float:
-    """Seconds a call, in the fastest batch of about a millisecond."""
+    """Seconds per call, in the fastest batch of about a millisecond."""
     call()
     start = time.perf_counter()
     call()
@@ -100,7 +100,7 @@ def measure(library: str, args) -> dict[str, float]:
 
 
 def fma_peak(probe) -> float:
-    """GFLOP/s of one thread, at best, in bursts as short as the batches."""
+    """The best GFLOP/s of one thread, in bursts as short as the batches."""
     probe.work *= 1e-3 / probe._time(probe._loop, 1)[0]
     return max(probe._rate(1) for _ in range(200))
 
@@ -142,11 +142,11 @@ def main() -> None:
         for _ in range(PATIENCE if args.threads > 1 else 0):
             if probe.check()["passed"]:
                 break
-            print("waiting: the two cores are not both ours", file=sys.stderr)
+            print("waiting: other work is running on the two cores", file=sys.stderr)
             time.sleep(1)
         else:
             if args.threads > 1:
-                print("they never were: do not trust these figures", file=sys.stderr)
+                print("it never stopped: do not trust these figures", file=sys.stderr)
         peak = max(peak, fma_peak(probe) * args.threads / (2 if args.dtype == "float64" else 1))
         for library, runs in results.items():
             runs.append(measure(library, args))

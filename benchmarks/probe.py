@@ -1,11 +1,11 @@
-"""Is the machine fit to be measured on? And what are its limits?
+"""Is the machine quiet enough to measure on? And what are its limits?
 
     python benchmarks/probe.py        prints both
 
 The probe runs a loop of fused multiply-adds on one thread and on two, and expects twice the rate:
-a host that gives two virtual cores the speed of one for some seconds, or a neighbour that
-computes, shows here. The loop is compiled from probe.c with the C compiler; where there is none,
-small matrix products on BLAS threads of one take its place.
+this shows if the host gives two virtual cores the speed of one for some seconds, or if another
+process computes. The loop is compiled from probe.c with the C compiler; without one, small matrix
+products on one BLAS thread each are used.
 """
 
 from __future__ import annotations
@@ -26,18 +26,16 @@ for _variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
 import numpy as np  # noqa: E402
 
 THREADS = 2
-PASS = 1.85  # of 2.0: less means that the two cores are not ours
+PASS = 1.85  # of 2.0: less means that something else uses the two cores
 SECONDS = 0.04  # of each of the timed loops
 
 
 class Probe:
-    """The loop, and the thread that helps. `check` gives {"one", "two" (GFLOP/s), "ratio",
-    "passed"}.
-    """
+    """The loop, and the second thread. `check` returns {"one", "two" (GFLOP/s), "ratio", "passed"}."""
 
     def __init__(self) -> None:
         self.helper = ThreadPoolExecutor(1)
-        self.arrays: tuple[np.ndarray, np.ndarray] | None = None  # that are copied
+        self.arrays: tuple[np.ndarray, np.ndarray] | None = None  # to copy
         self.compiled = _compile()
         self.kind = (
             "fused multiply-adds (probe.c)"
@@ -52,7 +50,7 @@ class Probe:
             self.work *= max(1.2, min(10.0, 1.2 * SECONDS / max(spent, 1e-6)))
 
     def check(self) -> dict:
-        for _ in range(2):  # a second chance: what is looked for lasts longer than a loop
+        for _ in range(2):  # a second chance: a real disturbance lasts longer than a loop
             one, two = self._rate(1), self._rate(THREADS)
             self.one, self.two = max(self.one, one), max(self.two, two)
             # Against the best rate of one thread so far: a slow core must not excuse two slow ones.
@@ -62,8 +60,8 @@ class Probe:
         return {"one": one, "two": two, "ratio": ratio, "passed": bool(ratio >= PASS)}
 
     def copy_bandwidth(self, megabytes: int = 40) -> float:
-        """GB/s, read plus written, of two threads that copy arrays which exist already: the median
-        of ten.
+        """GB/s, read plus written, of two threads that copy between existing arrays: the
+        median of ten.
         """
         n = megabytes * 1_000_000 // 4
         if self.arrays is None or len(self.arrays[0]) != n:
@@ -102,7 +100,7 @@ class Probe:
 
 
 def _compile() -> ctypes.CDLL | None:
-    """probe.c as a library; None without a C compiler that takes it."""
+    """probe.c as a library; None if no C compiler can compile it."""
     compiler = shutil.which(os.environ.get("CC", "cc"))
     if compiler is None:
         return None

@@ -1,4 +1,4 @@
-"""Worker processes: started with the same two cores and settings, spoken to over pipes, stopped
+"""Worker processes: they get the same two cores and settings, communicate over pipes, and are stopped
 when it is not their turn.
 """
 
@@ -17,7 +17,7 @@ from environments import PEERS, executable
 
 THREADS = 2
 
-# Two threads for everybody. The frameworks that read none of these see two CPUs, since a worker is
+# Two threads for all. Frameworks that do not read these variables see two CPUs, since a worker is
 # bound to two.
 SETTINGS = {
     "OMP_NUM_THREADS": "2",
@@ -33,8 +33,8 @@ SETTINGS = {
 
 
 class WorkerFailed(Exception):
-    """A worker that died, hung or answered with an error; `absent` when it simply does not have
-    what was asked.
+    """A worker died, hung or answered with an error; `absent` if its framework does not have the
+    operation.
     """
 
     def __init__(self, message: str, absent: bool = False) -> None:
@@ -103,9 +103,7 @@ class WorkerProcess:
         return reply
 
     def state(self) -> tuple[str, int]:
-        """The process's state as the kernel has it ("T" when stopped) and the CPU time it has had,
-        in ticks.
-        """
+        """The state of the process ("T" if stopped) and the CPU time it has used, in ticks."""
         fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
         return fields[0], int(fields[11]) + int(fields[12])
 
@@ -124,8 +122,7 @@ class WorkerProcess:
 
 
 class Idle:
-    """Proves that the processes which are not measured are stopped and get no CPU time while
-    another one is.
+    """Checks that all other processes are stopped and use no CPU time during a measurement.
 
     >>> with Idle(others) as idle: ...        # doctest: +SKIP
     >>> idle.proved                           # doctest: +SKIP
@@ -137,7 +134,7 @@ class Idle:
     def __enter__(self) -> Idle:
         deadline = time.monotonic() + 1
         while not (stopped := self._stopped()) and time.monotonic() < deadline:
-            time.sleep(0.001)  # a stop reaches all threads within microseconds
+            time.sleep(0.001)  # all threads stop within microseconds
         self.before = [worker.state()[1] for worker in self.others]
         self.proved = stopped
         return self

@@ -1,6 +1,6 @@
 """RESULTS.md and the plots, made from the raw figures under results/.
 
-python benchmarks/report.py            makes them again without measuring
+python benchmarks/report.py        makes them again without measuring
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ TITLES = {
     "tiny": "A chain of 100 tiny operations",
     "activations": "Activations",
     "gemm": "Matrix products",
-    "contention": "Taking turns with NumPy",
+    "contention": "Alternating with NumPy",
     "dcgan": "Training step of a DCGAN",
     "layers": "Single layers",
     "memory": "Peak memory of a DCGAN",
@@ -32,7 +32,7 @@ INTRODUCTION = """# Results
 
 Made by `make bench` ([README.md](README.md) says what is measured and how); not edited by hand.
 Ratios are peer time / minidl time, taken round by round: the median, and the range over the rounds
-in brackets. Above 1 minidl is faster. Absolute figures hold for this machine only.
+in brackets. Above 1 minidl is faster. Absolute figures are for this machine only.
 """
 
 
@@ -54,7 +54,7 @@ def write(out: Path) -> None:
 
 
 def warnings(sections: dict[str, Section]) -> list[str]:
-    """Why these figures may be doubted, printed before any of them."""
+    """Reasons to doubt the figures, printed before any of them."""
     lines = []
     for name, section in sections.items():
         noisy = sum(1 for case in section.cases if case.noisy)
@@ -95,7 +95,7 @@ def target_table(sections: dict[str, Section]) -> list[str]:
 
 
 def machine_lines(sections: dict[str, Section]) -> list[str]:
-    """The machine, dates and versions; the sections may stem from several runs."""
+    """The machine, dates and versions; the sections may be from several runs."""
     lines = ["", "## Machine and versions", ""]
     runs: dict[str, list[str]] = {}
     for name, section in sections.items():
@@ -149,7 +149,7 @@ def machine_lines(sections: dict[str, Section]) -> list[str]:
 
 
 def footnotes(section: Section) -> list[str]:
-    """Everything that failed or was marked invalid, in words."""
+    """What failed or was marked invalid, and why."""
     notes = []
     for case in section.cases:
         for peer in case.peers:
@@ -179,13 +179,13 @@ def step_rows(section: Section) -> list[str]:
                 duration(limit),
             ]
         )
-    return table(["work", "minidl, a step", *map(label, others), "best peer", "limit"], rows)
+    return table(["work", "minidl, per step", *map(label, others), "best peer", "limit"], rows)
 
 
 def mlp_rows(section: Section) -> list[str]:
     text = (
-        "The limit is the products' floating-point operations at the FMA peak, Adam and all else "
-        "left out. The losses of the first 20 steps agree with NumPy's to 1e-4, or the entry is "
+        "The limit is the products' floating-point operations at the FMA peak, not counting Adam "
+        "or anything else. The losses of the first 20 steps agree with NumPy's to 1e-4, or the entry is "
         "marked invalid. NNabla adds Adam's eps before the bias correction: its losses are "
         "compared with NumPy's in that form."
     )
@@ -197,10 +197,10 @@ def dcgan_rows(section: Section) -> list[str]:
     text = (
         "A step is one of the discriminator, on real and on generated images, then one of the "
         "generator. The limit is the floating-point operations of the convolutions that a step "
-        "cannot do without, at the FMA peak. The losses of both networks agree with those of "
-        "PyTorch as it comes, in the first step to 1e-4 and in the first "
-        f"{steps} to 1e-2, or the entry is marked invalid (NumPy has no convolution to compare "
-        "with; rounding grows fast here). NNabla takes part where its loops end in time."
+        "needs at least, at the FMA peak. The losses of both networks agree with those of "
+        "PyTorch's defaults, in the first step to 1e-4 and in the first "
+        f"{steps} to 1e-2, or the entry is marked invalid (NumPy does not have convolutions to "
+        "compare with; rounding errors grow fast here). NNabla is measured where it is fast enough."
     )
     return [*step_rows(section), "", text]
 
@@ -219,10 +219,10 @@ def tiny_rows(section: Section) -> list[str]:
     ]
     text = (
         "Time of one operation, forward and backward. JAX compiles the chain to one kernel, "
-        "TensorFlow and NNabla run a graph made beforehand; minidl, PyTorch and NumPy run "
+        "TensorFlow and NNabla run a graph built in advance; minidl, PyTorch and NumPy run "
         "operation by operation."
     )
-    return [*table(["work", "minidl, an op", *map(label, others)], rows), "", text]
+    return [*table(["work", "minidl, per op", *map(label, others)], rows), "", text]
 
 
 def activation_rows(section: Section) -> list[str]:
@@ -254,7 +254,7 @@ def activation_rows(section: Section) -> list[str]:
 
 
 def speed_rows(section: Section, work: str) -> list[str]:
-    """GFLOP/s and share of the FMA peak of everybody, and the others' ratios."""
+    """GFLOP/s and share of the FMA peak of all, and the others' ratios."""
     others = [peer for peer in section.peers if peer != OURS]
     rows = []
     for case in section.cases:
@@ -274,18 +274,16 @@ def speed_rows(section: Section, work: str) -> list[str]:
 
 
 def gemm_rows(section: Section) -> list[str]:
-    text = (
-        "Shares are of the FMA peak of two threads. Layouts: n stored as is, t stored transposed."
-    )
+    text = "Shares are of the FMA peak of two threads. Layouts: n is stored as is, t transposed."
     return [*speed_rows(section, "product m x k x n"), "", text]
 
 
 def layer_rows(section: Section) -> list[str]:
     text = (
         "Forward, gradient of the input and gradient of the weight, batch 64. Shares are of the "
-        "FMA peak of two threads; the operations counted are those of the direct sum. Images lie "
-        "in memory as they do between the layers of each framework: channels last for minidl, "
-        "TensorFlow and JAX, NCHW for PyTorch as it comes."
+        "FMA peak of two threads; the operations counted are those of the direct sum. Images have "
+        "the memory layout that each framework uses between layers: channels last in minidl, "
+        "TensorFlow and JAX, NCHW in PyTorch by default."
     )
     return [*speed_rows(section, "layer"), "", text]
 
@@ -317,10 +315,10 @@ def contention_rows(section: Section) -> list[str]:
         "op of",
         "op alone",
         "matmul alone",
-        "op in turns / alone",
-        "matmul in turns / alone",
+        "op alternating / alone",
+        "matmul alternating / alone",
     ]
-    return table([*head, "a turn / sum of the parts"], rows)
+    return table([*head, "both / sum of each alone"], rows)
 
 
 def startup_rows(section: Section) -> list[str]:
@@ -364,8 +362,8 @@ def memory_rows(section: Section) -> list[str]:
         peaks = Spread.of([r["peak_mb"] for r in entry["rounds"]])
         rows.append([label(peer), peaks.text("{:.0f}"), f"{peaks.median / base['peak_mb']:.2f}"])
     text = (
-        "The most that was resident in a process of its own which imports the framework and makes "
-        "20 DCGAN steps on 1x32x32, batch 64."
+        "The peak resident memory of a separate process that imports the framework and makes 20 "
+        "DCGAN steps on 1x32x32, batch 64."
     )
     return [*table(["", "peak, MB", "of minidl's"], rows), "", text]
 
@@ -381,7 +379,7 @@ def sweep_rows(section: Section) -> list[str]:
         ]
         for case in section.cases
     ]
-    return table(["", "minidl, a step", *map(label, others), "FLOP limit"], rows)
+    return table(["", "minidl, per step", *map(label, others), "FLOP limit"], rows)
 
 
 WRITERS = {

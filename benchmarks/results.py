@@ -1,4 +1,4 @@
-"""The raw figures read back: medians, ranges and ratios of one case."""
+"""The raw figures as medians, ranges and ratios of a case."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ OURS = "minidl"
 
 @dataclass(frozen=True)
 class Spread:
-    """A median and the range it was taken from."""
+    """A median, and the range of the values."""
 
     median: float
     low: float
@@ -27,8 +27,8 @@ class Spread:
 
 
 class Case:
-    """One measured case. Rounds in which the probe failed count only where no other is left, and
-    are told of.
+    """One measured case. Rounds in which the probe failed are used only if there are no others, and
+    reported.
     """
 
     def __init__(self, measured: dict) -> None:
@@ -41,7 +41,7 @@ class Case:
         self.used = fit or list(range(len(rounds)))
 
     def problem(self, peer: str) -> str:
-        """Why a peer has no figure that counts; "" when it has one."""
+        """Why a peer does not have a valid figure; "" if it has one."""
         entry = self.measured["peers"].get(peer)
         if entry is None:
             return "not measured"
@@ -58,7 +58,7 @@ class Case:
         return [entries[i] for i in self.used if entries[i]]
 
     def copies(self) -> list[float]:
-        """What a copy reached in each of these rounds, in GB/s; empty where none was measured."""
+        """The bandwidth of a copy in each of these rounds, in GB/s; empty if it was not measured."""
         rounds = [self.measured["rounds"][i] for i in self.used]
         return [entry["copy_gb_s"] for entry in rounds if "copy_gb_s" in entry]
 
@@ -75,8 +75,9 @@ class Case:
         return Spread.of([b["ns"] / a["ns"] for a, b in zip(ours, theirs, strict=True)])
 
     def best_peer(self) -> str | None:
-        """The fastest of the others: that of the lowest ratio, which the targets are held against. (By the medians of
-        their own times, an hour with slow rounds could name one that was farther behind.)"""
+        """The fastest of the others: the one with the lowest ratio, which the targets are compared with.
+        (The medians of their own times could name a slower one, if some rounds were slow for all.)
+        """
         ratios = {p: s.median for p in self.peers if p != OURS and (s := self.ratio(p))}
         return min(ratios, key=ratios.__getitem__) if ratios else None
 
@@ -96,7 +97,7 @@ class Case:
 
 
 def contention_ratio(entry: dict) -> float:
-    """A turn of both, over the sum of each alone."""
+    """The time of both, alternating, over the sum of each alone."""
     return entry["alternating"]["ns"] / (entry["ours"]["ns"] + entry["theirs"]["ns"])
 
 
@@ -120,7 +121,7 @@ class Section:
         return next((case for case in self.cases if case.name == name), None)
 
     def medians(self, peer: str) -> dict[str, float] | None:
-        """Median of each figure of a peer, in the sections on whole processes."""
+        """Median of each figure of a peer, in the sections that measure whole processes."""
         rounds = self.raw["peers"].get(peer, {}).get("rounds")
         return (
             {key: statistics.median(r[key] for r in rounds) for key in rounds[0]}

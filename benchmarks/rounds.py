@@ -1,5 +1,5 @@
-"""The honest measurement of one case: interleaved rounds between probes, checked results, idle
-processes stopped.
+"""How one case is measured: interleaved rounds between probes, results compared, all other processes
+stopped.
 """
 
 from __future__ import annotations
@@ -11,11 +11,9 @@ from collections.abc import Callable
 from probe import Probe
 from processes import Idle, WorkerFailed, WorkerProcess
 
-TOLERANCE = (
-    1e-4  # how far the peers' results may be apart, relative, unless the case says otherwise
-)
-IN_MEMORY = 1_000_000  # elements that no cache holds: their time is compared with a copy's
-ATTEMPTS = 8  # at a round, before it is kept and marked as unfit
+TOLERANCE = 1e-4  # of the peers' results, relative, unless the case says otherwise
+IN_MEMORY = 1_000_000  # elements that fit into no cache: their time is compared with a copy's
+ATTEMPTS = 8  # to measure a round, before it is kept and marked as unfit
 REFERENCES = ("numpy", "torch", "jax", "tf", "minidl")  # whose results the others are compared with
 
 
@@ -60,7 +58,7 @@ def fit_round(
     attempts: int,
     log: Callable[[str], None],
 ) -> tuple[dict[str, dict], dict]:
-    """A round between two probes that passed; after so many attempts it is kept, marked."""
+    """A round between two probes that passed; after `attempts` it is kept anyway, and marked."""
     for attempt in range(1, attempts + 1):
         last = attempt == attempts
         before = probe.check()
@@ -79,7 +77,7 @@ def fit_round(
 def one_round(
     workers: dict[str, WorkerProcess], peers: dict[str, dict], seconds: float
 ) -> tuple[dict[str, dict], bool]:
-    """A measurement of each worker in turn; and whether all others stood still each time."""
+    """A measurement of each worker in turn; and whether all others were stopped each time."""
     results, proved = {}, True
     for peer, worker in list(workers.items()):
         with Idle([other for other in workers.values() if other is not worker]) as idle:
@@ -93,18 +91,17 @@ def one_round(
 
 
 def compare(peers: dict[str, dict], tolerances: list) -> None:
-    """Marks every peer whose results are not those of the reference, the first of REFERENCES that
-    has any.
+    """Marks every peer whose results differ from the reference, the first of REFERENCES that has any.
 
-    `tolerances` are pairs: the first so many values (None: all) must agree to so much. A worker's
-    check is a list, or several by the condition under which they hold; those of the same condition
-    count.
+    `tolerances` are pairs (n, tolerance): the first n values (None: all) must agree to this. A worker's
+    check is a list, or several by the condition under which they are valid; those with the same
+    condition are compared.
     """
     checks = {peer: entry.pop("check", None) for peer, entry in peers.items()}
     checks = {peer: c if isinstance(c, dict) else {"": c} for peer, c in checks.items() if c}
     reference = next((peer for peer in REFERENCES if peer in checks), None)
     if reference is None:
-        return  # chance is at work here (RReLU), or there is nothing to compare
+        return  # the results are random (RReLU), or there is nothing to compare
     for peer, check in checks.items():
         for first, tolerance in tolerances:
             apart = max(
@@ -118,9 +115,7 @@ def compare(peers: dict[str, dict], tolerances: list) -> None:
 
 
 def distance(values: list[float], expected: list[float]) -> float:
-    """The largest difference, relative to the largest expected value; infinite when the lengths
-    differ.
-    """
+    """The largest difference, relative to the largest expected value; inf if the lengths differ."""
     if len(values) != len(expected) or not all(map(math.isfinite, values)):
         return float("inf")
     scale = max(abs(v) for v in expected) or 1.0

@@ -1,12 +1,10 @@
-"""Measures minidl beside PyTorch, JAX, TensorFlow, NNabla and NumPy by hand, and writes RESULTS.md.
+"""Measures minidl, PyTorch, JAX, TensorFlow, NNabla and NumPy by hand, and writes RESULTS.md.
 
     python benchmarks/run.py                                  everything (README.md says how long)
-    python benchmarks/run.py --only mlp gemm --peers torch    some sections, minidl beside some
-    peers python benchmarks/run.py --quick                          one short round of small cases,
-    into a folder of its own
+    python benchmarks/run.py --only mlp gemm --peers torch    some sections and peers
+    python benchmarks/run.py --quick                          one short round of small cases, elsewhere
 
-Each section leaves one file of raw figures under results/; the report is made from all that are
-there.
+Each section writes one file of raw figures under results/; the report is made from all of them.
 """
 
 from __future__ import annotations
@@ -33,7 +31,7 @@ from rounds import ATTEMPTS, measure_case
 from startup import MODULES, measure_memory, measure_startup
 from workloads import MLPS, SECTIONS, Context, mlp_case
 
-MEMORY_STEPS = 20  # until when the peak of memory is looked for
+MEMORY_STEPS = 20  # after which the peak of memory is read
 
 
 def log(text: str) -> None:
@@ -62,7 +60,7 @@ def parse() -> argparse.Namespace:
     add("--out", type=Path, help="where results go (default: benchmarks/; a part: below --envs)")
     options = parser.parse_args()
     options.envs = Path(options.envs).resolve()
-    if options.out is None:  # a part of the figures must not replace the whole
+    if options.out is None:  # part of the figures must not replace all
         part = "quick" if options.quick else "part" if options.cases else ""
         options.out = options.envs / part if part else ROOT / "benchmarks"
     if options.rounds < 1:
@@ -87,7 +85,7 @@ def main() -> None:
 
 
 def make_environments(options: argparse.Namespace, peers: list[str]) -> dict[str, str]:
-    """Makes what is not there yet. Returns the reason for each peer that cannot be had."""
+    """Creates those that do not exist yet. Returns the reason for each peer that is unavailable."""
     reasons: dict[str, str] = {}
     for environment in dict.fromkeys(PEERS[peer].environment for peer in peers):
         try:
@@ -143,7 +141,7 @@ def measure_section(
 
 
 def dump(result: dict) -> str:
-    """JSON with five digits of each figure, and one line a case: small, and a diff can be read."""
+    """JSON with five digits of each figure and one line per case: small, with readable diffs."""
 
     def short(value):
         if isinstance(value, float):
@@ -167,7 +165,7 @@ def _first_dcgan(context: Context) -> dict:
     return dcgan_case(context.inputs, next(iter(DCGANS)), MEMORY_STEPS)
 
 
-# Sections that start processes of their own: the peers, what they do, and what is measured of it.
+# Sections that start their own processes: the peers, their case, and the function that measures.
 PROCESSES = {
     "startup": (tuple(MODULES), _first_mlp, measure_startup),
     "memory": (SECTIONS["dcgan"].peers, _first_dcgan, measure_memory),
@@ -182,7 +180,7 @@ def measure_cases(
     probe: Probe,
     context: Context,
 ) -> None:
-    """Fills result["cases"]; a worker that does not even start is moved to result["missing"]."""
+    """Fills result["cases"]; a worker that does not start goes to result["missing"]."""
     for peer, worker in list(workers.items()):
         try:
             worker.ask({"do": "hello"})
@@ -212,7 +210,7 @@ def measure_cases(
 
 
 def summary(case: dict, measured: dict) -> str:
-    """One line a case: minidl's time, and the ratios."""
+    """One line per case: minidl's time, and the ratios."""
     rows = Case({**case, **measured})
     return f"{case['name']}: " + ", ".join(rows.brief(peer) for peer in rows.peers)
 
@@ -239,7 +237,7 @@ def machine() -> dict[str, str]:
 
 
 def commit() -> str:
-    """The commit of this checkout, with "+" when files differ from it."""
+    """The commit of this checkout, with "+" if files differ from it."""
     git = ["git", "-C", str(ROOT)]
     head = subprocess.run([*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True)
     changed = subprocess.run(

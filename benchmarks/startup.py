@@ -1,5 +1,5 @@
-"""What is measured on whole processes: what a user pays before the first step (import time and
-memory, installed size, the first training step), and the memory that training takes.
+"""Measurements of whole processes: the cost before the first step (import time and memory, installed
+size, time to the first training step), and the memory that training takes.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def measure_startup(
         log(
             f"  round {number}"
             if number
-            else "  a first round, which does not count: it reads the files in"
+            else "  a first round, which does not count: it brings the files into the cache"
         )
         for peer in [p for p in peers if "error" not in results[p]]:
             try:
@@ -94,7 +94,7 @@ def first_step(envs: Path, peer: str, case: dict) -> float:
 def measure_memory(
     envs: Path, peers: list[str], case: dict, rounds: int, log: Callable[[str], None]
 ) -> dict[str, dict]:
-    """For each peer {"rounds": [{"peak_mb"}]}: the most that a process of its own ever held."""
+    """For each peer {"rounds": [{"peak_mb"}]}: the peak memory of a separate process."""
     results: dict[str, dict] = {peer: {"rounds": []} for peer in peers}
     for number in range(rounds):
         log(f"  round {number + 1}")
@@ -107,7 +107,7 @@ def measure_memory(
 
 
 def peak_memory(envs: Path, peer: str, case: dict) -> float:
-    """MB that were resident at most, import, data, model, compiling and the case's steps included."""
+    """The peak resident memory in MB, including import, data, model, compiling and the case's steps."""
     worker = WorkerProcess(envs, peer)
     try:
         worker.ask({"do": "prepare", "case": case}, timeout=300)

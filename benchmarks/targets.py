@@ -1,9 +1,4 @@
-"""The speed targets, each computed from the raw figures: nothing here is written by hand but the
-goals.
-
-A target gives rows of (work, goal, value); `met` compares. Its `scope` says what a row is the
-worst of.
-"""
+"""The speed targets, each computed from the raw figures; only the goals are written by hand."""
 
 from __future__ import annotations
 
@@ -16,19 +11,19 @@ from dcgan import DCGANS
 from results import OURS, Case, Section, contention_ratio
 from workloads import MLPS
 
-# Activations that are a few multiplications and comparisons; all others evaluate an exponential or
-# its kin.
+# Activations that are a few multiplications and comparisons; all others evaluate an exponential or a
+# similar function.
 ARITHMETIC = {
     "relu", "leaky_relu", "prelu", "crelu", "relu6", "hardtanh", "hardsigmoid", "hardswish",
     "softsign", "softshrink", "hardshrink", "threshold", "maxout", "identity",
 }  # fmt: skip
-OUTPUTS = {"crelu": 2, "glu": 0.5, "maxout": 0.5}  # of one element of x; one, if not listed
+OUTPUTS = {"crelu": 2, "glu": 0.5, "maxout": 0.5}  # per element of x; 1 if not listed
 
 
 @dataclass(frozen=True)
 class Target:
-    """One goal and what was reached; `must` or `aim` is None where only the other is set. `worst`
-    names the case that decides.
+    """A goal and the value reached; `must` or `aim` is None if only the other is set. `worst` names the
+    case that decides.
     """
 
     work: str
@@ -102,17 +97,17 @@ def peak_share(case: Case, section: Section, peer: str = OURS) -> float | None:
 
 
 def bytes_moved(case: Case) -> float:
-    """What no implementation can avoid, in float32: x -> y; then (x or y), gy -> gx."""
+    """What any implementation must move, in float32: x -> y; then (x or y), gy -> gx."""
     outputs = OUTPUTS.get(case.measured["activation"], 1)
-    saved = case.measured["activation"] != "maxout"  # backward asks which was greatest, not for x
+    saved = case.measured["activation"] != "maxout"  # whose backward needs no x, only indices
     forward, backward = 1 + outputs, saved + outputs + 1
     arrays = {"forward": forward, "backward": backward, "both": forward + backward}
     return 4 * case.measured["elements"] * arrays[case.measured["mode"]]
 
 
 def bandwidth_share(case: Case) -> float | None:
-    """The bytes that must move, over the time, over what a copy reached in the same round: the
-    median of the rounds.
+    """Bytes that must move per time, divided by the bandwidth of a copy in the same round: the median
+    of the rounds.
     """
     shares = [
         bytes_moved(case) / measured["ns"] / copied

@@ -6,7 +6,7 @@
 An ulp is the distance between the two floating-point numbers around the true value (2^-149 and
 2^-1074 at least, so subnormal results count too). float64 is compared with mpmath in 40 digits.
 float32 is compared with float64 arithmetic, whose own error is below 1e-5 ulp of float32, and the
-worst points are measured again with mpmath. The float64 arithmetic of an activation is its NumPy twin.
+worst points are measured again with mpmath. The float64 arithmetic of an activation is its NumPy reference.
 """
 
 import argparse
@@ -34,7 +34,7 @@ def _normal_cdf(x):
 
 
 def _exact_normal_cdf(x):
-    return mp.ncdf(max(-60, min(x, 60)))  # beyond, 0 or 1 in either type, and mpmath overflows
+    return mp.ncdf(max(-60, min(x, 60)))  # beyond, 0 or 1 in either type; mpmath would overflow
 
 
 # name: (true value in mpmath, the same in float64)
@@ -56,7 +56,7 @@ TRUTH = {
 
 
 def _power(x):
-    return mp.exp(max(-5000, min(x, 5000)))  # beyond, nothing changes in either type
+    return mp.exp(max(-5000, min(x, 5000)))  # beyond, the result is the same in either type
 
 
 def _exact_tanhshrink(x):
@@ -69,7 +69,7 @@ def _exact_tanhshrink(x):
 _SELU_ALPHA = mp.mpf("1.6732632423543772848170429916717")
 _SELU_SCALE = mp.mpf("1.0507009873554804934193349852946")
 _LINE = 2 * mp.sqrt(2 / mp.pi)
-# name: true value in mpmath of x and the parameters. A row that is not here is measured in float32 only.
+# name: true value in mpmath of x and the parameters. Rows that are not here are measured in float32 only.
 ACTIVATIONS = {
     "relu": lambda x: max(x, 0),
     "leaky_relu": lambda x, a: x if x > 0 else a * x,
@@ -99,7 +99,7 @@ LEAST = {"float32": -149, "float64": -1074}  # exponent of the smallest subnorma
 
 
 def samples(name: str, dtype: str, rng: np.random.Generator) -> np.ndarray:
-    """Points over all bit patterns, over the range of finite results, and dense around 1."""
+    """Points from all bit patterns, from the range of finite results, and densely around 1."""
     n = 250_000 if dtype == "float32" else 8_000
     bits = rng.integers(0, 2 ** (32 if dtype == "float32" else 64), n, dtype=np.uint64)
     everywhere = bits.astype(np.uint32 if dtype == "float32" else np.uint64).view(dtype)
@@ -202,15 +202,15 @@ Made by `python benchmarks/ulp.py --write docs/accuracy.md`.
 With their default parameters (threshold: 0.5 and -0.25). The limit is 2 ulp, and 4 for those that
 are composed of several functions (elu, selu, celu, logsigmoid, tanh, softplus, silu, mish, both gelu, tanhshrink);
 `tests/kernels/test_activation_accuracy.py` checks it. Where the textbook's formula loses digits, the
-kernel has another one: tanhshrink has a polynomial below 1, the tails of silu, mish and gelu are
-not products of x with a number that is subnormal already, and gelu_tanh takes its exponent in two
+kernel uses another one: tanhshrink has a polynomial below 1, the tails of silu, mish and gelu avoid
+multiplying x by a number that is already subnormal, and gelu_tanh computes its exponent in two
 parts.
 
 {activations}
 
 ## Elementary functions
 
-What the loops are made of: `minidl/_kernels/math/elementary.pxd`. The limit is 2 ulp for `exp expm1 log
+The functions that the loops use: `minidl/_kernels/math/elementary.pxd`. The limit is 2 ulp for `exp expm1 log
 log1p sigmoid` and 4 for the others; `tests/kernels/test_math.py` checks it.
 
 {functions}

@@ -1,7 +1,7 @@
 """What is measured: for each section the cases, and the peers that take part.
 
-A case is a dictionary that goes to the workers as it is: `kind` is the worker's method, the rest
-its arguments. `name` is the case's key in the results.
+A case is a dictionary that is sent to the workers: `kind` is the worker's method, the rest are its
+arguments. `name` is the case's key in the results.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ MLPS = {
     "784-256-256-10, batch 128": ([784, 256, 256, 10], 128),
     "784-1024-1024-10, batch 256": ([784, 1024, 1024, 10], 256),
 }
-# The matrix products that the DCGAN layers come to (4x4 kernels, stride 2): rows are output pixels
-# of the whole batch.
+# The DCGAN layers as matrix products (4x4 kernels, stride 2): rows are output pixels of the whole
+# batch.
 DCGAN_PRODUCTS = {
     "DCGAN 1x32x32 batch 64": [(16384, 16, 32), (4096, 512, 64), (1024, 1024, 128)],
     "DCGAN 3x64x64 batch 64": [
@@ -65,8 +65,8 @@ class Section:
 
 @dataclass(frozen=True)
 class Context:
-    """What cases are made from: where inputs are written, the activations that minidl has, and
-    whether to hurry.
+    """What cases are made from: the folder for inputs, the activations that minidl has, and whether
+    only small cases are wanted.
     """
 
     inputs: Path
@@ -90,17 +90,15 @@ def mlp_case(
 
 
 def mlp_flops(widths: list[int], batch: int) -> float:
-    """Forward, weight gradients, and input gradients of all layers but the first; biases and Adam
-    left out.
+    """Forward, weight gradients, and input gradients of all layers but the first; without biases and
+    Adam.
     """
     products = [batch * a * b for a, b in pairwise(widths)]
     return 2.0 * (3 * sum(products) - products[0])
 
 
 def digits_file(inputs: Path) -> Path:
-    """The embedded MNIST images as float32 in [0, 1] and their labels: real data, the same for
-    everybody.
-    """
+    """The embedded MNIST images as float32 in [0, 1] and their labels: real data, the same for all."""
     target = inputs / "digits.npz"
     if not target.exists():
         folder = ROOT / "minidl" / "data"
@@ -203,7 +201,7 @@ def gemm_case(what: str, mkn: tuple[int, int, int], layout: str) -> dict:
 
 
 def contention(context: Context) -> list[dict]:
-    """Our elementwise op (tanh) and the user's own np.matmul take turns, at three grains."""
+    """Our elementwise op (tanh) and the user's own np.matmul, alternating, at three sizes."""
     grains = [(100_000, 128), (1_000_000, 256), (1_000_000, 512)]
     return [
         {
@@ -241,7 +239,7 @@ SECTIONS = {
     "activations": Section("Activations", ONE_EACH, activations, 0.12),
     "tiny": Section("A chain of tiny operations", ONE_EACH, tiny, 0.3),
     "gemm": Section("Matrix products", ("minidl", "numpy", "torch"), gemm, 0.15),
-    "contention": Section("Taking turns with NumPy", ("minidl", "numpy", "torch"), contention, 0.4),
+    "contention": Section("Alternating with NumPy", ("minidl", "numpy", "torch"), contention, 0.4),
     "dcgan": Section("Training step of a DCGAN", (*IMAGES, "nnabla"), dcgans, 1.0),
     "layers": Section("Single layers", IMAGES, layers, 0.5),
     "batches": Section("Cost against batch", ("minidl", "torch", "jax", "tf"), batches, 0.4),

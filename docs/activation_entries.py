@@ -1,4 +1,4 @@
-"""The activations on docs/activations.md: those of the table, and those that are more than a row."""
+"""The activations on docs/activations.md: those of the table, and others that are not elementwise formulas."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class Entry(NamedTuple):
     """One section of the page.
 
     Attributes:
-        f: the function with its default parameters; as it is timed, too.
-        elementwise: f works element by element; else `curves` are drawn, and `range` is told.
+        f: the function with its default parameters; this is what is timed.
+        elementwise: f works element by element; otherwise give `curves` to draw, and `range`.
         curves: (label, function of one number) for the picture, explained by `caption`.
     """
 
@@ -40,7 +40,7 @@ class Entry(NamedTuple):
     caption: str = ""
 
 
-# What an activation is for, in half a line; those that are not rows of the table say it below.
+# What an activation is for, in half a line; for those that are not in the table it is given below.
 USES = {
     "relu": "the default of hidden layers; a unit that is never positive stops learning",
     "leaky_relu": "ReLU whose units cannot die",

@@ -1,4 +1,4 @@
-"""A picture of an activation as SVG: value and slope, one unit as long upward as sideways.
+"""A picture of an activation as SVG: value and slope, with the same scale on both axes.
 
 Written by hand, so that the same curves always give the same bytes.
 """
@@ -137,7 +137,7 @@ def svg(title: str, curves: list[Curve], low: float, high: float) -> str:
 
 
 def _inside(x: np.ndarray, y: np.ndarray, bottom: float, top: float) -> list[slice]:
-    """The stretches of a line that lie in the picture."""
+    """The parts of a line that are inside the picture."""
     seen = np.concatenate([[False], (y >= bottom) & (y <= top), [False]])
     starts = np.flatnonzero(seen[1:] & ~seen[:-1])
     stops = np.flatnonzero(~seen[1:] & seen[:-1])

@@ -4,7 +4,7 @@
     python docs/make_activations.py --measure  the costs as well (about a minute)
 
 All values, slopes and ranges are computed by minidl. Costs are kept in activations_cost.json, so that
-the page can be made anew without measuring.
+the page can be made again without measuring.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ PAGE = HERE / "activations.md"
 COSTS = HERE / "activations_cost.json"
 PICTURES = HERE / "images" / "activations"
 
-FAR = 1e4  # where saturation is looked for
+FAR = 1e4  # where saturation is checked
 NEAR = 8.0  # a bound that is not reached up to here is only approached
 
 Array = np.ndarray
@@ -84,7 +84,7 @@ def _differ(left: float, right: float, at: float) -> bool:
 
 
 def at_kinks(entry: Entry) -> str:
-    """Value and slope at the kinks, and beside them where they differ; at 0 where there is no kink."""
+    """Value and slope at the kinks, and on both sides where they differ; at 0 if there is no kink."""
 
     def told(what: str, f: Callable[[Any], Array], x: float) -> str:
         left, right, at = _around(f, x)
@@ -154,14 +154,14 @@ INTRODUCTION = """# Activations
 Made by `python docs/make_activations.py` from the table in `minidl/ops`; not edited by hand. Every
 curve, slope and range here is computed by minidl, in float64.
 
-In the pictures the value is blue and the slope orange and dashed; one unit is as long upward as
-sideways. Where one of them jumps, the filled dot is what minidl gives there.
+In the pictures the value is blue and the slope orange and dashed; both axes have the same scale.
+Where a curve jumps, the filled dot is what minidl returns there.
 
 - **Range**: at [ ] the bound is reached, at ( ) it is only approached.
-- **At kinks**: value and slope where two formulas meet, and beside it if they differ there. Where the
-  slope jumps, it is the one that PyTorch gives. A smooth function: at 0.
+- **At kinks**: value and slope where two formulas meet, and on both sides if they differ. Where the
+  slope jumps, it is the one that PyTorch gives. For a smooth function: at 0.
 - **Slope far out**: at x = -10,000 and 10,000. Where it is 0, the activation saturates: a unit that
-  gets there learns no more.
+  gets there no longer learns.
 - **Cost**: time of forward and backward, divided by relu's. {cost}
 """
 
@@ -240,7 +240,7 @@ def pictures() -> dict[str, str]:
 def main() -> None:
     """Writes the files."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--measure", action="store_true", help="measure the costs anew")
+    parser.add_argument("--measure", action="store_true", help="measure the costs again")
     if parser.parse_args().measure:
         COSTS.write_text(json.dumps(measure(), indent=1) + "\n", encoding="utf-8")
     PAGE.write_text(page(json.loads(COSTS.read_text(encoding="utf-8"))), encoding="utf-8")

@@ -1,7 +1,7 @@
 """Updates the line numbers in docs/reading.md: python docs/make_reading.py
 
-There, a link such as [minidl/autograd/engine.py:258](../minidl/autograd/engine.py#L258) is followed by a quotation of
-the lines that begin at that number. The quotation is what counts: it is looked up in the file.
+In that page a link such as [minidl/autograd/engine.py:258](../minidl/autograd/engine.py#L258) is followed by a
+quotation of the lines that begin there. The quotation decides: it is looked up in the file.
 """
 
 import re
@@ -29,7 +29,7 @@ def place_of(path: str, code: str) -> int:
     found = [i + 1 for i in range(len(lines)) if lines[i : i + len(wanted)] == wanted]
     if len(found) != 1:
         raise LookupError(
-            f"docs/reading.md quotes lines that {path} has {len(found)} times; quote it anew:\n"
+            f"docs/reading.md quotes lines that {path} has {len(found)} times; edit the quotation:\n"
             + textwrap.indent(code, "    ")
         )
     return found[0]

@@ -4,11 +4,11 @@
     python examples/dcgan.py --epochs 5      less of it
 
 Two networks play against each other: the generator G turns noise into images, the discriminator D
-tells them from real ones. Each learns from the other; what comes out are images that never existed.
+tells them from real ones. Each learns from the other, and the result is images that never existed.
 After each epoch the same 64 points of noise are drawn again: out/dcgan/samples.png (needs matplotlib).
 
 examples/dcgan_study.py trains the same networks on other data and on folders of pictures, measures how
-good the samples are, can be stopped and resumed, and has a Wasserstein loss with gradient penalty.
+good the samples are, can be interrupted and resumed, and has a Wasserstein loss with gradient penalty.
 
 Source: Radford, Metz & Chintala, Unsupervised Representation Learning with Deep Convolutional
 Generative Adversarial Networks, ICLR 2016.

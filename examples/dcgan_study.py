@@ -5,12 +5,12 @@
     python examples/dcgan_study.py --data folder:PATH any pictures, in colour, 64x64: hours
     python examples/dcgan_study.py --resume           continues where the last run was stopped (Ctrl-C)
     python examples/dcgan_study.py --wgan-gp          a critic with gradient penalty instead
-    python examples/dcgan_study.py --quick            only to see that it works
+    python examples/dcgan_study.py --quick            a short run, to see that it works
 
-After each epoch a page of samples is drawn from the same noise. At the end come animations, curves,
-the nearest training images, and quality in numbers, all in out/dcgan/. The networks and one step of
-their training are in examples/dcgan.py; the Wasserstein loss is in examples/gan/game.py.
-
+After each epoch a page of samples is drawn from the same noise. At the end it draws animations, curves
+and the nearest training images, and measures the quality of the samples; all goes to out/dcgan/. The
+networks and one step of their training are in examples/dcgan.py; the Wasserstein loss is in
+examples/gan/game.py.
 """
 
 import argparse
@@ -31,7 +31,7 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     add("--epochs", type=positive, help="40 for digits, mnist 10, fashion 15, folders 5 to 200")
     add("--images", type=positive, metavar="N", help="train on the first N images; default all")
     add("--batch-size", type=positive, default=64)
-    add("--nz", type=positive, help="numbers of noise an image is made from; 64, folders 100")
+    add("--nz", type=positive, help="numbers of noise that an image is made from; 64, folders 100")
     add("--ngf", type=positive, help="width of both networks; 32, folders 64")
     add(
         "--wgan-gp",
@@ -55,7 +55,7 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
 
 def source(text: str) -> str:
     if text not in DATA and not text.startswith(FOLDER):
-        raise argparse.ArgumentTypeError(f"{text!r} is none of {', '.join(DATA)}, {FOLDER}PATH")
+        raise argparse.ArgumentTypeError(f"{text!r} is not one of {', '.join(DATA)}, {FOLDER}PATH")
     if text == FOLDER:
         raise argparse.ArgumentTypeError(f"the path is missing: {FOLDER}PATH")
     return text
@@ -74,7 +74,7 @@ def game(args: argparse.Namespace) -> Game:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Trains as the arguments say, and shows what came out; 130 if it was interrupted."""
+    """Trains as the arguments say, and shows the results; returns 130 if it was interrupted."""
     args = arguments(argv)
     try:
         run = Run(args, game)
@@ -86,7 +86,7 @@ def main(argv: list[str] | None = None) -> int:
         if args.resume:
             print(f"continuing after epoch {run.epoch}, batch {run.batches}")
         elif run.checkpoint.is_file():
-            print(f"starting anew; {run.checkpoint} will be replaced")
+            print(f"starting from scratch; {run.checkpoint} will be replaced")
         if not run.train():
             return 130
         results.finish(run)

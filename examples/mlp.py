@@ -6,7 +6,7 @@
     python examples/mlp.py --seeds 5          five runs: mean and spread of the test accuracy
 
 It prints the accuracy on the training and the validation images after each epoch, and at the end
-that on the test images, which are used for nothing else. Pictures land in out/mlp/.
+that on the test images, which are used for nothing else. The pictures go to out/mlp/.
 """
 
 import argparse
@@ -31,8 +31,8 @@ DIGITS = [str(digit) for digit in range(10)]
 CLOTHES = ["T-shirt", "trouser", "pullover", "dress", "coat"]
 CLOTHES += ["sandal", "shirt", "sneaker", "bag", "ankle boot"]
 
-# What is loaded, the names of the classes, and settings that do well. Clothes need more units than
-# digits. Digits may be moved by a pixel; clothes fill their picture.
+# What is loaded, the names of the classes, and settings that work well. Clothes need more units than
+# digits. Digits may be moved by a pixel; clothes fill the picture.
 SMALL = {"hidden": [256, 128], "lr": 0.002, "dropout": 0.0, "shift": 1}
 LARGE = {"hidden": [1024, 512], "lr": 0.001, "dropout": 0.2, "shift": 0}
 DATA = {
@@ -69,7 +69,7 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
 
     if args.lr is None and args.optimizer == "sgd":
         args.lr = 0.1
-    for name, value in DATA[args.data][2].items():  # what was not given is what does well
+    for name, value in DATA[args.data][2].items():  # the default is what works well
         if getattr(args, name) is None:
             setattr(args, name, value)
     args.activation = layers[args.activation]
@@ -101,7 +101,7 @@ def train(args: argparse.Namespace, seed: int, x: np.ndarray, labels: np.ndarray
     part, rest = data.split((x, labels), (0.9, 0.1), rng=rng)
 
     def moved(x: np.ndarray, y: np.ndarray):
-        # Each batch by another pixel or so in a random direction: as good as more images.
+        # Moves each batch by a pixel or so in a random direction, which is as good as more images.
         step = rng.integers(-args.shift, args.shift + 1, size=2)
         return np.roll(x, step, axis=(1, 2)), y
 
@@ -150,7 +150,7 @@ def main(argv: list[str] | None = None) -> float:
     images, labels = load()
     test_images, test_labels = load(train=False)
 
-    # Pixels from 0 to 255 become numbers around 0 of a size around 1, which is what layers like.
+    # Pixels from 0 to 255 become numbers with mean 0 and deviation 1, which networks learn from best.
     mean, std = np.float32(images.mean()), np.float32(images.std())
     x, test_x = (images - mean) / std, (test_images - mean) / std
 

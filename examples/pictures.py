@@ -17,7 +17,7 @@ def confusion_matrix(path: Path, labels: np.ndarray, found: np.ndarray, names: l
 
     figure = Figure(figsize=(7, 6.4), layout="constrained")
     axes = figure.subplots()
-    # Mistakes are rare: their colour goes by the square root, or most would be white.
+    # Mistakes are rare: their colour depends on the square root, or most would be white.
     axes.imshow(np.where(right, np.nan, np.sqrt(shares)), cmap="Reds", vmin=0, vmax=0.6)
     axes.imshow(np.where(right, shares, np.nan), cmap="Greens", vmin=0, vmax=1.6)
     for row, column in np.argwhere(counts > 0):
@@ -39,7 +39,7 @@ def predictions(
     rows: int = 8,
     columns: int = 12,
 ) -> None:
-    """A page of images with what was found: right ones, then wrong ones in red with the truth."""
+    """A page of images with the predictions: right ones, then wrong ones in red with the true class."""
     wrong = np.flatnonzero(found != labels)[: rows * columns // 2]
     right = np.flatnonzero(found == labels)[: rows * columns - len(wrong)]
     shown = np.array([*right, *wrong])
@@ -61,15 +61,15 @@ def predictions(
 
 
 def first_layer(path: Path, weights: np.ndarray, rows: int = 6, columns: int = 12) -> None:
-    """What the units of the first layer look for: ink on red speaks for a unit, on blue against."""
+    """The weights of the first layer as images: ink on red activates a unit, ink on blue inhibits it."""
     strength = np.linalg.norm(weights.reshape(len(weights), -1), axis=1)
-    # Those with the greatest weights: many others are still as noisy as they began.
+    # Those with the greatest weights: many others are still as noisy as at the start.
     chosen = weights[np.argsort(-strength)[: rows * columns]]
     chosen = chosen / np.abs(chosen).max(axis=(1, 2), keepdims=True)
     figure = Figure(figsize=(columns * 0.8, rows * 0.85), layout="constrained")
     axes = figure.subplots()
     mosaic(axes, chosen, columns, gap=2, cmap="RdBu_r", vmin=-1, vmax=1)
-    axes.set_title("weights of the first layer: ink on red speaks for a unit, on blue against it")
+    axes.set_title("first-layer weights: ink on red activates a unit, ink on blue inhibits it")
     figure.savefig(path, dpi=100)
 
 

@@ -41,7 +41,7 @@ def compiler():
 
 
 def compiler_problem():
-    """Found in no time, from what lies on the disk. (On Windows only an attempt to compile can tell.)"""
+    """Found quickly, from files on the disk. (On Windows only an attempt to compile would show it.)"""
     if os.name == "posix" and not shutil.which(compiler()):
         return ADVICE["compiler"].format(compiler())
     header = os.path.join(sysconfig.get_paths()["include"], "Python.h")

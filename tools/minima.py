@@ -1,4 +1,4 @@
-"""The oldest versions that pyproject.toml allows: ``python tools/minima.py`` prints them, "numpy==2.0", a line each.
+"""The oldest versions that pyproject.toml allows: ``python tools/minima.py`` prints them, one per line.
 
 .ci/run installs exactly these and runs the tests; setup.py refuses to build with an older tool.
 """
@@ -14,7 +14,7 @@ PYPROJECT = Path(__file__).resolve().parent.parent / "pyproject.toml"
 
 
 def requirements(path: Path = PYPROJECT) -> dict[str, list[str]]:
-    """{what they are for: requirements}: "build", "run" and the name of each extra."""
+    """{purpose: requirements}; a purpose is "build", "run" or the name of an extra."""
     table = tomllib.loads(path.read_text(encoding="utf-8"))
     project = table["project"]
     return {
@@ -31,7 +31,7 @@ def minima(lines: Iterable[str]) -> dict[str, str]:
 
 
 def numbers(version: str) -> tuple[int, ...]:
-    """3.3.0rc1 -> (3, 3, 0, 1), which is good enough to tell old from new."""
+    """3.3.0rc1 -> (3, 3, 0, 1), which is good enough to compare versions."""
     return tuple(int(digits) for digits in re.findall(r"\d+", version.partition("+")[0]))
 
 

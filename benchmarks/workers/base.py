@@ -1,18 +1,18 @@
-"""What all workers share: the conversation with the orchestrator, and the stopwatch.
+"""What all workers share: the protocol between them and the orchestrator, and the stopwatch.
 
-A worker is one process that measures one framework. It reads one job a line on stdin, as JSON, and
+A worker is one process that measures one framework. It reads one job per line on stdin, as JSON, and
 answers each with one line on stdout; between jobs it is blocked on the pipe (and the orchestrator
-stops it, so that nothing in it can spin):
+stops it, so that its threads cannot spin):
 
     {"do": "hello"}                                 -> versions
     {"do": "names"}                                 -> minidl only: the activations it has
     {"do": "prepare", "case": {"kind": ..., ...}}   -> builds, compiles, warms up; {"check": [...]}
-    {"do": "measure", "seconds": 0.5}               -> {"ns": ..., "chunks": ...} or the case's own
-    figures {"do": "quit"}
+    {"do": "measure", "seconds": 0.5}               -> {"ns": ..., "chunks": ...} or the case's figures
+    {"do": "quit"}
 
-A subclass gives one method for each kind of case; it returns a `Task`. A kind without a method, or
-a method that raises NotImplementedError, is answered as "not available" and stands so in the
-tables. This file runs on Python 3.10 too.
+A subclass has one method for each kind of case, which returns a `Task`. If there is none, or if it
+raises NotImplementedError, the answer is "not available", and the tables say so. This file runs on
+Python 3.10 too.
 """
 
 import json
@@ -28,9 +28,7 @@ from typing import Any
 import numpy as np
 
 CHUNK = 0.02  # seconds of one timed chunk; a measurement is the median over its chunks
-EARLY_EPS = (
-    "Adam's eps added before the bias correction"  # NNabla's form; NumPy by hand checks both
-)
+EARLY_EPS = "Adam's eps added before the bias correction"  # as in NNabla; NumPy checks both
 BIG = 1_000_000  # from this many elements on, asynchronous frameworks wait after every call
 
 
@@ -40,10 +38,10 @@ class Task:
 
     Attributes:
         run: run(n) does the work n times and returns when it is done.
-        check: figures that must agree between the peers (losses, sampled outputs); None where
-            chance is at work. A dictionary of such lists by name where a peer can only be compared
-            under a condition.
-        units: how many units (steps, ops) one repetition is; times are reported for one unit.
+        check: figures that must agree between the peers (losses, sampled outputs); None if they
+            are random. A dictionary of such lists by condition, if a peer can only be compared
+            under one.
+        units: how many units (steps, ops) a repetition has; times are reported per unit.
         restore: called before each measurement, outside the clock.
     """
 
@@ -59,7 +57,7 @@ class Task:
 
 @dataclass
 class Contention:
-    """Two calls that may fight over the cores: each alone, and taking turns."""
+    """Two calls that may compete for the cores: each alone, and alternating."""
 
     ours: Callable[[], Any]
     theirs: Callable[[], Any]
@@ -110,7 +108,7 @@ def stopwatch(run: Callable[[int], Any], seconds: float, units: int = 1) -> dict
 
 
 def alternate(first: Callable, second: Callable, seconds: float) -> dict:
-    """Medians of a whole turn and of its two parts, of calls that take turns."""
+    """Medians of a whole turn and of its two parts, of two calls that alternate."""
     for _ in range(3):
         first()
         second()
@@ -141,7 +139,7 @@ class Worker:
     def versions(self) -> dict:
         raise NotImplementedError
 
-    # ── the conversation ─────────────────────────────────────────────────────────────────────────
+    # ── the protocol ─────────────────────────────────────────────────────────────────────────────
 
     def answer(self, job: dict) -> dict:
         if job["do"] == "hello":
@@ -153,7 +151,7 @@ class Worker:
         if job["do"] == "names":
             return {"activations": self.activation_names(), "config": self.config()}
         if job["do"] == "prepare":
-            self.task = None  # frees what the last case held
+            self.task = None  # frees the memory of the last case
             case = job["case"]
             method = getattr(self, case["kind"], None)
             if method is None:
@@ -180,7 +178,7 @@ class Worker:
         raise NotImplementedError
 
 
-# ── the same data for everybody ──────────────────────────────────────────────────────────────────
+# ── the same data for all ────────────────────────────────────────────────────────────────────────
 
 
 def normal(shape: tuple, seed: int) -> np.ndarray:
@@ -216,8 +214,8 @@ def training_task(
     restore,
     wait=lambda out: None,
 ):
-    """The Task of a training loop: step(i) trains on batch i and returns its loss, or losses, as
-    the framework keeps them; loss(...) makes a float, or floats, of that.
+    """The Task of a training loop: step(i) trains on batch i and returns its loss, or losses, in the
+    framework's own type; loss(...) converts that to a float, or floats.
     """
     batches = len(data)
     losses = [loss(step(i % batches)) for i in range(data.steps_checked)]
@@ -235,7 +233,7 @@ def training_task(
 
 
 def activation_input(case: dict) -> tuple:
-    """x, and a seed for the gradient that comes back, of an activation case."""
+    """x and gy of an activation case."""
     return normal(tuple(case["shape"]), 1), normal(tuple(case["shape"]), 2)
 
 
@@ -245,7 +243,7 @@ def prelu_slopes(case: dict) -> np.ndarray:
 
 
 def sample(*arrays: np.ndarray) -> list:
-    """Up to 64 values of each array, spread evenly: what is compared between the peers."""
+    """Up to 64 evenly spaced values of each array: these are compared between the peers."""
     picked = []
     for a in arrays:
         flat = (
@@ -268,8 +266,8 @@ def operands(case: dict) -> tuple:
 
 
 def main(worker_class: type) -> None:
-    """Serves jobs until stdin closes. stdout is kept for answers: whatever a framework prints goes
-    to stderr.
+    """Serves jobs until stdin closes. stdout is only for answers: what a framework prints goes to
+    stderr.
     """
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)

@@ -1,5 +1,4 @@
-"""What minidl and PyTorch share: tensors that know their gradient, and a tape that `backward`
-walks.
+"""What minidl and PyTorch share: tensors that have gradients, and a graph that `backward` walks.
 
 Both have `requires_grad`, `.grad` and `y.backward(gy, retain_graph=...)`, modules and optimizers with
 the same methods, so the timed loops are the same lines.
@@ -21,8 +20,8 @@ from networks import DCGANData, layer_operands
 
 
 class EagerWorker(Worker):
-    """A subclass says how its framework makes a tensor, reads one, switches recording off, and
-    names its functions.
+    """A subclass defines how its framework makes a tensor, reads one, switches recording off, and calls
+    its functions.
     """
 
     def tensor(self, array, requires_grad=False):
@@ -41,15 +40,15 @@ class EagerWorker(Worker):
         raise NotImplementedError
 
     def images(self, array, requires_grad=False):
-        """A tensor in the memory layout that the framework, or its variant, has between layers."""
+        """A tensor in the memory layout that the framework, or its variant, uses between layers."""
         raise NotImplementedError
 
     def real(self, array):
-        """Real images as a user of the framework has them; most load (N, C, H, W)."""
+        """Real images as a user of the framework loads them; mostly (N, C, H, W)."""
         return self.tensor(array)
 
     def weight(self, array, requires_grad=False):
-        """A layer's weight, as the framework keeps it."""
+        """A layer's weight in the framework's layout."""
         return self.tensor(array, requires_grad)
 
     def network(self, layers):
@@ -120,7 +119,7 @@ class EagerWorker(Worker):
         return Task(repeat(call), sample(self.array(call())))
 
     def layer(self, case: dict) -> Task:
-        """A layer as it stands inside a network: forward, gradients of input and weight."""
+        """A layer as it is inside a network: forward, gradients of input and weight."""
         x, w, gy = layer_operands(case)
         x, w = self.images(x, requires_grad=True), self.weight(w, requires_grad=True)
         gy = self.images(gy)

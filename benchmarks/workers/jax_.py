@@ -67,9 +67,9 @@ def channels(slope, x):
 
 
 def calling(function, *inputs, views=()) -> Task:
-    """The Task of a compiled function; `views` bring its outputs into the others' order of axes.
+    """The Task of a compiled function; `views` transpose its outputs to the others' order.
 
-    Small calls may overlap, as JAX's asynchronous dispatch has them; big ones wait, so that their
+    Small calls may overlap, as JAX dispatches them asynchronously; big ones wait, so that their
     results do not pile up in memory.
     """
     function = jax.jit(function)
@@ -92,8 +92,8 @@ def calling(function, *inputs, views=()) -> Task:
 
 
 def kernel(operation, w):
-    """PyTorch's weight as XLA convolves with it; a transposed convolution is one of an image with
-    zeros between its pixels, the taps in reverse.
+    """PyTorch's weight in XLA's layout; a transposed convolution is a convolution of an image with zeros
+    between its pixels, with the kernel reversed.
     """
     return w.transpose(2, 3, 1, 0) if operation == "conv" else w.transpose(2, 3, 0, 1)[::-1, ::-1]
 
@@ -117,7 +117,7 @@ def convolve(operation, x, w, stride, padding):
 
 
 def forward(layers, params, x):
-    """A DCGAN's network. BatchNorm's running statistics are left out, which no result depends on."""
+    """A DCGAN's network. BatchNorm's running statistics are left out: no result depends on them."""
     for each, (w, *norm) in zip(layers, params, strict=True):
         x = convolve(each.operation, x, w, each.stride, each.padding)
         if norm:

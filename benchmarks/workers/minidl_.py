@@ -1,4 +1,4 @@
-"""minidl, as its users write it."""
+"""minidl, as users write it."""
 
 import contextlib
 import io
@@ -13,7 +13,7 @@ from minidl import functional as F
 from minidl import nn, optim
 from minidl.ops.activations.table import ROWS
 
-# Activations that are ops of their own, and the arguments that the benchmark gives them.
+# Activations that are not in the table, and the arguments that the benchmark passes.
 OTHERS = {
     "prelu": {},
     "softmax": {"axis": -1},
@@ -34,7 +34,7 @@ AFTER = {
 
 
 def channels_last(array):
-    """(N, C, H, W) with the channels of a pixel side by side, as minidl's layers hand images on."""
+    """(N, C, H, W) with the channels of a pixel next to each other, as minidl's layers pass images on."""
     return np.ascontiguousarray(array.transpose(NHWC)).transpose(NCHW)
 
 

@@ -1,7 +1,7 @@
-"""What the workers share about convolutions: the networks of a DCGAN case with their data, and the
+"""What the workers share for convolutions: the networks of a DCGAN case with their data, and the
 operands of a single layer.
 
-Arrays are as PyTorch has them: images (N, C, H, W), weights of a convolution (out, in, KH, KW) and
+Arrays have PyTorch's axes: images (N, C, H, W), weights of a convolution (out, in, KH, KW) and
 of a transposed one (in, out, KH, KW). This file runs on Python 3.10 too.
 """
 
@@ -72,7 +72,7 @@ def layers(described: list, network: str, file) -> list:
 
 
 def layer_operands(case: dict) -> tuple:
-    """x, weight, and the gradient that comes back, of a layer case."""
+    """x, weight and gy of a layer case."""
     weight = normal(tuple(case["weight"]), 2) * np.float32(0.02)
     n, _, h, w = case["shape"]
     s = case["stride"]  # the padding is such that a stride divides or multiplies the size

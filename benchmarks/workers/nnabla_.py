@@ -54,7 +54,7 @@ AFTER = {
 
 
 class Network:
-    """A DCGAN's network: its parameters, and the graph it makes of an input."""
+    """A DCGAN's network: its parameters, and the graph that it builds for an input."""
 
     def __init__(self, layers):
         self.layers = layers

@@ -1,4 +1,4 @@
-"""NumPy, as somebody writes it by hand who knows the formulas: results into arrays that are kept,
+"""NumPy, as written by hand by somebody who knows the formulas: results go into preallocated arrays,
 nothing wasted.
 """
 
@@ -99,7 +99,7 @@ FORMULAS = {
 
 
 class ByFormula:
-    """An activation of the table: forward(), then backward() into arrays that are kept."""
+    """An activation of the table: forward(), then backward() into preallocated arrays."""
 
     def __init__(self, case: dict):
         self.params = tuple(case["params"].values())
@@ -118,7 +118,7 @@ class ByFormula:
 
 
 class Kept(ByFormula):
-    """Those worth more care: every result goes into an array that is kept."""
+    """Those that get more care: every result goes into a preallocated array."""
 
     def __init__(self, case: dict):
         self.x, self.gy = activation_input(case)

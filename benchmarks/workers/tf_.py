@@ -73,7 +73,7 @@ def channels(slope, x):
 
 
 def calling(function, *inputs, axes=()) -> Task:
-    """The Task of a function made a graph; `axes` brings the outputs into the others' order."""
+    """The Task of a compiled function; `axes` transposes the outputs to the others' order."""
     graph = tf.function(function)
     outputs = [v.numpy() for v in tf.nest.flatten(graph(*inputs))]
     outputs = [v.transpose(a) for v, a in zip(outputs, axes, strict=True)] if axes else outputs
@@ -81,7 +81,7 @@ def calling(function, *inputs, axes=()) -> Task:
 
 
 # Images are (N, H, W, C); weights (KH, KW, in, out), and those of a transposed convolution
-# (KH, KW, out, in): of PyTorch's axes in either case these.
+# (KH, KW, out, in): these PyTorch axes in either case.
 KERNEL, KERNEL_BACK = (2, 3, 1, 0), (3, 2, 0, 1)
 
 

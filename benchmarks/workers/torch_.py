@@ -1,4 +1,4 @@
-"""PyTorch: as it comes, with the fused Adam, through torch.compile, and with images channels last."""
+"""PyTorch: with its defaults, with the fused Adam, through torch.compile, and with images channels last."""
 
 import numpy as np
 import torch
@@ -8,7 +8,7 @@ from eager import EagerWorker
 
 torch.set_num_threads(2)
 
-# Where the name or the call differs from torch.nn.functional's own.
+# Functions whose name or call differs from that in torch.nn.functional.
 FUNCTIONS = {
     "identity": lambda x: x,
     "crelu": lambda x, axis: torch.cat([F.relu(x), F.relu(-x)], dim=axis),

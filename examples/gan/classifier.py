@@ -1,4 +1,4 @@
-"""A small convolutional classifier of the same data: the eye that looks at generated images."""
+"""A small convolutional classifier of the same data: generated images are judged by its features."""
 
 from collections.abc import Callable
 
@@ -30,7 +30,7 @@ class Classifier(nn.Module):
         return self.head(self.body(x))
 
     def look(self, images: np.ndarray, batch: int = 500) -> tuple[np.ndarray, np.ndarray]:
-        """The class that it sees in each image, and the features (N, 64) that it goes by."""
+        """The class that it predicts for each image, and the features (N, 64) that this is based on."""
         found, features = [], []
         with md.no_grad():
             for start in range(0, len(images), batch):

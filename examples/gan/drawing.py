@@ -1,4 +1,4 @@
-"""The pictures and animations of the GAN example. Needs matplotlib, which brings Pillow along."""
+"""The pictures and animations of the GAN example. Needs matplotlib, which installs Pillow."""
 
 from pathlib import Path
 
@@ -53,7 +53,7 @@ def animation(path: Path, sheets: list, pause: int, rest: int | None = None) -> 
 
 
 def pairs(path: Path, samples: np.ndarray, real: np.ndarray) -> None:
-    """Four columns of pairs: a sample, and the real image beside it, brightened around."""
+    """Four columns of pairs, a sample and a real image next to it, with light lines between the columns."""
     both = np.stack([samples, real], axis=1).reshape(-1, *samples.shape[1:])
     sheet = page(both, 8)
     width = samples.shape[2] + GAP

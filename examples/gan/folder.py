@@ -19,7 +19,7 @@ except ModuleNotFoundError:
 SIZE = 64
 ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
 CLASS_LEAST = 10  # pictures that a subfolder must have to count as a class
-NAMED = 10  # broken pictures that are named on the screen
+NAMED = 10  # unreadable pictures that are listed on the screen
 
 
 class Pictures(NamedTuple):
@@ -34,11 +34,11 @@ class Pictures(NamedTuple):
 def load(path: Path, most: int | None = None) -> Pictures:
     """The pictures in a folder and below, always in the same, mixed order.
 
-    What cannot be read as a picture is named, skipped and counted. The first subfolders are classes
-    if there are two or more, with no pictures beside them, of `CLASS_LEAST` pictures each.
+    What cannot be read as a picture is named, skipped and counted. The subfolders are classes if there
+    are at least two, each with at least `CLASS_LEAST` pictures, and no pictures outside of them.
 
     Args:
-        most: how many are to be trained on; a tenth more, and some, are read to be held out.
+        most: how many to train on; somewhat more than a tenth of that is read in addition, to be held out.
 
     Raises:
         SystemExit: no folder, no pictures, or no Pillow.
@@ -51,7 +51,7 @@ def load(path: Path, most: int | None = None) -> Pictures:
     if not files:
         raise SystemExit(f"{path}: no pictures in it or below ({', '.join(ENDINGS)})")
     names = classes(path, files)
-    # Mixed, so that any part of them is like the whole.
+    # Shuffled, so that any part of them is like the whole.
     files = [files[i] for i in np.random.default_rng(0).permutation(len(files))]
     wanted = len(files) if most is None else min(len(files), most + most // 9 + 32)
     images = np.empty((wanted, SIZE, SIZE, 3), np.uint8)
@@ -61,7 +61,7 @@ def load(path: Path, most: int | None = None) -> Pictures:
             break
         try:
             images[len(labels)] = picture(file)
-        except Exception as error:  # what is in a file may be anything, and so is what it raises
+        except Exception as error:  # a file may contain anything, and Pillow may raise anything
             skipped.append(f"{file.relative_to(path)}: {why(error)}")
             if len(skipped) <= NAMED:
                 progress.say(f"skipped {skipped[-1]}")
@@ -76,7 +76,7 @@ def load(path: Path, most: int | None = None) -> Pictures:
 
 
 def files_in(path: Path) -> list[Path]:
-    """The files in it and below that are called like pictures, sorted; hidden ones are left out."""
+    """The files in it and below that are named like pictures, sorted; hidden ones are left out."""
     found = []
     for folder, inner, names in os.walk(path):
         inner[:] = [name for name in inner if not name.startswith(".")]
@@ -85,7 +85,7 @@ def files_in(path: Path) -> list[Path]:
 
 
 def classes(path: Path, files: list[Path]) -> list[str]:
-    """The names of the first subfolders, if they can be classes; else none."""
+    """The names of the subfolders, if they can be classes; otherwise an empty list."""
     counts: dict[str, int] = {}
     for file in files:
         first, *rest = file.relative_to(path).parts
@@ -96,7 +96,7 @@ def classes(path: Path, files: list[Path]) -> list[str]:
 
 
 def picture(file: Path) -> np.ndarray:
-    """The middle of a picture, as large a square as fits, made 64x64; upright, on white, in colour."""
+    """The largest square in the middle of a picture, resized to 64x64; upright, on white, in colour."""
     with regular("picture", file) as content, Image.open(content) as image:
         image.draft("RGB", (2 * SIZE, 2 * SIZE))  # a JPEG: not larger than needed
         image = ImageOps.exif_transpose(image)
@@ -114,7 +114,7 @@ def why(error: Exception) -> str:
 
 
 class Progress:
-    """How many pictures are read: a line that is drawn again in a terminal, or one in a while."""
+    """How many pictures are read: one line in a terminal, redrawn; elsewhere a line every 20 seconds."""
 
     def __init__(self, count: int) -> None:
         self.count = count

@@ -12,7 +12,7 @@ import minidl as md
 
 
 class Game(Gan):
-    """A `dcgan.Gan` that counts its steps, can be saved and restored, and says what goes wrong."""
+    """A `dcgan.Gan` that counts its steps, can be saved and restored, and reports problems."""
 
     warm_up = 300  # steps before checking for mode collapse: until then samples are alike anyway
 
@@ -31,7 +31,7 @@ class Game(Gan):
         if not math.isfinite(values["d_loss"] + values["g_loss"]):
             raise FloatingPointError(
                 f"step {self.steps}: the losses are {values['d_loss']} (D) and {values['g_loss']} (G); "
-                "the checkpoint, if there is one, is from before"
+                "the checkpoint, if there is one, is from an earlier step"
             )
         return values
 
@@ -39,9 +39,9 @@ class Game(Gan):
         return super().step(real)
 
     def troubles(self, means: dict[str, float]) -> list[str]:
-        """What is wrong with D, by its means over an epoch."""
+        """Problems of D that its means over an epoch show."""
         if abs(means["real"] - means["fake"]) < 0.01:
-            return ["the discriminator is dead: it says the same of real and generated images"]
+            return ["the discriminator is dead: real and generated images get the same score"]
         if means["real"] > 0.98 and means["fake"] < 0.02:
             return ["the discriminator wins outright: the generator hardly learns from it"]
         return []
@@ -64,7 +64,7 @@ class Game(Gan):
 
 
 class WassersteinGame(Game):
-    """D is a critic: its scores should be far apart, its slope 1 between real and generated images."""
+    """D is a critic: it should score real images high and generated ones low, with slope 1 in between."""
 
     lr, betas = 1e-4, (0.0, 0.9)
     norm = False
@@ -108,7 +108,7 @@ class WassersteinGame(Game):
 
     def troubles(self, means: dict[str, float]) -> list[str]:
         if abs(means["real"] - means["fake"]) < 1e-3:
-            return ["the critic is dead: it says the same of real and generated images"]
+            return ["the critic is dead: real and generated images get the same score"]
         return []
 
     def state(self) -> dict:

@@ -1,4 +1,4 @@
-"""The real images, and how they are put to the networks: bytes as numbers from -1 to 1.
+"""The real images, and how the networks get them: bytes as numbers from -1 to 1.
 
 Grey images of 28x28 bytes become 1x32x32 numbers, the coloured pictures of a folder 3x64x64.
 """
@@ -29,7 +29,7 @@ HELD_OUT = 2000  # images at most that the samples are compared with
 class Images(NamedTuple):
     """Images of bytes, (N, 28, 28) or (N, 64, 64, 3), to train on and to compare with.
 
-    Labels are None, and there are no names, if there are no classes.
+    Without classes, labels are None and names is empty.
     """
 
     train: np.ndarray
@@ -43,7 +43,7 @@ class Images(NamedTuple):
 
 
 def load(source: str, most: int | None, batch_size: int) -> Images:
-    """The images of `source`, a name in DATA or "folder:PATH"; at most so many to train on.
+    """The images of `source`, a name in DATA or "folder:PATH"; at most `most` to train on.
 
     Raises:
         SystemExit: there are too few, or none; the message says where and why.
@@ -63,7 +63,7 @@ def load(source: str, most: int | None, batch_size: int) -> Images:
 
 
 def _split(pictures: folder.Pictures, most: int | None, batch_size: int) -> Images:
-    """A tenth of the pictures, which come in no order, is held out."""
+    """Holds out a tenth of the pictures, which are shuffled already."""
     images, labels, names, skipped = pictures
     least, n = max(batch_size, LEAST), len(images)
     if n < least + LEAST:
@@ -103,9 +103,8 @@ def pixels(images: np.ndarray) -> np.ndarray:
 
 
 def flat(images: np.ndarray) -> np.ndarray:
-    """Bytes -> one row an image, to be compared. Of a coloured picture 4x4 pixels are made one:
-
-    what is shown counts, and there may be 100,000 pictures to be looked through.
+    """Bytes -> one row per image, for comparisons. Of coloured pictures, blocks of 4x4 pixels are averaged:
+    details do not count, and there may be 100,000 pictures to search.
     """
     if images.ndim == 3:
         return images.reshape(len(images), -1)

@@ -1,7 +1,7 @@
 """How good generated images are, in numbers; plain NumPy.
 
-Images are compared by features, rows of numbers that say what is in them: here those of a classifier
-(`gan.classifier`). Figures from other features cannot be compared with these.
+Images are compared by their features, rows of numbers that describe the content: here those of a
+classifier (`gan.classifier`). Figures from other features cannot be compared with these.
 """
 
 import numpy as np
@@ -14,7 +14,7 @@ def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
 
         |mean_a - mean_b|² + trace(cov_a + cov_b - 2 (cov_a cov_b)^½)
 
-    0 for the same mean and covariance, and smaller is better. Few samples make it larger than it is.
+    Smaller is better; 0 means the same mean and covariance. With few samples it is estimated too large.
 
     Args:
         a, b: one row per image, at least two; the same number of columns.
@@ -36,7 +36,7 @@ def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
 def precision_recall(real: np.ndarray, fake: np.ndarray, k: int = 3) -> tuple[float, float]:
     """How much of the fake looks real, and how much of the real is covered by the fake.
 
-    Around each image of a set lies a ball that reaches to its k-th nearest neighbour in the set.
+    Around each image of a set there is a ball that reaches to its k-th nearest neighbour in the set.
     Precision is the share of fake images within a ball of the real ones, recall the share of real
     images within a ball of the fake ones.
 
@@ -51,7 +51,7 @@ def precision_recall(real: np.ndarray, fake: np.ndarray, k: int = 3) -> tuple[fl
 
 
 def _covered(points: np.ndarray, centres: np.ndarray, k: int) -> float:
-    """The share of points that lie in a ball around one of the centres."""
+    """The share of points that are inside a ball around one of the centres."""
     # An image is its own nearest neighbour (at distance 0), which does not count: hence k, not k-1.
     radius = [np.partition(d, k, axis=1)[:, k] for d in _squared_distances(centres, centres)]
     radii = np.concatenate(radius)
@@ -123,10 +123,10 @@ def troubles(
 
 
 def _checked(who: str, a: np.ndarray, b: np.ndarray, least: int) -> tuple[np.ndarray, np.ndarray]:
-    """Both as float64, if they are tables with as many columns and rows enough."""
+    """Both as float64; raises unless they have the same number of columns, and enough rows."""
     a, b = (np.asarray(x, np.float64) for x in (a, b))
     if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[1]:
-        raise ValueError(f"{who}: expected two tables with as many columns: {a.shape}, {b.shape}")
+        raise ValueError(f"{who}: expected two tables of equal width: {a.shape}, {b.shape}")
     if min(len(a), len(b)) < least:
         raise ValueError(f"{who}: expected at least {least} rows each, got {len(a)} and {len(b)}")
     return a, b

@@ -1,4 +1,4 @@
-"""What a finished training is worth: figures, and the pictures that are drawn at the end."""
+"""The results of a finished training: figures, and the pictures that are drawn at the end."""
 
 import json
 from itertools import pairwise
@@ -13,7 +13,7 @@ Figures = dict[str, dict[str, float]]
 
 
 def finish(run: Run) -> Figures:
-    """Measures the samples, prints the figures and keeps them in results.json; draws the pictures."""
+    """Measures the samples, prints the figures and saves them in results.json; draws the pictures."""
     rng = np.random.default_rng([run.args.seed, 3])
     n = len(run.held_out)
     noise = rng.standard_normal((max(n, SHOWN), run.args.nz, 1, 1), np.float32)
@@ -52,7 +52,7 @@ def measure(run: Run, fake: np.ndarray, features: np.ndarray | None) -> Figures:
             precision, recall = quality.precision_recall(run.real_features, rows)
             distance = quality.frechet_distance(run.real_features, rows)
             figures[name] = {"frechet": distance, "precision": precision, "recall": recall}
-    # Samples that lie much closer to training images than held-out images do were learned by heart.
+    # Samples that are much closer to training images than held-out images are were memorised.
     for name, images in (("samples", pixels(fake[:500])), ("held-out images", run.held_out[:500])):
         _, distances = quality.nearest(flat(images), flat(run.images))
         figures.setdefault(name, {})["nearest"] = float(np.median(distances)) / 255
@@ -61,8 +61,8 @@ def measure(run: Run, fake: np.ndarray, features: np.ndarray | None) -> Figures:
 
 def show(run: Run, figures: Figures, shares: np.ndarray | None) -> None:
     if shares is None:
-        print("\nno Fréchet distance, precision and recall: they need features of a classifier,")
-        print("and there are no classes (subfolders that hold all pictures would count as classes)")
+        print("\nno Fréchet distance, precision and recall: they need a classifier's features,")
+        print("and there are no classes (if all pictures are in subfolders, those are classes)")
     else:
         print(f"\nagainst {len(run.held_out):,} held-out images, by features of a classifier")
         print(f"({run.eye_accuracy:.1%} of these right):    Fréchet distance   precision   recall")

@@ -1,4 +1,4 @@
-"""A run of the GAN example: data, training, checkpoints, and the line that tells how far it is."""
+"""A run of the GAN study: data, training, checkpoints, and the line that shows the progress."""
 
 import argparse
 import signal
@@ -32,7 +32,7 @@ SHOWN = 64  # samples on a page
 
 
 class Run:
-    """A training: the game of two networks, how far it is, and the files it leaves.
+    """A training: the two networks, the progress so far, and the files that it writes.
 
     Args:
         make_game: called with args; returns a `gan.game.Game`.
@@ -66,10 +66,10 @@ class Run:
             transform=scaled,
         )
         held_out = scaled(self.held_out)
-        self.real_spread = quality.spread(held_out) or 1.0  # all may be the same
+        self.real_spread = quality.spread(held_out) or 1.0  # if all are the same
         self.eye = None
         if loaded.labels is not None:
-            # The eye that tells classes; it comes out the same each time: no checkpoint keeps it.
+            # Training the classifier again gives the same one: it is not in the checkpoint.
             self.eye = classifier.trained(
                 scaled,
                 self.images,
@@ -84,9 +84,9 @@ class Run:
 
         self.gan = make_game(args)
         rng = np.random.default_rng([args.seed, 2])
-        self.noise = rng.standard_normal((1000, args.nz, 1, 1), np.float32)  # the same all along
-        self.epoch = 0  # whole ones that are done
-        self.sums: dict[str, float] = {}  # of the epoch that is under way
+        self.noise = rng.standard_normal((1000, args.nz, 1, 1), np.float32)  # for all epochs
+        self.epoch = 0  # epochs that are finished
+        self.sums: dict[str, float] = {}  # of the current epoch
         self.batches = 0
         self.history: dict[str, list[float]] = {}
         self.warnings: list[str] = []
@@ -95,7 +95,7 @@ class Run:
             self.resume()
 
     def save(self) -> None:
-        """The whole state; the file is replaced at once or not at all."""
+        """Saves the whole state; the file is replaced completely or not at all."""
         state = {
             "settings": {name: getattr(self.args, name) for name in SETTINGS},
             "fingerprint": self.fingerprint,
@@ -110,21 +110,21 @@ class Run:
         md.save(state, self.checkpoint)
 
     def resume(self) -> None:
-        """Goes on from the checkpoint, with the same bits as without the interruption."""
+        """Continues from the checkpoint, with the same bits as without the interruption."""
         state = md.load(self.checkpoint)
         for name in SETTINGS:
             then, now = state["settings"][name], getattr(self.args, name)
             if then != now:
                 raise SystemExit(f"{self.checkpoint} was made with {name} {then}, not {now}")
         if state["fingerprint"] != self.fingerprint:
-            raise SystemExit(f"{self.checkpoint} was made with other pictures than are there now")
+            raise SystemExit(f"{self.checkpoint} was made with other pictures")
         self.gan.restore(state["gan"])
         self.loader.load_state_dict(state["loader"])
         for name in ("epoch", "sums", "batches", "history", "warnings"):
             setattr(self, name, state[name])
 
     def train(self) -> bool:
-        """Trains up to the last epoch; False if Ctrl-C came, after which `resume` goes on."""
+        """Trains up to the last epoch; returns False if Ctrl-C stopped it, after which it can be resumed."""
         progress = Progress(self)
         with ctrl_c_asks(self):
             while self.epoch < self.args.epochs:
@@ -135,17 +135,17 @@ class Run:
                     progress.step()
                     if self.stopping:
                         self.save()
-                        progress.say(f"interrupted in epoch {self.epoch + 1}: --resume goes on")
+                        progress.say(f"interrupted in epoch {self.epoch + 1}: --resume continues")
                         return False
                 self.end_epoch(progress)
                 self.save()
                 if self.stopping:
-                    progress.say(f"interrupted after epoch {self.epoch}: --resume goes on")
+                    progress.say(f"interrupted after epoch {self.epoch}: --resume continues")
                     return False
         return True
 
     def end_epoch(self, progress: "Progress") -> None:
-        """Looks at samples: draws a page, counts classes, warns of what goes wrong."""
+        """Examines samples: draws a page, counts classes, warns of problems."""
         means = {name: total / self.batches for name, total in self.sums.items()}
         self.epoch, self.sums, self.batches = self.epoch + 1, {}, 0
         samples = self.gan.samples(self.noise)
@@ -176,7 +176,7 @@ class Run:
 
 
 class Progress:
-    """In a terminal a line that is drawn again and again; a line that stays after each epoch."""
+    """A line after each epoch; in a terminal, also one that is redrawn during it."""
 
     def __init__(self, run: Run) -> None:
         self.run = run
@@ -214,7 +214,7 @@ class Progress:
 
 @contextmanager
 def ctrl_c_asks(run: Run):
-    """The first Ctrl-C asks the run to stop after its step; a second one ends it at once."""
+    """The first Ctrl-C makes the run stop after the current step; a second one ends it at once."""
 
     def asked(signum: int, frame: object) -> None:
         if run.stopping:

@@ -27,7 +27,7 @@ from study.results import (
 STYLE = {
     "sigmoid": {"color": "#000000", "marker": "s", "ms": 4},
     "tanh": {"color": "#E69F00", "marker": "^", "ms": 5},
-    "ReLU": {"color": "#0072B2", "marker": "o", "ms": 9, "mfc": "none"},  # others may lie on it
+    "ReLU": {"color": "#0072B2", "marker": "o", "ms": 9, "mfc": "none"},  # others may cover it
     "LeakyReLU": {"color": "#009E73", "marker": "v", "ms": 5, "ls": "--"},
     "PReLU": {"color": "#CC79A7", "marker": "D", "ms": 4},
 }

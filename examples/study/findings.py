@@ -339,7 +339,7 @@ def of_inside(layer: Results | None, depth: Results | None) -> list[Finding]:
 
 
 def shown_depth(depth: Results) -> int:
-    """Where slopes are looked at layer by layer: deep, but not too deep to train."""
+    """The depth at which slopes are shown layer by layer: deep, but not too deep to train."""
     return min(depth.values("depth"), key=lambda d: (abs(d - 7), d))
 
 

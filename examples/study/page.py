@@ -18,7 +18,7 @@ code { background: #f2f2f2; padding: 0.1em 0.3em; }
 
 
 class Page:
-    """Texts may hold `code` and **bold**."""
+    """Texts may contain `code` and **bold**."""
 
     def __init__(self, title: str) -> None:
         self.title = title

@@ -116,7 +116,10 @@ def test_defaults_are_those_of_the_paper(capsys):
     assert (args.nz, args.ngf, args.channels, args.size) == (100, 64, 3, 64)
     args = dcgan_study.arguments(["--data", "mnist"])
     assert (args.nz, args.ngf, args.channels, args.size) == (64, 32, 1, 32)
-    for wrong, said in (("cats", "'cats' is none of digits,"), ("folder:", "the path is missing")):
+    for wrong, said in (
+        ("cats", "'cats' is not one of digits,"),
+        ("folder:", "the path is missing"),
+    ):
         with pytest.raises(SystemExit):
             dcgan_study.arguments(["--data", wrong])
         assert said in capsys.readouterr().err

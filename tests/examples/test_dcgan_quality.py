@@ -59,7 +59,7 @@ def test_a_run_is_kept_and_told(tmp_path, monkeypatch, capsys):
     assert capsys.readouterr().out.count("seed 0 epoch 1/1") == 2
     assert list(json.loads(path.read_text())["runs"]) == ["minidl-0", "torch-0"]
     table = path.with_suffix(".md").read_text()
-    assert "| minidl, seed 0 | " in table and "| training images, to be reached | " in table
+    assert "| minidl, seed 0 | " in table and "| training images (the target level) | " in table
 
 
 def test_means_and_deviations():
