@@ -142,13 +142,13 @@ VALID = {
 }
 # What is no function of arguments that could be wrong, or is tested elsewhere.
 APART = {
-    "md.Op": "a base class; tests/test_own_ops.py",
+    "md.Op": "a base class; tests/autograd/test_own_ops.py",
     "optim.Optimizer": "a base class",
     "optim.Schedule": "a base class",
     "nn.Identity": "takes anything, by contract",
     "md.save": "writes files; tests/test_wrong_types.py",
-    "md.load": "tests/test_untrusted_files.py",
-    "data.read_idx": "tests/test_untrusted_files.py",
+    "md.load": "tests/io/test_untrusted_files.py",
+    "data.read_idx": "tests/io/test_untrusted_files.py",
     "data.mnist": "would look for files",
     "data.fashion_mnist": "would look for files",
 }

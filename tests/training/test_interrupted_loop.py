@@ -1,6 +1,6 @@
 """Ctrl-C at random moments of a loop written by hand: what is left is what an uninterrupted run had.
 
-``python tests/test_interrupted_loop.py 200`` presses it 200 times.
+``python tests/training/test_interrupted_loop.py 200`` presses it 200 times.
 """
 
 import os

@@ -113,7 +113,9 @@ def is_whole():
 
 save(state(0), path)
 left = seen = 0
-for kill in range(kills):
+for kill in range(20 * kills):  # on a busy machine few saves get far before they are killed
+    if kill >= kills and left > kills / 4 and seen:
+        break
     child = os.fork()
     if not child:
         for number in range(1, 10**9):
@@ -253,7 +255,7 @@ def test_two_processes_that_save_to_one_path(tmp_path, ending):
 
 def test_the_path_of_an_example_picture(tmp_path):
     pytest.importorskip("PIL")
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "examples"))
+    sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "examples"))
     from gan import folder
 
     os.mkfifo(tmp_path / "a.png")
