@@ -13,9 +13,7 @@ examples/activation_study.py shows the network and its training loop on one page
 
 import argparse
 import os
-import shlex
 import shutil
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -88,9 +86,8 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"\ninterrupted: finished runs are kept in {kept}; the same command continues")
         return 130
-    command = shlex.join(["python", "examples/activation_report.py", *stable(argv)])
     page = report.write(
-        folder, command, args.data, scale, results, (name, runs.results(tests, kept))
+        folder, command(args), args.data, scale, results, (name, runs.results(tests, kept))
     )
     print(f"{clock(time.perf_counter() - begun)}; the page: {page}")
     if args.publish:
@@ -101,19 +98,15 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def stable(argv: list[str] | None) -> list[str]:
-    """The arguments that affect the results; not where files are, nor how many processes there are."""
-    given = sys.argv[1:] if argv is None else argv
-    kept, skip = [], False
-    for word in given:
-        name = word.split("=")[0]
-        if name in ("--out", "--publish", "--data-root", "--jobs"):
-            skip = "=" not in word
-        elif skip:
-            skip = False
-        else:
-            kept.append(word)
-    return kept
+def command(args: argparse.Namespace) -> str:
+    """The command with the options that affect the results; folders and processes do not."""
+    words, usual = ["python", "examples/activation_report.py"], vars(arguments([]))
+    for name in ("data", "quick", "only", "seeds", "epochs"):
+        value = getattr(args, name)
+        if value != usual[name]:
+            values = value if isinstance(value, list) else [] if value is True else [str(value)]
+            words += [f"--{name}", *values]
+    return " ".join(words)
 
 
 def best(results: dict[str, Results]) -> tuple[str, list[plan.Settings]]:
@@ -132,4 +125,4 @@ def best(results: dict[str, Results]) -> tuple[str, list[plan.Settings]]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

@@ -31,11 +31,9 @@ STYLE = {
     "LeakyReLU": {"color": "#009E73", "marker": "v", "ms": 5, "ls": "--"},
     "PReLU": {"color": "#CC79A7", "marker": "D", "ms": 4},
 }
-for name, colour in {
-    "ELU": "#D55E00", "GELU": "#56B4E9", "SiLU": "#8c6d1f", "Mish": "#882255", "RReLU": "#44AA99",
-    "linear": "#999999", "Maxout": "#332288",
-}.items():  # fmt: skip
-    STYLE[name] = {"color": colour, "ls": "--", "marker": "x", "ms": 4}
+OTHERS = {"ELU": "#D55E00", "GELU": "#56B4E9", "SiLU": "#8c6d1f", "Mish": "#882255",
+          "RReLU": "#44AA99", "linear": "#999999", "Maxout": "#332288"}  # fmt: skip
+STYLE |= {name: {"color": c, "ls": "--", "marker": "x", "ms": 4} for name, c in OTHERS.items()}
 TRAIN, VALID = "#E69F00", "#0072B2"
 
 
@@ -48,8 +46,7 @@ def cure_panels(height: float, extra: float = 0.0) -> tuple[Figure, list[tuple[A
     figure = new(3.4 * len(plan.CURES) + extra, height)
     panels = figure.subplots(1, len(plan.CURES), sharey=True, squeeze=False)[0]
     for axes, cure in zip(panels, plan.CURES, strict=True):
-        name = _what(cure) if cure is plan.NONE else cure.name
-        axes.set_title(f"{'no cure' if cure is plan.NONE else 'cure'}: {name}", fontsize=10)
+        axes.set_title(f"{'no cure' if cure is plan.NONE else 'cure'}: {_what(cure)}", fontsize=10)
     return figure, list(zip(panels, plan.CURES, strict=True))
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,9 +14,9 @@ from study.results import (
     Results,
     against,
     at_end,
-    curves,
     dead_share,
     deepest,
+    first_epoch,
     gap,
     gradient_norms,
     groups,
@@ -105,10 +104,6 @@ def overall(verdicts: list[str]) -> str:
 # ── One hidden layer ──────────────────────────────────────────────────────────────────────────────
 
 
-def first_epoch(runs: list) -> np.ndarray:
-    return curves(runs, "val_accuracy")[:, 0]
-
-
 def of_layer(layer: Results) -> list[Finding]:
     tests = {
         FINAL: against(groups(layer), "ReLU"),
@@ -127,12 +122,10 @@ def of_layer(layer: Results) -> list[Finding]:
         if verdicts:
             found.append(Finding(text, overall(verdicts), " ".join(sentences)))
 
-    claim("A hidden layer needs a nonlinearity", ["linear"], FINAL, relu_is_better=True)
-    claim("ReLU beats sigmoid and tanh", ["sigmoid", "tanh"], FINAL, relu_is_better=True)
-    claim("ReLU beats its smooth form, softplus", ["softplus"], FINAL, relu_is_better=True)
-    claim(
-        "ReLU learns faster than sigmoid and tanh", ["sigmoid", "tanh"], EARLY, relu_is_better=True
-    )
+    claim("A hidden layer needs a nonlinearity", ["linear"], FINAL, True)
+    claim("ReLU beats sigmoid and tanh", ["sigmoid", "tanh"], FINAL, True)
+    claim("ReLU beats its smooth form, softplus", ["softplus"], FINAL, True)
+    claim("ReLU learns faster than sigmoid and tanh", ["sigmoid", "tanh"], EARLY, True)
     claim("Leaky ReLU (0.01) beats ReLU", ["LeakyReLU"], FINAL)
     claim("PReLU beats ReLU", ["PReLU"], FINAL)
     claim("ELU learns faster than ReLU", ["ELU"], EARLY)
@@ -343,9 +336,8 @@ def shown_depth(depth: Results) -> int:
     return min(depth.values("depth"), key=lambda d: (abs(d - 7), d))
 
 
-OF: dict[str, Callable[[Results], list[Finding]]] = {
-    "layer": of_layer,
-    "slopes": of_slopes,
-    "small": of_small,
-    "depth": of_depth,
-}
+def of_all(results: dict[str, Results]) -> list[Finding]:
+    """The findings of the experiments that were made, by their names."""
+    parts = {"layer": of_layer, "slopes": of_slopes, "small": of_small, "depth": of_depth}
+    found = [f for name, part in parts.items() if name in results for f in part(results[name])]
+    return found + of_inside(results.get("layer"), results.get("depth"))

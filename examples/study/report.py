@@ -9,7 +9,17 @@ import minidl as md
 from study import findings, plan
 from study.findings import effect_text, interval, p_text
 from study.page import Page
-from study.results import Results, against, at_end, curves, deepest, gap, groups, of_cure, percent
+from study.results import (
+    Results,
+    against,
+    at_end,
+    deepest,
+    first_epoch,
+    gap,
+    groups,
+    of_cure,
+    percent,
+)
 
 NAMES = {"digits": "digits (part of MNIST)", "mnist": "MNIST", "fashion": "Fashion-MNIST"}
 AGAINST = ["difference", "95% interval", "adjusted p", "exact p", "d"]
@@ -129,10 +139,7 @@ def _settings(page: Page, data: str, scale: plan.Scale, results: dict[str, Resul
 
 
 def _claims(page: Page, results: dict[str, Results]) -> None:
-    found = [
-        f for name, make in findings.OF.items() if name in results for f in make(results[name])
-    ]
-    found += findings.of_inside(results.get("layer"), results.get("depth"))
+    found = findings.of_all(results)
     page.heading("Which claims hold here")
     page.text(
         "A comparison counts if its p, adjusted for all comparisons of the same experiment (Holm), is "
@@ -155,7 +162,7 @@ def _one_layer(page: Page, picture: Callable, layer: Results, scale: plan.Scale)
                 f"{runs[0]['parameters']:,}",
                 percent(at_end(runs, "train")),
                 percent(at_end(runs)),
-                percent(curves(runs, "val_accuracy")[:, 0]),
+                percent(first_epoch(runs)),
                 *test,
                 _share(runs, "dead"),
                 _share(runs, "saturated"),

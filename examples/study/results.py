@@ -53,6 +53,11 @@ def at_end(runs: Iterable[Result], part: str = "validation") -> np.ndarray:
     return np.array([run["final"][part] for run in runs])
 
 
+def first_epoch(runs: list[Result]) -> np.ndarray:
+    """The validation accuracy after one epoch, one number per seed."""
+    return curves(runs, "val_accuracy")[:, 0]
+
+
 def gap(runs: list[Result]) -> np.ndarray:
     """Training minus validation accuracy after training, one number per seed."""
     return at_end(runs, "train") - at_end(runs)

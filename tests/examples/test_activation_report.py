@@ -297,6 +297,16 @@ def test_the_whole_study(tmp_path, monkeypatch, capsys, tiny):
     assert "left; " in capsys.readouterr().out
 
 
+def test_the_page_names_the_command_that_makes_it_again():
+    def said(*argv):
+        return activation_report.command(activation_report.arguments(list(argv)))
+
+    assert said("--jobs=3", "--out", "x", "--data-root", "y") == said()
+    assert said("--data", "mnist") == "python examples/activation_report.py --data mnist"
+    words = ["--quick", "--only", "slopes", "depth", "--seeds", "2"]
+    assert said(*words, "--publish", "z") == " ".join([said(), *words])
+
+
 def test_without_matplotlib_the_tables_are_written(tmp_path, monkeypatch, capsys, tiny):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     monkeypatch.delitem(sys.modules, "study.figures", raising=False)
