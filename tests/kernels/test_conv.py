@@ -35,12 +35,12 @@ CASES = {
     "1 axis, long": (1, 2, 17, (2000,), (3,), (1,), (1,), (1,), 1),
     "3 axes": (2, 3, 20, (4, 5, 6), (2, 3, 2), (1, 2, 1), (1, 0, 1), (1, 1, 2), 1),
     "many channels": (2, 300, 160, (3, 3), (3, 3), (1, 1), (1, 1), (1, 1), 1),
-    "tiles: 4x4": (5, 33, 50, (13, 8), (4, 4), (2, 2), (1, 1), (1, 1), 1),
-    "tiles: 4x4, many channels": (20, 70, 200, (5, 6), (4, 4), (2, 2), (2, 2), (1, 1), 1),
-    "tiles: 4x4, no padding": (9, 16, 17, (11, 11), (4, 4), (2, 2), (0, 0), (1, 1), 1),
-    "tiles: 3x3": (9, 20, 100, (6, 5), (3, 3), (1, 1), (1, 1), (1, 1), 1),
-    "tiles: 3x3, many channels": (6, 257, 16, (5, 7), (3, 3), (1, 1), (2, 2), (1, 1), 1),
-    "tiles: 3x3, long": (1, 18, 35, (70, 61), (3, 3), (1, 1), (0, 0), (1, 1), 1),
+    "patches: 4x4": (5, 33, 50, (13, 8), (4, 4), (2, 2), (1, 1), (1, 1), 1),
+    "patches: 4x4, many channels": (20, 70, 200, (5, 6), (4, 4), (2, 2), (2, 2), (1, 1), 1),
+    "patches: 4x4, no padding": (9, 32, 33, (11, 11), (4, 4), (2, 2), (0, 0), (1, 1), 1),
+    "patches: 3x3": (9, 20, 100, (6, 5), (3, 3), (1, 1), (1, 1), (1, 1), 1),
+    "patches: 3x3, many channels": (6, 257, 16, (5, 7), (3, 3), (1, 1), (2, 2), (1, 1), 1),
+    "patches: 3x3, long": (1, 18, 35, (70, 61), (3, 3), (1, 1), (0, 0), (1, 1), 1),
     "many pixels": (3, 4, 24, (40, 41), (3, 3), (1, 1), (1, 1), (1, 1), 1),
 }
 every_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
@@ -130,7 +130,14 @@ def test_one_channel_with_its_axes_in_any_order(level, dtype, o):
 @pytest.mark.parametrize("entry_point", ENTRY_POINTS)
 @pytest.mark.parametrize(
     "name",
-    ["DCGAN, middle", "many channels", "many pixels", "three outputs", "tiles: 3x3", "tiles: 4x4"],
+    [
+        "DCGAN, middle",
+        "many channels",
+        "many pixels",
+        "three outputs",
+        "patches: 3x3",
+        "patches: 4x4",
+    ],
 )
 @pytest.mark.parametrize("level", K.available)
 def test_same_bits_with_any_number_of_threads(entry_point, name, level):
@@ -173,7 +180,7 @@ def test_the_size_may_be_given(level):
     )
 
 
-@pytest.mark.parametrize("name", ["tiles: 3x3", "tiles: 4x4", "tiles: 4x4, no padding"])
+@pytest.mark.parametrize("name", ["patches: 3x3", "patches: 4x4", "patches: 4x4, no padding"])
 @pytest.mark.parametrize("level", K.available)
 def test_nan_is_seen_where_a_kernel_sees_it(level, name):
     """Tiles share intermediate results, but none that an output would not see."""
@@ -195,7 +202,7 @@ def test_nan_is_seen_where_a_kernel_sees_it(level, name):
 
 
 @pytest.mark.parametrize("entry_point", ENTRY_POINTS)
-@pytest.mark.parametrize("name", ["tiles: 3x3", "tiles: 4x4"])
+@pytest.mark.parametrize("name", ["patches: 3x3", "patches: 4x4"])
 @pytest.mark.parametrize("level", K.available)
 def test_tiles_are_as_exact_as_sums(entry_point, name, level):
     """Integers come out exact; other numbers within 1e-5 of the largest result."""
@@ -217,7 +224,7 @@ def as_floats(given):
 def test_an_activation_is_applied(level, dtype):
     kernels = K.load(level)
     for entry_point in ENTRY_POINTS[:2]:
-        for name in ("DCGAN, middle", "DCGAN, last", "groups", "many pixels", "tiles: 4x4"):
+        for name in ("DCGAN, middle", "DCGAN, last", "groups", "many pixels", "patches: 4x4"):
             given = arguments(entry_point, CASES[name], dtype)
             plain = getattr(kernels, entry_point)(*given)
             given += (None,) if entry_point == "conv_forward" else ()

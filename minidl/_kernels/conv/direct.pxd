@@ -20,25 +20,24 @@
 # Pixels are numbered through all samples, so that small images fill tiles, too. With few output
 # channels a tile would be almost empty: there each is a dot product over contiguous memory.
 
-from libc.string cimport memcpy, memset
+from libc.string cimport memcpy
 
-from minidl._kernels.runtime cimport memory, pool
-from minidl._kernels.conv.image cimport AXES, Image
+from minidl._kernels.conv.image cimport AXES
 from minidl._kernels.math.elementary cimport real
-from minidl._kernels.product.product cimport activation_t, ceil_div, run_tasks
+from minidl._kernels.product.panels cimport Cut, Panels, column, pack, width
+from minidl._kernels.product.product cimport activation_t, ceil_div
 from minidl._kernels.product.tile cimport (
     TILE_LANES, TILE_ROWS, TILE_VECTORS, Strip, Whole, any_tile, copy_out, doubles, floats, lanes,
-    transpose, vec, zeros,
+    vec, zeros,
 )
 
 cdef enum:
     PANEL_BYTES = 512 << 10     # of weights in a task: half of a second-level cache
     PART_BYTES = 256 << 10      # of a panel that is read again and again for a block of pixels
     BLOCK_PIXELS = 256          # of a task
-    TASKS = 16                  # work is cut into so many, unless they get smaller than
-    TASK_FLOPS = 250_000
     SERIAL_FLOPS = 1_500_000    # up to here waking the pool costs what it saves
     PACK_CHANNELS = 16          # of the input, in a task that packs weights
+    PACK_TAPS = 64              # packed at a time
     SERIAL_PACK = 8_000         # weights that one thread packs faster than it calls for help
     DOT_VECTORS = 2             # of products that a span must have to be summed by dot products
 
@@ -64,19 +63,24 @@ cdef struct Pass:
     Py_ssize_t pixels
 
 
+cdef struct Weights:
+    # The weights as the user has them. Those of the taps are side by side; else steps are in bytes.
+    const char* data
+    Py_ssize_t taps
+    Py_ssize_t group_step, in_step, out_step  # from one group, input or output channel to the next
+
+
 cdef struct Plan:
     # What is common to all passes.
     Py_ssize_t[AXES + 1] x_steps, y_steps   # bytes from one output pixel to the next
     Py_ssize_t inputs, outputs  # channels of a group
-    Py_ssize_t taps             # of the kernel
-    bint dots
-    Py_ssize_t vectors, panels, wide  # the outputs, as in blocking.pxd
+    Panels panels               # of a group's outputs
+    bint dots                   # a panel is one output
     Pass* passes
     Py_ssize_t count            # of passes
-    Py_ssize_t block, blocks, group, groups  # pixels and panels of a task
+    Cut cut                     # tasks: panels by pixels
     bint blocks_first
-    const char* weight          # in any order of inputs and outputs; the taps of both side by side
-    Py_ssize_t group_step, in_step, out_step  # bytes from one group or channel to the next
+    Weights weights
     Py_ssize_t* slots           # where each tap goes; -1: no pixel sees it
     char* packed
     char* bias                  # padded to whole vectors in every group, or NULL
@@ -84,78 +88,26 @@ cdef struct Plan:
     double alpha, beta
 
 
-cdef inline Py_ssize_t column(const Plan* s, Py_ssize_t panel, Py_ssize_t lane) noexcept nogil:
-    """A panel's first channel. Panels are 3 vectors wide, but for the last ones: 2, not 3 and 1."""
-    if s.dots:
-        return panel
-    return min(s.vectors, TILE_VECTORS * panel - max(0, panel - s.wide)) * lane
+cdef inline void pack_task(real* kind, const Plan* s, Py_ssize_t index) noexcept nogil:
+    """PACK_CHANNELS input channels of one panel, in the order (slot, input, output).
 
-
-cdef inline void plan_panels(real* kind, Plan* s, Py_ssize_t longest) noexcept nogil:
-    """Cuts the output channels into panels; `longest`: the products of the longest span."""
-    cdef Py_ssize_t lane = lanes(kind)
-    s.dots = s.outputs * 2 <= lane and longest >= DOT_VECTORS * lane
-    s.vectors = ceil_div(s.outputs, lane)
-    s.panels = s.outputs if s.dots else ceil_div(s.vectors, TILE_VECTORS)
-    s.wide = max(0, s.vectors - s.panels * (TILE_VECTORS - 1))
-
-
-cdef inline void plan_tasks(Plan* s, Py_ssize_t pixels, Py_ssize_t size) noexcept nogil:
-    """By the shapes alone: the same for any number of threads."""
-    cdef Py_ssize_t panel = max(1, s.taps * s.inputs * size * (
-        1 if s.dots else ceil_div(s.outputs, s.panels)))
-    cdef double flops = 2.0 * pixels * s.outputs * s.taps * s.inputs
-    s.group = min(s.panels, max(1, PANEL_BYTES // panel))
-    s.groups = ceil_div(s.panels, s.group)
-    s.block = min(BLOCK_PIXELS, ceil_div(pixels, TILE_ROWS) * TILE_ROWS)
-    while s.block > TILE_ROWS and (ceil_div(pixels, s.block) * s.count * s.groups < TASKS
-                                   and flops >= TASK_FLOPS * ceil_div(pixels, s.block)):
-        s.block = ceil_div(s.block // 2, TILE_ROWS) * TILE_ROWS
-    s.blocks = ceil_div(pixels, s.block)
-    s.blocks_first = s.count * s.panels * panel <= 2 * PANEL_BYTES
-
-
-# ── Packing the weights ───────────────────────────────────────────────────────────────────────────
-
-cdef inline void pack_task(real* context, Py_ssize_t index) noexcept nogil:
-    """PACK_CHANNELS input channels of one panel. The context is a Plan.
-
-    Panels are (slot, input, output): for each input a matrix of outputs and taps is turned."""
-    cdef const Plan* s = <const Plan*> context
-    cdef Py_ssize_t lane = lanes(context), size = sizeof(real), t, c
-    cdef Py_ssize_t chunks = ceil_div(s.inputs, PACK_CHANNELS)
-    cdef Py_ssize_t first = index % chunks * PACK_CHANNELS
-    cdef Py_ssize_t panel = index // chunks % s.panels, group = index // chunks // s.panels
-    cdef Py_ssize_t left = column(s, panel, lane), width = column(s, panel + 1, lane) - left
-    cdef Py_ssize_t valid = min(width, s.outputs - left), at
+    For each input the matrix of outputs and taps is transposed, and its rows are dealt to the slots."""
+    cdef const Weights* w = &s.weights
+    cdef Py_ssize_t size = sizeof(real), tasks = ceil_div(s.inputs, PACK_CHANNELS), c, t
+    cdef Py_ssize_t first = index % tasks * PACK_CHANNELS, panel = index // tasks % s.panels.count
+    cdef Py_ssize_t group = index // tasks // s.panels.count, row = width(&s.panels, panel) * size
+    cdef Py_ssize_t left = group * column(&s.panels, s.panels.count) + column(&s.panels, panel)
     cdef const char* x
-    cdef char* y = s.packed + (group * column(s, s.panels, lane) + left) * s.taps * s.inputs * size
-    cdef real* turned
-    cdef real[TILE_VECTORS * TILE_LANES * 64] few
-    turned = few
-    if s.taps > 64:
-        turned = NULL
+    cdef char* y = s.packed + left * w.taps * s.inputs * size
+    cdef real[PACK_TAPS * TILE_VECTORS * TILE_LANES] taps
     for c in range(first, min(first + PACK_CHANNELS, s.inputs)):
-        x = s.weight + group * s.group_step + left * s.out_step + c * s.in_step
-        if turned != NULL:
-            transpose(context, x, s.out_step, <char*> turned, width * size, valid, s.taps, valid)
-        for t in range(s.taps):
-            if s.slots[t] < 0:
-                continue
-            at = (s.slots[t] * s.inputs + c) * width * size
-            if turned != NULL:
-                memcpy(y + at, turned + t * width, valid * size)
-            else:
-                pick(context, x + t * size, s.out_step, y + at, valid)
-            memset(y + at + valid * size, 0, (width - valid) * size)
-
-
-cdef inline void pick(
-    real* kind, const char* x, Py_ssize_t step, char* y, Py_ssize_t n
-) noexcept nogil:
-    cdef Py_ssize_t i
-    for i in range(n):
-        (<real*> y)[i] = (<const real*> (x + i * step))[0]
+        x = w.data + group * w.group_step + c * w.in_step
+        for t in range(w.taps):
+            if t % PACK_TAPS == 0:
+                pack(kind, &s.panels, panel, x + t * size, size, w.out_step,
+                     min(w.taps - t, PACK_TAPS), <char*> taps)
+            if s.slots[t] >= 0:
+                memcpy(y + (s.slots[t] * s.inputs + c) * row, <char*> taps + t % PACK_TAPS * row, row)
 
 
 # ── A task ────────────────────────────────────────────────────────────────────────────────────────
@@ -190,38 +142,38 @@ cdef inline void step_on(const Plan* s, const Pass* p, Walk* walk) noexcept nogi
         walk.y -= p.size[axis] * s.y_steps[axis]
 
 
-cdef inline void convolve_task(real* context, Py_ssize_t index) noexcept nogil:
-    """A block of pixels of one pass, a group of panels. The context is a Plan."""
-    cdef const Plan* s = <const Plan*> context
-    cdef Py_ssize_t lane = lanes(context), many = s.count * s.groups
-    cdef Py_ssize_t block = index // many if s.blocks_first else index % s.blocks
-    cdef Py_ssize_t rest = index % many if s.blocks_first else index // s.blocks
-    cdef const Pass* p = &s.passes[rest // s.groups]
-    cdef Py_ssize_t first = rest % s.groups * s.group, end = min(first + s.group, s.panels)
-    cdef Py_ssize_t top = block * s.block, bottom = min(top + s.block, p.pixels), panel
+cdef inline void convolve_task(real* kind, const Plan* s, Py_ssize_t index) noexcept nogil:
+    """A block of pixels of one pass, a group of panels."""
+    cdef const Cut* cut = &s.cut
+    cdef Py_ssize_t many = s.count * cut.groups
+    cdef Py_ssize_t block = index // many if s.blocks_first else index % cut.blocks
+    cdef Py_ssize_t rest = index % many if s.blocks_first else index // cut.blocks
+    cdef const Pass* p = &s.passes[rest // cut.groups]
+    cdef Py_ssize_t first = rest % cut.groups * cut.group, end = min(first + cut.group, s.panels.count)
+    cdef Py_ssize_t top = block * cut.block, bottom = min(top + cut.block, p.pixels), panel
     if top >= bottom:
         return
     for panel in range(first, end):
         if s.dots:
-            dot_block(context, s, p, panel, top, bottom)
+            dot_block(kind, s, p, panel, top, bottom)
         else:
-            tile_block(context, s, p, panel, top, bottom)
+            tile_block(kind, s, p, panel, top, bottom)
     if s.activation != NULL:
-        activate(context, s, p, column(s, first, lane),
-                 min(s.outputs, column(s, end, lane)), top, bottom)
+        activate(kind, s, p, column(&s.panels, first), min(s.outputs, column(&s.panels, end)), top,
+                 bottom)
 
 
 cdef inline void tile_block(
     real* kind, const Plan* s, const Pass* p, Py_ssize_t panel, Py_ssize_t top, Py_ssize_t bottom
 ) noexcept nogil:
-    cdef Py_ssize_t lane = lanes(kind), size = sizeof(real), left = column(s, panel, lane)
-    cdef Py_ssize_t width = column(s, panel + 1, lane) - left, row = width * size, pixel, i
+    cdef Py_ssize_t size = sizeof(real), left = column(&s.panels, panel), pixel, i
+    cdef Py_ssize_t columns = width(&s.panels, panel), row = columns * size
     cdef Py_ssize_t span = 0, spans, part = max(1, PART_BYTES // max(1, p.k * row))
-    cdef const char* w = p.w + (left * s.taps + p.first * width) * s.inputs * size
+    cdef const char* w = p.w + (left * s.weights.taps + p.first * columns) * s.inputs * size
     cdef const char* bias
     cdef char* y[TILE_ROWS]
     cdef real[TILE_ROWS * TILE_VECTORS * TILE_LANES] edge
-    cdef bint ragged = left + width > s.outputs
+    cdef bint ragged = left + columns > s.outputs
     cdef Walk walk
     cdef Strip strip
     strip.step, strip.k, strip.b_row, strip.b_skip, strip.count = size, p.k, row, 0, 1
@@ -235,14 +187,14 @@ cdef inline void tile_block(
         while pixel < bottom:
             for i in range(TILE_ROWS):  # beyond the last pixel that one again
                 strip.rows[i], y[i] = walk.x, walk.y + left * size
-                strip.out[i] = <char*> (edge + i * width) if ragged else y[i]
+                strip.out[i] = <char*> (edge + i * columns) if ragged else y[i]
                 if pixel + i < bottom - 1:
                     step_on(s, p, &walk)
             strip.b = w
-            any_tile(kind, <Whole*> NULL, width // lane, &strip)
+            any_tile(kind, <Whole*> NULL, columns // lanes(kind), &strip)
             if ragged:
                 for i in range(min(bottom - pixel, TILE_ROWS)):
-                    copy_out(edge + i * width, <real*> y[i], s.outputs - left, span > 0,
+                    copy_out(edge + i * columns, <real*> y[i], s.outputs - left, span > 0,
                              <const real*> bias)
             pixel += TILE_ROWS
         w += spans * p.k * row
@@ -255,7 +207,7 @@ cdef inline void dot_block(
     real* kind, const Plan* s, const Pass* p, Py_ssize_t output, Py_ssize_t top, Py_ssize_t bottom
 ) noexcept nogil:
     cdef Py_ssize_t size = sizeof(real), pixel, i, valid
-    cdef const char* w = p.w + (output * s.taps + p.first) * s.inputs * size
+    cdef const char* w = p.w + (output * s.weights.taps + p.first) * s.inputs * size
     cdef const char* rows[TILE_ROWS]
     cdef real* y[TILE_ROWS]
     cdef real[TILE_ROWS] sums
@@ -312,7 +264,8 @@ cdef inline void activate(
     real* kind, const Plan* s, const Pass* p, Py_ssize_t left, Py_ssize_t right, Py_ssize_t top,
     Py_ssize_t bottom
 ) noexcept nogil:
-    """In place, on what the task has computed: in one piece if it is one, else pixel by pixel."""
+    """In place, on what the task has computed: a row of pixels at a time if the task has all of their
+    channels, else pixel by pixel."""
     cdef Py_ssize_t size = sizeof(real), n = right - left, run
     cdef Walk walk
     start(s, p, top, &walk)

@@ -1,11 +1,11 @@
 # Images for the convolutions: channels innermost, with zeros around them where the kernel looks
-# beyond the edge. An image that lies so already is read where it lies.
+# beyond the edge. An image that is laid out like this already is read in place.
 
 from libc.string cimport memcpy, memset
 
-from minidl._kernels.runtime cimport memory, pool
+from minidl._kernels.runtime cimport memory
 from minidl._kernels.math.elementary cimport real
-from minidl._kernels.product.product cimport run_tasks
+from minidl._kernels.product.product cimport run_tasks, task_t
 from minidl._kernels.runtime.sizes cimport plus, times
 from minidl._kernels.product.tile cimport transpose
 
@@ -34,7 +34,8 @@ cdef struct Copy:
 cdef inline bint pad_image(
     real* kind, const Image* x, const Py_ssize_t* low, const Py_ssize_t* high, bint pack, Image* y
 ) noexcept nogil:
-    """Makes y: x with channels innermost and zeros around, so many before and after on each axis.
+    """Makes y: x with channels innermost, and `low` zeros before and `high` zeros after it on each axis
+    (NULL: none).
 
     y is x itself if it will do and `pack` is False; else it is dense scratch memory. False: no
     memory, or the work was stopped."""
@@ -45,12 +46,15 @@ cdef inline bint pad_image(
     y[0] = x[0]
     y.scratch = NULL
     for axis in range(AXES):
-        padded = padded or low[axis] > 0 or high[axis] > 0
+        copy.low[axis], copy.size[axis] = 0, x.size[axis]
+        if low != NULL:
+            copy.low[axis] = low[axis]
+            copy.size[axis] = plus(plus(low[axis], x.size[axis]), high[axis])
+        padded = padded or copy.size[axis] > x.size[axis]
     if not (padded or pack) and (x.c_step == size or x.c == 1):
         return True
     for axis in range(AXES):
-        copy.low[axis] = low[axis]
-        y.size[axis] = copy.size[axis] = plus(plus(low[axis], x.size[axis]), high[axis])
+        y.size[axis] = copy.size[axis]
     y.c_step = size
     y.steps[2] = times(x.c, size)
     y.steps[1] = times(y.size[2], y.steps[2])
@@ -61,23 +65,22 @@ cdef inline bint pad_image(
         return False
     copy.x, copy.y, copy.pixel = x, <char*> y.scratch, y.steps[2]
     rows = x.n * y.size[0] * y.size[1]
-    if not run_tasks(<pool.task_t> copy_task[real], &copy, x.n * y.size[0],
+    if not run_tasks(<task_t> copy_task[real], &copy, x.n * y.size[0],
                      rows * y.size[2] * x.c <= SERIAL_COPY):
         memory.give(y.scratch)
         return False
     y.data = <char*> y.scratch
     for axis in range(AXES):
-        y.data += low[axis] * y.steps[axis]
+        y.data += copy.low[axis] * y.steps[axis]
         y.size[axis] = x.size[axis]
     return True
 
 
-cdef inline void copy_task(real* context, Py_ssize_t index) noexcept nogil:
-    """One image, or one slice of a volume. The context is a Copy."""
-    cdef const Copy* s = <const Copy*> context
+cdef inline void copy_task(real* kind, const Copy* s, Py_ssize_t index) noexcept nogil:
+    """One image, or one depth of a volume."""
     cdef const Image* x = s.x
     cdef Py_ssize_t row = s.size[2] * s.pixel, h, d = index % s.size[0] - s.low[0]
-    cdef const char* slice = x.data + index // s.size[0] * x.n_step + d * x.steps[0]
+    cdef const char* plane = x.data + index // s.size[0] * x.n_step + d * x.steps[0]
     cdef char* y = s.y + index * s.size[1] * row
     if d < 0 or d >= x.size[0]:
         memset(y, 0, s.size[1] * row)
@@ -86,7 +89,7 @@ cdef inline void copy_task(real* context, Py_ssize_t index) noexcept nogil:
         if h < 0 or h >= x.size[1]:
             memset(y, 0, row)
         else:
-            copy_row(context, s, slice + h * x.steps[1], y)
+            copy_row(kind, s, plane + h * x.steps[1], y)
         y += row
 
 

@@ -3,17 +3,17 @@
 
 from libc.string cimport memcpy, memset
 
-from minidl._kernels.runtime cimport memory, pool
+from minidl._kernels.runtime cimport memory
 from minidl._kernels.conv.direct cimport (
-    PACK_CHANNELS, SERIAL_FLOPS, SERIAL_PACK, Pass, Plan, Taps, column, convolve_task, pack_task,
-    plan_panels, plan_tasks,
+    BLOCK_PIXELS, DOT_VECTORS, PACK_CHANNELS, PANEL_BYTES, SERIAL_FLOPS, SERIAL_PACK, Pass, Plan, Taps,
+    Weights, convolve_task, pack_task,
 )
 from minidl._kernels.conv.image cimport AXES, Image, pad_image
 from minidl._kernels.math.elementary cimport real
-from minidl._kernels.product.product cimport activation_t, ceil_div, run_tasks
+from minidl._kernels.product.panels cimport column, cut, cut_columns, single_columns
+from minidl._kernels.product.product cimport activation_t, ceil_div, run_tasks, task_t
 from minidl._kernels.runtime.sizes cimport plus, times
 from minidl._kernels.product.tile cimport lanes
-
 
 cdef enum:
     MOST_PHASES = 256   # taps of all phases of an axis, where x has one pixel
@@ -110,7 +110,7 @@ cdef inline bint convolve(real* kind, const Window* window, Job* job) noexcept n
         s.passes = <Pass*> at
         s.slots = <Py_ssize_t*> (at + phases * w.groups * <Py_ssize_t> sizeof(Pass))
         lay_passes(kind, w, job, axes, &x, &s)
-        done = run(kind, job, &s, w.groups)
+        done = run(kind, w, job, &s)
         memory.give(x.scratch)
     memory.give(scratch)
     return done
@@ -154,7 +154,7 @@ cdef inline void lay_passes(
     cdef Pass* place
     cdef bint joined
     cdef int axis
-    s.inputs, s.outputs, s.taps = job.x.c // w.groups, job.y.c // w.groups, w.taps
+    s.inputs, s.outputs = job.x.c // w.groups, job.y.c // w.groups
     s.x_steps[0], s.y_steps[0] = x.n_step, job.y.n_step
     for axis in range(AXES):
         s.x_steps[axis + 1] = x.steps[axis] * (1 if job.transposed else w.stride[axis])
@@ -194,45 +194,53 @@ cdef inline void lay_passes(
                     place.x = x.data + group * s.inputs * size
                     place.y = p.y + group * s.outputs * size
                     s.count += 1
-    plan_panels(kind, s, longest)
+    s.dots = s.outputs * 2 <= lanes(kind) and longest >= DOT_VECTORS * lanes(kind)
+    s.panels = single_columns(s.outputs) if s.dots else cut_columns(kind, s.outputs)
 
 
-cdef inline bint run(real* kind, const Job* job, Plan* s, Py_ssize_t groups) noexcept nogil:
+cdef inline Weights weights_of(real* kind, const Window* w, const Job* job) noexcept nogil:
+    cdef Py_ssize_t size = sizeof(real), inputs = job.x.c // w.groups, outputs = job.y.c // w.groups
+    cdef Weights s
+    s.data, s.taps = job.weight, w.taps
+    s.in_step = w.taps * (outputs if job.transposed else 1) * size
+    s.out_step = w.taps * (1 if job.transposed else inputs) * size
+    s.group_step = w.taps * inputs * outputs * size
+    return s
+
+
+cdef inline bint run(real* kind, const Window* w, const Job* job, Plan* s) noexcept nogil:
     """Packs weights and bias, and runs the passes."""
     cdef Py_ssize_t size = sizeof(real), index, group, pixels = 0
-    cdef Py_ssize_t width = column(s, s.panels, lanes(kind))  # of a group, padded
-    cdef Py_ssize_t weights = times(times(groups * width, s.taps), s.inputs)
+    cdef Py_ssize_t width = column(&s.panels, s.panels.count)  # of a group, padded
+    cdef Py_ssize_t numbers = times(times(w.groups * width, w.taps), s.inputs), panel
     cdef Pass* p
     cdef double flops = 0
     cdef bint done
-    s.weight, s.activation, s.alpha, s.beta = job.weight, job.activation, job.alpha, job.beta
-    s.in_step = s.out_step = s.taps * size
-    if job.transposed:
-        s.in_step *= s.outputs
-        s.group_step = s.inputs * s.in_step
-    else:
-        s.out_step *= s.inputs
-        s.group_step = s.outputs * s.out_step
-    s.packed = <char*> memory.take(times(plus(weights, groups * width + 1), size))
+    s.weights = weights_of(kind, w, job)
+    s.activation, s.alpha, s.beta = job.activation, job.alpha, job.beta
+    s.packed = <char*> memory.take(times(plus(numbers, w.groups * width + 1), size))
     if s.packed == NULL:
         return False
     if job.bias != NULL:
-        s.bias = s.packed + weights * size
-        memset(s.bias, 0, groups * width * size)
-        for group in range(groups):
+        s.bias = s.packed + numbers * size
+        memset(s.bias, 0, w.groups * width * size)
+        for group in range(w.groups):
             memcpy(s.bias + group * width * size, job.bias + group * s.outputs * size,
                    s.outputs * size)
-    done = run_tasks(<pool.task_t> pack_task[real], s,
-                     groups * s.panels * ceil_div(s.inputs, PACK_CHANNELS), weights <= SERIAL_PACK)
+    done = run_tasks(<task_t> pack_task[real], s,
+                     w.groups * s.panels.count * ceil_div(s.inputs, PACK_CHANNELS),
+                     numbers <= SERIAL_PACK)
     for index in range(s.count):
         p = &s.passes[index]
-        p.w = s.packed + index % groups * width * s.taps * s.inputs * size
-        p.bias = s.bias + index % groups * width * size if s.bias != NULL else NULL
+        p.w = s.packed + index % w.groups * width * w.taps * s.inputs * size
+        p.bias = s.bias + index % w.groups * width * size if s.bias != NULL else NULL
         pixels = max(pixels, p.pixels)
         flops += 2.0 * p.pixels * p.spans * p.k * width
-    if done and pixels > 0 and s.panels > 0:
-        plan_tasks(s, pixels, size)
-        done = run_tasks(<pool.task_t> convolve_task[real], s, s.blocks * s.count * s.groups,
+    if done and pixels > 0 and s.panels.count > 0:
+        panel = max(1, w.taps * s.inputs * size * ceil_div(width, s.panels.count))  # bytes
+        s.cut = cut(s.panels.count, PANEL_BYTES // panel, pixels, BLOCK_PIXELS, s.count, flops)
+        s.blocks_first = s.count * s.panels.count * panel <= 2 * PANEL_BYTES
+        done = run_tasks(<task_t> convolve_task[real], s, s.cut.blocks * s.count * s.cut.groups,
                          flops <= SERIAL_FLOPS)
     memory.give(s.packed)
     return done

@@ -1,18 +1,19 @@
 # Winograd's minimal filtering: convolutions of 3 x 3 taps with stride 1 and of 4 x 4 taps with
-# stride 2, with fewer products than their definition has.
+# stride 2, with fewer products than their definition has. docs/winograd.md explains it with a picture,
+# reference/conv.py has the same in NumPy, and the tests compare them.
 #
-# Two neighbouring outputs y of r taps g see r + 1 pixels d. With the matrices below
+# Two neighbouring outputs y of r taps g see r + 1 pixels d. With the matrices of Line, below,
 #
 #     y = Aᵀ [(G g) * (Bᵀ d)]        takes r + 1 products, not 2 r
 #
 # (Winograd, Arithmetic Complexity of Computations, 1980; Lavin & Gray, Fast Algorithms for
 # Convolutional Neural Networks, CVPR 2016). In two dimensions rows and columns are transformed:
-# a tile of 2 x 2 outputs takes (r + 1)² products for each pair of channels, 16 instead of 36 for
+# a patch of 2 x 2 outputs takes (r + 1)² products for each pair of channels, 16 instead of 36 for
 # r = 3 and 9 instead of 16 for r = 2. At each of these (r + 1)² positions the sum over channels is a
 # product of matrices. Four taps with stride 2 are two with stride 1 on every other pixel of x, twice:
 # the phases of an axis. A transposed convolution has its phases in y.
 #
-# This file has the tiles and their transforms; the products stand in winograd_sums.pxd. All
+# This file has the patches and their transforms; the products are in winograd_sums.pxd. All
 # matrices are of 0, 1, -1 and 1/2, and no output sees a pixel that is not its own: NaN stays where
 # it belongs. (An infinite pixel gives NaN instead of inf.)
 
@@ -20,24 +21,26 @@ from minidl._kernels.conv.image cimport Image
 from minidl._kernels.math.elementary cimport real
 from minidl._kernels.conv.phases cimport Window
 from minidl._kernels.product.product cimport ceil_div
-from minidl._kernels.product.tile cimport doubles, floats, tile_doubles, tile_floats, vec
+from minidl._kernels.product.tile cimport (
+    Three, Two, doubles, floats, tile_doubles, tile_floats, vec, zeros,
+)
 
 cdef enum:
-    OUT = 2             # outputs of a tile along an axis
+    OUT = 2             # outputs of a patch along an axis
     MOST_LINES = 4      # pixels that they see
     MOST_POSITIONS = 16
 
 
-cdef struct Tiles:
-    # How x and y are covered with tiles. Arrays are by axis and phase.
+cdef struct Patches:
+    # How x and y are covered with patches. Arrays are by axis and phase.
     const Image* x              # channels innermost
     const Image* y
     Py_ssize_t taps, lines      # r and r + 1
     Py_ssize_t stride           # phases of an axis
     Py_ssize_t step, y_step     # pixels from one of a phase's to the next
-    Py_ssize_t[2][2] first, y_first  # pixel where the first tile begins, in x and in y
+    Py_ssize_t[2][2] first, y_first  # pixel where the first patch begins, in x and in y
     Py_ssize_t[2][2][3] tap     # which of the kernel's, in the order of the pixels that they meet
-    Py_ssize_t[2] counts        # of tiles, along each axis,
+    Py_ssize_t[2] counts        # of patches, along each axis,
     Py_ssize_t count            # and in all samples
 
 
@@ -50,8 +53,8 @@ cdef inline bint winograd_fits(const Window* w, const Image* x, const Image* y) 
     )
 
 
-cdef inline void lay_tiles(
-    const Window* w, bint transposed, const Image* x, const Image* y, Tiles* t
+cdef inline void lay_patches(
+    const Window* w, bint transposed, const Image* x, const Image* y, Patches* t
 ) noexcept nogil:
     cdef Py_ssize_t phase, i, rest, pixels
     cdef int axis
@@ -78,80 +81,75 @@ cdef inline void lay_tiles(
 
 
 cdef struct Spot:
-    # Of a tile: its sample, and where it begins among the pixels of a phase.
+    # Of a patch: its sample, and where it begins among the pixels of a phase.
     Py_ssize_t n
     Py_ssize_t[2] at
 
 
-cdef inline Spot spot(const Tiles* t, Py_ssize_t tile) noexcept nogil:
+cdef inline Spot spot(const Patches* t, Py_ssize_t patch) noexcept nogil:
     cdef Spot found
-    cdef Py_ssize_t row = tile // t.counts[1]
+    cdef Py_ssize_t row = patch // t.counts[1]
     found.n = row // t.counts[0]
     found.at[0] = (row - found.n * t.counts[0]) * OUT
-    found.at[1] = (tile - row * t.counts[1]) * OUT
+    found.at[1] = (patch - row * t.counts[1]) * OUT
     return found
 
 
 cdef inline void x_pixels(
-    const Tiles* t, const Spot* tile, Py_ssize_t phase, const char* beyond, const char** d
+    const Patches* t, const Spot* patch, Py_ssize_t phase, const char* beyond, const char** d
 ) noexcept nogil:
-    """What a tile sees of x in one phase; `beyond` stands for pixels that are not there."""
-    pixels(t.x, tile, t.first[0][phase // t.stride], t.first[1][phase % t.stride], t.step, t.lines,
+    """What a patch sees of x in one phase; `beyond` for pixels that are not there."""
+    pixels(t.x, patch, t.first[0][phase // t.stride], t.first[1][phase % t.stride], t.step, t.lines,
            <char*> beyond, <char**> d)
 
 
 cdef inline void y_pixels(
-    const Tiles* t, const Spot* tile, Py_ssize_t phase, char* beyond, char** y
+    const Patches* t, const Spot* patch, Py_ssize_t phase, char* beyond, char** y
 ) noexcept nogil:
-    """The same for the outputs of a tile."""
-    pixels(t.y, tile, t.y_first[0][phase // t.stride], t.y_first[1][phase % t.stride], t.y_step, OUT,
+    """The same for the outputs of a patch."""
+    pixels(t.y, patch, t.y_first[0][phase // t.stride], t.y_first[1][phase % t.stride], t.y_step, OUT,
            beyond, y)
 
 
 cdef inline void pixels(
-    const Image* image, const Spot* tile, Py_ssize_t top, Py_ssize_t left, Py_ssize_t step,
+    const Image* image, const Spot* patch, Py_ssize_t top, Py_ssize_t left, Py_ssize_t step,
     Py_ssize_t n, char* beyond, char** pixel
 ) noexcept nogil:
     cdef Py_ssize_t row, column, i, j
     cdef char* line
     for i in range(n):
-        row = top + (tile.at[0] + i) * step
-        line = image.data + tile.n * image.n_step + row * image.steps[1]
+        row = top + (patch.at[0] + i) * step
+        line = image.data + patch.n * image.n_step + row * image.steps[1]
         for j in range(n):
-            column = left + (tile.at[1] + j) * step
+            column = left + (patch.at[1] + j) * step
             pixel[i * n + j] = line + column * image.steps[2] if (
                 0 <= row < image.size[1] and 0 <= column < image.size[2]) else beyond
 
 
 # ── The transforms of a line, in place ────────────────────────────────────────────────────────────
-# As types, so that each is compiled into a loop of its own. The digit is r.
+# As types, so that each is compiled into a loop of its own. Two and Three are r.
 
-ctypedef struct Data2:
+ctypedef struct Data:
     char _
-ctypedef struct Data3:
+ctypedef struct Taps:
     char _
-ctypedef struct Taps2:
+ctypedef struct Grads:
     char _
-ctypedef struct Taps3:
+ctypedef struct Result:
     char _
-ctypedef struct Grads3:
-    char _
-ctypedef struct Result2:
-    char _
-ctypedef struct Result3:
-    char _
-ctypedef struct TapGrads3:
+ctypedef struct TapGrads:
     char _
 
 ctypedef fused Line:
-    Data2       # Bᵀ: r + 1 pixels
-    Data3
-    Taps2       # G: r taps to r + 1; for r = 2 also the gradients of two outputs, A
-    Taps3
-    Grads3      # A
-    Result2     # Aᵀ: r + 1 products to two outputs; for r = 2 also to the gradients of two taps, Gᵀ
-    Result3
-    TapGrads3   # Gᵀ
+    Data        # Bᵀ: r + 1 pixels
+    Taps        # G: r taps to r + 1
+    Grads       # A: the gradients of two outputs to r + 1
+    Result      # Aᵀ: r + 1 products to two outputs
+    TapGrads    # Gᵀ: r + 1 products to the gradients of r taps
+
+ctypedef fused Size:
+    Two
+    Three
 
 
 cdef inline vec half(vec x) noexcept nogil:
@@ -161,68 +159,59 @@ cdef inline vec half(vec x) noexcept nogil:
         return x * tile_doubles(0.5)
 
 
-cdef inline void line(Line* kind, vec* x, Py_ssize_t step) noexcept nogil:
-    cdef vec a = x[0], b = x[step], c, d
-    if Line is Data2:
-        x[0], x[2 * step] = a - b, x[2 * step] - b
-    elif Line is Taps2:
-        x[step], x[2 * step] = a + b, b
-    elif Line is Result2:
-        x[0], x[step] = a + b, b + x[2 * step]
-    elif Line is Data3:
-        c, d = x[2 * step], x[3 * step]
-        x[0], x[step], x[2 * step], x[3 * step] = a - c, b + c, c - b, b - d
-    elif Line is Taps3:
-        c = x[2 * step]
+cdef inline void line(Line* kind, Size* r, vec* x, Py_ssize_t step) noexcept nogil:
+    cdef vec a = x[0], b = x[step], c = x[2 * step], d
+    if Size is Two:
+        if Line is Data:
+            x[0], x[2 * step] = a - b, c - b
+        elif Line is Taps or Line is Grads:
+            x[step], x[2 * step] = a + b, b
+        else:
+            x[0], x[step] = a + b, b + c
+    elif Line is Data:
+        x[0], x[step], x[2 * step], x[3 * step] = a - c, b + c, c - b, b - x[3 * step]
+    elif Line is Taps:
         x[step], x[2 * step], x[3 * step] = half(a + c + b), half(a + c - b), c
-    elif Line is Grads3:
-        x[step], x[2 * step], x[3 * step] = a + b, a - b, zeros_minus(b)
-    elif Line is Result3:
-        c, d = x[2 * step], x[3 * step]
-        x[0], x[step] = a + (b + c), (b - c) - d
+    elif Line is Grads:
+        x[step], x[2 * step], x[3 * step] = a + b, a - b, zeros(x) - b
+    elif Line is Result:
+        x[0], x[step] = a + (b + c), (b - c) - x[3 * step]
     else:
-        c, d = half(b + x[2 * step]), half(b - x[2 * step])
-        x[0], x[step], x[2 * step] = a + c, d, c + x[3 * step]
-
-
-cdef inline vec zeros_minus(vec x) noexcept nogil:
-    if vec is floats:
-        return tile_floats(0) - x
-    else:
-        return tile_doubles(0) - x
+        d = half(b + c)
+        x[0], x[step], x[2 * step] = a + d, half(b - c), d + x[3 * step]
 
 
 cdef inline void spread(
-    Line* kind, vec* number, const char** x, Py_ssize_t at, char* y, Py_ssize_t apart
+    Line* kind, Size* r, vec* number, const char** x, Py_ssize_t at, char* y, Py_ssize_t apart
 ) noexcept nogil:
     """From squares of pixels or taps to the positions, which lie `apart` bytes from each other."""
     cdef vec[MOST_POSITIONS] a
-    cdef int n = 3 if Line is Data2 or Line is Taps2 else 4, i, j
-    cdef int m = 2 if Line is Taps2 or Line is Grads3 else 4 if Line is Data3 else 3
+    cdef int taps = 2 if Size is Two else 3, n = taps + 1, i, j
+    cdef int m = n if Line is Data else OUT if Line is Grads else taps
     for i in range(m):
         for j in range(m):
             a[i * n + j] = (<const vec*> (x[i * m + j] + at))[0]
     for j in range(m):
-        line(kind, &a[j], n)
+        line(kind, r, &a[j], n)
     for i in range(n):
-        line(kind, &a[i * n], 1)
+        line(kind, r, &a[i * n], 1)
     for i in range(n * n):
         (<vec*> (y + i * apart))[0] = a[i]
 
 
 cdef inline void gather(
-    Line* kind, vec* number, const char* x, Py_ssize_t apart, const char* bias, char** y,
+    Line* kind, Size* r, vec* number, const char* x, Py_ssize_t apart, const char* bias, char** y,
     Py_ssize_t at
 ) noexcept nogil:
     """From the positions to squares of outputs or taps. bias: added to each, or NULL."""
     cdef vec[MOST_POSITIONS] a
-    cdef int n = 3 if Line is Result2 else 4, m = 3 if Line is TapGrads3 else 2, i, j
+    cdef int taps = 2 if Size is Two else 3, n = taps + 1, m = taps if Line is TapGrads else OUT, i, j
     for i in range(n * n):
         a[i] = (<const vec*> (x + i * apart))[0]
     for j in range(n):
-        line(kind, &a[j], n)
+        line(kind, r, &a[j], n)
     for i in range(m):
-        line(kind, &a[i * n], 1)
+        line(kind, r, &a[i * n], 1)
     for i in range(m):
         for j in range(m):
             if bias != NULL:
@@ -232,46 +221,32 @@ cdef inline void gather(
 
 # ── From a dtype and a number of taps to the transforms made for them ─────────────────────────────
 
-ctypedef fused Line2:
-    Data2
-    Taps2
-    Result2
-
-ctypedef fused Line3:
-    Data3
-    Taps3
-    Grads3
-    Result3
-    TapGrads3
-
-
 cdef inline void any_spread(
-    Line2* two, Line3* three, real* kind, Py_ssize_t taps, const char** x, Py_ssize_t at, char* y,
-    Py_ssize_t apart
+    Line* kind, real* number, Py_ssize_t taps, const char** x, Py_ssize_t at, char* y, Py_ssize_t apart
 ) noexcept nogil:
     if real is float:
         if taps == 2:
-            spread(two, <floats*> NULL, x, at, y, apart)
+            spread(kind, <Two*> NULL, <floats*> NULL, x, at, y, apart)
         else:
-            spread(three, <floats*> NULL, x, at, y, apart)
+            spread(kind, <Three*> NULL, <floats*> NULL, x, at, y, apart)
     else:
         if taps == 2:
-            spread(two, <doubles*> NULL, x, at, y, apart)
+            spread(kind, <Two*> NULL, <doubles*> NULL, x, at, y, apart)
         else:
-            spread(three, <doubles*> NULL, x, at, y, apart)
+            spread(kind, <Three*> NULL, <doubles*> NULL, x, at, y, apart)
 
 
 cdef inline void any_gather(
-    Line2* two, Line3* three, real* kind, Py_ssize_t taps, const char* x, Py_ssize_t apart,
-    const char* bias, char** y, Py_ssize_t at
+    Line* kind, real* number, Py_ssize_t taps, const char* x, Py_ssize_t apart, const char* bias,
+    char** y, Py_ssize_t at
 ) noexcept nogil:
     if real is float:
         if taps == 2:
-            gather(two, <floats*> NULL, x, apart, bias, y, at)
+            gather(kind, <Two*> NULL, <floats*> NULL, x, apart, bias, y, at)
         else:
-            gather(three, <floats*> NULL, x, apart, bias, y, at)
+            gather(kind, <Three*> NULL, <floats*> NULL, x, apart, bias, y, at)
     else:
         if taps == 2:
-            gather(two, <doubles*> NULL, x, apart, bias, y, at)
+            gather(kind, <Two*> NULL, <doubles*> NULL, x, apart, bias, y, at)
         else:
-            gather(three, <doubles*> NULL, x, apart, bias, y, at)
+            gather(kind, <Three*> NULL, <doubles*> NULL, x, apart, bias, y, at)

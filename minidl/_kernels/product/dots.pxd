@@ -7,10 +7,9 @@
 # of which are added when K is at its end; that is why long sums suit it, and short ones do not.
 # The number of its sums is a multiple of the lanes of every dtype, and they stay in registers.
 
-from minidl._kernels.runtime cimport pool
 from minidl._kernels.math.elementary cimport real
 from minidl._kernels.product.product cimport (
-    SERIAL_FLOPS, TASK_FLOPS, TASKS, Product, ceil_div, run_tasks,
+    SERIAL_FLOPS, TASK_FLOPS, TASKS, Product, ceil_div, run_tasks, task_t,
 )
 from minidl._kernels.product.tile cimport (
     TILE_LANES, TILE_LOG4, TILE_LOG8, TILE_ROWS, any_dots, copy_out, doubles, floats, lanes,
@@ -70,7 +69,7 @@ cdef inline bint multiply_vector(real* kind, const Product* p) noexcept nogil:
         turned.m, turned.n, turned.b_col = p.n, 1, size
         turned.a, turned.a_row, turned.b = p.b, p.b_col, p.a
     rows = turned.m
-    if not run_tasks(<pool.task_t> dot_task[real], &turned, ceil_div(rows, COLUMN_ROWS),
+    if not run_tasks(<task_t> dot_task[real], &turned, ceil_div(rows, COLUMN_ROWS),
                      2.0 * rows * p.k <= SERIAL_DOT_FLOPS, p.whole):
         p.failed[0] = True
     elif p.activation != NULL:
@@ -78,9 +77,8 @@ cdef inline bint multiply_vector(real* kind, const Product* p) noexcept nogil:
     return True
 
 
-cdef inline void dot_task(real* context, Py_ssize_t index) noexcept nogil:
-    """COLUMN_ROWS rows of a column of C. The context is a Product of which m is the only size left."""
-    cdef const Product* p = <const Product*> context
+cdef inline void dot_task(real* kind, const Product* p, Py_ssize_t index) noexcept nogil:
+    """COLUMN_ROWS rows of a column of C. Of the sizes of p only m is used."""
     cdef Py_ssize_t row = index * COLUMN_ROWS, bottom = min(row + COLUMN_ROWS, p.m), i
     cdef const char* rows[TILE_ROWS]
     cdef real[TILE_ROWS] sums
@@ -88,7 +86,7 @@ cdef inline void dot_task(real* context, Py_ssize_t index) noexcept nogil:
     while row < bottom:
         for i in range(TILE_ROWS):
             rows[i] = p.a + min(row + i, p.m - 1) * p.a_row
-        any_dots(context, rows, p.b, p.k, sums)
+        any_dots(kind, rows, p.b, p.k, sums)
         for i in range(row, min(row + TILE_ROWS, bottom)):
             copy_out(&sums[i - row], &c[i], 1, p.add,
                      <const real*> (p.bias + i * p.b_col) if p.bias != NULL else NULL)
@@ -111,7 +109,7 @@ cdef inline bint multiply_dots(real* kind, const Product* p) noexcept nogil:
     d.tall = ceil_div(p.m, DOT_ROWS)
     d.tiles = d.tall * ceil_div(p.n, DOT_COLUMNS)
     d.each = ceil_div(d.tiles, max(1, min(<Py_ssize_t> TASKS, <Py_ssize_t> (flops / TASK_FLOPS))))
-    if not run_tasks(<pool.task_t> dots_task[real], &d, ceil_div(d.tiles, d.each),
+    if not run_tasks(<task_t> dots_task[real], &d, ceil_div(d.tiles, d.each),
                      flops <= SERIAL_FLOPS, p.whole):
         p.failed[0] = True
     elif p.activation != NULL:
@@ -125,9 +123,8 @@ cdef struct Dots:
     Py_ssize_t tall, tiles, each  # tiles one below the other; in all; in a task
 
 
-cdef inline void dots_task(real* context, Py_ssize_t index) noexcept nogil:
+cdef inline void dots_task(real* kind, const Dots* d, Py_ssize_t index) noexcept nogil:
     """Some tiles, those of the same columns of B one after the other: these stay in the cache."""
-    cdef const Dots* d = <const Dots*> context
     cdef const Product* p = d.product
     cdef const char* rows[DOT_TILES * DOT_ROWS]
     cdef const char* columns[DOT_COLUMNS]
@@ -142,7 +139,7 @@ cdef inline void dots_task(real* context, Py_ssize_t index) noexcept nogil:
             rows[i] = p.a + min(top + i, p.m - 1) * p.a_row
         for i in range(DOT_COLUMNS):
             columns[i] = p.b + min(left + i, p.n - 1) * p.b_col
-        any_dot_tiles(context, count, rows, columns, p.k, sums)
+        any_dot_tiles(kind, count, rows, columns, p.k, sums)
         bias = <const real*> p.bias + left if p.bias != NULL else NULL
         for i in range(min(count * DOT_ROWS, p.m - top)):
             c = <real*> (p.c + (top + i) * p.c_row) + left

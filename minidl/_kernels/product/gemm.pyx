@@ -12,7 +12,7 @@ from minidl._kernels.runtime cimport epilogues, memory, pool
 from minidl._kernels.arrays.checks cimport behaved
 from minidl._kernels.product.blocking cimport multiply
 from minidl._kernels.math.elementary cimport real
-from minidl._kernels.product.product cimport SERIAL_FLOPS, Product, ceil_div, run_tasks
+from minidl._kernels.product.product cimport SERIAL_FLOPS, Product, ceil_div, run_tasks, task_t
 from minidl._kernels.arrays.copying cimport c_copy, copy_into
 
 cnp.import_array()
@@ -37,8 +37,7 @@ cdef struct Batch:
     bint failed
 
 
-cdef void batch_task(real* context, Py_ssize_t index) noexcept nogil:
-    cdef Batch* batch = <Batch*> context
+cdef void batch_task(real* kind, Batch* batch, Py_ssize_t index) noexcept nogil:
     cdef Product p = batch.product
     cdef Py_ssize_t place
     cdef int axis
@@ -48,7 +47,7 @@ cdef void batch_task(real* context, Py_ssize_t index) noexcept nogil:
         p.a += place * batch.a_steps[axis]
         p.b += place * batch.b_steps[axis]
         p.c += place * batch.c_steps[axis]
-    multiply(<real*> NULL, &p)
+    multiply(kind, &p)
 
 
 cdef void multiply_batch(real* kind, Batch* batch) noexcept nogil:
@@ -56,12 +55,12 @@ cdef void multiply_batch(real* kind, Batch* batch) noexcept nogil:
     cdef const Product* p = &batch.product
     cdef Py_ssize_t index
     if batch.count > 1 and 2.0 * p.m * p.n * p.k <= SERIAL_FLOPS:
-        if not pool.attempt(<pool.task_t> batch_task[real], batch, batch.count, p.whole):
+        if not run_tasks(<task_t> batch_task[real], batch, batch.count, False, p.whole):
             batch.failed = True
         return
     for index in range(batch.count):
         if not batch.failed:
-            batch_task(<real*> batch, index)
+            batch_task(kind, batch, index)
 
 
 cdef void multiply_any(Batch* batch, int kind) noexcept nogil:
@@ -93,9 +92,8 @@ cdef struct Rows:
     Py_ssize_t rows, columns, step
 
 
-cdef void sum_task(real* context, Py_ssize_t index) noexcept nogil:
-    """The sums of SUM_COLUMNS columns, by parts of SUM_ROWS rows to keep the rounding small."""
-    cdef const Rows* s = <const Rows*> context
+cdef void sum_task(real* kind, const Rows* s, Py_ssize_t index) noexcept nogil:
+    """The sums of SUM_COLUMNS columns, SUM_ROWS rows at a time to keep the rounding small."""
     cdef Py_ssize_t left = index * SUM_COLUMNS, n = min(s.columns - left, SUM_COLUMNS), i, j
     cdef real[SUM_COLUMNS] part
     cdef real* total = <real*> s.total + left
@@ -116,7 +114,7 @@ cdef cnp.ndarray row_sum(cnp.ndarray x):
     """The sum of the rows of a matrix."""
     cdef cnp.npy_intp columns = cnp.PyArray_DIMS(x)[1]
     cdef cnp.ndarray total
-    cdef pool.task_t task
+    cdef task_t task
     cdef Rows s
     if cnp.PyArray_STRIDES(x)[1] != cnp.PyArray_ITEMSIZE(x):
         x = c_copy(x)
@@ -124,9 +122,9 @@ cdef cnp.ndarray row_sum(cnp.ndarray x):
     s.x, s.step = <char*> cnp.PyArray_DATA(x), cnp.PyArray_STRIDES(x)[0]
     s.total = <char*> cnp.PyArray_DATA(total)
     s.rows, s.columns = cnp.PyArray_DIMS(x)[0], columns
-    task = <pool.task_t> sum_task[float]
+    task = <task_t> sum_task[float]
     if cnp.PyArray_TYPE(x) == cnp.NPY_DOUBLE:
-        task = <pool.task_t> sum_task[double]
+        task = <task_t> sum_task[double]
     if not run_tasks(task, &s, ceil_div(columns, SUM_COLUMNS), s.rows * s.columns <= SERIAL_SUM):
         pool.fail("affine")
     return total

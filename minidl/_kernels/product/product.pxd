@@ -29,13 +29,30 @@ cdef inline Py_ssize_t ceil_div(Py_ssize_t a, Py_ssize_t b) noexcept nogil:
     return (a + b - 1) // b
 
 
+# What a task does is written for both dtypes: its first argument tells which, and is NULL. `plan` is
+# what all tasks of a call share.
+ctypedef void (*task_t)(void* kind, void* plan, Py_ssize_t index) noexcept nogil
+
+
+cdef struct Call:
+    task_t task
+    void* plan
+
+
+cdef inline void call_task(void* context, Py_ssize_t index) noexcept nogil:
+    cdef const Call* call = <const Call*> context
+    call.task(NULL, call.plan, index)
+
+
 cdef inline bint run_tasks(
-    pool.task_t task, void* context, Py_ssize_t count, bint serial, bint whole=False
+    task_t task, void* plan, Py_ssize_t count, bint serial, bint whole=False
 ) noexcept nogil:
-    """False if the work was stopped (pool.pxd)."""
+    """Tasks 0 to count - 1, over the threads unless `serial`. False: they were stopped (pool.pxd)."""
     cdef Py_ssize_t index
+    cdef Call call
     if not serial:
-        return pool.attempt(task, context, count, whole)
+        call.task, call.plan = task, plan
+        return pool.attempt(call_task, &call, count, whole)
     for index in range(count):
-        task(context, index)
+        task(NULL, plan, index)
     return True

@@ -13,8 +13,6 @@
 # on 2 units), and few enough loads for each. Measured: 98% of the FMA peak at v3 and v4, where
 # 12x2, 14x2, 6x4 (v4) and 6x2 (v3) did no better on long sums and worse on short ones.
 
-from libc.string cimport memcpy
-
 from minidl._kernels.math.elementary cimport real
 
 cdef extern from *:
@@ -145,15 +143,16 @@ cdef inline vec zeros(vec* kind) noexcept nogil:
 
 
 cdef struct Strip:
-    # Tiles side by side, in the same rows. All steps and distances are in bytes.
-    const char* rows[TILE_ROWS]  # where the left operand's rows begin; beyond a matrix's end its last
-    char* out[TILE_ROWS]         # row again, and again to the same place (or to memory to spare)
+    # The tiles of a strip, side by side. All steps and distances are in bytes.
+    const char* rows[TILE_ROWS]  # where the left operand's rows begin; if there are fewer, the last one
+                                 # again
+    char* out[TILE_ROWS]         # where the result's rows go; if there are fewer, the last one again
     Py_ssize_t step              # from one element of a row to the next
     const Py_ssize_t* shifts     # of the spans
     Py_ssize_t spans, k          # their number, and the steps in each
     const char* b                # the right operand
-    Py_ssize_t b_row             # from its row for one step to that for the next,
-    Py_ssize_t b_skip            # and from the end of what one tile needs to what the next one does
+    Py_ssize_t b_row             # from its row for one step to that for the next
+    Py_ssize_t b_skip            # from the end of one tile's part of it to the beginning of the next one's
     bint add                     # to what is there
     const char* bias             # a row to add, or NULL
     Py_ssize_t count             # of tiles
@@ -328,17 +327,3 @@ cdef inline void transpose(
             else:
                 transpose_square(<doubles*> NULL, x + i0 * x_row + j0 * size, x_row, rows - i0,
                                  y + j0 * y_row + i0 * size, y_row)
-
-
-cdef inline void pack_rows(
-    real* kind, const char* x, Py_ssize_t x_row, Py_ssize_t x_col, char* y, Py_ssize_t y_row,
-    Py_ssize_t rows, Py_ssize_t columns
-) noexcept nogil:
-    """y[i][j] = x[i][j], where y's columns are contiguous."""
-    cdef Py_ssize_t size = sizeof(real), i, j
-    for i in range(rows):
-        if x_col == size:
-            memcpy(y + i * y_row, x + i * x_row, columns * size)
-        else:
-            for j in range(columns):
-                (<real*> (y + i * y_row))[j] = (<const real*> (x + i * x_row + j * x_col))[0]
