@@ -1,4 +1,4 @@
-"""What this installation is: version, CPU level, threads."""
+"""What this installation is: version, CPU level, settings."""
 
 from __future__ import annotations
 
@@ -21,13 +21,14 @@ def _blas() -> str:
 
 
 def show_config() -> None:
-    """Prints the version, the CPU level of the kernels, the threads, and the libraries found."""
+    """Prints the version, the CPU level of the kernels, their settings, and the libraries found."""
     from importlib.util import find_spec  # here, as it is slow to import
 
     optional = ("matplotlib", "tqdm", "safetensors")
     found = [name for name in optional if find_spec(name)]
     print(f"minidl    {__version__} on Python {platform.python_version()}, {platform.platform()}")
     print(f"kernels   {K.active} (this machine runs: {', '.join(K.available)})")
+    print(f"winograd  {'on' if K.winograd and K.active != 'reference' else 'off'}")
     print(f"threads   {K.get_num_threads()}")
     print(f"numpy     {np.__version__}, BLAS: {_blas()}")
     print(f"optional  {', '.join(found) or 'none'} (of {', '.join(optional)})")

@@ -2,6 +2,7 @@
 
 ``K.activation_forward`` and all the others are functions of the level in ``K.active``: "v4" (AVX-512), "v3" (AVX2 and
 FMA) or "baseline". ``MINIDL_KERNELS=baseline`` forces one; ``MINIDL_KERNELS=reference`` runs the NumPy twins instead.
+``MINIDL_WINOGRAD=0`` computes all convolutions without Winograd's algorithm.
 Tests reach any level through ``K.load(level)``.
 """
 
@@ -78,6 +79,8 @@ def load(level: str, modules: tuple[str, ...] = MODULES) -> SimpleNamespace:
             module = import_module("minidl._kernels.reference.gemm")
             affine = partial(module.affine_forward, activate=found["activation_forward"])
             found["affine_forward"] = affine
+        if name == "conv" and level != "reference":
+            module._use_winograd(winograd)
         found = _entry_points(module) | found
     return SimpleNamespace(**found)
 
@@ -101,4 +104,5 @@ def _built(level: str) -> bool:
 _runs = LEVELS[: LEVELS.index(best_level()) + 1]
 available = tuple(level for level in _runs if _built(level))
 active = _choose()
+winograd = os.environ.get("MINIDL_WINOGRAD") != "0"
 globals().update(vars(load(active)))

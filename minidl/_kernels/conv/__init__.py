@@ -1,5 +1,9 @@
 """Convolutions and their gradients.
 
-In the order of reading: `conv` (entry points), `image` (padding), `direct` (the sum over a kernel's taps), `phases`
-(strides), `weight_gradient`, `winograd` and `winograd_sums` (fewer products for 3 x 3 and 4 x 4 kernels).
+A ladder: the plain sum over taps (reference/conv.py, in NumPy), the same on the register tile (`direct`), for each
+phase of a stride (`phases`), and Winograd's algorithm (`winograd`, `winograd_sums`), which takes fewer products for
+3 x 3 and 4 x 4 kernels: docs/winograd.md explains and measures it, MINIDL_WINOGRAD=0 turns it off.
+
+In the order of reading: `conv` (entry points), `image` (padding), `direct`, `phases`, `weight_gradient`, `winograd`,
+`winograd_sums`.
 """

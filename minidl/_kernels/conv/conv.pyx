@@ -1,7 +1,15 @@
 """The entry points of the convolutions: forward, input gradient (a transposed convolution), weight gradient.
 
-The sums stand in direct.pxd and weight_gradient.pxd, and those that take fewer products in winograd_sums.pxd. Images come
-in any layout and leave with their channels innermost in memory, as a view whose axes are (N, C, *size).
+A ladder of four, each step faster and harder to read than the one before, and all of them the same three sums:
+
+    plain      reference/conv.py      a matrix product per tap of the kernel, in NumPy: what a convolution is
+    direct     direct.pxd             the sum over the taps on the register tile, read where the image lies
+    phases     phases.pxd             which taps a pixel sees, given a stride: what runs for any kernel
+    Winograd   winograd.pxd           fewer products, for 3 x 3 taps and for 4 x 4 with stride 2 (docs/winograd.md)
+
+The weight gradient has a direct sum of its own, weight_gradient.pxd. MINIDL_WINOGRAD=0 leaves the last step out,
+MINIDL_KERNELS=reference all but the first. Images come in any layout and leave with their channels innermost in memory,
+as a view whose axes are (N, C, *size).
 """
 
 import numpy as np
@@ -113,9 +121,17 @@ cdef cnp.ndarray channels_last(Py_ssize_t n, Py_ssize_t c, object size, int kind
 ORDERS = {1: (0, 2, 1), 2: (0, 3, 1, 2), 3: (0, 4, 1, 2, 3)}
 
 
+cdef bint winograd = True
+
+
+def _use_winograd(bint on):
+    """Whether the sums that suit Winograd's algorithm use it. Set when the level is loaded; tests and benchmarks change it."""
+    global winograd
+    winograd = on
+
+
 cdef inline bint compute(real* kind, const Window* w, Job* job) noexcept nogil:
-    """By Winograd's tiles where that is faster, else as the definition says."""
-    if winograd_pays(kind, w, &job.x, &job.y):
+    if winograd and winograd_pays(kind, w, &job.x, &job.y):
         return winograd_convolve(kind, w, job)
     return convolve(kind, w, job)
 
@@ -123,7 +139,7 @@ cdef inline bint compute(real* kind, const Window* w, Job* job) noexcept nogil:
 cdef inline bint compute_gradient(
     real* kind, const Window* w, const Image* x, const Image* gy, char* gw
 ) noexcept nogil:
-    if winograd_pays(kind, w, x, gy):
+    if winograd and winograd_pays(kind, w, x, gy):
         return winograd_weight_gradient(kind, w, x, gy, gw)
     return weight_gradient(kind, w, x, gy, gw)
 

@@ -1,4 +1,7 @@
-"""The NumPy twins of the convolutions: a sum over the taps of the kernel, one matrix product a tap."""
+"""The NumPy twins of the convolutions: a sum over the taps of the kernel, one matrix product per tap.
+
+Below them, Winograd's algorithm in plain NumPy.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +10,12 @@ import sys
 from collections.abc import Iterator
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 from minidl._kernels.reference.activations import activation_forward
 from minidl._kernels.reference.gemm import _floats
+
+__all__ = ("conv_forward", "conv_input_grad", "conv_weight_grad")
 
 
 def _steps(name, axes, *settings) -> list[tuple[int, ...]]:
@@ -183,3 +189,110 @@ def conv_weight_grad(
             part = padded[(..., *seen)].swapaxes(0, 1).reshape(groups, channels, pixels)
             gw[(..., *tap)] = g @ part.swapaxes(1, 2)
     return gw.reshape(gy.shape[1], channels, *kernel)
+
+
+# ── Winograd's algorithm: the definition of conv/winograd.pxd (docs/winograd.md) ──────────────────
+# For square kernels of r * stride taps, r = 2 or 3: the kernels use 3 x 3 with stride 1 and 4 x 4 with stride 2.
+# Two neighbouring outputs y of r taps g see r + 1 pixels d, and take r + 1 products instead of 2 r:
+#
+#     y = Aᵀ [(G g) * (Bᵀ d)]                       along one axis
+#     y = Aᵀ [(G g Gᵀ) * (Bᵀ d B)] A                along two: a patch of 2 x 2 outputs
+#
+# Summed over channels, each position of the square in brackets is a product of matrices. All of it is linear in d and
+# in g, so the gradients are the same with the matrices transposed: gg = Gᵀ [(A gy Aᵀ) * (Bᵀ d B)] G.
+#
+# This is for finite numbers: a zero in a matrix times an infinite pixel is NaN, where the kernels skip zeros.
+
+DATA = {  # r: Bᵀ
+    2: np.array([[1, -1, 0], [0, 1, 0], [0, -1, 1]]),
+    3: np.array([[1, 0, -1, 0], [0, 1, 1, 0], [0, -1, 1, 0], [0, 1, 0, -1]]),
+}
+TAPS = {  # r: G
+    2: np.array([[1, 0], [1, 1], [0, 1]]),
+    3: np.array([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]]),
+}
+RESULT = {  # r: Aᵀ
+    2: np.array([[1, 1, 0], [0, 1, 1]]),
+    3: np.array([[1, 1, 1, 0], [0, 1, -1, -1]]),
+}
+
+
+def _both(matrix, x):
+    """matrix x matrixᵀ for the squares in the last two axes of x: its rows and columns are transformed."""
+    return np.einsum("ai,...ij,bj->...ab", matrix.astype(x.dtype), x, matrix.astype(x.dtype))
+
+
+def _window(x, first, count, step):
+    """The pixels first, first + step, ... of x, `count` along each spatial axis, with zeros beyond the edges of x."""
+    for axis in (2, 3):
+        at = first[axis - 2] + step * np.arange(count[axis - 2])
+        inside = (at >= 0) & (at < x.shape[axis])
+        found = x.take(at.clip(0, x.shape[axis] - 1), axis)
+        x = np.where(inside[:, None] if axis == 2 else inside, found, 0)
+    return x
+
+
+def _transformed_patches(x, r):
+    """Bᵀ d B: (N, C, P, Q, r + 1, r + 1), where neighbouring patches overlap in r - 1 pixels."""
+    return _both(DATA[r], sliding_window_view(x, (r + 1, r + 1), (2, 3))[:, :, ::2, ::2])
+
+
+def _patches(size):
+    """How many patches of two outputs cover each axis."""
+    return [(n + 1) // 2 for n in size]
+
+
+def _correlate(x, weight):
+    """The sum over taps with stride 1 and no padding: y (N, O, 2 P, 2 Q) of x (N, C, 2 P + r - 1, 2 Q + r - 1)."""
+    r = weight.shape[-1]
+    products = np.einsum(
+        "ncpqij,ocij->nopqij", _transformed_patches(x, r), _both(TAPS[r], weight), optimize=True
+    )
+    y = _both(RESULT[r], products).swapaxes(3, 4)
+    return y.reshape(*y.shape[:2], 2 * y.shape[2], 2 * y.shape[4])
+
+
+def winograd_forward(x, weight, stride, padding):
+    """y (N, O, ...): the sum of convolutions with stride 1, one for every stride-th tap on every stride-th pixel."""
+    kernel = weight.shape[-1]
+    r = kernel // stride
+    size = [(n + 2 * p - kernel) // stride + 1 for n, p in zip(x.shape[2:], padding, strict=True)]
+    count = [2 * n + r - 1 for n in _patches(size)]
+    parts = [
+        _correlate(
+            _window(x, (i - padding[0], j - padding[1]), count, stride),
+            weight[:, :, i::stride, j::stride],
+        )
+        for i, j in np.ndindex(stride, stride)
+    ]
+    return np.sum(parts, axis=0)[:, :, : size[0], : size[1]]
+
+
+def winograd_input_grad(gy, weight, size, stride, padding):
+    """gx (N, C, *size): every stride-th pixel of it, a phase, sees r taps in each direction, the last of them first."""
+    r = weight.shape[-1] // stride
+    gx = np.zeros((len(gy), weight.shape[1], *size), gy.dtype)
+    for phase in np.ndindex(stride, stride):
+        pixels = [len(range(i, n, stride)) for i, n in zip(phase, size, strict=True)]
+        starts = [(i + p) // stride - (r - 1) for i, p in zip(phase, padding, strict=True)]
+        seen = _window(gy, starts, [2 * n + r - 1 for n in _patches(pixels)], 1)
+        i, j = ((i + p) % stride for i, p in zip(phase, padding, strict=True))
+        taps = weight[:, :, i::stride, j::stride][:, :, ::-1, ::-1].swapaxes(0, 1)
+        part = _correlate(seen, taps)[:, :, : pixels[0], : pixels[1]]
+        gx[:, :, phase[0] :: stride, phase[1] :: stride] = part
+    return gx
+
+
+def winograd_weight_grad(x, gy, kernel, stride, padding):
+    """gw (O, C, *kernel): here the sum is over the patches of all images, not over channels."""
+    r = kernel[0] // stride
+    p, q = _patches(gy.shape[2:])
+    outputs = _window(gy, (0, 0), (2 * p, 2 * q), 1).reshape(*gy.shape[:2], p, 2, q, 2)
+    spread = _both(RESULT[r].T, outputs.swapaxes(3, 4))
+    gw = np.zeros((gy.shape[1], x.shape[1], *kernel), x.dtype)
+    for i, j in np.ndindex(stride, stride):
+        count = (2 * p + r - 1, 2 * q + r - 1)
+        seen = _transformed_patches(_window(x, (i - padding[0], j - padding[1]), count, stride), r)
+        products = np.einsum("nopqij,ncpqij->ocij", spread, seen, optimize=True)
+        gw[:, :, i::stride, j::stride] = _both(TAPS[r].T, products)
+    return gw
