@@ -18,7 +18,7 @@ import numpy as np
 import minidl as md
 from minidl import data, nn, optim
 from minidl import functional as F
-from minidl.training.fit import every_batch
+from minidl.train import every_batch
 
 try:
     import pictures

@@ -33,6 +33,7 @@ ALLOWED = {
     "config": {"_kernels"},
     "data": {"random", "io", "check", "atomic"},
     "training": {"data", "functional", "nn", "autograd", "check", "atomic"},
+    "train": {"training"},
     "monitor": {"training", "optim", "nn", "autograd", "check"},
     "testing": {"autograd", "ops", "functional", "random", "check"},
 }
