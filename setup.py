@@ -46,13 +46,13 @@ ENGINE = [
     *(f"minidl/autograd/{name}.py" for name in ("modes", "changes", "tensor", "op", "engine")),
     *(
         f"minidl/ops/{name}.py"
-        for name in ("arithmetic", "linalg", "loss", "norm", "reduction", "shape")
+        for name in ("args", "arithmetic", "linalg", "loss", "norm", "reduction", "shape")
     ),
     *(f"minidl/ops/activations/{name}.py" for name in ("activation", "prelu", "softmax")),
 ]
 # Compiled for speed: what every operation goes through. The other ops are compiled for size, which takes a third off
 # them; doing so here made a chain of tiny operations 1.3 times slower.
-QUICK = {"modes", "changes", "tensor", "op", "engine", "activation", "arithmetic"}
+QUICK = {"modes", "changes", "tensor", "op", "engine", "activation", "args", "arithmetic"}
 KERNEL_DIRECTIVES = {
     "language_level": 3,
     "boundscheck": False,

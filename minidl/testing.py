@@ -29,7 +29,8 @@ def check_grads(
 
         ⟨∇f(x), v⟩   with   (f(x + eps v) - f(x - eps v)) / (2 eps),
 
-    and then takes ∇f itself for fn. A random direction misses an error with probability 0.
+    and then takes ∇f itself for fn. A random direction misses an error with probability 0. The first gradient is also
+    compared with the one that ops with a `fused_backward` give when it is not to be differentiated again.
 
     Args:
         fn: takes the inputs as Tensors and returns a Tensor (smooth near the inputs: keep kinks eps away).
@@ -39,7 +40,8 @@ def check_grads(
         rtol, atol: allowed relative and absolute difference.
 
     Raises:
-        AssertionError: the order at which they differ, both values, and the tolerance.
+        AssertionError: the order at which they differ (or the input, if the two ways of an op do), both values, and the
+            tolerance.
 
     >>> from minidl import functional as F
     >>> check_grads(F.tanh, [np.array([0.5, -1.0])], order=3)
@@ -78,15 +80,18 @@ def _check(
             total = total + sum(y * w)
         return total
 
-    def gradient(*tensors: Tensor) -> tuple[Tensor | None, ...]:
+    def gradient(*tensors: Tensor, differentiable: bool = True) -> tuple[Tensor | None, ...]:
         wanted = [t for t in tensors if t.dtype.kind == "f"]
         total = weighted(*tensors)
         if not total.requires_grad:  # constant, says the engine: the differences must agree
             return (None,) * len(wanted)
-        return grad(total, wanted, create_graph=True, allow_unused=True)
+        return grad(total, wanted, create_graph=differentiable, allow_unused=True)
 
     tensors = [Tensor(a, requires_grad=a.dtype.kind == "f") for a in arrays]
     gradients = gradient(*tensors)
+    if order == 1:
+        for i, g in enumerate(gradient(*tensors, differentiable=False)):
+            _check_fused(i, g, gradients[i], rtol, atol)
     directions = [rng.standard_normal(a.shape) if a.dtype.kind == "f" else None for a in arrays]
     moved = [v for v in directions if v is not None]
     analytic = float(
@@ -117,6 +122,20 @@ def _check(
 
         if next_fn(*tensors):
             _check(next_fn, arrays, orders - 1, eps, rtol, atol, rng, order + 1)
+
+
+def _check_fused(
+    i: int, fused: Tensor | None, textbook: Tensor | None, rtol: float, atol: float
+) -> None:
+    if fused is None or textbook is None:
+        return  # it has no gradient, either way
+    allowed = atol + rtol * np.abs(textbook._data).max(initial=0.0)
+    difference = np.abs(fused._data - textbook._data).max(initial=0.0)
+    if not difference <= allowed:
+        raise AssertionError(
+            f"gradient of input {i}: fused_backward and backward differ by {difference:.3g} (allowed difference "
+            f"{allowed:.3g})"
+        )
 
 
 def _shifted(

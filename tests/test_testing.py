@@ -124,3 +124,13 @@ def test_a_seed_repeats_the_check():
     half = len(values) // 2
     for a, b in zip(values[:half], values[half:], strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("factor", [1.001, 0.0, np.nan])
+def test_a_wrong_fused_gradient(factor):
+    class Fused(Square):
+        def fused_backward(self, gy):
+            return factor * 2 * self.input(0).data * gy
+
+    with pytest.raises(AssertionError, match="gradient of input 0: fused_backward and backward"):
+        check_grads(lambda x: Fused()(x), [X])

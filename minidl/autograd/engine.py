@@ -1,7 +1,8 @@
 """The engine: reverse-mode automatic differentiation on one page.
 
-A `Tensor` is an array that remembers which `Op` made it. An op's `forward` speaks ndarray and calls kernels; its
-`backward` speaks Tensor, so that a gradient is computed by ops again and has a gradient of its own, to any order.
+A `Tensor` is an array that remembers which `Op` made it. An op's `forward` works on arrays and calls kernels; its
+`backward` works on Tensors, so that a gradient is computed by ops again and has a gradient of its own, to any order.
+If nobody asks for that, an op may have a faster `fused_backward`, on arrays too; which of them runs is decided here.
 
     x ──┐
         Op ── y        forward:  y = op.forward(x.data, w.data)
@@ -19,12 +20,13 @@ from operator import attrgetter
 from typing import Any
 
 import numpy as np
+from numpy import ndarray
 
 from minidl import _kernels as K
 from minidl import check
 from minidl._kernels.runtime.memory import alike, owner, steppable
 from minidl.autograd import tensor
-from minidl.autograd.modes import restore_recording, switch_recording, watching
+from minidl.autograd.modes import restore_recording, switch_recording, textbook, watching
 from minidl.autograd.op import Add, Cast, Op, SumTo, check_history
 from minidl.autograd.tensor import Tensor, as_array, wrap
 
@@ -85,12 +87,13 @@ def _walk(
         grads = {edge: None for op in useful for edge in op.edges if edge in targets}
     for i, root in enumerate(roots):
         _add_to(grads, root if root._op is None else root._op, seeds[i])
+    fused = not (create_graph or textbook())
     recorded = switch_recording(create_graph)
     try:
         for op in order:
             gy = grads.get(op) if targets is not None and op in targets else grads.pop(op, None)
             if gy is not None and (useful is None or op in useful):
-                _step(op, gy, grads, targets, useful)
+                _step(op, gy, fused, grads, targets, useful)
             if not retain_graph:
                 op._free()
     finally:
@@ -98,14 +101,20 @@ def _walk(
     return grads
 
 
-def _step(op: Op, gy: Tensor, grads: dict, targets: set | None, useful: set[Op] | None) -> None:
-    """Passes the finished gradient of op's result on to op's inputs."""
+def _step(
+    op: Op, gy: Tensor, fused: bool, grads: dict, targets: set | None, useful: set[Op] | None
+) -> None:
+    """Passes the finished gradient of op's result on to op's inputs; by its fused kernel if it may and has one."""
     edges, wanted = op.edges, None
     if targets is not None and useful is not None:
         wanted = [edge in targets or edge in useful for edge in edges]
     if wanted is not None or op._notes is not None:
         op._note().wanted = wanted
-    result = op._traits.backward(op, gy)  # op.backward(gy), found faster
+    fused = fused and op._traits.fused is not None
+    if fused:
+        result = op._traits.fused(op, gy._data)
+    else:
+        result = op._traits.backward(op, gy)  # op.backward(gy), found faster
     gxs = result if isinstance(result, tuple) else (result,)
     if len(gxs) != len(edges):
         raise RuntimeError(
@@ -114,7 +123,9 @@ def _step(op: Op, gy: Tensor, grads: dict, targets: set | None, useful: set[Op] 
     for i in range(len(gxs)):
         gx, edge = gxs[i], edges[i]
         if gx is not None and edge is not None and (wanted is None or wanted[i]):
-            if not isinstance(gx, Tensor):
+            if fused:
+                gx = wrap(gx if type(gx) is ndarray else op._as_array(gx, "fused_backward"))
+            elif not isinstance(gx, Tensor):
                 raise TypeError(
                     f"{type(op).__name__}: its backward must return Tensors, got {type(gx).__name__} for input {i}"
                 )

@@ -19,9 +19,10 @@ cdef class Mode:
     cpdef Entry enter(self, bint value)
     cpdef leave(self, Entry entry)
 
-cdef Mode _recording, _watching
+cdef Mode _recording, _watching, _textbook
 
 cpdef bint recording()
 cpdef Entry switch_recording(bint value)
 cpdef restore_recording(Entry entry)
 cpdef bint watching()
+cpdef bint textbook()

@@ -1,7 +1,8 @@
-"""What holds in a thread: whether ops are recorded, and whether gradients are watched for NaN."""
+"""Settings of a thread: whether ops are recorded, gradients watched for NaN, or computed by the textbook alone."""
 
 from __future__ import annotations
 
+import os
 from contextvars import ContextVar
 from typing import Any
 
@@ -59,6 +60,7 @@ class Mode:
 
 _recording = Mode("recording", True)
 _watching = Mode("watching", False)
+_textbook = Mode("textbook", os.environ.get("MINIDL_GRADIENTS") == "textbook")
 
 
 def recording() -> bool:
@@ -78,6 +80,11 @@ def restore_recording(entry: Entry) -> None:
 def watching() -> bool:
     """Whether gradients are watched for NaN."""
     return _watching.holds()
+
+
+def textbook() -> bool:
+    """Whether backward leaves out the fused kernels."""
+    return _textbook.holds()
 
 
 class no_grad:
@@ -125,3 +132,12 @@ class detect_anomaly(no_grad):
     """
 
     mode, value = _watching, True
+
+
+class textbook_gradients(no_grad):
+    """Inside, every op's gradient is computed by its `backward`, none by its `fused_backward`.
+
+    For tests that compare the two. The environment variable ``MINIDL_GRADIENTS=textbook`` does it for a whole process.
+    """
+
+    mode, value = _textbook, True

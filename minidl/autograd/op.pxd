@@ -12,7 +12,7 @@ cdef dict _traits
 cdef class Traits:
     cdef public tuple saves
     cdef public bint saves_output, shares, inplace
-    cdef public object forward, backward
+    cdef public object forward, backward, fused
 
 @cython.freelist(64)
 cdef class Notes:

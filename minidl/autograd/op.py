@@ -20,15 +20,22 @@ _traits: dict[type, Traits] = {}  # of every class of ops that was called
 class Traits:
     """What a class of ops declares, and its two methods. Read once: finding the attribute of a class is slow."""
 
-    __slots__ = ("backward", "forward", "inplace", "saves", "saves_output", "shares")
+    __slots__ = ("backward", "forward", "fused", "inplace", "saves", "saves_output", "shares")
 
     def __init__(self, kind: type[Op]) -> None:
         self.forward, self.backward = kind.forward, kind.backward
+        self.fused = fused_backward_of(kind)
         self.saves = kind.saves
         self.saves_output = kind.saves_output
         self.shares = kind.shares in ("view", "inplace")
         self.inplace = kind.shares == "inplace"
         _traits[kind] = self
+
+
+def fused_backward_of(kind: type[Op]) -> Any:
+    """Its `fused_backward`; None if it has none, or one that belongs to the `backward` that it overrides."""
+    owner = next(c for c in kind.__mro__ if "backward" in vars(c) or "fused_backward" in vars(c))
+    return vars(owner).get("fused_backward")
 
 
 class Notes:
@@ -58,8 +65,11 @@ class Op:
     Tensor or None; a tuple of these for several inputs). Settings that are no tensors go to its constructor. Backward
     may return a gradient in the broadcast shape or in another float dtype: the engine sums and casts it back.
 
-    Class attributes, which the engine reads when the class is first used, like the two methods (what is put in
-    their place afterwards is not noticed):
+    ``backward`` is the textbook formula in Tensor operations, so that the gradient has gradients. Where a kernel is
+    faster, ``fused_backward(self, gy) -> gradients`` does the same on arrays. The engine decides which of them runs:
+    the fused one unless the gradient itself is to be differentiated (or inside `modes.textbook_gradients`).
+
+    Class attributes, read when the class is first used, like the methods (later reassignment has no effect):
         saves: the inputs that backward reads with `input(i)`; None means all. The others are not kept alive.
         saves_output: backward reads the result with `output()`.
         shares: "view" if the result shares the memory of input 0, "inplace" if it has overwritten input 0.
@@ -87,6 +97,8 @@ class Op:
 
     def backward(self, gy: Tensor) -> Any:
         raise NotImplementedError(f"{type(self).__name__} has no gradient")
+
+    fused_backward: Any = None
 
     def __call__(self, *inputs: Tensor) -> Tensor:
         try:
@@ -121,7 +133,7 @@ class Op:
         else:
             y = traits.forward(self, *[x._data for x in inputs])
         if type(y) is not ndarray:
-            y = self._as_array(y)
+            y = self._as_array(y, "forward")
         out = wrap(y)
         if traits.shares:
             if traits.inplace:
@@ -136,12 +148,12 @@ class Op:
                 break
         return out
 
-    def _as_array(self, y: Any) -> np.ndarray:
-        """What forward returned, as an array: NumPy makes scalars of 0-d arrays."""
+    def _as_array(self, y: Any, method: str) -> np.ndarray:
+        """What a method returned, as an array: NumPy makes scalars of 0-d arrays."""
         if isinstance(y, ndarray | np.generic):
             return np.asarray(y)
         raise TypeError(
-            f"{type(self).__name__}: its forward must return an ndarray, got {type(y).__name__}"
+            f"{type(self).__name__}: its {method} must return an ndarray, got {type(y).__name__}"
         )
 
     def _record(self, inputs: tuple[Tensor, ...], out: Tensor, traits: Traits) -> None:
@@ -272,6 +284,11 @@ if not hasattr(Op, "edges"):  # plain Python: what the attributes that op.pxd de
     Op.edges = Op._saved = Op._output = Op._output_changes = Op.kept = Op._notes = Op._traits = None
     Op._number, Op._live = 0, False
     Op.__del__ = Op.__dealloc__  # type: ignore[attr-defined]
+
+
+def will_record(*xs: Any) -> bool:
+    """Whether a call with these arguments is recorded: only then its backward may come."""
+    return recording() and any([getattr(x, "_requires_grad", False) for x in xs])
 
 
 def _edge(x: Tensor) -> Any:

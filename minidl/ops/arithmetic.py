@@ -15,84 +15,14 @@ import numpy as np
 from minidl import _kernels as K
 from minidl import check
 from minidl._kernels import binary
-from minidl._kernels.runtime.memory import same_dtype
-from minidl.autograd.modes import recording
 from minidl.autograd.op import Add, Cast, Op
 from minidl.autograd.tensor import Tensor, as_tensor, plain, wrap
+from minidl.ops.args import Number, as_float, operands, pair
 
 __all__ = [
     "abs", "add", "astype", "clip", "div", "equal", "exp", "greater", "greater_equal", "less", "less_equal",
     "log", "maximum", "minimum", "mul", "neg", "not_equal", "pow", "sqrt", "sub", "where",
 ]  # fmt: skip
-
-Number = (int, float)  # bool and numpy.float64 are subclasses of these
-
-
-def pair(x0: Any, x1: Any) -> tuple[Tensor, Tensor]:
-    """Two arguments as tensors that can be combined. The common cases are quick: of one dtype, or one a number."""
-    if isinstance(x0, Tensor):
-        if isinstance(x1, Tensor):
-            if one_dtype(x0, x1):
-                return x0, x1
-        elif type(x1) in Number and x0._data.dtype.kind == "f":
-            return x0, wrap(K.number(x1, x0._data))
-    elif isinstance(x1, Tensor) and type(x0) in Number and x1._data.dtype.kind == "f":
-        return wrap(K.number(x0, x1._data)), x1
-    return _converted((x0, x1))
-
-
-def one_dtype(x0: Tensor, x1: Tensor) -> bool:
-    return same_dtype(x0._data, x1._data)
-
-
-def operands(*xs: Any) -> tuple[Tensor, ...]:
-    """The arguments as tensors that NumPy can combine without surprises in the dtype."""
-    if len(xs) == 2:
-        return pair(*xs)
-    for x in xs:
-        if not (isinstance(x, Tensor) and one_dtype(x, xs[0])):
-            return _converted(xs)
-    return xs
-
-
-def _converted(xs: tuple) -> Any:
-    kinds = [
-        x.dtype
-        for x in xs
-        if isinstance(x, Tensor | np.ndarray | np.generic) and not isinstance(x, Number)
-    ]
-    floats = [kind for kind in kinds if kind.kind == "f"]
-    common = np.result_type(*floats) if floats else None
-    if common is None and any(isinstance(x, float) for x in xs):
-        common = np.dtype(np.float32)
-    return tuple([_operand(x, common, kinds) for x in xs])
-
-
-def _operand(x: Any, common: np.dtype | None, kinds: list[np.dtype]) -> Tensor:
-    if isinstance(x, Number):
-        if common is None:  # nothing but integers and bools
-            common = np.result_type(*kinds) if kinds else np.dtype(np.float32)
-            if common.kind == "b":
-                common = np.dtype(np.int64)
-        return Tensor(x, dtype=common)
-    x = as_tensor(x, dtype=common if isinstance(x, list | tuple) else None)
-    if common is not None and x.dtype.kind != "f":
-        return Tensor(x, dtype=common)
-    return x
-
-
-def as_float(x: Any) -> Tensor:
-    """x as a tensor that has a logarithm: integers become float32."""
-    x = as_tensor(x)
-    return x if x._data.dtype.kind == "f" else Tensor(x, dtype=np.float32)
-
-
-def as_float_in_place(name: str, x: Any) -> Tensor:
-    """x as a tensor whose own memory an op will overwrite: a converted copy would leave x as it was."""
-    dtype = getattr(x, "dtype", None)
-    if dtype is not None and dtype not in (np.float32, np.float64):
-        raise TypeError(f"{name}: inplace needs float32 or float64, got {dtype}")
-    return as_float(x)
 
 
 class Sub(Op):
@@ -111,14 +41,15 @@ class Mul(Op):
 
     def backward(self, gy: Tensor) -> tuple:
         return (
-            times(gy, self.input(1)) if self.needs(0) else None,
-            times(gy, self.input(0)) if self.needs(1) else None,
+            gy * self.input(1) if self.needs(0) else None,
+            gy * self.input(0) if self.needs(1) else None,
         )
 
-
-def times(gy: Tensor, x: Tensor) -> Tensor:
-    """gy * x inside a backward: by an op if this gradient must have a gradient, else by the kernel alone."""
-    return mul(gy, x) if recording() else wrap(binary("mul", gy._data, x._data))
+    def fused_backward(self, gy: np.ndarray) -> tuple:
+        return (
+            binary("mul", gy, self.input(1)._data) if self.needs(0) else None,
+            binary("mul", gy, self.input(0)._data) if self.needs(1) else None,
+        )
 
 
 class Div(Op):
@@ -161,13 +92,18 @@ class PowNumber(Op):
             return None
         if p == 1:
             return gy
-        x = self.input(0)
-        if recording():
-            return gy * (p * x ** (p - 1))
+        return gy * (p * self.input(0) ** (p - 1))
+
+    def fused_backward(self, gy: np.ndarray) -> np.ndarray | None:
+        p = self.p
+        if p == 0:
+            return None
+        if p == 1:
+            return gy
+        x = self.input(0)._data
         if p in self.NAMES:
-            return wrap(K.binary(self.NAMES[p] + "_backward", x._data, gy._data))
-        slope = K.binary("pow", x._data, p - 1)
-        return wrap(K.binary("mul", gy._data, K.binary("mul", slope, p)))
+            return K.binary(self.NAMES[p] + "_backward", x, gy)
+        return K.binary("mul", gy, K.binary("mul", K.binary("pow", x, p - 1), p))
 
 
 class Pow(Op):
@@ -196,7 +132,10 @@ class Exp(Op):
         return K.unary("exp", x)
 
     def backward(self, gy: Tensor) -> Tensor:
-        return times(gy, self.output())
+        return gy * self.output()
+
+    def fused_backward(self, gy: np.ndarray) -> np.ndarray:
+        return binary("mul", gy, self.output()._data)
 
 
 class Log(Op):
@@ -215,10 +154,10 @@ class Sqrt(Op):
         return K.unary("sqrt", x)
 
     def backward(self, gy: Tensor) -> Tensor:
-        y = self.output()
-        if recording():
-            return gy / (2 * y)
-        return wrap(K.binary("sqrt_backward", y._data, gy._data))
+        return gy / (2 * self.output())
+
+    def fused_backward(self, gy: np.ndarray) -> np.ndarray:
+        return K.binary("sqrt_backward", self.output()._data, gy)
 
 
 class Abs(Op):
@@ -226,10 +165,10 @@ class Abs(Op):
         return K.unary("abs", x)
 
     def backward(self, gy: Tensor) -> Tensor:
-        x = self.input(0)
-        if recording():
-            return gy * wrap(K.unary("sign", x._data))
-        return wrap(K.binary("abs_backward", x._data, gy._data))
+        return gy * wrap(K.unary("sign", self.input(0)._data))
+
+    def fused_backward(self, gy: np.ndarray) -> np.ndarray:
+        return K.binary("abs_backward", self.input(0)._data, gy)
 
 
 class Clip(Op):
@@ -240,10 +179,11 @@ class Clip(Op):
         return K.clip(x, self.low, self.high)
 
     def backward(self, gy: Tensor) -> Tensor:
-        x = self.input(0)._data
-        if recording():
-            return gy * wrap(K.clip_backward(x, np.ones_like(x), self.low, self.high))
-        return wrap(K.clip_backward(x, gy._data, self.low, self.high))
+        x = self.input(0)
+        return where(clip(x, self.low, self.high) == x, gy, 0.0)
+
+    def fused_backward(self, gy: np.ndarray) -> np.ndarray:
+        return K.clip_backward(self.input(0)._data, gy, self.low, self.high)
 
 
 class Maximum(Op):
@@ -253,16 +193,17 @@ class Maximum(Op):
         return K.binary(self.name, x0, x1)
 
     def backward(self, gy: Tensor) -> tuple:
+        x0, x1 = self.input(0), self.input(1)
+        y = wrap(K.binary(self.name, x0._data, x1._data))
+        share = where(x0 == x1, 0.5 * gy, gy)
+        return where(x0 == y, share, 0.0), where(x1 == y, share, 0.0)
+
+    def fused_backward(self, gy: np.ndarray) -> tuple:
         x0, x1 = self.input(0)._data, self.input(1)._data
         return (
-            self._share(x0, x1, gy) if self.needs(0) else None,
-            self._share(x1, x0, gy) if self.needs(1) else None,
+            K.extremum_backward(self.name, x0, x1, gy) if self.needs(0) else None,
+            K.extremum_backward(self.name, x1, x0, gy) if self.needs(1) else None,
         )
-
-    def _share(self, x: np.ndarray, other: np.ndarray, gy: Tensor) -> Tensor:
-        if recording():
-            return gy * wrap(K.extremum_backward(self.name, x, other, np.ones_like(gy._data)))
-        return wrap(K.extremum_backward(self.name, x, other, gy._data))
 
 
 class Minimum(Maximum):

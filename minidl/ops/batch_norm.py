@@ -10,12 +10,11 @@ import numpy as np
 from minidl import _kernels as K
 from minidl import check
 from minidl.atomic import at_once, starmap
-from minidl.autograd.modes import recording
 from minidl.autograd.op import Op
-from minidl.autograd.tensor import Tensor, as_tensor, wrap
-from minidl.ops.activations.activation import Row, activation_gradient
+from minidl.autograd.tensor import Tensor, as_tensor
+from minidl.ops.activations.activation import ActivationGrad, Row
 from minidl.ops.activations.table import fused_row
-from minidl.ops.arithmetic import as_float
+from minidl.ops.args import as_float
 from minidl.ops.reduction import centered, mean, sum
 from minidl.ops.shape import reshape
 
@@ -28,44 +27,43 @@ Activation = str | tuple
 class BatchNorm(Op):
     """y = (x - mean) rstd weight + bias for x (N, C, ...), all others (C,); weight and bias may be left out.
 
-    `moving`: mean and rstd = 1 / sqrt(var + eps) are those of x and move with it; else they are constants.
+    `batch_statistics`: mean and rstd = 1 / sqrt(var + eps) are those of x, with gradients; else they are constants.
     """
 
-    def __init__(self, mean: np.ndarray, rstd: np.ndarray, moving: bool, eps: float = 0.0) -> None:
-        self.mean, self.rstd, self.moving, self.eps = mean, rstd, moving, eps
+    def __init__(
+        self, mean: np.ndarray, rstd: np.ndarray, batch_statistics: bool, eps: float = 0.0
+    ) -> None:
+        self.mean, self.rstd, self.eps = mean, rstd, eps
+        self.batch_statistics = batch_statistics
 
     def forward(self, x: np.ndarray, *parameters: np.ndarray) -> np.ndarray:
         return K.batch_norm_forward(x, self.mean, self.rstd, *parameters)
 
     def backward(self, gy: Tensor) -> tuple:
-        return self._recorded(gy) if recording() else self._fused(gy)
-
-    def _fused(self, gy: Tensor, *activation: Any) -> tuple:
-        """In two passes over memory; `activation` as `K.batch_norm_backward` has it."""
-        x, *parameters = [self.input(i)._data for i in range(len(self.edges))]
-        weight, bias = (*parameters, None, None)[:2]
-        grads = K.batch_norm_backward(
-            x, gy._data, self.mean, self.rstd, weight, bias, self.moving, *activation
-        )
-        return tuple([wrap(g) for g in grads[: len(self.edges)]])
-
-    def _recorded(self, gy: Tensor) -> tuple:
-        """The same in Tensor ops, which have gradients of their own."""
         x, axes = self.input(0), (0, *range(2, self.input(0).ndim))
         each = (-1, *(1,) * (x.ndim - 2))  # one number a channel, against x
-        if self.moving:
+        if self.batch_statistics:
             d = centered(x, axes)
             rstd = (mean(d * d, axis=axes, keepdims=True) + self.eps) ** -0.5
         else:
             d = x - self.mean.astype(x.dtype).reshape(each)
             rstd = Tensor(self.rstd.astype(x.dtype).reshape(each))
         z, gx = d * rstd, gy
-        if self.moving:
+        if self.batch_statistics:
             gx = (
                 gy - mean(gy, axis=axes, keepdims=True) - z * mean(gy * z, axis=axes, keepdims=True)
             )
         scale = rstd if len(self.edges) == 1 else rstd * reshape(self.input(1), each)
         grads = scale * gx, sum(gy * z, axis=axes), sum(gy, axis=axes)
+        return grads[: len(self.edges)]
+
+    def fused_backward(self, gy: np.ndarray, *activation: Any) -> tuple:
+        """In two passes over memory; `activation` as `K.batch_norm_backward` has it."""
+        x, *parameters = [self.input(i)._data for i in range(len(self.edges))]
+        weight, bias = (*parameters, None, None)[:2]
+        grads = K.batch_norm_backward(
+            x, gy, self.mean, self.rstd, weight, bias, self.batch_statistics, *activation
+        )
         return grads[: len(self.edges)]
 
 
@@ -85,11 +83,13 @@ class ActivatedBatchNorm(BatchNorm):
         )
 
     def backward(self, gy: Tensor) -> tuple:
+        slope = ActivationGrad(self.row, self.a, self.b)
+        return super().backward(slope(self.output(), gy))
+
+    def fused_backward(self, gy: np.ndarray) -> tuple:  # type: ignore[override]
         name, a, b = self.row.name, self.a, self.b
-        if not recording():
-            y = None if name in BY_SIGN else self.output()._data
-            return self._fused(gy, name, a, b, y)
-        return super().backward(activation_gradient(self.row, a, b, self.output(), gy))
+        y = None if name in BY_SIGN else self.output()._data
+        return super().fused_backward(gy, name, a, b, y)
 
 
 def batch_norm(
@@ -117,7 +117,7 @@ def batch_norm(
     Raises:
         ValueError: shapes that do not fit, training with one value a channel, evaluating without running statistics.
         TypeError: running statistics that cannot be updated in place, eps or momentum that is no number.
-    What raises has changed nothing.
+    If this raises, nothing has been modified.
 
     Source: Ioffe & Szegedy, Batch Normalization: Accelerating Deep Network Training by Reducing Internal Covariate
     Shift, ICML 2015.

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 
 from minidl import _kernels as K
-from minidl.autograd.modes import recording
-from minidl.autograd.op import Cast, become, check_inplace
+from minidl.autograd.op import Cast, become, check_inplace, will_record
 from minidl.autograd.tensor import Tensor, as_tensor, wrap
-from minidl.ops.arithmetic import add, div, mul, pair, pow, sub
+from minidl.ops.args import pair
+from minidl.ops.arithmetic import add, div, mul, pow, sub
 from minidl.ops.linalg import matmul
 from minidl.ops.shape import Slice
 
@@ -34,7 +34,7 @@ def inplace(x: Tensor, other: Any, symbol: str) -> Tensor:
         raise ValueError(f"{symbol}: this tensor's array is read-only; give it a copy")
     if any(n > 1 and step == 0 for n, step in zip(array.shape, array.strides, strict=True)):
         raise ValueError(f"{symbol}: this tensor repeats its memory (broadcasting); give it a copy")
-    if recording() and (x._requires_grad or getattr(other, "requires_grad", False)):
+    if will_record(x, other):
         return _recorded(x, other, symbol)
     if symbol in KERNELS and array.dtype.kind == "f":
         x0, x1 = pair(x, other)

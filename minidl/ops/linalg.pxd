@@ -2,18 +2,17 @@
 
 cimport cython
 from minidl._kernels.runtime.memory cimport same_floats
-from minidl.autograd.modes cimport recording
 from minidl.autograd.op cimport Op
-from minidl.ops.activations.activation cimport activation_gradient
-from minidl.ops.arithmetic cimport one_dtype, pair
-from minidl.autograd.tensor cimport Tensor, wrap
+from minidl.ops.activations.activation cimport ActivationGrad
+from minidl.ops.args cimport one_dtype, pair
+from minidl.autograd.tensor cimport Tensor
 from numpy cimport ndarray
 
 cdef class MatMul(Op):
     pass
 
 cdef class Affine(Op):
-    cdef tuple _gradients(self, Tensor gy)
+    pass
 
 cdef class ActivatedAffine(Affine):
     cdef public object row, a, b

@@ -1,4 +1,4 @@
-"""Products of matrices. They close under differentiation: the gradient of a product is two products."""
+"""Products of matrices. They are closed under differentiation: the gradient of a product is two products."""
 
 from __future__ import annotations
 
@@ -9,12 +9,11 @@ import numpy as np
 
 from minidl import _kernels as K
 from minidl._kernels.runtime.memory import same_floats
-from minidl.autograd.modes import recording
 from minidl.autograd.op import Op
-from minidl.autograd.tensor import Tensor, wrap
-from minidl.ops.activations.activation import Row, activation_gradient
+from minidl.autograd.tensor import Tensor
+from minidl.ops.activations.activation import ActivationGrad, Row
 from minidl.ops.activations.table import fused_row
-from minidl.ops.arithmetic import one_dtype, operands, pair
+from minidl.ops.args import one_dtype, operands, pair
 from minidl.ops.reduction import sum
 from minidl.ops.shape import broadcast_to, expand_dims, reshape, squeeze, transpose
 
@@ -41,21 +40,23 @@ class Affine(Op):
         return K.affine_forward(x, w, b)
 
     def backward(self, gy: Tensor) -> tuple:
-        return self._gradients(gy)
+        gx = gy @ self.input(1) if self.needs(0) else None
+        gw = gy.T @ self.input(0) if self.needs(1) else None
+        return (
+            (gx, gw)
+            if len(self.edges) == 2
+            else (gx, gw, sum(gy, axis=0) if self.needs(2) else None)
+        )
 
-    def _gradients(self, gy: Tensor) -> tuple:
+    def fused_backward(self, gy: np.ndarray) -> tuple:
         gx = gw = gb = None
-        if recording():
-            gx = gy @ self.input(1) if self.needs(0) else None
-            gw = gy.T @ self.input(0) if self.needs(1) else None
-        else:
-            gx = wrap(K.matmul(gy._data, self.input(1)._data)) if self.needs(0) else None
-            if self.needs(1):  # both in one kernel
-                gw, gb = K.affine_weight_grad(self.input(0)._data, gy._data)
-                gw, gb = wrap(gw), wrap(gb)
+        if self.needs(0):
+            gx = K.matmul(gy, self.input(1)._data)
+        if self.needs(1):
+            gw, gb = K.affine_weight_grad(self.input(0)._data, gy)
         if len(self.edges) == 2:
             return gx, gw
-        return gx, gw, sum(gy, axis=0) if gb is None else gb
+        return gx, gw, K.sum_axes(gy, (0,)) if gb is None else gb
 
 
 class ActivatedAffine(Affine):
@@ -70,8 +71,12 @@ class ActivatedAffine(Affine):
         return K.affine_forward(x, w, b, self.row.name, self.a, self.b)
 
     def backward(self, gy: Tensor) -> tuple:
-        gy = activation_gradient(self.row, self.a, self.b, self.output(), gy)
-        return self._gradients(gy)
+        slope = ActivationGrad(self.row, self.a, self.b)
+        return super().backward(slope(self.output(), gy))
+
+    def fused_backward(self, gy: np.ndarray) -> tuple:
+        y = self.output()._data
+        return super().fused_backward(K.activation_backward(self.row.name, y, gy, self.a, self.b))
 
 
 def swap(x: Tensor) -> Tensor:
@@ -120,8 +125,8 @@ def affine(x: Any, weight: Any, bias: Any = None, activation: str | tuple | None
         weight: (out, in).
         bias: (out,) or None.
         activation: the name of one whose slope can be found from its result ("relu", "elu", "tanh", ...; a wrong name
-            lists them), with default parameters, or (name, *parameters); the same as a call of it, but the result is in
-            the cache still.
+            lists them), with default parameters, or (name, *parameters); the same as a call of it, but
+            computed while the result is still in the cache.
 
     Raises:
         ValueError: shapes that do not fit; names the argument, the axis, what was expected and what was given.

@@ -17,12 +17,12 @@ import numpy as np
 
 from minidl import _kernels as K
 from minidl import check
-from minidl.autograd.modes import recording
 from minidl.autograd.op import Op
 from minidl.autograd.tensor import Tensor, as_tensor, plain, wrap
 from minidl.ops.activations.softmax import log_softmax, softmax
 from minidl.ops.activations.table import FUNCTIONS
-from minidl.ops.arithmetic import as_float, clip, log, maximum, operands, where
+from minidl.ops.args import as_float, operands
+from minidl.ops.arithmetic import clip, log, maximum, where
 from minidl.ops.reduction import mean, sum
 from minidl.ops.shape import getitem, reshape, transpose
 
@@ -48,11 +48,11 @@ class CrossEntropy(Op):
         return loss
 
     def backward(self, gy: Tensor) -> Tensor:
-        scale = self.scale or 1.0
-        if recording():
-            difference = CrossEntropySlope(self.target)(self.input(0))
-            return reshape(gy, (-1, 1)) * scale * difference
-        return wrap(K.cross_entropy_backward(self.kept, gy._data, scale))
+        difference = CrossEntropySlope(self.target)(self.input(0))
+        return reshape(gy, (-1, 1)) * (self.scale or 1.0) * difference
+
+    def fused_backward(self, gy: np.ndarray) -> np.ndarray:
+        return K.cross_entropy_backward(self.kept, gy, self.scale or 1.0)
 
 
 class CrossEntropySlope(Op):
@@ -85,7 +85,7 @@ class Weigh(Op):
 class ElementLoss(Op):
     """One loss an element of x and its target t; with a divisor, their sum divided by it.
 
-    A subclass names its kernel and gives, in Tensor ops, the slopes that a gradient of the gradient needs.
+    A subclass names its kernel and gives the slopes in Tensor operations.
     """
 
     kernel = ""
@@ -97,17 +97,19 @@ class ElementLoss(Op):
         return K.loss_forward(self.kernel, x, t, self.parameter, self.divisor)
 
     def backward(self, gy: Tensor) -> tuple:
-        x, t, divisor = self.input(0), self.input(1), self.divisor or 1.0
-        gx = gt = None
+        gy = gy / (self.divisor or 1.0)
+        gx = gy * self.slope(self.input(0), self.input(1)) if self.needs(0) else None
+        return gx, self.target_gradient(gy) if self.needs(1) else None
+
+    def fused_backward(self, gy: np.ndarray) -> tuple:
+        gx, divisor = None, self.divisor or 1.0
         if self.needs(0):
-            if recording():
-                gx = gy / divisor * self.slope(x, t)
-            else:
-                args = x._data, t._data, gy._data, self.parameter, divisor
-                gx = wrap(K.loss_backward(self.kernel, *args))
-        if self.needs(1):
-            gt = gy / divisor * self.target_slope(x, t)
-        return gx, gt
+            x, t = self.input(0)._data, self.input(1)._data
+            gx = K.loss_backward(self.kernel, x, t, gy, self.parameter, divisor)
+        return gx, self.target_gradient(wrap(gy) / divisor)._data if self.needs(1) else None
+
+    def target_gradient(self, gy: Tensor) -> Tensor:
+        return gy * self.target_slope(self.input(0), self.input(1))
 
     def slope(self, x: Tensor, t: Tensor) -> Tensor:
         raise NotImplementedError

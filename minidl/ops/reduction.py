@@ -9,7 +9,6 @@ import numpy as np
 
 from minidl import _kernels as K
 from minidl import check
-from minidl.autograd.modes import recording
 from minidl.autograd.op import BroadcastTo, Op
 from minidl.autograd.tensor import Tensor, as_tensor, wrap
 from minidl.ops.arithmetic import sqrt, where
@@ -67,14 +66,15 @@ class Max(Op):
         return K.extremum_axes(self.name, x, self.axes, self.keepdims)
 
     def backward(self, gy: Tensor) -> Tensor:
-        x = self.input(0)._data
-        kept = _kept(x.shape, self.axes)
-        y, gy = self.output()._data.reshape(kept), reshape(gy, kept)
+        x, kept = self.input(0), _kept(self.input(0).shape, self.axes)
+        greatest = x == reshape(self.output(), kept)
+        return where(greatest, reshape(gy, kept) / sum(greatest, self.axes, True), 0.0)
+
+    def fused_backward(self, gy: np.ndarray) -> np.ndarray:
+        x, kept = self.input(0)._data, _kept(self.input(0).shape, self.axes)
+        y = self.output()._data.reshape(kept)
         count = K.sum_axes(K.binary("equal", x, y), self.axes, True)
-        if recording():
-            share = K.binary("div", np.ones_like(y), count)
-            return gy * wrap(K.where_equal(x, y, share))
-        return wrap(K.where_equal(x, y, K.binary("div", gy._data, count)))
+        return K.where_equal(x, y, K.binary("div", gy.reshape(kept), count))
 
 
 class Min(Max):

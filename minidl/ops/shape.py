@@ -14,7 +14,7 @@ from minidl import _kernels as K
 from minidl import check
 from minidl.autograd.op import BroadcastTo, Op
 from minidl.autograd.tensor import Tensor, as_tensor, plain
-from minidl.ops.arithmetic import operands
+from minidl.ops.args import operands
 
 
 class Reshape(Op):

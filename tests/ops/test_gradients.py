@@ -79,19 +79,6 @@ def test_float32(row):
         np.testing.assert_allclose(g.data, expected.data, rtol=0, atol=row.single * scale)
 
 
-@by_name
-def test_recording_changes_nothing(row):
-    """With create_graph backward takes other ops than the fused kernels, with the same results."""
-    arrays = inputs(row)
-    for g, again in zip(
-        gradients(row, arrays, "float64")[1],
-        gradients(row, arrays, "float64", True)[1],
-        strict=True,
-    ):
-        if g is not None:
-            np.testing.assert_allclose(g.data, again.data, rtol=1e-9, atol=1e-12)
-
-
 def public_names() -> set[str]:
     names = {f"F.{name}" for name in F.__all__}
     for name, value in vars(ops).items():

@@ -2,8 +2,7 @@
 
 cimport cython
 from minidl.autograd.op cimport Op
-from minidl.autograd.modes cimport recording
-from minidl.autograd.tensor cimport Tensor, wrap
+from minidl.autograd.tensor cimport Tensor
 
 cdef class Activation(Op):
     cdef public object row, name
@@ -20,5 +19,3 @@ cdef class ActivationGrad(Op):
     cdef public object a, b
 
 cpdef activation(row, x, a=*, b=*, bint inplace=*)
-
-cpdef Tensor activation_gradient(row, a, b, Tensor residual, Tensor gy)

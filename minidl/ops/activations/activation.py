@@ -13,10 +13,9 @@ import numpy as np
 
 from minidl import _kernels as K
 from minidl import check
-from minidl.autograd.modes import recording
 from minidl.autograd.op import Op, apply_inplace
-from minidl.autograd.tensor import Tensor, wrap
-from minidl.ops.arithmetic import as_float, as_float_in_place
+from minidl.autograd.tensor import Tensor
+from minidl.ops.args import as_float, as_float_in_place
 
 
 class Row(NamedTuple):
@@ -101,7 +100,10 @@ class Activation(Op):
         return K.activation_forward(self.name, x, self.a, self.b)
 
     def backward(self, gy: Tensor) -> Tensor:
-        return activation_gradient(self.row, self.a, self.b, self.input(0), gy)
+        return ActivationGrad(self.row, self.a, self.b)(self.input(0), gy)
+
+    def fused_backward(self, gy: np.ndarray) -> np.ndarray:
+        return K.activation_backward(self.name, self.input(0)._data, gy, self.a, self.b)
 
 
 class ActivationFromY(Activation):
@@ -111,7 +113,10 @@ class ActivationFromY(Activation):
     saves_output = True
 
     def backward(self, gy: Tensor) -> Tensor:
-        return activation_gradient(self.row, self.a, self.b, self.output(), gy)
+        return ActivationGrad(self.row, self.a, self.b)(self.output(), gy)
+
+    def fused_backward(self, gy: np.ndarray) -> np.ndarray:
+        return K.activation_backward(self.name, self.output()._data, gy, self.a, self.b)
 
 
 class ActivationInPlace(ActivationFromY):
@@ -124,13 +129,6 @@ class ActivationInPlace(ActivationFromY):
             return K.activation_forward(self.name, x, self.a, self.b, x)
         x[...] = super().forward(x)  # a kernel writes dense, aligned memory only
         return x
-
-
-def activation_gradient(row: Row, a: float, b: float, residual: Tensor, gy: Tensor) -> Tensor:
-    """gx = gy * f'(residual)."""
-    if recording():  # this gradient must have a gradient of its own
-        return ActivationGrad(row, a, b)(residual, gy)
-    return wrap(K.activation_backward(row.name, residual._data, gy._data, a, b))
 
 
 class ActivationGrad(Op):

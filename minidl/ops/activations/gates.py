@@ -13,11 +13,11 @@ import numpy as np
 
 from minidl import _kernels as K
 from minidl import check
-from minidl.autograd.modes import recording
-from minidl.autograd.op import Op
-from minidl.autograd.tensor import Tensor, wrap
+from minidl.autograd.op import Op, will_record
+from minidl.autograd.tensor import Tensor
 from minidl.ops.activations.table import sigmoid
-from minidl.ops.arithmetic import as_float, where
+from minidl.ops.args import as_float
+from minidl.ops.arithmetic import where
 from minidl.ops.shape import normalize_axis, reshape, stack
 
 
@@ -45,11 +45,13 @@ class Maxout(Gate):
     def backward(self, gy: Tensor) -> Tensor:
         which, x_shape = self.kept
         rows, parts, m = self.rows
-        if recording():
-            mine = Tensor(which[:, None] == np.arange(parts)[:, None])
-            return reshape(where(mine, reshape(gy, (rows, 1, m)), 0.0), x_shape)
-        gx = K.maxout_backward(gy._data.reshape(rows, m), which, parts)
-        return wrap(gx.reshape(x_shape))
+        mine = Tensor(which[:, None] == np.arange(parts)[:, None])
+        return reshape(where(mine, reshape(gy, (rows, 1, m)), 0.0), x_shape)
+
+    def fused_backward(self, gy: np.ndarray) -> np.ndarray:
+        which, x_shape = self.kept
+        rows, parts, m = self.rows
+        return K.maxout_backward(gy.reshape(rows, m), which, parts).reshape(x_shape)
 
 
 class CReLU(Gate):
@@ -60,12 +62,14 @@ class CReLU(Gate):
 
     def backward(self, gy: Tensor) -> Tensor:
         x, (rows, m) = self.input(0), self.rows
-        if recording():
-            up, x_rows = reshape(gy, (rows, 2, m)), reshape(x, self.rows)
-            gx = where(x_rows <= 0, 0.0, up[:, 0]) - where(x_rows >= 0, 0.0, up[:, 1])
-            return reshape(gx, x.shape)
-        gx = K.crelu_backward(x._data.reshape(self.rows), gy._data.reshape(rows, 2, m))
-        return wrap(gx.reshape(x.shape))
+        up, x_rows = reshape(gy, (rows, 2, m)), reshape(x, self.rows)
+        gx = where(x_rows <= 0, 0.0, up[:, 0]) - where(x_rows >= 0, 0.0, up[:, 1])
+        return reshape(gx, x.shape)
+
+    def fused_backward(self, gy: np.ndarray) -> np.ndarray:
+        x, (rows, m) = self.input(0)._data, self.rows
+        gx = K.crelu_backward(x.reshape(self.rows), gy.reshape(rows, 2, m))
+        return gx.reshape(x.shape)
 
 
 class GLU(Gate):
@@ -76,13 +80,14 @@ class GLU(Gate):
 
     def backward(self, gy: Tensor) -> Tensor:
         x, (rows, _, m) = self.input(0), self.rows
-        if recording():
-            x_rows = reshape(x, self.rows)
-            s = sigmoid(x_rows[:, 1])
-            ga = reshape(gy, (rows, m)) * s
-            return reshape(stack([ga, ga * x_rows[:, 0] * (1 - s)], 1), x.shape)
-        gx = K.glu_backward(x._data.reshape(self.rows), gy._data.reshape(rows, m))
-        return wrap(gx.reshape(x.shape))
+        x_rows = reshape(x, self.rows)
+        s = sigmoid(x_rows[:, 1])
+        ga = reshape(gy, (rows, m)) * s
+        return reshape(stack([ga, ga * x_rows[:, 0] * (1 - s)], 1), x.shape)
+
+    def fused_backward(self, gy: np.ndarray) -> np.ndarray:
+        x, (rows, _, m) = self.input(0)._data, self.rows
+        return K.glu_backward(x.reshape(self.rows), gy.reshape(rows, m)).reshape(x.shape)
 
 
 def maxout(x: Any, pieces: int, axis: int = 1) -> Tensor:
@@ -108,7 +113,7 @@ def maxout(x: Any, pieces: int, axis: int = 1) -> Tensor:
         )
     groups = channels // pieces
     rows = (math.prod(before) * groups, pieces, math.prod(behind))
-    return Maxout(rows, (*before, groups, *behind), x.requires_grad and recording())(x)
+    return Maxout(rows, (*before, groups, *behind), will_record(x))(x)
 
 
 def crelu(x: Any, axis: int = 1) -> Tensor:

@@ -10,11 +10,10 @@ import numpy as np
 
 from minidl import _kernels as K
 from minidl import check
-from minidl.autograd.modes import recording
-from minidl.autograd.op import Op, apply_inplace
+from minidl.autograd.op import Op, apply_inplace, will_record
 from minidl.autograd.tensor import Tensor
 from minidl.ops.activations.table import FUNCTIONS
-from minidl.ops.arithmetic import as_float, as_float_in_place
+from minidl.ops.args import as_float, as_float_in_place
 from minidl.random import generator
 
 
@@ -127,7 +126,7 @@ def rrelu(
         mean = (lower + upper) / 2
         return FUNCTIONS["leaky_relu"](x, mean, inplace)
     x = as_float_in_place("rrelu", x) if inplace else as_float(x)
-    settings = (lower, upper, draw_key(rng, "rrelu"), _is_wanted(x))
+    settings = (lower, upper, draw_key(rng, "rrelu"), will_record(x))
     return apply_inplace(RReLUInPlace(*settings), x) if inplace else RReLU(*settings)(x)
 
 
@@ -150,14 +149,9 @@ def dropout(x: Any, p: float = 0.5, training: bool = True, rng: Any = None) -> T
     x = as_float(x)
     if not check.flag("dropout", "training", training) or p == 0:
         return x
-    return Dropout(p, draw_key(rng, "dropout"), _is_wanted(x))(x)
+    return Dropout(p, draw_key(rng, "dropout"), will_record(x))(x)
 
 
 def draw_key(rng: np.random.Generator | int | None, owner: str) -> int:
     """The key of one call: 53 bits, which cost the generator one draw."""
     return int(generator(rng, owner).random() * 2.0**53)
-
-
-def _is_wanted(x: Tensor) -> bool:
-    """Whether backward may come: it needs the factors."""
-    return x.requires_grad and recording()

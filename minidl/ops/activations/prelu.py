@@ -9,10 +9,10 @@ import numpy as np
 
 from minidl import _kernels as K
 from minidl import check
-from minidl.autograd.modes import recording
-from minidl.autograd.op import Op, apply_inplace
-from minidl.autograd.tensor import Tensor, as_tensor, wrap
-from minidl.ops.arithmetic import as_float, as_float_in_place, where
+from minidl.autograd.op import Op, apply_inplace, will_record
+from minidl.autograd.tensor import Tensor, as_tensor
+from minidl.ops.args import as_float, as_float_in_place
+from minidl.ops.arithmetic import where
 from minidl.ops.reduction import sum
 from minidl.ops.shape import broadcast_to, normalize_axis, reshape, transpose
 
@@ -26,22 +26,22 @@ class PReLU(Op):
     def forward(self, x: np.ndarray, slope: np.ndarray) -> np.ndarray:
         return K.prelu_forward(self._seen(x), slope).reshape(x.shape)
 
+    def x(self) -> Tensor:
+        return self.input(0)
+
     def backward(self, gy: Tensor) -> tuple:
-        return self._gradients(self.input(0), gy)
+        """gx = gy or slope gy, and Σ x gy where x is not positive."""
+        x, g = reshape(self.x(), self.blocks), reshape(gy, self.blocks)
+        gx = where(x <= 0, g * reshape(self.input(1), (-1, 1)), g)
+        return reshape(gx, gy.shape), sum(where(x <= 0, g * x, 0.0), axis=(0, 2))
+
+    def fused_backward(self, gy: np.ndarray) -> tuple:
+        x, slope = self._seen(self.x()._data), self.input(1)._data
+        gx, gslope = K.prelu_backward(x, slope, self._seen(gy))
+        return gx.reshape(gy.shape), gslope
 
     def _seen(self, array: np.ndarray) -> np.ndarray:
         return np.ascontiguousarray(array).reshape(self.blocks)
-
-    def _gradients(self, x: Tensor, gy: Tensor) -> tuple[Tensor, Tensor]:
-        """gx = gy or slope gy, and Σ x gy where x is not positive."""
-        slope = self.input(1)
-        if recording():
-            seen, g = reshape(x, self.blocks), reshape(gy, self.blocks)
-            negative = seen <= 0
-            gslope = sum(where(negative, g * seen, 0.0), axis=(0, 2))
-            return reshape(where(negative, g * reshape(slope, (-1, 1)), g), gy.shape), gslope
-        gx, gslope = K.prelu_backward(self._seen(x._data), slope._data, self._seen(gy._data))
-        return wrap(gx.reshape(gy.shape)), wrap(gslope)
 
 
 class PReLUInPlace(PReLU):
@@ -62,9 +62,16 @@ class PReLUInPlace(PReLU):
         K.prelu_forward(self._seen(x), slope, self._seen(x))
         return x
 
+    def x(self) -> Tensor:
+        return self.output()
+
     def backward(self, gy: Tensor) -> tuple:
-        gx, gslope = self._gradients(self.output(), gy)
+        gx, gslope = super().backward(gy)
         return gx, gslope / self.input(1) if self.needs(1) else None
+
+    def fused_backward(self, gy: np.ndarray) -> tuple:
+        gx, gslope = super().fused_backward(gy)
+        return gx, K.binary("div", gslope, self.input(1)._data) if self.needs(1) else None
 
 
 def prelu(
@@ -139,7 +146,7 @@ def _wrong_call(unknown: dict[str, Any]) -> str:
 
 
 def _check_inplace(slope: Tensor) -> None:
-    learned = slope.requires_grad and recording()
+    learned = will_record(slope)
     least = slope._data.min(initial=np.inf)
     if not (least > 0 or (least == 0 and not learned)):
         bound = "> 0 (to be learned)" if learned else ">= 0"

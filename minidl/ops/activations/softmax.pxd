@@ -1,8 +1,7 @@
 # The types that make the compiled module fast. softmax.py says what everything means, and runs without this file.
 
 from minidl.autograd.op cimport Op
-from minidl.autograd.modes cimport recording
-from minidl.autograd.tensor cimport Tensor, wrap
+from minidl.autograd.tensor cimport Tensor
 
 cdef class Softmax(Op):
     pass

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from minidl import _kernels as K
-from minidl.autograd.modes import recording
 from minidl.autograd.op import Op
-from minidl.autograd.tensor import Tensor, wrap
-from minidl.ops.arithmetic import as_float, exp
+from minidl.autograd.tensor import Tensor
+from minidl.ops.args import as_float
+from minidl.ops.arithmetic import exp
 from minidl.ops.reduction import sum
 from minidl.ops.shape import normalize_axis, reshape, transpose
 
@@ -27,9 +27,10 @@ class Softmax(Op):
 
     def backward(self, gy: Tensor) -> Tensor:
         y = self.output()
-        if recording():
-            return y * (gy - sum(gy * y, axis=1, keepdims=True))
-        return wrap(K.softmax_backward(y._data, gy._data))
+        return y * (gy - sum(gy * y, axis=1, keepdims=True))
+
+    def fused_backward(self, gy: np.ndarray) -> np.ndarray:
+        return K.softmax_backward(self.output()._data, gy)
 
 
 class LogSoftmax(Op):
@@ -42,10 +43,10 @@ class LogSoftmax(Op):
         return K.log_softmax_forward(x)
 
     def backward(self, gy: Tensor) -> Tensor:
-        y = self.output()
-        if recording():
-            return gy - exp(y) * sum(gy, axis=1, keepdims=True)
-        return wrap(K.log_softmax_backward(y._data, gy._data))
+        return gy - exp(self.output()) * sum(gy, axis=1, keepdims=True)
+
+    def fused_backward(self, gy: np.ndarray) -> np.ndarray:
+        return K.log_softmax_backward(self.output()._data, gy)
 
 
 def softmax(x: Any, axis: int = -1) -> Tensor:

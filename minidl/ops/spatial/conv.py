@@ -21,9 +21,9 @@ from minidl import _kernels as K
 from minidl import check
 from minidl.autograd.op import Op
 from minidl.autograd.tensor import Tensor
-from minidl.ops.activations.activation import activation_gradient
+from minidl.ops.activations.activation import ActivationGrad
 from minidl.ops.activations.table import Row, fused_row
-from minidl.ops.arithmetic import operands
+from minidl.ops.args import operands
 from minidl.ops.reduction import sum
 
 Axes = tuple[int, ...]
@@ -61,7 +61,7 @@ class _Fused(Op):
 
     def backward(self, gy: Tensor) -> tuple:
         if self.row is not None:
-            gy = activation_gradient(self.row, self.a, self.b, self.output(), gy)
+            gy = ActivationGrad(self.row, self.a, self.b)(self.output(), gy)
         gb = None
         if len(self.edges) > 2 and self.needs(2):
             gb = sum(gy, axis=(0, *range(2, gy.ndim)))

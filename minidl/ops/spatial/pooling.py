@@ -11,7 +11,7 @@ from minidl import _kernels as K
 from minidl import check
 from minidl.autograd.op import Op
 from minidl.autograd.tensor import Tensor
-from minidl.ops.arithmetic import as_float
+from minidl.ops.args import as_float
 from minidl.ops.shape import broadcast_to, reshape, transpose
 
 Axes = tuple[int, ...]

@@ -1,0 +1,80 @@
+"""What several ops ask of their arguments: users' errors are checked here, once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from minidl import _kernels as K
+from minidl._kernels.runtime.memory import same_dtype
+from minidl.autograd.tensor import Tensor, as_tensor, wrap
+
+Number = (int, float)  # bool and numpy.float64 are subclasses of these
+
+
+def pair(x0: Any, x1: Any) -> tuple[Tensor, Tensor]:
+    """Two arguments as tensors that can be combined. The common cases are quick: of one dtype, or one a number."""
+    if isinstance(x0, Tensor):
+        if isinstance(x1, Tensor):
+            if one_dtype(x0, x1):
+                return x0, x1
+        elif type(x1) in Number and x0._data.dtype.kind == "f":
+            return x0, wrap(K.number(x1, x0._data))
+    elif isinstance(x1, Tensor) and type(x0) in Number and x1._data.dtype.kind == "f":
+        return wrap(K.number(x0, x1._data)), x1
+    return _converted((x0, x1))
+
+
+def one_dtype(x0: Tensor, x1: Tensor) -> bool:
+    return same_dtype(x0._data, x1._data)
+
+
+def operands(*xs: Any) -> tuple[Tensor, ...]:
+    """The arguments as tensors that NumPy can combine without surprises in the dtype."""
+    if len(xs) == 2:
+        return pair(*xs)
+    for x in xs:
+        if not (isinstance(x, Tensor) and one_dtype(x, xs[0])):
+            return _converted(xs)
+    return xs
+
+
+def _converted(xs: tuple) -> Any:
+    kinds = [
+        x.dtype
+        for x in xs
+        if isinstance(x, Tensor | np.ndarray | np.generic) and not isinstance(x, Number)
+    ]
+    floats = [kind for kind in kinds if kind.kind == "f"]
+    common = np.result_type(*floats) if floats else None
+    if common is None and any(isinstance(x, float) for x in xs):
+        common = np.dtype(np.float32)
+    return tuple([_operand(x, common, kinds) for x in xs])
+
+
+def _operand(x: Any, common: np.dtype | None, kinds: list[np.dtype]) -> Tensor:
+    if isinstance(x, Number):
+        if common is None:  # nothing but integers and bools
+            common = np.result_type(*kinds) if kinds else np.dtype(np.float32)
+            if common.kind == "b":
+                common = np.dtype(np.int64)
+        return Tensor(x, dtype=common)
+    x = as_tensor(x, dtype=common if isinstance(x, list | tuple) else None)
+    if common is not None and x.dtype.kind != "f":
+        return Tensor(x, dtype=common)
+    return x
+
+
+def as_float(x: Any) -> Tensor:
+    """x as a tensor that has a logarithm: integers become float32."""
+    x = as_tensor(x)
+    return x if x._data.dtype.kind == "f" else Tensor(x, dtype=np.float32)
+
+
+def as_float_in_place(name: str, x: Any) -> Tensor:
+    """x as a tensor whose own memory an op will overwrite: a converted copy would leave x as it was."""
+    dtype = getattr(x, "dtype", None)
+    if dtype is not None and dtype not in (np.float32, np.float64):
+        raise TypeError(f"{name}: inplace needs float32 or float64, got {dtype}")
+    return as_float(x)
