@@ -7,10 +7,10 @@ from minidl.ops.activations.prelu import prelu
 from minidl.ops.activations.softmax import log_softmax, softmax
 from minidl.ops.activations.table import FUNCTIONS, identity
 from minidl.ops.batch_norm import batch_norm
-from minidl.ops.indexing import embedding
 from minidl.ops.linalg import affine
 from minidl.ops.loss import *  # noqa: F403  (what its __all__ lists)
 from minidl.ops.norm import group_norm, instance_norm, layer_norm
+from minidl.ops.shape import embedding
 from minidl.ops.spatial.conv import conv, conv_transpose
 from minidl.ops.spatial.pooling import avg_pool, max_pool, pixel_shuffle, upsample
 

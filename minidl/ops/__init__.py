@@ -1,6 +1,6 @@
 """The differentiable operations, one file per family. Importing this package gives Tensor its methods.
 
-In the order of reading: `arithmetic`, `reduction`, `shape`, `indexing`, `linalg` (products), `loss`, `batch_norm` and
+In the order of reading: `arithmetic`, `reduction`, `shape` (and indexing), `linalg` (products), `loss`, `batch_norm` and
 `norm` (normalisation), `spatial` (convolution, pooling), `activations`; `inplace` has the in-place operators. A family
 offers what its `__all__` lists.
 """
@@ -9,7 +9,6 @@ from minidl.autograd import tensor
 from minidl.ops.activations.noise import dropout
 from minidl.ops.arithmetic import *
 from minidl.ops.batch_norm import batch_norm
-from minidl.ops.indexing import embedding
 from minidl.ops.inplace import inplace
 from minidl.ops.linalg import affine, einsum, matmul
 from minidl.ops.loss import *
@@ -18,6 +17,7 @@ from minidl.ops.reduction import *
 from minidl.ops.shape import (
     broadcast_to,
     concatenate,
+    embedding,
     expand_dims,
     flatten,
     getitem,

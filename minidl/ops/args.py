@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from minidl import _kernels as K
+from minidl import check
 from minidl._kernels.runtime.memory import same_dtype
-from minidl.autograd.tensor import Tensor, as_tensor, wrap
+from minidl.autograd.tensor import Tensor, as_tensor, plain, wrap
 
 Number = (int, float)  # bool and numpy.float64 are subclasses of these
 
@@ -78,3 +79,14 @@ def as_float_in_place(name: str, x: Any) -> Tensor:
     if dtype is not None and dtype not in (np.float32, np.float64):
         raise TypeError(f"{name}: inplace needs float32 or float64, got {dtype}")
     return as_float(x)
+
+
+def class_ids(name: str, ids: Any, n: int) -> np.ndarray:
+    """ids as an integer array, each checked to lie in 0 ... n - 1."""
+    array = check.array(name, "ids", plain(ids))
+    if array.dtype.kind not in "iu" and array.size:
+        raise TypeError(f"{name}: expected integer ids, got {array.dtype}")
+    if array.size and not (array.min() >= 0 and array.max() < n):
+        wrong = array[(array < 0) | (array >= n)].flat[0]
+        raise ValueError(f"{name}: id {wrong} is out of range for {n} classes (0 to {n - 1})")
+    return array.astype(np.int64, copy=False)

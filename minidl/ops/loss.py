@@ -21,7 +21,7 @@ from minidl.autograd.op import Op
 from minidl.autograd.tensor import Tensor, as_tensor, plain, wrap
 from minidl.ops.activations.softmax import log_softmax, softmax
 from minidl.ops.activations.table import FUNCTIONS
-from minidl.ops.args import as_float, operands
+from minidl.ops.args import as_float, class_ids, operands
 from minidl.ops.arithmetic import clip, log, maximum, where
 from minidl.ops.reduction import mean, sum
 from minidl.ops.shape import getitem, reshape, transpose
@@ -202,17 +202,6 @@ def one_hot(ids: Any, n: int, dtype: Any = "float32") -> Tensor:
     ids = class_ids("one_hot", ids, n)
     check.shape("one_hot", (*ids.shape, n))
     return Tensor((ids[..., None] == np.arange(n)).astype(check.dtype("one_hot", dtype)))
-
-
-def class_ids(name: str, ids: Any, n: int) -> np.ndarray:
-    """ids as an integer array, each checked to lie in 0 ... n - 1."""
-    array = check.array(name, "ids", plain(ids))
-    if array.dtype.kind not in "iu" and array.size:
-        raise TypeError(f"{name}: expected integer ids, got {array.dtype}")
-    if array.size and not (array.min() >= 0 and array.max() < n):
-        wrong = array[(array < 0) | (array >= n)].flat[0]
-        raise ValueError(f"{name}: id {wrong} is out of range for {n} classes (0 to {n - 1})")
-    return array.astype(np.int64, copy=False)
 
 
 def _rows(name: str, x: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from minidl import _kernels as K
 from minidl import check
 from minidl.autograd.op import BroadcastTo, Op
 from minidl.autograd.tensor import Tensor, as_tensor, plain
-from minidl.ops.args import operands
+from minidl.ops.args import class_ids, operands
 
 
 class Reshape(Op):
@@ -283,6 +283,23 @@ def _owned(index: Any) -> Any:
     if isinstance(index, tuple):
         return tuple(_owned(item) for item in index)
     return copy.deepcopy(index) if isinstance(index, np.ndarray | list) else index
+
+
+def embedding(ids: Any, weight: Any) -> Tensor:
+    """weight[ids]: one row of the table for each id; the gradient of a row adds up over its uses.
+
+    Args:
+        ids: integers of any shape.
+        weight: (entries, features).
+
+    Raises:
+        TypeError: ids that are not integers.
+        ValueError: an id outside 0 ... entries - 1, or a table that is not 2-D.
+    """
+    weight = as_tensor(weight)
+    if weight.ndim != 2:
+        raise ValueError(f"embedding: weight: expected 2 axes, got shape {weight.shape}")
+    return getitem(weight, class_ids("embedding", ids, weight.shape[0]))
 
 
 def concatenate(xs: Sequence[Any], axis: int = 0) -> Tensor:
