@@ -1,16 +1,14 @@
 """Activation functions: each one a line for its value and a line for its slope, and plain loops around them.
 
-Design. A `Rule` is a tag: an empty struct type per activation. `rule()` is one generic function in which
-``if Rule is Elu`` is decided when Cython specialises it, so that every loop below is compiled once per activation with
-the formula inlined, and the C compiler vectorises it. To add an activation: its tag, its three lines in `rule`, its
-line in the table; then its row in `minidl/ops/activations/table.py`.
+Design. Each activation has a tag, by which `rule` and the loops around it are specialised (driver.pxd explains how). To
+add one: its tag, its three lines in `rule`, its line in the table; then its row in `minidl/ops/activations/table.py`.
 
 Backward gets either x or y, whichever the formula reads (the row in ops/activations/table.py says which): both names are bound
-to it. At a kink the slope is that of the negative side. NaN falls on the side that keeps it.
+to it. At a kink the slope is that of the negative side. Comparisons are written so that NaN takes the branch that returns NaN.
 """
 
 cimport numpy as cnp
-from minidl._kernels.runtime cimport memory, pool
+from minidl._kernels.loops.driver cimport run_elements
 from minidl._kernels.runtime.epilogues cimport Loops, activation_t, activations_of, find, slope_t
 from minidl._kernels.arrays.checks cimport check_out, dense, same_layout
 from minidl._kernels.math.composed cimport (
@@ -20,13 +18,11 @@ from minidl._kernels.math.elementary cimport (
     abs_, copysign_, exp_below_, expm1_, log1p_exp_minus_, max_, min_, real, sigmoid_, tanh_,
 )
 from minidl._kernels.math.normal cimport gelu_, gelu_slope_
-from minidl._kernels.loops.streaming cimport STREAM_BLOCK, STREAM_DOUBLES, is_streamed, stream, stream_arrived
-from minidl._kernels.loops.tasks cimport elements_a_task
 
 cnp.import_array()
 
 cdef enum:
-    CHUNK = 16384  # elements a task
+    COST = 8  # of an element, in additions
 
 cdef extern from *:
     """
@@ -38,56 +34,32 @@ cdef extern from *:
 
 # ── The formulas ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
-ctypedef struct Relu:
-    char _
-ctypedef struct LeakyRelu:
-    char _
-ctypedef struct Elu:
-    char _
-ctypedef struct EluFromY:
-    char _
-ctypedef struct Selu:
-    char _
-ctypedef struct SeluFromY:
-    char _
-ctypedef struct Celu:
-    char _
-ctypedef struct CeluFromY:
-    char _
-ctypedef struct Sigmoid:
-    char _
-ctypedef struct LogSigmoid:
-    char _
-ctypedef struct HardSigmoid:
-    char _
-ctypedef struct Tanh:
-    char _
-ctypedef struct HardTanh:
-    char _
-ctypedef struct Relu6:
-    char _
-ctypedef struct SoftSign:
-    char _
-ctypedef struct SoftPlus:
-    char _
-ctypedef struct Silu:
-    char _
-ctypedef struct HardSwish:
-    char _
-ctypedef struct Mish:
-    char _
-ctypedef struct Gelu:
-    char _
-ctypedef struct GeluTanh:
-    char _
-ctypedef struct TanhShrink:
-    char _
-ctypedef struct SoftShrink:
-    char _
-ctypedef struct HardShrink:
-    char _
-ctypedef struct Threshold:
-    char _
+cdef extern from *:  # tags
+    ctypedef struct Relu "char"
+    ctypedef struct LeakyRelu "char"
+    ctypedef struct Elu "char"
+    ctypedef struct EluFromY "char"
+    ctypedef struct Selu "char"
+    ctypedef struct SeluFromY "char"
+    ctypedef struct Celu "char"
+    ctypedef struct CeluFromY "char"
+    ctypedef struct Sigmoid "char"
+    ctypedef struct LogSigmoid "char"
+    ctypedef struct HardSigmoid "char"
+    ctypedef struct Tanh "char"
+    ctypedef struct HardTanh "char"
+    ctypedef struct Relu6 "char"
+    ctypedef struct SoftSign "char"
+    ctypedef struct SoftPlus "char"
+    ctypedef struct Silu "char"
+    ctypedef struct HardSwish "char"
+    ctypedef struct Mish "char"
+    ctypedef struct Gelu "char"
+    ctypedef struct GeluTanh "char"
+    ctypedef struct TanhShrink "char"
+    ctypedef struct SoftShrink "char"
+    ctypedef struct HardShrink "char"
+    ctypedef struct Threshold "char"
 
 ctypedef fused Rule:
     Relu
@@ -290,51 +262,20 @@ NAMES = tuple(ACTIVATIONS)
 
 cdef struct Work:
     activation_t forward
-    slope_t backward
+    slope_t backward  # or NULL
     const char* xy
     const char* gy
-    char* out
-    Py_ssize_t n, itemsize, chunk
+    Py_ssize_t itemsize
     double a, b
-    bint streamed
 
 
-cdef void run_part(Work* work, Py_ssize_t first, Py_ssize_t n, void* out) noexcept nogil:
-    cdef Py_ssize_t offset = first * work.itemsize
-    if work.forward != NULL:
-        work.forward(NULL, work.xy + offset, out, n, work.a, work.b)
+cdef void apply(void* work, Py_ssize_t first, Py_ssize_t last, void* y) noexcept nogil:
+    cdef Work* w = <Work*>work
+    cdef Py_ssize_t at = first * w.itemsize
+    if w.backward == NULL:
+        w.forward(NULL, w.xy + at, <char*>y + at, last - first, w.a, w.b)
     else:
-        work.backward(NULL, work.xy + offset, work.gy + offset, out, n, work.a, work.b)
-
-
-cdef void run_chunk(void* context, Py_ssize_t index) noexcept nogil:
-    cdef Work* work = <Work*>context
-    cdef Py_ssize_t first = index * work.chunk, last = min(first + work.chunk, work.n), n
-    cdef double[STREAM_DOUBLES] block
-    if not work.streamed:
-        run_part(work, first, last - first, work.out + first * work.itemsize)
-        return
-    while first < last:
-        n = min(last - first, STREAM_BLOCK // work.itemsize)
-        run_part(work, first, n, block)
-        stream(work.out + first * work.itemsize, block, n * work.itemsize)
-        first += n
-    stream_arrived()
-
-
-cdef int run(Work* work, cnp.ndarray out, bint whole) except -1:
-    work.out, work.n, work.itemsize = <char*>cnp.PyArray_DATA(out), cnp.PyArray_SIZE(out), cnp.PyArray_ITEMSIZE(out)
-    work.chunk = elements_a_task(work.n, CHUNK)
-    work.streamed = (
-        is_streamed((2 if work.gy == NULL else 3) * work.n * work.itemsize)
-        and work.out != work.xy and work.out != work.gy  # in place, the lines are in the cache already
-    )
-    if work.n <= work.chunk:
-        run_chunk(work, 0)
-    else:
-        with nogil:
-            pool.parallel(run_chunk, work, (work.n + work.chunk - 1) // work.chunk, whole)
-    return 0
+        w.backward(NULL, w.xy + at, w.gy + at, <char*>y + at, last - first, w.a, w.b)
 
 
 def activation_forward(str name, x, double a=0, double b=0, out=None):
@@ -343,11 +284,8 @@ def activation_forward(str name, x, double a=0, double b=0, out=None):
     cdef cnp.ndarray ys = check_out(out, xs, name)
     cdef bint wide = cnp.PyArray_TYPE(xs) == cnp.NPY_DOUBLE
     cdef Loops loops = find(ACTIVATIONS, name)
-    cdef Work work
-    work.forward, work.backward = loops.forward[wide], NULL
-    work.xy, work.gy = <char*>cnp.PyArray_DATA(xs), NULL
-    work.a, work.b = a, b
-    run(&work, ys, out is not None)
+    cdef Work work = Work(loops.forward[wide], NULL, cnp.PyArray_BYTES(xs), NULL, cnp.PyArray_ITEMSIZE(xs), a, b)
+    run_elements(apply, &work, ys, 2, COST, out is not None)
     return ys
 
 
@@ -358,9 +296,8 @@ def activation_backward(str name, xy, gy, double a=0, double b=0, out=None):
     cdef cnp.ndarray gx = check_out(out, xs, name)
     cdef bint wide = cnp.PyArray_TYPE(xs) == cnp.NPY_DOUBLE
     cdef Loops loops = find(ACTIVATIONS, name)
-    cdef Work work
-    work.forward, work.backward = NULL, loops.backward[wide]
-    work.xy, work.gy = <char*>cnp.PyArray_DATA(xs), <char*>cnp.PyArray_DATA(gs)
-    work.a, work.b = a, b
-    run(&work, gx, out is not None)
+    cdef Work work = Work(
+        NULL, loops.backward[wide], cnp.PyArray_BYTES(xs), cnp.PyArray_BYTES(gs), cnp.PyArray_ITEMSIZE(xs), a, b
+    )
+    run_elements(apply, &work, gx, 3, COST, out is not None)
     return gx

@@ -1,20 +1,19 @@
 """Arithmetic, element by element, with broadcasting: plain loops around the formulas of formulas.pxd.
 
-Design. As in activations.pyx, a `Rule` is a tag, and `row` is compiled once for each. A row is a stretch of the innermost
-axis: it has a loop of its own for two dense operands and for one that stands still, so that these vectorise; all other
-strides share the last loop. Nothing that is broadcast is written out: it has stride 0. What remains of the axes after
-joining those that lie side by side in memory is walked by a cursor, in chunks of a fixed number of elements.
+Design. `row` is compiled once for each formula (driver.pxd explains how). A row is part of the innermost axis: it has a
+loop of its own for two dense operands and for one that is repeated, so that these vectorise; all other strides share the
+last loop. strided.pxd finds the rows.
 
 Two dense arrays of one shape need none of that, and go straight to their loop. What is not float32 or float64 of one
 kind goes to NumPy, which is the twin in reference/elementwise.py: one `return` in `binary`, one in `unary`.
 """
 
 cimport numpy as cnp
-from minidl._kernels.runtime cimport memory, pool
-from minidl._kernels.arrays.axes cimport (
-    MAX_AXES, Axes, Cursor, add_axis, go_to, has_shape, length_of, merge_axes,
-    next_row, sort_axes, stride_of,
-)
+from minidl._kernels.loops.driver cimport TASK, run
+from minidl._kernels.loops.strided cimport Walk, row_t, run_strided, set_array, strides_of, walk
+from minidl._kernels.runtime cimport memory
+from minidl._kernels.arrays.axes cimport MAX_AXES
+from minidl._kernels.arrays.scalars cimport scalar
 from minidl._kernels.arrays.layout cimport in_elements, is_float, is_plain, same_shape, same_strides
 from minidl._kernels.math.elementary cimport real
 from minidl._kernels.loops.formulas cimport *
@@ -31,8 +30,6 @@ cdef extern from "numpy/arrayobject.h":
                        cnp.npy_intp* strides, void* data, int itemsize, int flags, void* base)
 
 cdef enum:
-    CHUNK = 16384   # elements a task; fixed, so that the bits do not depend on the number of threads
-    ALONE = 131072  # elements that one thread is done with before another would be awake
     RULES = 32
     BLOCK = 64
 
@@ -40,11 +37,11 @@ cdef enum:
 # ── The loops ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 cdef void row(
-    Rule* tag, const real* x, const real* z, real* y, Py_ssize_t n,
-    Py_ssize_t sx, Py_ssize_t sz, Py_ssize_t sy,
+    Rule* tag, const Walk* w, const real* _, const real* x, const real* z, real* y, Py_ssize_t n
 ) noexcept nogil:
     """y = rule(x, z) for n elements, with a stride for each of the three."""
-    cdef Py_ssize_t i, first = 0
+    cdef const Py_ssize_t* stride = strides_of(w)
+    cdef Py_ssize_t i, first = 0, sx = stride[1], sz = stride[2], sy = stride[3]
     cdef real still
     cdef real[BLOCK] block
     if sx == 1 and sz == 1 and sy == 1:
@@ -78,13 +75,9 @@ cdef void row(
             y[i * sy] = rule(tag, x[i * sx], z[i * sz])
 
 
-ctypedef void (*row_t)(
-    void*, const void*, const void*, void*, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t
-) noexcept nogil
-
 cdef struct Loops:
     row_t[2] row  # for float32 and float64
-    Py_ssize_t alone
+    Py_ssize_t cost  # of an element, in additions
 
 
 cdef Loops[RULES] LOOPS
@@ -95,7 +88,7 @@ cdef Loops loops_of(Rule* tag, Py_ssize_t cost) noexcept:
     cdef Loops loops
     loops.row[0] = <row_t>row[Rule, float]
     loops.row[1] = <row_t>row[Rule, double]
-    loops.alone = ALONE // cost
+    loops.cost = cost
     return loops
 
 
@@ -129,112 +122,31 @@ declare("exp", loops_of[Exp](NULL, 4))
 declare("log", loops_of[Log](NULL, 4))
 
 
-cdef struct Work:
-    Axes axes  # strides of x, z, y
-    row_t row
-    const char* x
-    const char* z
-    char* y
-    Py_ssize_t size, itemsize
-
-
-cdef void run_chunk(void* context, Py_ssize_t index) noexcept nogil:
-    cdef Work* w = <Work*>context
-    cdef Py_ssize_t left = min(w.size - index * CHUNK, <Py_ssize_t>CHUNK), n
-    cdef int last = w.axes.count - 1
-    cdef Py_ssize_t* stride = w.axes.stride[last]
-    cdef Cursor at
-    go_to(&at, &w.axes, index * CHUNK)
-    while True:
-        n = min(w.axes.length[last] - at.place[last], left)
-        w.row(
-            NULL, w.x + at.offset[0] * w.itemsize, w.z + at.offset[1] * w.itemsize,
-            w.y + at.offset[2] * w.itemsize, n, stride[0], stride[1], stride[2],
-        )
-        left -= n
-        if left == 0:
-            return
-        next_row(&at, &w.axes)
-
-
-cdef int run(Work* w, Py_ssize_t alone, bint whole) except -1:
-    cdef Py_ssize_t chunks = (w.size + CHUNK - 1) // CHUNK, i
-    if w.size <= alone:
-        for i in range(chunks):
-            run_chunk(w, i)
-    else:
-        with nogil:
-            pool.parallel(run_chunk, w, chunks, whole)
-    return 0
-
-
-cdef int run_flat(
-    Loops* loops, cnp.ndarray x, cnp.ndarray z, cnp.ndarray y, Py_ssize_t sx, Py_ssize_t sz
-) except -1:
+cdef cnp.ndarray run_flat(Loops* loops, cnp.ndarray x, cnp.ndarray z, Py_ssize_t sx, Py_ssize_t sz):
     """Dense arrays that lie in memory in one order; an operand of stride 0 has one element."""
-    cdef Work w
+    cdef Walk w
+    cdef cnp.ndarray y = memory.empty_like(x)
     cdef Py_ssize_t n = cnp.PyArray_SIZE(y)
-    cdef row_t loop = loops.row[cnp.PyArray_TYPE(y) == cnp.NPY_DOUBLE]
-    if n <= CHUNK:
-        loop(NULL, cnp.PyArray_DATA(x), cnp.PyArray_DATA(z), cnp.PyArray_DATA(y), n, sx, sz, 1)
-        return 0
-    w.axes.count = 0
-    add_axis(&w.axes, n, sx, sz, 1, 0)
-    w.row, w.size, w.itemsize = loop, n, cnp.PyArray_ITEMSIZE(y)
-    w.x, w.z, w.y = <char*>cnp.PyArray_DATA(x), <char*>cnp.PyArray_DATA(z), <char*>cnp.PyArray_DATA(y)
-    return run(&w, loops.alone, False)
-
-
-# ── Any shapes and strides ───────────────────────────────────────────────────────────────────────────────────────────
-
-cdef int common_shape(cnp.ndarray x, cnp.ndarray z, cnp.npy_intp* shape, str name) except -1:
-    cdef int axis, ndim = max(cnp.PyArray_NDIM(x), cnp.PyArray_NDIM(z))
-    cdef Py_ssize_t n, m
-    for axis in range(ndim):
-        n, m = length_of(x, axis, ndim), length_of(z, axis, ndim)
-        if n != m and n != 1 and m != 1:
-            raise ValueError(
-                f"{name}: shapes {(<object>x).shape} and {(<object>z).shape} do not fit together"
-            )
-        shape[axis] = m if n == 1 else n
-    return ndim
-
-
-cdef cnp.ndarray new_result(cnp.ndarray x, cnp.ndarray z, int ndim, cnp.npy_intp* shape):
-    """In the memory layout of the operand that has its shape: channels-last stays channels-last."""
-    if has_shape(x, ndim, shape) and memory.is_dense(x):
-        return memory.empty_like(x)
-    if has_shape(z, ndim, shape) and memory.is_dense(z):
-        return memory.empty_like(z)
-    return memory.empty(ndim, shape, cnp.PyArray_TYPE(x))
-
-
-cdef cnp.ndarray run_strided(Loops* loops, cnp.ndarray x, cnp.ndarray z, object out, str name):
-    cdef cnp.npy_intp[MAX_AXES] shape
-    cdef int axis, ndim = common_shape(x, z, shape, name)
-    cdef cnp.ndarray y
-    cdef Work w
-    if out is None:
-        y = new_result(x, z, ndim, shape)
-    else:
-        y = out
-        if not has_shape(y, ndim, shape):
-            raise ValueError(
-                f"{name}: out: expected shape {tuple([shape[i] for i in range(ndim)])}, got {out.shape}"
-            )
-    w.size, w.itemsize = cnp.PyArray_SIZE(y), cnp.PyArray_ITEMSIZE(y)
-    if w.size == 0:
-        return y
-    w.axes.count = 0
-    for axis in range(ndim):
-        add_axis(&w.axes, shape[axis], stride_of(x, axis, ndim), stride_of(z, axis, ndim),
-                 stride_of(y, axis, ndim), 0)
-    sort_axes(&w.axes, 2)
-    merge_axes(&w.axes)
     w.row = loops.row[cnp.PyArray_TYPE(y) == cnp.NPY_DOUBLE]
-    w.x, w.z, w.y = <char*>cnp.PyArray_DATA(x), <char*>cnp.PyArray_DATA(z), <char*>cnp.PyArray_DATA(y)
-    run(&w, loops.alone, out is not None)
+    w.axes.count, w.axes.length[0] = 1, n
+    w.axes.stride[0][0] = 0
+    w.axes.stride[0][1], w.axes.stride[0][2], w.axes.stride[0][3] = sx, sz, 1
+    if n <= TASK:
+        w.row(NULL, &w, NULL, cnp.PyArray_DATA(x), cnp.PyArray_DATA(z), cnp.PyArray_DATA(y), n)
+        return y
+    set_array(&w, 0, x)
+    set_array(&w, 1, x)
+    set_array(&w, 2, z)
+    set_array(&w, 3, y)
+    run(walk, &w, NULL, n, 1, loops.cost, False)
     return y
+
+
+cdef cnp.ndarray run_any(Loops* loops, cnp.ndarray x, cnp.ndarray z, object out, str name):
+    """Any shapes and strides."""
+    cdef Walk w
+    w.row = loops.row[cnp.PyArray_TYPE(x) == cnp.NPY_DOUBLE]
+    return run_strided(&w, name, x, x, z, out, loops.cost)
 
 
 # ── The entry points ─────────────────────────────────────────────────────────────────────────────────────────────────
@@ -283,14 +195,9 @@ cdef object as_operand(object x, object other):
 
 cpdef cnp.ndarray number(double value, cnp.ndarray like):
     """The number as a 0-d array of like's dtype, float32 or float64."""
-    cdef cnp.ndarray y = memory.empty(0, NULL, cnp.PyArray_TYPE(like))
-    if cnp.PyArray_TYPE(like) == cnp.NPY_FLOAT:
-        (<float*>cnp.PyArray_DATA(y))[0] = <float>value
-    elif cnp.PyArray_TYPE(like) == cnp.NPY_DOUBLE:
-        (<double*>cnp.PyArray_DATA(y))[0] = value
-    else:
+    if not is_float(like):
         raise TypeError(f"number: expected a float32 or float64 array, got {(<object>like).dtype}")
-    return y
+    return scalar(value, like)
 
 
 def broadcast_to(x, tuple shape):
@@ -325,7 +232,7 @@ def binary(str name, x0, x1, out=None):
 
     float32 and float64 run here, all else in NumPy. `out` may be x0 or x1. Raises ValueError for shapes that do not fit.
     """
-    cdef cnp.ndarray x, z, y
+    cdef cnp.ndarray x, z
     cdef Loops* loops = &LOOPS[<int>CODES[name]]
     if not isinstance(x1, cnp.ndarray):
         x1 = as_operand(x1, x0)
@@ -336,15 +243,11 @@ def binary(str name, x0, x1, out=None):
         if cnp.PyArray_TYPE(x) == cnp.PyArray_TYPE(z):
             if out is None and is_plain(x) and is_plain(z):
                 if same_shape(x, z):
-                    y = memory.empty_like(x)
-                    run_flat(loops, x, z, y, 1, 1)
-                    return y
+                    return run_flat(loops, x, z, 1, 1)
                 if cnp.PyArray_NDIM(z) == 0:
-                    y = memory.empty_like(x)
-                    run_flat(loops, x, z, y, 1, 0)
-                    return y
+                    return run_flat(loops, x, z, 1, 0)
             if in_elements(x) and in_elements(z) and (out is None or can_write(out, x, z)):
-                return run_strided(loops, x, z, out, name)
+                return run_any(loops, x, z, out, name)
     return _numpy_binary(name, x0, x1, out)
 
 
@@ -353,13 +256,10 @@ def unary(str name, x, out=None):
 
     float32 and float64 run here, all else in NumPy. `out` may be x. Raises ValueError for an `out` of another shape.
     """
-    cdef cnp.ndarray y
     cdef Loops* loops = &LOOPS[<int>CODES[name]]
     if isinstance(x, cnp.ndarray):
         if out is None and is_plain(<cnp.ndarray>x):
-            y = memory.empty_like(<cnp.ndarray>x)
-            run_flat(loops, <cnp.ndarray>x, <cnp.ndarray>x, y, 1, 1)
-            return y
+            return run_flat(loops, <cnp.ndarray>x, <cnp.ndarray>x, 1, 1)
         if in_elements(<cnp.ndarray>x) and (out is None or can_write(out, <cnp.ndarray>x, <cnp.ndarray>x)):
-            return run_strided(loops, <cnp.ndarray>x, <cnp.ndarray>x, out, name)
+            return run_any(loops, <cnp.ndarray>x, <cnp.ndarray>x, out, name)
     return _numpy_unary(name, x, out)

@@ -5,52 +5,30 @@
 from libc.math cimport sqrt, sqrtf
 from minidl._kernels.math.elementary cimport real, abs_, exp_, log_, pow_
 
-ctypedef struct Add:
-    char _
-ctypedef struct Sub:
-    char _
-ctypedef struct Mul:
-    char _
-ctypedef struct Weigh:
-    char _
-ctypedef struct Div:
-    char _
-ctypedef struct Maximum:
-    char _
-ctypedef struct Minimum:
-    char _
-ctypedef struct Pow:
-    char _
-ctypedef struct Equal:
-    char _
-ctypedef struct Neg:
-    char _
-ctypedef struct Abs:
-    char _
-ctypedef struct Sign:
-    char _
-ctypedef struct Square:
-    char _
-ctypedef struct Cube:
-    char _
-ctypedef struct Reciprocal:
-    char _
-ctypedef struct Sqrt:
-    char _
-ctypedef struct Exp:
-    char _
-ctypedef struct Log:
-    char _
-ctypedef struct AbsBackward:
-    char _
-ctypedef struct SquareBackward:
-    char _
-ctypedef struct CubeBackward:
-    char _
-ctypedef struct ReciprocalBackward:
-    char _
-ctypedef struct SqrtBackward:
-    char _
+cdef extern from *:  # tags
+    ctypedef struct Add "char"
+    ctypedef struct Sub "char"
+    ctypedef struct Mul "char"
+    ctypedef struct Weigh "char"
+    ctypedef struct Div "char"
+    ctypedef struct Maximum "char"
+    ctypedef struct Minimum "char"
+    ctypedef struct Pow "char"
+    ctypedef struct Equal "char"
+    ctypedef struct Neg "char"
+    ctypedef struct Abs "char"
+    ctypedef struct Sign "char"
+    ctypedef struct Square "char"
+    ctypedef struct Cube "char"
+    ctypedef struct Reciprocal "char"
+    ctypedef struct Sqrt "char"
+    ctypedef struct Exp "char"
+    ctypedef struct Log "char"
+    ctypedef struct AbsBackward "char"
+    ctypedef struct SquareBackward "char"
+    ctypedef struct CubeBackward "char"
+    ctypedef struct ReciprocalBackward "char"
+    ctypedef struct SqrtBackward "char"
 
 ctypedef fused Rule:
     Add

@@ -1,16 +1,18 @@
 """Losses of one number and its target: the squared error, the binary cross-entropies and others, each in one pass.
 
-Design. A `Loss` is a tag; its value and its slope stand below each other. Forward either writes one loss an element, or
-computes a BLOCK of losses at a time and adds them up while they are in the cache: nothing the size of x is written.
-The sums of CHUNK elements are added in pairs, in one order for any number of threads (see folding.pxd for the accuracy).
-A sum that is not finite is taken once more, of losses computed in double and divided first: a mean of numbers that are
-finite is finite, too.
+Design. Each loss has a tag (driver.pxd explains how it is used), a line for its value and one for its slope. Forward
+either writes one loss per element, or computes a BLOCK of losses at a time and adds them up while they are in the cache:
+nothing the size of x is written. The sums of CHUNK elements are added in pairs, in one order for any number of threads
+(see folding.pxd for the accuracy). A sum that is not finite is taken once more, of losses computed in double and divided
+first: a mean of numbers that are finite is finite, too.
 """
 
 cimport numpy as cnp
 from libc.math cimport isfinite
-from minidl._kernels.runtime cimport memory, pool
+from minidl._kernels.loops.driver cimport run, run_elements
+from minidl._kernels.runtime cimport memory
 from minidl._kernels.arrays.checks cimport dense, same_layout
+from minidl._kernels.arrays.scalars cimport scalar
 from minidl._kernels.rows.folding cimport Pairs, Sum, push, row_fold, total
 from minidl._kernels.math.elementary cimport (
     real, abs_, exp_below_, log1p_, log1p_exp_minus_, log_, max_, min_,
@@ -19,23 +21,18 @@ from minidl._kernels.math.elementary cimport (
 cnp.import_array()
 
 cdef enum:
-    BLOCK = 512
-    CHUNK = 16384   # elements a task; fixed, so that the bits do not depend on the number of threads
-    ALONE = 131072  # elements that one thread is done with before another would be awake
+    BLOCK = 512    # losses that are kept until they are added up
+    CHUNK = 16384  # elements that are summed by themselves; fixed, so that the bits do not depend on the number of threads
 
 
 # ── The formulas ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
-ctypedef struct Squared:
-    char _
-ctypedef struct Absolute:
-    char _
-ctypedef struct Huber:
-    char _
-ctypedef struct Probability:
-    char _
-ctypedef struct Logit:
-    char _
+cdef extern from *:  # tags
+    ctypedef struct Squared "char"
+    ctypedef struct Absolute "char"
+    ctypedef struct Huber "char"
+    ctypedef struct Probability "char"
+    ctypedef struct Logit "char"
 
 ctypedef fused Loss:
     Squared
@@ -82,33 +79,40 @@ cdef inline real rare(real x) noexcept nogil:
 
 # ── The loops ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
+cdef struct Work
+
+ctypedef void (*loss_loop_t)(void*, Work*, Py_ssize_t, Py_ssize_t, void*) noexcept nogil
+
 cdef struct Work:
-    const char* x
-    const char* t
-    const char* gy
-    char* y              # the losses, or gx; NULL where only their sum is wanted
+    loss_loop_t loop
+    const void* x
+    const void* t
+    const void* gy
     double* partial      # the sum of each chunk
     Py_ssize_t size
     bint gy_moves        # one gradient an element, not one for all
+    bint wide            # the sums are taken in double
     double a, divisor
-    void (*loop)(void*, void*, void*, Py_ssize_t, Py_ssize_t, Py_ssize_t) noexcept nogil
 
 
-cdef void values(
-    Loss* tag, Work* w, real* _, Py_ssize_t first, Py_ssize_t last, Py_ssize_t chunk
-) noexcept nogil:
+cdef void values(Loss* tag, Work* w, Py_ssize_t first, Py_ssize_t last, real* y) noexcept nogil:
     cdef const real* x = <const real*>w.x
     cdef const real* t = <const real*>w.t
-    cdef real* y = <real*>w.y
     cdef real a = <real>w.a
     cdef Py_ssize_t i
     for i in range(first, last):
         y[i] = value(tag, x[i], t[i], a)
 
 
-cdef void sums(
-    Loss* tag, Work* w, real* _, Py_ssize_t first, Py_ssize_t last, Py_ssize_t chunk
-) noexcept nogil:
+cdef void sums(Loss* tag, Work* w, Py_ssize_t first, Py_ssize_t last, real* _) noexcept nogil:
+    """Of chunks `first` to `last - 1`."""
+    cdef Py_ssize_t chunk, start, end
+    for chunk in range(first, last):
+        start, end = chunk * CHUNK, min((chunk + 1) * CHUNK, w.size)
+        w.partial[chunk] = wide_sum(tag, w, start, end, _) if w.wide else chunk_sum(tag, w, start, end, _)
+
+
+cdef double chunk_sum(Loss* tag, Work* w, Py_ssize_t start, Py_ssize_t end, real* _) noexcept nogil:
     cdef real[BLOCK] y
     cdef const real* x
     cdef const real* t
@@ -116,42 +120,37 @@ cdef void sums(
     cdef Py_ssize_t i, n
     cdef Pairs pairs
     pairs.count = 0
-    while first < last:
-        n = min(last - first, <Py_ssize_t>BLOCK)
-        x, t = <const real*>w.x + first, <const real*>w.t + first
+    while start < end:
+        n = min(end - start, <Py_ssize_t>BLOCK)
+        x, t = <const real*>w.x + start, <const real*>w.t + start
         for i in range(n):
             y[i] = value(tag, x[i], t[i], a)
         push(<Sum*>NULL, &pairs, row_fold(<Sum*>NULL, <const real*>&y[0], n, 1))
-        first += n
-    w.partial[chunk] = total(<Sum*>NULL, &pairs)
+        start += n
+    return total(<Sum*>NULL, &pairs)
 
 
-cdef void wide_sums(
-    Loss* tag, Work* w, real* _, Py_ssize_t first, Py_ssize_t last, Py_ssize_t chunk
-) noexcept nogil:
-    """The sum of each chunk over the divisor, all in double."""
-    cdef double[BLOCK] y
+cdef double wide_sum(Loss* tag, Work* w, Py_ssize_t start, Py_ssize_t end, real* _) noexcept nogil:
+    """Of losses in double that are divided first."""
     cdef const real* x = <const real*>w.x
     cdef const real* t = <const real*>w.t
+    cdef double[BLOCK] y
     cdef Py_ssize_t i, n
     cdef Pairs pairs
     pairs.count = 0
-    while first < last:
-        n = min(last - first, <Py_ssize_t>BLOCK)
+    while start < end:
+        n = min(end - start, <Py_ssize_t>BLOCK)
         for i in range(n):
-            y[i] = value[Loss, double](tag, x[first + i], t[first + i], w.a) / w.divisor
+            y[i] = value[Loss, double](tag, x[start + i], t[start + i], w.a) / w.divisor
         push(<Sum*>NULL, &pairs, row_fold(<Sum*>NULL, <const double*>&y[0], n, 1))
-        first += n
-    w.partial[chunk] = total(<Sum*>NULL, &pairs)
+        start += n
+    return total(<Sum*>NULL, &pairs)
 
 
-cdef void slopes(
-    Loss* tag, Work* w, real* _, Py_ssize_t first, Py_ssize_t last, Py_ssize_t chunk
-) noexcept nogil:
+cdef void slopes(Loss* tag, Work* w, Py_ssize_t first, Py_ssize_t last, real* gx) noexcept nogil:
     cdef const real* x = <const real*>w.x
     cdef const real* t = <const real*>w.t
     cdef const real* gy = <const real*>w.gy
-    cdef real* gx = <real*>w.y
     cdef real a = <real>w.a, divisor = <real>w.divisor, g
     cdef Py_ssize_t i
     if Loss is Squared:
@@ -165,14 +164,11 @@ cdef void slopes(
             gx[i] = g * slope(tag, x[i], t[i], a)
 
 
-ctypedef void (*loop_t)(void*, void*, void*, Py_ssize_t, Py_ssize_t, Py_ssize_t) noexcept nogil
-
 cdef struct Loops:
-    loop_t[2] values  # for float32 and float64
-    loop_t[2] sums
-    loop_t[2] wide_sums
-    loop_t[2] slopes
-    Py_ssize_t alone
+    loss_loop_t[2] values  # for float32 and float64
+    loss_loop_t[2] sums
+    loss_loop_t[2] slopes
+    Py_ssize_t cost  # of an element, in additions
 
 cdef Loops[8] LOOPS
 CODES = {}  # name -> place in LOOPS
@@ -180,11 +176,10 @@ CODES = {}  # name -> place in LOOPS
 
 cdef Loops loops_of(Loss* tag, Py_ssize_t cost) noexcept:
     cdef Loops loops
-    loops.values[0], loops.values[1] = <loop_t>values[Loss, float], <loop_t>values[Loss, double]
-    loops.sums[0], loops.sums[1] = <loop_t>sums[Loss, float], <loop_t>sums[Loss, double]
-    loops.wide_sums[0], loops.wide_sums[1] = <loop_t>wide_sums[Loss, float], <loop_t>wide_sums[Loss, double]
-    loops.slopes[0], loops.slopes[1] = <loop_t>slopes[Loss, float], <loop_t>slopes[Loss, double]
-    loops.alone = ALONE // cost
+    loops.values[0], loops.values[1] = <loss_loop_t>values[Loss, float], <loss_loop_t>values[Loss, double]
+    loops.sums[0], loops.sums[1] = <loss_loop_t>sums[Loss, float], <loss_loop_t>sums[Loss, double]
+    loops.slopes[0], loops.slopes[1] = <loss_loop_t>slopes[Loss, float], <loss_loop_t>slopes[Loss, double]
+    loops.cost = cost
     return loops
 
 
@@ -200,55 +195,42 @@ declare("probability", loops_of[Probability](NULL, 8))
 declare("logit", loops_of[Logit](NULL, 8))
 
 
-cdef void run_chunk(void* context, Py_ssize_t index) noexcept nogil:
-    cdef Work* w = <Work*>context
-    w.loop(NULL, w, NULL, index * CHUNK, min((index + 1) * CHUNK, w.size), index)
-
-
-cdef int run(Work* w, Py_ssize_t alone) except -1:
-    cdef Py_ssize_t chunks = (w.size + CHUNK - 1) // CHUNK, i
-    if w.size <= alone:
-        for i in range(chunks):
-            run_chunk(w, i)
-    else:
-        with nogil:
-            pool.parallel(run_chunk, w, chunks)
-    return 0
+cdef void apply(void* work, Py_ssize_t first, Py_ssize_t last, void* y) noexcept nogil:
+    (<Work*>work).loop(NULL, <Work*>work, first, last, y)
 
 
 # ── The entry points ─────────────────────────────────────────────────────────────────────────────────────────────────
 
-cdef double sum_of(Work* w, loop_t loop, Py_ssize_t alone) except *:
+cdef Work work_of(cnp.ndarray x, cnp.ndarray t, double a, double divisor) noexcept:
+    return Work(NULL, cnp.PyArray_DATA(x), cnp.PyArray_DATA(t), NULL, NULL, cnp.PyArray_SIZE(x), False, False, a, divisor)
+
+
+cdef double sum_of(Work* w, Py_ssize_t chunks, Py_ssize_t cost) except *:
     """The sum of all chunks."""
     cdef Py_ssize_t i
     cdef Pairs pairs
-    w.loop, pairs.count = loop, 0
-    run(w, alone)
-    for i in range((w.size + CHUNK - 1) // CHUNK):
+    run(apply, w, NULL, chunks, CHUNK, cost, False)
+    pairs.count = 0
+    for i in range(chunks):
         push(<Sum*>NULL, &pairs, w.partial[i])
     return total(<Sum*>NULL, &pairs)
 
 
-cdef cnp.ndarray total_of(Work* w, cnp.ndarray like, Loops* loops):
-    """The sum of all losses over the divisor, as an array without axes."""
+cdef double mean_of(Work* w, Py_ssize_t cost) except *:
+    """The sum of all losses over the divisor."""
     cdef Py_ssize_t chunks = (w.size + CHUNK - 1) // CHUNK
-    cdef cnp.ndarray y = memory.empty(0, NULL, cnp.PyArray_TYPE(like))
-    cdef bint wide = cnp.PyArray_TYPE(like) == cnp.NPY_DOUBLE
     cdef double result
     w.partial = <double*>memory.take(<size_t>(chunks + 1) * sizeof(double))
     if w.partial == NULL:
         raise MemoryError(f"loss: no memory for the sums of {chunks} chunks")
     try:
-        result = sum_of(w, loops.sums[wide], loops.alone) / w.divisor
+        result = sum_of(w, chunks, cost) / w.divisor
         if not isfinite(result):
-            result = sum_of(w, loops.wide_sums[wide], loops.alone)
+            w.wide = True
+            result = sum_of(w, chunks, cost)
     finally:
         memory.give(w.partial)
-    if wide:
-        (<double*>cnp.PyArray_DATA(y))[0] = result
-    else:
-        (<float*>cnp.PyArray_DATA(y))[0] = <float>result
-    return y
+    return result
 
 
 def loss_forward(str name, x, t, double a=0, double divisor=0):
@@ -258,14 +240,13 @@ def loss_forward(str name, x, t, double a=0, double divisor=0):
     cdef Loops* loops = &LOOPS[<int>CODES[name]]
     cdef cnp.ndarray xs = dense(x, "loss"), ts = same_layout(t, xs, "loss"), y
     cdef bint wide = cnp.PyArray_TYPE(xs) == cnp.NPY_DOUBLE
-    cdef Work w
-    w.x, w.t, w.size = <char*>cnp.PyArray_DATA(xs), <char*>cnp.PyArray_DATA(ts), cnp.PyArray_SIZE(xs)
-    w.a, w.divisor = a, divisor
+    cdef Work w = work_of(xs, ts, a, divisor)
     if divisor != 0:
-        return total_of(&w, xs, loops)
+        w.loop = loops.sums[wide]
+        return scalar(mean_of(&w, loops.cost), xs)
     y = memory.empty_like(xs)
-    w.y, w.loop = <char*>cnp.PyArray_DATA(y), loops.values[wide]
-    run(&w, loops.alone)
+    w.loop = loops.values[wide]
+    run_elements(apply, &w, y, 3, loops.cost, False)
     return y
 
 
@@ -273,13 +254,11 @@ def loss_backward(str name, x, t, gy, double a=0, double divisor=1):
     """gx = gy / divisor * slope, with one gy an element, or one number where the loss was reduced."""
     cdef Loops* loops = &LOOPS[<int>CODES[name]]
     cdef cnp.ndarray xs = dense(x, "loss"), ts = same_layout(t, xs, "loss"), gs, gx = memory.empty_like(xs)
-    cdef Work w
+    cdef Work w = work_of(xs, ts, a, divisor)
     w.gy_moves = not isinstance(gy, cnp.ndarray) or cnp.PyArray_NDIM(<cnp.ndarray>gy) != 0 or cnp.PyArray_NDIM(xs) == 0
     gs = same_layout(gy, xs, "loss") if w.gy_moves else dense(gy, "loss")
     if cnp.PyArray_TYPE(gs) != cnp.PyArray_TYPE(xs):
         raise TypeError(f"loss: expected a gradient of {(<object>xs).dtype}, got {gy.dtype}")
-    w.x, w.t, w.size = <char*>cnp.PyArray_DATA(xs), <char*>cnp.PyArray_DATA(ts), cnp.PyArray_SIZE(xs)
-    w.gy, w.y, w.a, w.divisor = <char*>cnp.PyArray_DATA(gs), <char*>cnp.PyArray_DATA(gx), a, divisor
-    w.loop = loops.slopes[cnp.PyArray_TYPE(xs) == cnp.NPY_DOUBLE]
-    run(&w, loops.alone)
+    w.gy, w.loop = cnp.PyArray_DATA(gs), loops.slopes[cnp.PyArray_TYPE(xs) == cnp.NPY_DOUBLE]
+    run_elements(apply, &w, gx, 3 + w.gy_moves, loops.cost, False)
     return gx

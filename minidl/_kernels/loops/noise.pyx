@@ -1,10 +1,10 @@
 """Random numbers in the loop that uses them: RReLU and dropout, one pass each, and the product that is their gradient.
 
 Design. The generator is counter-based: Threefry-4x32 turns (key, counter) into 128 random bits, and keeps no state. An
-element's number depends on the call's key and on where the element stands, so it is the same for any number of threads
+element's number depends on the call's key and on the element's position, so it is the same for any number of threads
 and at every CPU level. (Salmon, Moraes, Dror & Shaw, Parallel random numbers: as easy as 1, 2, 3, SC 2011. By default it
 has 20 rounds, a wide margin; these are 13, the fewest for which known answers are published. Its sums, rotations and exclusive ors
-vectorise as they stand; Philox of the same paper needs the upper half of 64-bit products, which they do not.)
+vectorise as they are; Philox of the same paper needs the upper half of 64-bit products, which they do not.)
 
 One block is LANES counters side by side and serves 4 LANES elements: element LANES w + i of block b gets word w of
 counter LANES b + i. A float64 takes the lower half of its bits from a second stream of counters, so that float32 and
@@ -18,7 +18,8 @@ nothing on, inf and NaN neither.
 cimport numpy as cnp
 from libc.math cimport ceil
 from libc.stdint cimport int32_t, uint32_t, uint64_t
-from minidl._kernels.runtime cimport memory, pool
+from minidl._kernels.loops.driver cimport loop_t, of_dtype, run, run_elements
+from minidl._kernels.runtime cimport memory
 from minidl._kernels.arrays.checks cimport c_order, check_out, same_layout
 from minidl._kernels.math.elementary cimport real
 
@@ -27,8 +28,9 @@ cnp.import_array()
 cdef enum:
     LANES = 16
     BLOCK = 64  # 4 LANES
-    STRIP = 512  # elements whose words are drawn at once: whole blocks, few enough for the first-level cache
-    CHUNK = 8192  # elements a task, whole strips; fixed, so that the bits do not depend on the number of threads
+    STRIP = 512  # elements whose words are drawn at once: whole blocks, few enough for the first-level cache. They
+                 # divide the size of any task
+    COST = 16  # of drawing an element, in additions
 
 
 # ── The generator ────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -107,13 +109,12 @@ cdef inline real uniform(uint32_t high, uint32_t low, real* _) noexcept nogil:
 cdef struct Work:
     const void* x
     const void* gy
-    void* out
+    bint drops  # dropout, not RReLU
     void* factor
     Key key
     double lower, upper  # of the slope
     uint32_t last  # words up to this one drop an element
     double scale  # of the others
-    Py_ssize_t n
 
 
 cdef inline void draw_strip(uint32_t* words, Work* w, Py_ssize_t start, Py_ssize_t n, uint32_t stream) noexcept nogil:
@@ -162,64 +163,35 @@ cdef inline void product(const real* x, const real* factor, real* y, Py_ssize_t 
             y[i] = z if f != 0 else f
 
 
-ctypedef struct RRelu:
-    char _
-ctypedef struct Dropout:
-    char _
-
-ctypedef fused Noise:
-    RRelu
-    Dropout
-
-
-cdef void forward(Noise* tag, real* _, Work* w, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
+cdef void forward(void* work, Py_ssize_t first, Py_ssize_t last, real* y) noexcept nogil:
+    cdef Work* w = <Work*>work
     cdef real[STRIP] spare
     cdef real* f
     cdef Py_ssize_t start = first, n
     while start < last:
         n = min(last - start, <Py_ssize_t>STRIP)
         f = <real*>w.factor + start if w.factor != NULL else spare
-        if Noise is RRelu:
-            rrelu_factors(w, f, start, n)
-        else:
+        if w.drops:
             dropout_factors(w, f, start, n)
-        product(<const real*>w.x + start, f, <real*>w.out + start, n)
+        else:
+            rrelu_factors(w, f, start, n)
+        product(<const real*>w.x + start, f, y + start, n)
         start += n
 
 
-cdef void backward(Noise* tag, real* _, Work* w, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
-    product(<const real*>w.gy + first, <const real*>w.factor + first, <real*>w.out + first, last - first)
+cdef void backward(void* work, Py_ssize_t first, Py_ssize_t last, real* gx) noexcept nogil:
+    cdef Work* w = <Work*>work
+    product(<const real*>w.gy + first, <const real*>w.factor + first, gx + first, last - first)
 
 
 # ── The entry points ─────────────────────────────────────────────────────────────────────────────────────────────────
 
-ctypedef void (*loop_t)(void*, void*, Work*, Py_ssize_t, Py_ssize_t) noexcept nogil
-
-cdef struct Job:
-    Work work
-    loop_t loop
-
-
-cdef void run_chunk(void* context, Py_ssize_t index) noexcept nogil:
-    cdef Job* job = <Job*>context
-    cdef Py_ssize_t first = index * CHUNK
-    job.loop(NULL, NULL, &job.work, first, min(first + CHUNK, job.work.n))
-
-
-cdef int run(Job* job, cnp.ndarray x, loop_t single, loop_t wide, bint whole=False) except -1:
-    job.work.n = cnp.PyArray_SIZE(x)
-    job.loop = wide if cnp.PyArray_TYPE(x) == cnp.NPY_DOUBLE else single
-    if job.work.n <= CHUNK:
-        run_chunk(job, 0)
-    else:
-        with nogil:
-            pool.parallel(run_chunk, job, (job.work.n + CHUNK - 1) // CHUNK, whole)
-    return 0
-
-
-cdef Key key_of(object key) except *:
+cdef int draw(Work* w, cnp.ndarray x, cnp.ndarray y, cnp.ndarray factor, object key, bint whole) except -1:
     cdef uint64_t bits = key
-    return expand(<uint32_t>bits, <uint32_t>(bits >> 32), 0, 0)
+    w.key = expand(<uint32_t>bits, <uint32_t>(bits >> 32), 0, 0)
+    w.x, w.factor = cnp.PyArray_DATA(x), NULL if factor is None else cnp.PyArray_DATA(factor)
+    return run(of_dtype(x, <loop_t>forward[float], <loop_t>forward[double]), w, cnp.PyArray_DATA(y),
+               cnp.PyArray_SIZE(x), 1, COST, whole)
 
 
 def rrelu_forward(x, double lower, double upper, key, bint keep=True, out=None):
@@ -229,11 +201,9 @@ def rrelu_forward(x, double lower, double upper, key, bint keep=True, out=None):
     """
     cdef cnp.ndarray xs = c_order(x, "rrelu"), y = check_out(out, xs, "rrelu")
     cdef cnp.ndarray factor = memory.empty_like(xs) if keep else None
-    cdef Job job
-    job.work.x, job.work.out = cnp.PyArray_DATA(xs), cnp.PyArray_DATA(y)
-    job.work.factor = cnp.PyArray_DATA(factor) if keep else NULL
-    job.work.key, job.work.lower, job.work.upper = key_of(key), lower, upper
-    run(&job, xs, <loop_t>forward[RRelu, float], <loop_t>forward[RRelu, double], out is not None)
+    cdef Work w
+    w.drops, w.lower, w.upper = False, lower, upper
+    draw(&w, xs, y, factor, key, out is not None)
     return y, factor
 
 
@@ -243,12 +213,10 @@ def dropout_forward(x, double p, key, bint keep=True):
         raise ValueError(f"dropout: expected p in (0, 1], got {p}")
     cdef cnp.ndarray xs = c_order(x, "dropout"), y = memory.empty_like(xs)
     cdef cnp.ndarray factor = memory.empty_like(xs) if keep else None
-    cdef Job job
-    job.work.x, job.work.out = cnp.PyArray_DATA(xs), cnp.PyArray_DATA(y)
-    job.work.factor = cnp.PyArray_DATA(factor) if keep else NULL
-    job.work.key, job.work.scale = key_of(key), 1 / (1 - p) if p < 1 else 0
-    job.work.last = <uint32_t>(ceil(p * 4294967296.0) - 1)  # this number + 1 of the 2^32 words drop
-    run(&job, xs, <loop_t>forward[Dropout, float], <loop_t>forward[Dropout, double])
+    cdef Work w
+    w.drops, w.scale = True, 1 / (1 - p) if p < 1 else 0
+    w.last = <uint32_t>(ceil(p * 4294967296.0) - 1)  # this number + 1 of the 2^32 words drop
+    draw(&w, xs, y, factor, key, False)
     return y, factor
 
 
@@ -256,10 +224,9 @@ def noise_backward(factor, gy):
     """gx = factor gy, and 0 where the factor is 0."""
     cdef cnp.ndarray fs = c_order(factor, "noise"), gs = same_layout(gy, fs, "noise")
     cdef cnp.ndarray gx = memory.empty_like(fs)
-    cdef Job job
-    job.work.factor, job.work.gy = cnp.PyArray_DATA(fs), cnp.PyArray_DATA(gs)
-    job.work.out = cnp.PyArray_DATA(gx)
-    run(&job, fs, <loop_t>backward[RRelu, float], <loop_t>backward[RRelu, double])
+    cdef Work w
+    w.factor, w.gy = cnp.PyArray_DATA(fs), cnp.PyArray_DATA(gs)
+    run_elements(of_dtype(fs, <loop_t>backward[float], <loop_t>backward[double]), &w, gx, 3, 1, False)
     return gx
 
 

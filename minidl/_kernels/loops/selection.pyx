@@ -1,17 +1,13 @@
 """Choosing element by element: where, clip, and how the gradients of extrema find their way, with broadcasting.
 
-Design. As in elementwise.pyx a rule is a tag, and `row` is compiled once for each; here it has three operands and two
-numbers. Every loop runs over dense memory: what is repeated or strided is first copied, a BLOCK at a time, into a buffer
-that stays in the cache, so that one loop serves all layouts and vectorises. Nothing that is broadcast is written out.
+Design. As in elementwise.pyx, `row` is compiled once for each formula; here it has three operands and two numbers. Every
+loop runs over dense memory: what is repeated or strided is first copied, a BLOCK at a time, into a buffer that stays in
+the cache, so that one loop serves all layouts and vectorises.
 """
 
 cimport numpy as cnp
 from libc.math cimport INFINITY
-from minidl._kernels.runtime cimport memory, pool
-from minidl._kernels.arrays.axes cimport (
-    MAX_AXES, Axes, Cursor, add_axis, go_to, has_shape, length_of, merge_axes,
-    next_row, sort_axes, stride_of,
-)
+from minidl._kernels.loops.strided cimport Walk, row_t, run_strided, strides_of
 from minidl._kernels.arrays.layout cimport in_elements
 from minidl._kernels.math.elementary cimport real
 
@@ -21,24 +17,18 @@ cnp.import_array()
 
 cdef enum:
     BLOCK = 512     # elements copied at a time
-    CHUNK = 16384   # elements a task; fixed, so that the bits do not depend on the number of threads
-    ALONE = 131072  # elements that one thread is done with before another would be awake
 
 ctypedef unsigned char truth
 
 
 # ── The formulas ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
-ctypedef struct Clip:
-    char _
-ctypedef struct Inside:
-    char _
-ctypedef struct Greater:
-    char _
-ctypedef struct Less:
-    char _
-ctypedef struct Equal:
-    char _
+cdef extern from *:  # tags
+    ctypedef struct Clip "char"
+    ctypedef struct Inside "char"
+    ctypedef struct Greater "char"
+    ctypedef struct Less "char"
+    ctypedef struct Equal "char"
 
 ctypedef fused Rule:
     Clip
@@ -61,21 +51,6 @@ cdef inline real rule(Rule* tag, real x, real z, real g, real low, real high) no
 
 # ── The loops ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-ctypedef void (*row_t)(
-    void*, void*, const void*, const void*, const void*, void*, Py_ssize_t
-) noexcept nogil
-
-cdef struct Work:
-    Axes axes  # strides of the three operands and of y
-    row_t row
-    char* x0
-    char* x1
-    char* x2
-    char* y
-    Py_ssize_t size
-    Py_ssize_t[3] itemsize
-    double low, high
-
 ctypedef fused item:
     float
     double
@@ -85,7 +60,7 @@ ctypedef fused item:
 cdef inline const item* dense(
     const item* x, Py_ssize_t stride, Py_ssize_t first, Py_ssize_t n, item* buffer
 ) noexcept nogil:
-    """Elements first ... first + n - 1 of a row, side by side. What stands still is copied once."""
+    """Elements first ... first + n - 1 of a row, side by side. What is repeated is copied once."""
     cdef Py_ssize_t i
     if stride == 1:
         return x + first
@@ -96,13 +71,13 @@ cdef inline const item* dense(
 
 
 cdef void row(
-    Rule* tag, Work* w, const real* x0, const real* x1, const real* x2, real* y, Py_ssize_t n
+    Rule* tag, const Walk* w, const real* x0, const real* x1, const real* x2, real* y, Py_ssize_t n
 ) noexcept nogil:
     """y = rule(x0, x1, x2) for n elements of the innermost axis."""
     cdef real[BLOCK] b0
     cdef real[BLOCK] b1
     cdef real[BLOCK] b2
-    cdef Py_ssize_t* s = w.axes.stride[w.axes.count - 1]
+    cdef const Py_ssize_t* s = strides_of(w)
     cdef Py_ssize_t first = 0, i, m
     cdef real low = <real>w.low, high = <real>w.high
     cdef const real* x
@@ -122,13 +97,13 @@ cdef void row(
 
 
 cdef void choose(
-    real* _, Work* w, const truth* c0, const real* x0, const real* x1, real* y, Py_ssize_t n
+    void* _, const Walk* w, const truth* c0, const real* x0, const real* x1, real* y, Py_ssize_t n
 ) noexcept nogil:
     """y = x0 where c0 holds, else x1, for n elements of the innermost axis."""
     cdef truth[BLOCK] b0
     cdef real[BLOCK] b1
     cdef real[BLOCK] b2
-    cdef Py_ssize_t* s = w.axes.stride[w.axes.count - 1]
+    cdef const Py_ssize_t* s = strides_of(w)
     cdef Py_ssize_t first = 0, i, m
     cdef const truth* c
     cdef const real* x
@@ -162,85 +137,13 @@ declare[Less](NULL, LESS)
 declare[Equal](NULL, EQUAL)
 
 
-cdef void run_chunk(void* context, Py_ssize_t index) noexcept nogil:
-    cdef Work* w = <Work*>context
-    cdef Py_ssize_t left = min(w.size - index * CHUNK, <Py_ssize_t>CHUNK), n
-    cdef int last = w.axes.count - 1
-    cdef Cursor at
-    go_to(&at, &w.axes, index * CHUNK)
-    while True:
-        n = min(w.axes.length[last] - at.place[last], left)
-        w.row(
-            NULL, w, w.x0 + at.offset[0] * w.itemsize[0], w.x1 + at.offset[1] * w.itemsize[1],
-            w.x2 + at.offset[2] * w.itemsize[2], w.y + at.offset[3] * w.itemsize[2], n,
-        )
-        left -= n
-        if left == 0:
-            return
-        next_row(&at, &w.axes)
-
-
-# ── Any shapes and strides ───────────────────────────────────────────────────────────────────────────────────────────
-
-cdef int widen(cnp.npy_intp* shape, int ndim, cnp.ndarray x, str name) except -1:
-    """`shape`, broadcast with that of x; the new number of axes."""
-    cdef int axis, wide = max(ndim, cnp.PyArray_NDIM(x))
-    cdef Py_ssize_t n, m
-    for axis in range(wide - 1, -1, -1):
-        n = shape[axis - (wide - ndim)] if axis >= wide - ndim else 1
-        m = length_of(x, axis, wide)
-        if n != m and n != 1 and m != 1:
-            raise ValueError(
-                f"{name}: shapes {tuple([shape[i] for i in range(ndim)])} and {(<object>x).shape} do not fit together"
-            )
-        shape[axis] = m if n == 1 else n
-    return wide
-
-
-cdef cnp.ndarray new_result(cnp.ndarray x, cnp.ndarray z, int ndim, cnp.npy_intp* shape):
-    """In the memory layout of the operand that has its shape: channels-last stays channels-last."""
-    if has_shape(x, ndim, shape) and memory.is_dense(x):
-        return memory.empty_like(x)
-    if has_shape(z, ndim, shape) and memory.is_dense(z):
-        return memory.empty_like(z)
-    return memory.empty(ndim, shape, cnp.PyArray_TYPE(x))
-
-
-cdef cnp.ndarray run(
+cdef cnp.ndarray choice(
     str name, int code, cnp.ndarray x0, cnp.ndarray x1, cnp.ndarray x2, double low=0, double high=0
 ):
     """The operands are x0 (of any kind that the rule reads), x1 and x2 (of the result's)."""
-    cdef cnp.npy_intp[MAX_AXES] shape
-    cdef int axis, ndim = 0
-    cdef Py_ssize_t chunks, i
-    cdef cnp.ndarray y
-    cdef Work w
-    ndim = widen(shape, ndim, x0, name)
-    ndim = widen(shape, ndim, x1, name)
-    ndim = widen(shape, ndim, x2, name)
-    y = new_result(x1, x2, ndim, shape)
-    w.size = cnp.PyArray_SIZE(y)
-    if w.size == 0:
-        return y
-    w.axes.count = 0
-    for axis in range(ndim):
-        add_axis(&w.axes, shape[axis], stride_of(x0, axis, ndim), stride_of(x1, axis, ndim),
-                 stride_of(x2, axis, ndim), stride_of(y, axis, ndim))
-    sort_axes(&w.axes, 3)
-    merge_axes(&w.axes)
-    w.row = ROWS[2 * code + (cnp.PyArray_TYPE(y) == cnp.NPY_DOUBLE)]
-    w.x0, w.itemsize[0] = <char*>cnp.PyArray_DATA(x0), cnp.PyArray_ITEMSIZE(x0)
-    w.x1, w.itemsize[1] = <char*>cnp.PyArray_DATA(x1), cnp.PyArray_ITEMSIZE(x1)
-    w.x2, w.itemsize[2] = <char*>cnp.PyArray_DATA(x2), cnp.PyArray_ITEMSIZE(x2)
-    w.y, w.low, w.high = <char*>cnp.PyArray_DATA(y), low, high
-    chunks = (w.size + CHUNK - 1) // CHUNK
-    if w.size <= ALONE:
-        for i in range(chunks):
-            run_chunk(&w, i)
-    else:
-        with nogil:
-            pool.parallel(run_chunk, &w, chunks)
-    return y
+    cdef Walk w
+    w.row, w.low, w.high = ROWS[2 * code + (cnp.PyArray_TYPE(x1) == cnp.NPY_DOUBLE)], low, high
+    return run_strided(&w, name, x0, x1, x2, None, 1)
 
 
 # ── The entry points ─────────────────────────────────────────────────────────────────────────────────────────────────
@@ -263,14 +166,14 @@ def where(condition, x0, x1):
         return _twins.where(condition, x0, x1)
     if cnp.PyArray_TYPE(<cnp.ndarray>condition) != cnp.NPY_BOOL:
         condition = condition.astype(bool)
-    return run("where", CHOOSE, <cnp.ndarray>condition, <cnp.ndarray>x0, <cnp.ndarray>x1)
+    return choice("where", CHOOSE, <cnp.ndarray>condition, <cnp.ndarray>x0, <cnp.ndarray>x1)
 
 
 def where_equal(x, z, g):
     """g where x == z, 0 elsewhere; all three broadcast. Otherwise as `where`."""
     if not alike(x, z) or not alike(x, g):
         return _twins.where_equal(x, z, g)
-    return run("where_equal", EQUAL, <cnp.ndarray>x, <cnp.ndarray>z, <cnp.ndarray>g)
+    return choice("where_equal", EQUAL, <cnp.ndarray>x, <cnp.ndarray>z, <cnp.ndarray>g)
 
 
 def extremum_backward(str name, x, z, gy):
@@ -278,7 +181,7 @@ def extremum_backward(str name, x, z, gy):
     cdef int code = {"maximum": GREATER, "minimum": LESS}[name]
     if not alike(x, z) or not alike(x, gy):
         return _twins.extremum_backward(name, x, z, gy)
-    return run(name, code, <cnp.ndarray>x, <cnp.ndarray>z, <cnp.ndarray>gy)
+    return choice(name, code, <cnp.ndarray>x, <cnp.ndarray>z, <cnp.ndarray>gy)
 
 
 def clip(x, low=None, high=None):
@@ -287,15 +190,15 @@ def clip(x, low=None, high=None):
     if not fits(x) or not is_limit(low) or not is_limit(high):
         return _twins.clip(x, low, high)
     a = x
-    return run("clip", CLIP, a, a, a, limit(low, -INFINITY), limit(high, INFINITY))
+    return choice("clip", CLIP, a, a, a, limit(low, -INFINITY), limit(high, INFINITY))
 
 
 def clip_backward(x, gy, low=None, high=None):
     """gx of clip: gy where low <= x <= high, 0 elsewhere. x and gy have one shape."""
     if not alike(x, gy) or not is_limit(low) or not is_limit(high):
         return _twins.clip_backward(x, gy, low, high)
-    return run("clip", INSIDE, <cnp.ndarray>x, <cnp.ndarray>x, <cnp.ndarray>gy,
-               limit(low, -INFINITY), limit(high, INFINITY))
+    return choice("clip", INSIDE, <cnp.ndarray>x, <cnp.ndarray>x, <cnp.ndarray>gy,
+                  limit(low, -INFINITY), limit(high, INFINITY))
 
 
 cdef bint is_limit(object value) noexcept:
