@@ -41,7 +41,8 @@ import check_machine
 import minima
 
 KERNELS = Path("minidl/_kernels")
-COMPILED_ONCE = {"copying", "cpu", "epilogues", "memory", "pool"}
+COMPILED_ONCE = {"copying", "cpu", "epilogues", "memory", "pool", "runtimecheck"}
+TEST_ONLY = {"mathcheck", "runtimecheck"}  # not in the wheel
 ENGINE = [
     *(f"minidl/autograd/{name}.py" for name in ("modes", "changes", "tensor", "op", "engine")),
     *(
@@ -145,7 +146,7 @@ class BuildKernels(build_ext):
             self.force = True  # other tools or flags than the last time: nothing of then is good
         if not (self.inplace or self.editable_mode):  # tests run in a checkout, not in a wheel
             self.extensions = [
-                ext for ext in self.extensions if not ext.name.endswith(".mathcheck")
+                ext for ext in self.extensions if ext.name.rpartition(".")[2] not in TEST_ONLY
             ]
         self.include_dirs.append(numpy.get_include())
         translate(self.extensions, self.force)

@@ -65,7 +65,7 @@ def apply(text: str, hunks: list[tuple[str, str]], path: str) -> str:
 def test_the_page_changes_two_files():
     assert set(patches(PAGE.read_text(encoding="utf-8"))) == {
         "minidl/_kernels/loops/activations.pyx",
-        "minidl/ops/activations/table.py",
+        "minidl/ops/activations/smooth.py",
     }
 
 

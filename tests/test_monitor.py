@@ -302,7 +302,7 @@ def test_nothing_is_left_after_an_error():
 def test_a_monitor_that_fails_leaves_the_model_as_the_last_step_did():
     model, alone = network(), network()
     wrong = np.zeros((3, 5), np.float32)  # the model takes 4 features
-    with pytest.raises(ValueError, match="expected 4 features"):
+    with pytest.raises(ValueError, match="last axis of x: expected 4 "):
         fit(model, [DeadUnits(), DeadUnits(wrong)])
     assert untouched(model) and all(module.training for module in model.modules())
     for p, q in zip(model.parameters(), alone.parameters(), strict=True):

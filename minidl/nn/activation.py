@@ -14,7 +14,7 @@ from minidl.autograd.tensor import Tensor, as_tensor
 from minidl.init import Constant
 from minidl.nn.module import Module
 from minidl.nn.parameter import ParameterMaker, fill
-from minidl.ops.activations.activation import Row, in_y
+from minidl.ops.activations.activation import Row, selected
 from minidl.ops.activations.table import ROWS
 
 
@@ -33,17 +33,12 @@ class Activation(Module):
         bound.apply_defaults()
         self.inplace = check.flag(name, "inplace", bound.arguments.pop("inplace", False))
         self.approximate = bound.arguments.pop("approximate", "none")
-        if not isinstance(self.approximate, str) or self.approximate not in (
-            "none",
-            *self.row.approximate,
-        ):
-            modes = ", ".join(map(repr, ("none", *self.row.approximate)))
-            raise ValueError(f"{name}: approximate: expected {modes}, got {self.approximate!r}")
+        selected(self.row.name, self.approximate, name)
         for param, value in bound.arguments.items():
             setattr(self, param, check.number(name, param, value))
         self.row.check_params(*self._params, owner=name)
         if self.inplace:
-            in_y(self.row).check_params(*self._params, owner=name)
+            self.row.check_params(*self._params, owner=name, from_y=True)
 
     @property
     def _params(self) -> tuple[float, ...]:
@@ -58,11 +53,11 @@ class Activation(Module):
 
     def fusable(self) -> tuple | None:
         """(name, *parameters) if a layer before may apply it: y tells its slope, by the same formula."""
-        own = not self.runs(_FORWARD) or self.approximate != "none"
-        row, from_y = self.row, self.row.from_y
-        if own or (row.residual == "x" and (not from_y or "slope" in from_y)):
+        row = self.row
+        same = row.slope_from == "y" or (row.from_y is not None and row.from_y.slope is None)
+        if not same or not self.runs(_FORWARD) or self.approximate != "none":
             return None
-        check = in_y(row).check
+        check = row.from_y.check if row.from_y else row.check
         return (row.name, *self._params) if check is None or check[0](*self._params) else None
 
     def extra_repr(self) -> str:

@@ -10,11 +10,12 @@ import numpy as np
 
 from minidl import check
 from minidl import functional as F
-from minidl.autograd.tensor import Tensor, as_tensor
+from minidl.autograd.tensor import Tensor
 from minidl.init import VarianceScaling
 from minidl.nn.linear import DEFAULT_INIT
 from minidl.nn.module import Module
 from minidl.nn.parameter import ParameterMaker
+from minidl.ops.activations.activation import fused_row
 from minidl.ops.spatial.conv import Axes, spatial
 
 # PyTorch takes the fan of a transposed weight (in, out/groups, ...) from its second axis, which is
@@ -38,7 +39,7 @@ class _Convolution(Module):
     ) -> None:
         name = type(self).__name__
         if activation is not None:
-            F.conv([[[0.0]]], [[[0.0]]], activation=activation)  # a wrong name is told here
+            fused_row(activation, name)  # raises if it is wrong
         self.in_channels = check.integer(name, "in_channels", in_channels, 1)
         self.out_channels = check.integer(name, "out_channels", out_channels, 1)
         if isinstance(kernel_size, int | np.integer):
@@ -58,24 +59,6 @@ class _Convolution(Module):
                 which = "in_channels" if channels == self.in_channels else "out_channels"
                 raise ValueError(f"{name}: groups={groups} does not divide {which}={channels}")
         self.activation = activation
-
-    def checked(self, x: Any) -> Tensor:
-        """x as a Tensor, if it has the layer's axes and channels."""
-        x = as_tensor(x)
-        axes = len(self.kernel_size)
-        layer = (
-            f"{type(self).__name__}({self.in_channels}, {self.out_channels}, {self.kernel_size})"
-        )
-        if x.ndim != axes + 2:
-            raise ValueError(
-                f"{layer}: expected x (batch, channels, *size) with {axes} spatial axes, "
-                f"got shape {x.shape}"
-            )
-        if x.shape[1] != self.in_channels:
-            raise ValueError(
-                f"{layer}: expected {self.in_channels} channels in axis 1 of x, got shape {x.shape}"
-            )
-        return x
 
     def extra_repr(self) -> str:
         axes = len(self.kernel_size)
@@ -151,7 +134,7 @@ class Conv(_Convolution):
 
     def forward(self, x: Any) -> Tensor:
         return F.conv(
-            self.checked(x), self.weight, self.bias, self.stride, self.padding, self.dilation,
+            x, self.weight, self.bias, self.stride, self.padding, self.dilation,
             self.groups, self.activation,
         )  # fmt: skip
 
@@ -216,6 +199,6 @@ class ConvTranspose(_Convolution):
 
     def forward(self, x: Any) -> Tensor:
         return F.conv_transpose(
-            self.checked(x), self.weight, self.bias, self.stride, self.padding,
+            x, self.weight, self.bias, self.stride, self.padding,
             self.output_padding, self.groups, self.dilation, self.activation,
         )  # fmt: skip

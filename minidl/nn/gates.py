@@ -7,7 +7,7 @@ from typing import Any
 
 from minidl import check
 from minidl import functional as F
-from minidl.autograd.tensor import Tensor, as_tensor
+from minidl.autograd.tensor import Tensor
 from minidl.nn.linear import DEFAULT_INIT
 from minidl.nn.module import Module
 from minidl.nn.parameter import ParameterMaker
@@ -55,12 +55,6 @@ class Maxout(Module):
         self.bias = make("bias", bias, DEFAULT_INIT, (rows,), fan, optional=True)
 
     def forward(self, x: Any) -> Tensor:
-        x = as_tensor(x)
-        if x.ndim == 0 or x.shape[-1] != self.in_features:
-            raise ValueError(
-                f"Maxout({self.extra_repr()}): expected {self.in_features} features in the last "
-                f"axis of x, got shape {x.shape}"
-            )
         return F.maxout(F.affine(x, self.weight, self.bias), self.pieces, axis=-1)
 
     def extra_repr(self) -> str:

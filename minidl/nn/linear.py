@@ -7,10 +7,11 @@ from typing import Any
 
 from minidl import check
 from minidl import functional as F
-from minidl.autograd.tensor import Tensor, as_tensor
+from minidl.autograd.tensor import Tensor
 from minidl.init import Normal, VarianceScaling
 from minidl.nn.module import Module
 from minidl.nn.parameter import ParameterMaker
+from minidl.ops.activations.activation import fused_row
 
 # U(-1/sqrt(fan_in), 1/sqrt(fan_in)) for weights and biases, as PyTorch's Linear and Conv have it:
 # runs of the same script in both start alike. For deep ReLU networks init.HeNormal() is the better
@@ -51,7 +52,7 @@ class Affine(Module):
         activation: str | tuple | None = None,
     ) -> None:
         if activation is not None:
-            F.affine([[0.0]], [[0.0]], activation=activation)  # a wrong name is told here
+            fused_row(activation, "Affine")  # raises if it is wrong
         self.activation = activation
         self.in_features = check.integer("Affine", "in_features", in_features, 1)
         self.out_features = check.integer("Affine", "out_features", out_features, 1)
@@ -68,13 +69,6 @@ class Affine(Module):
         return self.activation is None and self.runs(_FORWARD)
 
     def forward(self, x: Any, activation: str | tuple | None = None) -> Tensor:
-        x = as_tensor(x)
-        shape = x.shape
-        if not shape or shape[-1] != self.in_features:
-            raise ValueError(
-                f"Affine({self.in_features}, {self.out_features}): expected {self.in_features} "
-                f"features in the last axis of x, got shape {shape}"
-            )
         return F.affine(x, self.weight, self.bias, activation or self.activation)
 
     def extra_repr(self) -> str:
@@ -93,7 +87,7 @@ class Embedding(Module):
     N(0, 1) by default, as in PyTorch.
 
     Raises:
-        IndexError: an id out of range. TypeError: ids that are no integers.
+        ValueError: an id out of range. TypeError: ids that are not integers.
 
     >>> Embedding(10, 3)([[1, 2]]).shape
     (1, 2, 3)

@@ -15,6 +15,7 @@ from minidl.autograd.tensor import Tensor, as_tensor
 from minidl.init import Constant
 from minidl.nn.module import Module
 from minidl.nn.parameter import ParameterMaker
+from minidl.ops.activations.activation import fused_row
 from minidl.ops.batch_norm import Activation, normalized
 
 
@@ -57,11 +58,6 @@ class LayerNorm(Module):
         self.bias = make("bias", bias, Constant(0.0), shape, optional=True) if affine else None
 
     def forward(self, x: Any) -> Tensor:
-        x = as_tensor(x)
-        if x.shape[-len(self.normalized_shape) :] != self.normalized_shape:
-            raise ValueError(
-                f"LayerNorm: expected x with last axes {self.normalized_shape}, got shape {x.shape}"
-            )
         return F.layer_norm(x, self.normalized_shape, self.weight, self.bias, self.eps)
 
     def extra_repr(self) -> str:
@@ -71,9 +67,9 @@ class LayerNorm(Module):
 class BatchNorm(Module):
     """y = (x - mean) / sqrt(var + eps) * weight + bias, with mean and var of each channel.
 
-    Training, mean and (biased) variance are those of x over all axes but the channels'; evaluating,
-    they are the running statistics, which training updates: ``r += momentum * (new - r)``, with the
-    unbiased variance. All as in PyTorch, whose state has the same names.
+    In training mode, mean and (biased) variance are those of x over all axes but the channels'; in
+    evaluation mode, they are the running statistics, which training updates: ``r += momentum * (new - r)``,
+    with the unbiased variance. All as in PyTorch, whose state has the same names.
 
     Shapes: x and y (N, C), (N, C, L), (N, C, H, W) or (N, C, D, H, W) with C = num_features; all
     others (C,). y lies in memory as x does.
@@ -122,7 +118,7 @@ class BatchNorm(Module):
             "BatchNorm", "track_running_stats", track_running_stats
         )
         if activation is not None:
-            F.batch_norm([[0.0]], [0.0], [1.0], activation=activation)  # a wrong name is told here
+            fused_row(activation, "BatchNorm")  # raises if it is wrong
         self.activation = activation
         shape = (self.num_features,)
         make = ParameterMaker("BatchNorm", ("weight", "bias"), lr_mult, scope)
@@ -139,23 +135,8 @@ class BatchNorm(Module):
         return self.activation is None and self.runs(_FORWARD)
 
     def forward(self, x: Any, activation: Activation | None = None) -> Tensor:
-        x = as_tensor(x)
-        layer = f"BatchNorm({self.num_features})"
-        if not 2 <= x.ndim <= 5:
-            raise ValueError(
-                f"{layer}: expected x (N, {self.num_features}) with up to 3 more axes, "
-                f"got shape {x.shape}"
-            )
-        if x.shape[1] != self.num_features:
-            raise ValueError(
-                f"{layer}: expected {self.num_features} channels in axis 1 of x, "
-                f"got {x.shape[1]} (shape {x.shape})"
-            )
+        x = _with_channels(f"BatchNorm({self.num_features})", x, self.num_features)
         own = self.training or not self.track_running_stats
-        if own and x.size == x.shape[1]:
-            raise ValueError(
-                f"{layer}: training needs more than one value per channel, got x of shape {x.shape}"
-            )
         tracked, momentum = self.track_running_stats, self.momentum
         if momentum is None:
             momentum = 1 / (int(self.num_batches_tracked) + 1) if tracked else 0.0
@@ -227,12 +208,8 @@ class GroupNorm(Module):
         self.bias = make("bias", bias, Constant(0.0), shape, optional=True) if affine else None
 
     def forward(self, x: Any) -> Tensor:
-        x = as_tensor(x)
-        if x.ndim < 2 or x.shape[1] != self.num_channels:
-            raise ValueError(
-                f"GroupNorm({self.num_groups}, {self.num_channels}): expected {self.num_channels} "
-                f"channels in axis 1 of x, got shape {x.shape}"
-            )
+        layer = f"GroupNorm({self.num_groups}, {self.num_channels})"
+        x = _with_channels(layer, x, self.num_channels)
         return F.group_norm(x, self.num_groups, self.weight, self.bias, self.eps)
 
     def extra_repr(self) -> str:
@@ -276,13 +253,18 @@ class InstanceNorm(Module):
         self.bias = make("bias", bias, Constant(0.0), shape, optional=True) if affine else None
 
     def forward(self, x: Any) -> Tensor:
-        x = as_tensor(x)
-        if x.ndim < 3 or x.shape[1] != self.num_features:
-            raise ValueError(
-                f"InstanceNorm({self.num_features}): expected x (N, {self.num_features}, ...) with "
-                f"3 axes or more, got shape {x.shape}"
-            )
+        x = _with_channels(f"InstanceNorm({self.num_features})", x, self.num_features)
         return F.instance_norm(x, self.weight, self.bias, self.eps)
 
     def extra_repr(self) -> str:
         return f"{self.num_features}, eps={self.eps:g}"
+
+
+def _with_channels(layer: str, x: Any, channels: int) -> Tensor:
+    """x, if it has as many channels as the layer was made for; without parameters nobody else can tell."""
+    x = as_tensor(x)
+    if x.ndim > 1 and x.shape[1] != channels:
+        raise ValueError(
+            f"{layer}: expected {channels} channels in axis 1 of x, got shape {x.shape}"
+        )
+    return x

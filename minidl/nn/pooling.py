@@ -7,7 +7,7 @@ from typing import Any
 
 from minidl import check
 from minidl import functional as F
-from minidl.autograd.tensor import Tensor, as_tensor
+from minidl.autograd.tensor import Tensor
 from minidl.nn.module import Module
 
 Sizes = int | Sequence[int]
@@ -92,12 +92,6 @@ class PixelShuffle(Module):
         self.factor = check.integer("PixelShuffle", "factor", factor, 1, check.WINDOW_LIMIT)
 
     def forward(self, x: Any) -> Tensor:
-        x = as_tensor(x)
-        if x.ndim < 3 or x.shape[1] % self.factor ** (x.ndim - 2):
-            raise ValueError(
-                f"PixelShuffle({self.factor}): expected x (N, C, ...) with a multiple of "
-                f"{self.factor}**{max(x.ndim - 2, 1)} channels, got shape {x.shape}"
-            )
         return F.pixel_shuffle(x, self.factor)
 
     def extra_repr(self) -> str:

@@ -12,14 +12,10 @@ from minidl import check
 from minidl.atomic import at_once, starmap
 from minidl.autograd.op import Op
 from minidl.autograd.tensor import Tensor, as_tensor
-from minidl.ops.activations.activation import ActivationGrad, Row
-from minidl.ops.activations.table import fused_row
+from minidl.ops.activations.activation import ActivationGrad, Row, fused_row
 from minidl.ops.args import as_float
 from minidl.ops.reduction import centered, mean, sum
 from minidl.ops.shape import reshape
-
-# Their slopes (a and 1) tell the sign of what they were given, which x tells, too: y is not read.
-BY_SIGN = ("relu", "leaky_relu")
 
 Activation = str | tuple
 
@@ -83,12 +79,12 @@ class ActivatedBatchNorm(BatchNorm):
         )
 
     def backward(self, gy: Tensor) -> tuple:
-        slope = ActivationGrad(self.row, self.a, self.b)
+        slope = ActivationGrad(self.row, self.a, self.b, True)
         return super().backward(slope(self.output(), gy))
 
     def fused_backward(self, gy: np.ndarray) -> tuple:  # type: ignore[override]
         name, a, b = self.row.name, self.a, self.b
-        y = None if name in BY_SIGN else self.output()._data
+        y = None if self.row.sign_only else self.output()._data  # x tells the sign
         return super().fused_backward(gy, name, a, b, y)
 
 

@@ -11,8 +11,7 @@ from minidl import _kernels as K
 from minidl._kernels.runtime.memory import same_floats
 from minidl.autograd.op import Op
 from minidl.autograd.tensor import Tensor
-from minidl.ops.activations.activation import ActivationGrad, Row
-from minidl.ops.activations.table import fused_row
+from minidl.ops.activations.activation import ActivationGrad, Row, fused_row
 from minidl.ops.args import one_dtype, operands, pair
 from minidl.ops.reduction import sum
 from minidl.ops.shape import broadcast_to, expand_dims, reshape, squeeze, transpose
@@ -71,12 +70,13 @@ class ActivatedAffine(Affine):
         return K.affine_forward(x, w, b, self.row.name, self.a, self.b)
 
     def backward(self, gy: Tensor) -> tuple:
-        slope = ActivationGrad(self.row, self.a, self.b)
+        slope = ActivationGrad(self.row, self.a, self.b, True)
         return super().backward(slope(self.output(), gy))
 
     def fused_backward(self, gy: np.ndarray) -> tuple:
         y = self.output()._data
-        return super().fused_backward(K.activation_backward(self.row.name, y, gy, self.a, self.b))
+        gy = K.activation_backward(self.row.name, y, gy, self.a, self.b, True)
+        return super().fused_backward(gy)
 
 
 def swap(x: Tensor) -> Tensor:

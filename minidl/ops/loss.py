@@ -19,8 +19,8 @@ from minidl import _kernels as K
 from minidl import check
 from minidl.autograd.op import Op
 from minidl.autograd.tensor import Tensor, as_tensor, plain, wrap
+from minidl.ops.activations.smooth import sigmoid
 from minidl.ops.activations.softmax import log_softmax, softmax
-from minidl.ops.activations.table import FUNCTIONS
 from minidl.ops.args import as_float, class_ids, operands
 from minidl.ops.arithmetic import clip, log, maximum, where
 from minidl.ops.reduction import mean, sum
@@ -30,8 +30,6 @@ __all__ = [
     "binary_cross_entropy", "binary_cross_entropy_with_logits", "cross_entropy", "huber_loss", "l1_loss",
     "mse_loss", "nll_loss", "one_hot",
 ]  # fmt: skip
-
-sigmoid = FUNCTIONS["sigmoid"]
 
 
 class CrossEntropy(Op):

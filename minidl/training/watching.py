@@ -8,11 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from minidl import nn
 from minidl.autograd.engine import grad
 from minidl.autograd.modes import enable_grad
 from minidl.autograd.tensor import Tensor, plain
-from minidl.nn import Module, Softmax
+from minidl.nn import GLU, CReLU, Maxout, Module, PReLU, RReLU
+from minidl.nn.activation import Activation
+
+ELEMENTWISE = (Activation, PReLU, RReLU)
+ACTIVATIONS = (*ELEMENTWISE, CReLU, GLU, Maxout)  # not Softmax and LogSoftmax: scores, not units
 
 
 @contextmanager
@@ -58,25 +61,13 @@ class _Watched:
 
 def activation_layers(model: Module) -> list[tuple[str, Module]]:
     """(label, module) of a model's activation layers, also of those that apply one in the same pass
-    (``Affine(..., activation="relu")``). Softmax counts as none.
+    (``Affine(..., activation="relu")``). Softmax is not one of them.
     """
     return [
         (label, module)
         for label, module in labelled(model)
-        if is_activation(module) or isinstance(getattr(module, "activation", None), str)
+        if isinstance(module, ACTIVATIONS) or isinstance(getattr(module, "activation", None), str)
     ]
-
-
-def is_activation(module: Module) -> bool:
-    """Whether it is one of `minidl.nn`'s activation layers."""
-    if isinstance(module, Softmax):  # and LogSoftmax: scores, not units
-        return False
-    ours = any(base.__module__ == "minidl.nn.activation" for base in type(module).__mro__)
-    return ours or isinstance(module, _named("RReLU", "CReLU", "GLU", "Maxout"))
-
-
-def _named(*names: str) -> tuple[type, ...]:
-    return tuple(getattr(nn, name) for name in names if hasattr(nn, name))
 
 
 def labelled(model: Module) -> list[tuple[str, Module]]:
@@ -89,7 +80,7 @@ def labelled(model: Module) -> list[tuple[str, Module]]:
 
 def is_elementwise(module: Module) -> bool:
     """Whether it is an activation layer that gives one number for each it is given."""
-    return is_activation(module) and not isinstance(module, _named("CReLU", "GLU", "Maxout"))
+    return isinstance(module, ELEMENTWISE)
 
 
 def slope(module: Module, x: np.ndarray) -> np.ndarray:

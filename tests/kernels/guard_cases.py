@@ -12,7 +12,7 @@ import numpy as np
 from minidl import _kernels as K
 from minidl._kernels.reference import elementwise as arithmetic
 from minidl._kernels.reference import pooling
-from minidl.ops.activations.table import KERNEL_ROWS
+from minidl.ops.activations.table import ROWS
 
 from .test_conv import arguments as conv_arguments
 from .test_images import channels_last, windows
@@ -77,7 +77,7 @@ def fused(rng) -> dict[str, Any]:
     """The keywords for an activation that a kernel applies to its own results, or for none."""
     if rng.random() < 0.5:
         return {}
-    row = list(KERNEL_ROWS.values())[rng.integers(len(KERNEL_ROWS))]
+    row = ROWS[rng.integers(len(ROWS))]
     a, b = (*(1.25 * v if v else 0.25 for v in row.params.values()), 0.0, 0.0)[:2]
     return {"activation": row.name, "a": a, "b": b}
 

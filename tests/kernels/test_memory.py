@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from numpy.lib.stride_tricks import as_strided
 
-from minidl._kernels.runtime import memory
+from minidl._kernels.runtime import memory, runtimecheck
 
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 needs_linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
@@ -261,8 +261,10 @@ def test_stress_with_threads_and_random_lifetimes():
 def test_scratch_taken_without_the_gil():
     used = stats("used")
     for nbytes in (1, 100, 10_000):
-        assert memory._selftest(2000, nbytes) == 0
-    threads = [threading.Thread(target=memory._selftest, args=(3000, 500)) for _ in range(4)]
+        assert runtimecheck.use_scratch(2000, nbytes) == 0
+    threads = [
+        threading.Thread(target=runtimecheck.use_scratch, args=(3000, 500)) for _ in range(4)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -366,7 +368,7 @@ def test_fork_while_other_threads_allocate():
 
     def churn():
         while not stop.is_set():
-            memory._selftest(50, 200)
+            runtimecheck.use_scratch(50, 200)
 
     threads = [threading.Thread(target=churn) for _ in range(2)]
     kept = memory.empty(1000, "f4")

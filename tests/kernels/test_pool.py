@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from minidl._kernels.runtime import pool
+from minidl._kernels.runtime import pool, runtimecheck
 
 HAS_THREADS = os.name == "posix"
 HAS_FORK = hasattr(os, "fork")
@@ -27,7 +27,7 @@ def keep_thread_count():
 
 
 def check(count, nested=0, **options):
-    runs, nested_runs, peak = pool._selftest(count, nested, **options)
+    runs, nested_runs, peak = runtimecheck.run_tasks(count, nested, **options)
     assert runs == [1] * count
     assert nested_runs == [nested] * count
     assert peak <= pool.get_num_threads()
@@ -36,7 +36,11 @@ def check(count, nested=0, **options):
 
 def run_python(code, timeout=60, **env):
     """A fresh interpreter; its output, or a failure with its errors."""
-    command = [sys.executable, "-c", "from minidl._kernels.runtime import pool\n" + code]
+    command = [
+        sys.executable,
+        "-c",
+        "from minidl._kernels.runtime import pool, runtimecheck\n" + code,
+    ]
     env = {k: v for k, v in os.environ.items() if k != "MINIDL_NUM_THREADS"} | env
     done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, env=env)
     assert done.returncode == 0, done.stderr
@@ -121,9 +125,9 @@ def test_the_affinity_is_respected_and_one_processor_gets_no_workers():
     code = """
 import os
 os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:1])
-from minidl._kernels.runtime import pool
+from minidl._kernels.runtime import pool, runtimecheck
 before = len(os.listdir("/proc/self/task"))
-runs = pool._selftest(50)[0]
+runs = runtimecheck.run_tasks(50)[0]
 print(pool.get_num_threads(), runs == [1] * 50, len(os.listdir("/proc/self/task")) - before)
 """
     env = {k: v for k, v in os.environ.items() if k != "MINIDL_NUM_THREADS"}
@@ -183,7 +187,7 @@ def test_workers_block_signals_but_not_their_own_faults():
 import os, signal, time
 pool.set_num_threads(2)
 tasks = set(os.listdir("/proc/self/task"))
-pool._selftest(10)
+runtimecheck.run_tasks(10)
 time.sleep(0.2)  # a thread is born with all signals blocked
 (worker,) = set(os.listdir("/proc/self/task")) - tasks
 with open(f"/proc/self/task/{worker}/status") as file:
@@ -200,15 +204,19 @@ def test_ctrl_c_reaches_python():
     code = """
 import sys
 pool.set_num_threads(2)
-pool._selftest(10)
+runtimecheck.run_tasks(10)
 print("ready", flush=True)
 try:
     for _ in range(10_000):  # (a minute: an orphan ends, too)
-        pool._selftest(10, seconds=0.001)
+        runtimecheck.run_tasks(10, seconds=0.001)
 except KeyboardInterrupt:
-    print(set(pool._selftest(10)[0]))
+    print(set(runtimecheck.run_tasks(10)[0]))
 """
-    command = [sys.executable, "-c", "from minidl._kernels.runtime import pool\n" + code]
+    command = [
+        sys.executable,
+        "-c",
+        "from minidl._kernels.runtime import pool, runtimecheck\n" + code,
+    ]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout.readline() == "ready\n"
         time.sleep(0.05)
@@ -220,17 +228,19 @@ except KeyboardInterrupt:
 @needs_threads
 @pytest.mark.parametrize("pause", [0, 0.05])
 def test_exit_with_workers_awake_asleep_and_at_work(pause):
-    run_python(f"import time; pool.set_num_threads(3); pool._selftest(50); time.sleep({pause})")
+    run_python(
+        f"import time; pool.set_num_threads(3); runtimecheck.run_tasks(50); time.sleep({pause})"
+    )
     run_python(
         "import threading, time\n"
-        "def forever():\n    while True: pool._selftest(50, seconds=0.001)\n"
+        "def forever():\n    while True: runtimecheck.run_tasks(50, seconds=0.001)\n"
         "threading.Thread(target=forever, daemon=True).start()\n"
         f"pool.set_num_threads(3); time.sleep(0.02 + {pause})"
     )
 
 
 def in_child(number):
-    return pool._selftest(20 + number, 2)[:2] == ([1] * (20 + number), [2] * (20 + number))
+    return runtimecheck.run_tasks(20 + number, 2)[:2] == ([1] * (20 + number), [2] * (20 + number))
 
 
 @needs_fork

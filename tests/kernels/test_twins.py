@@ -9,7 +9,7 @@ import pytest
 from minidl import _kernels as K
 from minidl._kernels.reference.activations import ACTIVATIONS
 from minidl._kernels.reference.losses import VALUES
-from minidl.ops.activations.table import KERNEL_ROWS
+from minidl.ops.activations.table import ROWS
 
 from .twin_cases import FEW, LENGTHS, MATRICES, NOISE_AND_GATES, normal, with_zeros
 
@@ -72,13 +72,12 @@ def activation_forward(name, a, b):
     return lambda rng, *shape: (name, 3 * with_zeros(rng, *shape), a, b)
 
 
-def activation_backward(name, a, b):
+def activation_backward(row, a, b, from_y):
     def arguments(rng, *shape):
         x = 3 * with_zeros(rng, *shape)
-        value, _ = ACTIVATIONS[name]
-        row = KERNEL_ROWS[name]
-        xy = x if row.residual == "x" else np.asarray(value(x, *(a, b)[: len(row.params)]))
-        return name, xy, normal(rng, *shape), a, b
+        y = np.asarray(row.value(x, *(a, b)[: len(row.params)]))
+        xy = y if from_y or row.slope_from == "y" else x
+        return row.name, xy, normal(rng, *shape), a, b, from_y
 
     return arguments
 
@@ -93,15 +92,6 @@ def probabilities(rng, n, classes):
 
 def scores_and_targets(rng, n, classes):
     return 3 * normal(rng, n, classes), rng.integers(0, max(classes, 1), n)
-
-
-def choice(rng, high, *shape):
-    return rng.integers(0, high, shape).astype(np.int32)
-
-
-PARTS = [(7, k, m) for k in (1, 2, 3, 4, 7) for m in (1, 2, 17)]  # (rows, parts, m)
-PARTS += [(n, k, 1) for n in (255, 256, 257, 20_000) for k in (2, 5)]
-PARTS += [(0, 2, 3), (3, 2, 0), (2, 3, 16384), (2, 2, 16385), (3000, 2, 9)]
 
 
 def loss_forward(name, divisor=0.0):
@@ -191,14 +181,19 @@ CASES: dict[str, list[tuple[str, Callable, list]]] = {
     ],
 }
 CASES |= NOISE_AND_GATES
-for _row in KERNEL_ROWS.values():
+for _row in ROWS:
     _a, _b = (*(1.25 * v if v else 0.25 for v in _row.params.values()), 0.0, 0.0)[:2]
     CASES["activation_forward"].append(
         (_row.name, activation_forward(_row.name, _a, _b), LENGTHS + FEW)
     )
-    CASES["activation_backward"].append(
-        (_row.name, activation_backward(_row.name, _a, _b), LENGTHS + FEW)
-    )
+    for _from_y in (False, True) if _row.told_by_y else (False,):
+        CASES["activation_backward"].append(
+            (
+                f"{_row.name}, from y" if _from_y else _row.name,
+                activation_backward(_row, _a, _b, _from_y),
+                LENGTHS + FEW,
+            )
+        )
 
 FLAT = [(entry_point, *case) for entry_point, cases in CASES.items() for case in cases]
 every_case = pytest.mark.parametrize(

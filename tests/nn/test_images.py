@@ -292,10 +292,10 @@ def test_same_bits_with_any_number_of_threads():
     ("call", "error", "message"),
     [
         (lambda: nn.BatchNorm(6)(images((4, 5, 3, 3))), ValueError,
-         r"BatchNorm\(6\): expected 6 channels in axis 1 of x, got 5 \(shape \(4, 5, 3, 3\)\)"),
+         r"BatchNorm\(6\): expected 6 channels in axis 1 of x, got shape \(4, 5, 3, 3\)"),
         (lambda: nn.BatchNorm(6)(images((1, 6))), ValueError,
-         r"BatchNorm\(6\): training needs more than one value per channel, got x of shape \(1, 6\)"),
-        (lambda: nn.BatchNorm(6)(images((6,))), ValueError, r"BatchNorm\(6\): expected x \(N, 6\)"),
+         r"batch_norm: training needs more than one value per channel, got x of shape \(1, 6\)"),
+        (lambda: nn.BatchNorm(6)(images((6,))), ValueError, r"batch_norm: expected x \(N, C\)"),
         (lambda: nn.BatchNorm(6)(images((1, 6, 1, 1, 1, 2))), ValueError, "up to 3 more axes"),
         (lambda: nn.BatchNorm(0), ValueError, "BatchNorm: num_features"),
         (lambda: nn.BatchNorm(6, eps=-1), ValueError, "BatchNorm: eps"),
@@ -306,7 +306,7 @@ def test_same_bits_with_any_number_of_threads():
         (lambda: nn.BatchNorm(6, weight=np.ones(5)), ValueError, r"BatchNorm.weight: expected shape \(6,\)"),
         (lambda: nn.GroupNorm(4, 6), ValueError, "num_groups=4 does not divide num_channels=6"),
         (lambda: nn.GroupNorm(2, 6)(images((4, 5))), ValueError, r"GroupNorm\(2, 6\): expected 6 channels"),
-        (lambda: nn.InstanceNorm(6)(images((4, 6))), ValueError, r"InstanceNorm\(6\): expected x"),
+        (lambda: nn.InstanceNorm(6)(images((4, 6))), ValueError, r"instance_norm: expected x"),
         (lambda: nn.InstanceNorm(6)(images((4, 6, 1))), ValueError, "more than one value"),
         (lambda: nn.MaxPool(0), ValueError, "MaxPool: kernel_size"),
         (lambda: nn.MaxPool(2, 0), ValueError, "MaxPool: stride"),
@@ -314,7 +314,7 @@ def test_same_bits_with_any_number_of_threads():
         (lambda: nn.AvgPool((1, 1, 1, 1)), ValueError, "AvgPool: kernel_size: expected at most 3"),
         (lambda: nn.MaxPool(7)(images()), ValueError, "axis 2: kernel_size 7 is larger than the padded"),
         (lambda: nn.Upsample(0), ValueError, "Upsample: scale"),
-        (lambda: nn.PixelShuffle(4)(images()), ValueError, r"PixelShuffle\(4\): expected x .* got shape"),
+        (lambda: nn.PixelShuffle(4)(images()), ValueError, r"pixel_shuffle: expected x .* got shape"),
     ],
 )  # fmt: skip
 def test_bad(call, error, message):

@@ -65,7 +65,7 @@ def exact(row, x):
     params, x = tuple(row.params.values()), x.astype("float64")
     with np.errstate(all="ignore"):
         y = np.asarray(row.value(x, *params))
-        return y, np.broadcast_to(row.slope(x if row.residual == "x" else y, *params), y.shape)
+        return y, np.broadcast_to(row.slope(x if row.slope_from == "x" else y, *params), y.shape)
 
 
 # ── Activations ───────────────────────────────────────────────────────────────────────────────────

@@ -1,10 +1,11 @@
 """Activation functions: each one a line for its value and a line for its slope, and plain loops around them.
 
 Design. Each activation has a tag, by which `rule` and the loops around it are specialised (driver.pxd explains how). To
-add one: its tag, its three lines in `rule`, its line in the table; then its row in `minidl/ops/activations/table.py`.
+add one: its tag, its three lines in `rule`, its line in the table; then its function in `minidl/ops/activations`.
 
-Backward gets either x or y, whichever the formula reads (the row in ops/activations/table.py says which): both names are bound
-to it. At a kink the slope is that of the negative side. Comparisons are written so that NaN takes the branch that returns NaN.
+Backward gets either x or y, whichever the formula reads (`slope_from` in ops/activations says which): both names are
+bound to it. At a kink the slope is that of the negative side. Comparisons are written so that NaN takes the branch that
+returns NaN.
 """
 
 cimport numpy as cnp
@@ -38,11 +39,8 @@ cdef extern from *:  # tags
     ctypedef struct Relu "char"
     ctypedef struct LeakyRelu "char"
     ctypedef struct Elu "char"
-    ctypedef struct EluFromY "char"
     ctypedef struct Selu "char"
-    ctypedef struct SeluFromY "char"
     ctypedef struct Celu "char"
-    ctypedef struct CeluFromY "char"
     ctypedef struct Sigmoid "char"
     ctypedef struct LogSigmoid "char"
     ctypedef struct HardSigmoid "char"
@@ -65,11 +63,8 @@ ctypedef fused Rule:
     Relu
     LeakyRelu
     Elu
-    EluFromY
     Selu
-    SeluFromY
     Celu
-    CeluFromY
     Sigmoid
     LogSigmoid
     HardSigmoid
@@ -89,8 +84,11 @@ ctypedef fused Rule:
     Threshold
 
 
-cdef inline real rule(Rule* tag, bint value, real x, real y, real a, real b) noexcept nogil:
-    """The value of the activation at x if `value`, else its slope at x (or at the point where it is y)."""
+cdef inline real rule(Rule* tag, bint value, bint from_y, real x, real y, real a, real b) noexcept nogil:
+    """The value of the activation at x if `value`, else its slope at x (or at the point where it is y).
+
+    `from_y`: the slope must be written in y, also by those that read x where they can.
+    """
     cdef real zero = 0, one = 1
     if Rule is Relu:
         if value: return zero if x <= 0 else x
@@ -104,27 +102,18 @@ cdef inline real rule(Rule* tag, bint value, real x, real y, real a, real b) noe
 
     elif Rule is Elu:  # a: alpha
         if value: return a * expm1_(x) if x <= 0 else x
+        if from_y: return y + a if y <= 0 else one  # for use in place, where x is gone
         return a * exp_below_(x) if x <= 0 else one
-
-    elif Rule is EluFromY:  # for use in place, where x is gone
-        if value: return a * expm1_(x) if x <= 0 else x
-        return y + a if y <= 0 else one
 
     elif Rule is Selu:
         if value: return <real>SELU * expm1_(x) if x <= 0 else <real>SCALE * x
+        if from_y: return y + <real>SELU if y <= 0 else <real>SCALE
         return <real>SELU * exp_below_(x) if x <= 0 else <real>SCALE
-
-    elif Rule is SeluFromY:
-        if value: return <real>SELU * expm1_(x) if x <= 0 else <real>SCALE * x
-        return y + <real>SELU if y <= 0 else <real>SCALE
 
     elif Rule is Celu:  # a: alpha
         if value: return a * expm1_(x / a) if x <= 0 else x
+        if from_y: return y / a + one if y <= 0 else one
         return exp_below_(x / a) if x <= 0 else one
-
-    elif Rule is CeluFromY:
-        if value: return a * expm1_(x / a) if x <= 0 else x
-        return y / a + one if y <= 0 else one
 
     elif Rule is Sigmoid:
         if value: return sigmoid_(x)
@@ -203,29 +192,44 @@ cdef void forward(Rule* tag, const real* x, real* y, Py_ssize_t n, double a, dou
     cdef real p = <real>a, q = <real>b
     if x == y:  # in place: one pointer, so that the compiler sees that nothing overlaps
         for i in range(n):
-            y[i] = rule(tag, True, y[i], y[i], p, q)
+            y[i] = rule(tag, True, False, y[i], y[i], p, q)
     else:
         for i in range(n):
-            y[i] = rule(tag, True, x[i], x[i], p, q)
+            y[i] = rule(tag, True, False, x[i], x[i], p, q)
 
 
-cdef void backward(
-    Rule* tag, const real* xy, const real* gy, real* gx, Py_ssize_t n, double a, double b
+cdef inline void multiply(
+    Rule* tag, bint from_y, const real* xy, const real* gy, real* gx, Py_ssize_t n, double a, double b
 ) noexcept nogil:
     cdef Py_ssize_t i
     cdef real g, slope, p = <real>a, q = <real>b
     for i in range(n):
         g = gy[i]
-        slope = rule(tag, False, xy[i], xy[i], p, q)
+        slope = rule(tag, False, from_y, xy[i], xy[i], p, q)
         gx[i] = g * slope if slope != 0 else slope  # a dead unit passes nothing on, inf neither
+
+
+cdef void backward(
+    Rule* tag, const real* xy, const real* gy, real* gx, Py_ssize_t n, double a, double b
+) noexcept nogil:
+    multiply(tag, False, xy, gy, gx, n, a, b)
+
+
+cdef void backward_from_y(
+    Rule* tag, const real* y, const real* gy, real* gx, Py_ssize_t n, double a, double b
+) noexcept nogil:
+    multiply(tag, True, y, gy, gx, n, a, b)
 
 
 cdef Loops loops_of(Rule* tag):
     cdef Loops loops = Loops()
     loops.forward[0] = <activation_t>forward[Rule, float]
     loops.forward[1] = <activation_t>forward[Rule, double]
-    loops.backward[0] = <slope_t>backward[Rule, float]
-    loops.backward[1] = <slope_t>backward[Rule, double]
+    loops.backward[0][0] = loops.backward[1][0] = <slope_t>backward[Rule, float]
+    loops.backward[0][1] = loops.backward[1][1] = <slope_t>backward[Rule, double]
+    if Rule is Elu or Rule is Selu or Rule is Celu:
+        loops.backward[1][0] = <slope_t>backward_from_y[Rule, float]
+        loops.backward[1][1] = <slope_t>backward_from_y[Rule, double]
     return loops
 
 
@@ -233,11 +237,8 @@ cdef dict ACTIVATIONS = activations_of(__name__)
 ACTIVATIONS["relu"] = loops_of[Relu](NULL)
 ACTIVATIONS["leaky_relu"] = loops_of[LeakyRelu](NULL)
 ACTIVATIONS["elu"] = loops_of[Elu](NULL)
-ACTIVATIONS["elu_from_y"] = loops_of[EluFromY](NULL)
 ACTIVATIONS["selu"] = loops_of[Selu](NULL)
-ACTIVATIONS["selu_from_y"] = loops_of[SeluFromY](NULL)
 ACTIVATIONS["celu"] = loops_of[Celu](NULL)
-ACTIVATIONS["celu_from_y"] = loops_of[CeluFromY](NULL)
 ACTIVATIONS["sigmoid"] = loops_of[Sigmoid](NULL)
 ACTIVATIONS["logsigmoid"] = loops_of[LogSigmoid](NULL)
 ACTIVATIONS["hardsigmoid"] = loops_of[HardSigmoid](NULL)
@@ -289,15 +290,15 @@ def activation_forward(str name, x, double a=0, double b=0, out=None):
     return ys
 
 
-def activation_backward(str name, xy, gy, double a=0, double b=0, out=None):
-    """gx = gy * slope, where `xy` is x or y, whichever the activation's slope is written in."""
+def activation_backward(str name, xy, gy, double a=0, double b=0, bint from_y=False, out=None):
+    """gx = gy * slope, where `xy` is x or y, whichever the activation's slope is written in; `from_y`: it is y."""
     cdef cnp.ndarray xs = dense(xy, name)
     cdef cnp.ndarray gs = same_layout(gy, xs, name)
     cdef cnp.ndarray gx = check_out(out, xs, name)
     cdef bint wide = cnp.PyArray_TYPE(xs) == cnp.NPY_DOUBLE
     cdef Loops loops = find(ACTIVATIONS, name)
     cdef Work work = Work(
-        NULL, loops.backward[wide], cnp.PyArray_BYTES(xs), cnp.PyArray_BYTES(gs), cnp.PyArray_ITEMSIZE(xs), a, b
+        NULL, loops.backward[from_y][wide], cnp.PyArray_BYTES(xs), cnp.PyArray_BYTES(gs), cnp.PyArray_ITEMSIZE(xs), a, b
     )
     run_elements(apply, &work, gx, 3, COST, out is not None)
     return gx

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-# name -> (value, slope); minidl.ops.activations.table fills it from its rows
+# name -> what is declared of it (minidl.ops.activations.activation.Row): `value`, `slope` and so on
 ACTIVATIONS: dict[str, Any] = {}
 
 __all__ = [
@@ -57,13 +57,16 @@ def times(x: np.ndarray, factor: np.ndarray) -> np.ndarray:
 
 # Activations are computed in float64, so that the twin's own rounding does not count.
 def activation_forward(name, x, a=0.0, b=0.0, out=None):
-    value, _ = _found(name)
-    return _quiet(lambda: _result(value(x.astype(np.float64), *_used(value, a, b)), x, out))
+    row = _found(name)
+    params = (a, b)[: len(row.params)]
+    return _quiet(lambda: _result(row.value(x.astype(np.float64), *params), x, out))
 
 
-def activation_backward(name, xy, gy, a=0.0, b=0.0, out=None):
-    _, slope = _found(name)
-    s = _quiet(lambda: _result(slope(xy.astype(np.float64), *_used(slope, a, b)), xy, None))
+def activation_backward(name, xy, gy, a=0.0, b=0.0, from_y=False, out=None):
+    row = _found(name)
+    slope = (from_y and row.from_y and row.from_y.slope) or row.slope
+    params = (a, b)[: len(row.params)]
+    s = _quiet(lambda: _result(slope(xy.astype(np.float64), *params), xy, None))
     return _quiet(lambda: _result(np.where(s != 0, gy * s, 0), xy, out))
 
 
@@ -71,10 +74,6 @@ def _found(name: str) -> Any:
     if name not in ACTIVATIONS:
         raise ValueError(f"activation: expected one of {', '.join(ACTIVATIONS)}, got {name!r}")
     return ACTIVATIONS[name]
-
-
-def _used(function, a: float, b: float) -> tuple[float, ...]:
-    return (a, b)[: function.__code__.co_argcount - 1]
 
 
 def prelu_forward(x, slope, out=None):

@@ -44,7 +44,7 @@ def batch_norm_backward(
     _check(x, mean=mean, rstd=rstd, weight=weight, bias=bias)
     axes, n = _others(x), max(x.size // max(x.shape[1], 1), 1)
     if activation is not None and y is not None:
-        gy = activation_backward(activation, y, gy, a, b)
+        gy = activation_backward(activation, y, gy, a, b, True)
     with np.errstate(all="ignore"):
         z = (x - _channels(mean, x)) * _channels(rstd, x)
         if activation is not None and y is None:

@@ -208,7 +208,7 @@ def batch_norm_backward(
         job.work.by_sign = y is None
         if y is not None:
             ys = same_layout(y, xs, "batch_norm")
-            job.work.y, job.work.slope = cnp.PyArray_DATA(ys), epilogue.backward[cnp.PyArray_TYPE(xs) == cnp.NPY_DOUBLE]
+            job.work.y, job.work.slope = cnp.PyArray_DATA(ys), epilogue.backward[1][cnp.PyArray_TYPE(xs) == cnp.NPY_DOUBLE]
     cdef loop_t[4] sums = [
         <loop_t>sums_of_planes[float], <loop_t>sums_of_planes[double],
         <loop_t>sums_of_rows[float], <loop_t>sums_of_rows[double],

@@ -9,7 +9,7 @@ ctypedef void (*slope_t)(
 
 cdef class Loops:
     cdef activation_t[2] forward  # for float32 and float64
-    cdef slope_t[2] backward
+    cdef slope_t[2][2] backward   # [1]: where the slope must be found from y
 
 # {name: its loops} of the CPU level that a module belongs to, by the module's __name__. The level's activations.pyx
 # fills it.

@@ -16,8 +16,6 @@ from cpython.ref cimport Py_INCREF
 from libc.stdint cimport uint64_t
 from libc.string cimport memcpy
 
-from minidl._kernels.runtime.pool cimport attempt
-
 from minidl._kernels.runtime.pool import _cgroup
 
 cnp.import_array()
@@ -413,34 +411,6 @@ def _default_limit(root="/"):
             if limit and limit[0].isdigit():
                 total = min(total, int(limit[0]))
     return min(total // 8, 4 << 30)
-
-
-cdef struct Probe:
-    size_t nbytes
-    int errors
-
-
-cdef void probe(void* context, Py_ssize_t index) noexcept nogil:
-    """Scratch given to two tasks at once would change between the writing and the reading."""
-    cdef Probe* p = <Probe*> context
-    cdef size_t nbytes = p.nbytes + 64 * (index % 5), i
-    cdef volatile unsigned char* data = <volatile unsigned char*> take(nbytes)
-    if data == NULL or <size_t> data % UNIT:
-        p.errors += 1
-        return
-    for i in range(nbytes):
-        data[i] = <unsigned char> index
-    for i in range(nbytes):
-        p.errors += data[i] != <unsigned char> index
-    give(<void*> data)
-
-
-def _selftest(Py_ssize_t count, size_t nbytes):
-    """The tests' window on take() and give(): count tasks in the pool; returns the errors seen."""
-    cdef Probe p = Probe(nbytes, 0)
-    with nogil:
-        attempt(probe, &p, count, True)
-    return p.errors
 
 
 FLOAT32, FLOAT64 = np.float32, np.float64

@@ -18,7 +18,6 @@ import os
 import threading
 
 from cpython.exc cimport PyErr_Occurred
-from libc.stdlib cimport calloc, free
 
 from minidl._kernels.runtime.platform cimport (
     CALLER, CAN_START, WORKERS, about_now, add, add_index, at_fork, caller, leave_core, load, now,
@@ -287,51 +286,3 @@ def _default_threads(environ=os.environ):
 
 at_fork(fresh)
 set_num_threads(_default_threads())
-
-
-# The tests' window: tasks that count their runs and those of a nested call, and see one another.
-cdef struct Probe:
-    unsigned* runs
-    unsigned* nested_runs
-    Py_ssize_t nested
-    long long nanoseconds
-    unsigned inside, peak
-
-
-cdef void count_run(void* runs, Py_ssize_t index) noexcept nogil:
-    add(<unsigned*> runs, 1)
-
-
-cdef void probe(void* context, Py_ssize_t index) noexcept nogil:
-    cdef Probe* p = <Probe*> context
-    cdef long long deadline = now() + p.nanoseconds
-    cdef unsigned inside = add(&p.inside, 1), peak = load(&p.peak)
-    while inside > peak and not swap(&p.peak, peak, inside):
-        peak = load(&p.peak)
-    add(&p.runs[index], 1)
-    attempt(count_run, &p.nested_runs[index], p.nested, True)
-    while p.nanoseconds and now() < deadline:
-        relax()
-    add(&p.inside, <unsigned> -1)
-
-
-def _selftest(Py_ssize_t count, Py_ssize_t nested=0, double seconds=0, bint hold_gil=False):
-    """Run count tasks of so many seconds, each with a nested call of its own.
-
-    Returns the runs of each index, those of its nested call, and the most tasks that ran at once.
-    """
-    cdef Probe p = Probe(NULL, NULL, nested, <long long> (seconds * 1e9), 0, 0)
-    p.runs = <unsigned*> calloc(2 * count + 1, sizeof(unsigned))
-    p.nested_runs = p.runs + count
-    if p.runs == NULL:
-        raise MemoryError
-    try:
-        if hold_gil:
-            parallel(probe, &p, count)
-        else:
-            with nogil:
-                parallel(probe, &p, count)
-        runs = [p.runs[i] for i in range(count)]
-        return runs, [p.nested_runs[i] for i in range(count)], p.peak
-    finally:
-        free(p.runs)

@@ -17,5 +17,6 @@ cdef class ActivationInPlace(ActivationFromY):
 cdef class ActivationGrad(Op):
     cdef public object row, name
     cdef public object a, b
+    cdef public bint from_y
 
-cpdef activation(row, x, a=*, b=*, bint inplace=*)
+cpdef activate(str name, x, a=*, b=*, inplace=*)

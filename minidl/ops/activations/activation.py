@@ -1,93 +1,164 @@
-"""Elementwise activation functions: what a `Row` of the table says, and the op that runs any of them.
+"""Elementwise activation functions: what is declared of each, and the op that runs any of them.
 
-The rows stand in `minidl/ops/activations/table.py`, the compiled loops, value beside slope, in
-`minidl/_kernels/loops/activations.pyx`. Adding an activation touches these two files (docs/adding_an_activation.md).
+They are in `piecewise_linear`, `smooth` and `self_gated`, each a function below its declaration; the compiled loops,
+value beside slope, are in `minidl/_kernels/loops/activations.pyx`. To add one see docs/adding_an_activation.md.
 """
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from functools import cache
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
 from minidl import _kernels as K
 from minidl import check
+from minidl._kernels.reference.activations import ACTIVATIONS
 from minidl.autograd.op import Op, apply_inplace
 from minidl.autograd.tensor import Tensor
 from minidl.ops.args import as_float, as_float_in_place
+
+Function = TypeVar("Function", bound=Callable[..., Tensor])
+FUNCTIONS: dict[str, Callable[..., Tensor]] = {}  # by name, as the rows are in ACTIVATIONS
+SIGN_LOST = "(the side of x is told from the result)"
+
+
+class FromY(NamedTuple):
+    """The slope of an activation, which a row writes in x, written in y: for use in place, where x is overwritten,
+    and inside of `affine` and its relatives, where x is not kept.
+
+    slope, curvature: as in `Row`, but of y. slope None: the formula in x holds for y, too.
+    check: (condition, message) that the parameters must fulfil for it.
+    """
+
+    slope: Callable[..., np.ndarray] | None = None
+    curvature: Callable[..., Tensor] | None = None
+    check: tuple[Callable[..., bool], str] | None = None
 
 
 class Row(NamedTuple):
     """All that is known of an elementwise activation.
 
-    Attributes:
-        name, class_name: its names in `functional` and in `nn` ("": no class of its own).
-        formula, paper: for the docs.
-        residual: "x" or "y": what the slope is written in, and what is kept for backward.
-        value, slope: the NumPy twin of the two compiled formulas; slope takes the residual.
-        curvature: d slope / d residual in Tensor ops (None where it is 0), which gives all higher derivatives. It must
+    From the function's signature and docstring:
+        name, params: its name; its parameters, at most two, with their defaults.
+        inplace: whether it has an argument `inplace`. The slope must then be found from y.
+        formula, kink_note, paper: for the docs.
+    From the declaration above it:
+        class_name: its layer in `nn` ("": none).
+        value, slope: the NumPy twin of the two compiled formulas.
+        slope_from: "x" or "y": what the slope is written in, and what is kept for backward.
+        curvature: d slope / d x (or y) in Tensor ops (None where it is 0), which gives all higher derivatives. It must
             be finite at +-inf: no inf * 0.
-        params: its parameters, at most two, with their defaults.
-        required: the parameters have no defaults; `params` holds those of tests and benchmarks.
+        from_y: where `slope_from` is "x", but the slope can be found from y, too.
+        sign_only: the slope depends on the sign of x alone: 1 where x > 0, elsewhere the first parameter, or 0.
+        required: {parameter: its value in tests and benchmarks} for parameters that have no defaults.
         check: (condition, message) that the parameters must fulfil.
         kinks: {where the slope jumps: the slope there}, as a function of the parameters.
-        kink_note: the same in words.
         limits: {x: value} at special points, with the parameters in `params`.
-        inplace: the function has an argument `inplace`. The slope must then be found from y: x is overwritten.
-        from_y: where `residual` is "x", but the slope can be found from y, too: the entries that then differ (see
-            `in_y`). For use in place and inside of `affine`.
         approximate: {what the argument `approximate` selects: the name of that row}, beside "none", this one.
-        example: (inputs, what their printed values read), for the docstring.
     """
 
     name: str
     class_name: str
+    params: dict[str, float]
+    inplace: bool
     formula: str
+    kink_note: str
     paper: str
-    residual: str
     value: Callable[..., np.ndarray]
     slope: Callable[..., np.ndarray]
+    slope_from: str
     curvature: Callable[..., Tensor] | None = None
-    params: dict[str, float] = {}
-    required: bool = False
+    from_y: FromY | None = None
+    sign_only: bool = False
+    required: dict[str, float] = {}
     check: tuple[Callable[..., bool], str] | None = None
     kinks: Callable[..., dict[float, float]] = lambda *params: {}
-    kink_note: str = ""
     limits: dict[float, float] = {}
-    inplace: bool = False
-    from_y: dict[str, Any] = {}
     approximate: dict[str, str] = {}
-    example: tuple[str, str] | None = None
 
-    def check_params(self, *values: float, owner: str = "") -> None:
-        """ValueError, in the name of `owner`, if the parameters do not fulfil the row's condition."""
-        if self.check is not None and not self.check[0](*values[: len(self.params)]):
+    @property
+    def told_by_y(self) -> bool:
+        """Whether the slope can be found from y."""
+        return self.slope_from == "y" or self.from_y is not None
+
+    def check_params(self, *values: float, owner: str = "", from_y: bool = False) -> None:
+        """ValueError, in the name of `owner`, if the parameters do not fulfil the row's condition, or the one for
+        finding the slope from y.
+        """
+        condition = self.from_y.check if from_y and self.from_y is not None else self.check
+        if condition is not None and not condition[0](*values[: len(self.params)]):
             pairs = zip(self.params, values, strict=False)
             given = ", ".join([f"{name}={value:g}" for name, value in pairs])
             given = given if len(self.params) > 1 else given.partition("=")[2]
-            raise ValueError(f"{owner or self.name}: {self.check[1]}, got {given}")
+            raise ValueError(f"{owner or self.name}: {condition[1]}, got {given}")
 
     def as_floats(self, *values: Any, owner: str = "") -> list[float]:
-        """The parameters as floats; TypeError, with the parameter's name, for what is no number."""
+        """The parameters as floats; TypeError, with the parameter's name, for what is not a number."""
         for name, value in zip(self.params, values, strict=False):
             if not hasattr(value, "__float__") or getattr(value, "shape", ()) != ():
                 raise TypeError(f"{owner or self.name}: {name} must be a number, got {value!r}")
         return [float(value) for value in values]
 
 
-_in_y: dict[str, tuple[Row, Row]] = {}  # by name: a row, and what in_y makes of it
+def activation(class_name: str = "", **entries: Any) -> Callable[[Function], Function]:
+    """Declares the function below it an activation: its row is made, and its docstring is completed.
+
+    entries: those of `Row` that its signature and docstring do not tell.
+    """
+
+    def declared(function: Function) -> Function:
+        name, required = function.__name__, entries.get("required", {})
+        arguments = list(inspect.signature(function).parameters.values())[1:]
+        params = {
+            argument.name: required.get(argument.name, argument.default)
+            for argument in arguments
+            if argument.name not in ("approximate", "inplace")
+        }
+        first, *others = inspect.cleandoc(function.__doc__ or "").split("\n\n")
+        formula, _, kink_note = " ".join(first.split()).partition(", element by element.")
+        row = Row(
+            name,
+            class_name,
+            params,
+            any(argument.name == "inplace" for argument in arguments),
+            formula.partition(" = ")[2],
+            kink_note.strip(),
+            " ".join(others[0].split()).removeprefix("Source: ").removesuffix(".")
+            if others
+            else "",
+            **entries,
+        )
+        function.__doc__ = "\n\n".join([first, *_common_docs(row), *others])
+        function.__module__ = "minidl.functional"  # where pickle finds it
+        ACTIVATIONS[name], FUNCTIONS[name] = row, function
+        return function
+
+    return declared
 
 
-def in_y(row: Row) -> Row:
-    """The row with its slope written in y."""
-    if row.residual == "y":
-        return row
-    known = _in_y.get(row.name)
-    if known is None or known[0] is not row:
-        changed = {"residual": "y", "curvature": None, "check": None} | row.from_y
-        _in_y[row.name] = known = row, row._replace(**changed)
-    return known[1]
+def _common_docs(row: Row) -> list[str]:
+    """What the docstrings of all activations say."""
+    text = [
+        "x: Tensor, array or number; integers become float32. The result has x's shape and dtype."
+    ]
+    if row.approximate:
+        others = ", ".join(f'"{mode}" gives `{name}`' for mode, name in row.approximate.items())
+        text.append(f"approximate: {others}.")
+    if row.inplace:
+        text.append(
+            "inplace=True overwrites x's own memory; an op that still needs the old values raises in backward."
+        )
+    conditions = [row.check, row.from_y.check if row.inplace and row.from_y else None]
+    raises = [condition[1] for condition in conditions if condition is not None]
+    if raises:
+        text.append(f"Raises ValueError unless: {'; '.join(raises)}.")
+    return text
+
+
+# ── The op ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 class Activation(Op):
@@ -100,23 +171,23 @@ class Activation(Op):
         return K.activation_forward(self.name, x, self.a, self.b)
 
     def backward(self, gy: Tensor) -> Tensor:
-        return ActivationGrad(self.row, self.a, self.b)(self.input(0), gy)
+        return ActivationGrad(self.row, self.a, self.b, False)(self.input(0), gy)
 
     def fused_backward(self, gy: np.ndarray) -> np.ndarray:
         return K.activation_backward(self.name, self.input(0)._data, gy, self.a, self.b)
 
 
 class ActivationFromY(Activation):
-    """The same for rows whose slope is found from y: x need not be kept."""
+    """The same where the slope is found from y: x need not be kept."""
 
     saves = ()
     saves_output = True
 
     def backward(self, gy: Tensor) -> Tensor:
-        return ActivationGrad(self.row, self.a, self.b)(self.output(), gy)
+        return ActivationGrad(self.row, self.a, self.b, True)(self.output(), gy)
 
     def fused_backward(self, gy: np.ndarray) -> np.ndarray:
-        return K.activation_backward(self.name, self.output()._data, gy, self.a, self.b)
+        return K.activation_backward(self.name, self.output()._data, gy, self.a, self.b, True)
 
 
 class ActivationInPlace(ActivationFromY):
@@ -132,89 +203,76 @@ class ActivationInPlace(ActivationFromY):
 
 
 class ActivationGrad(Op):
-    """gx = gy * f'(residual): the backward kernel as an op, so that gradients have gradients."""
+    """gx = gy * slope, found from x or y: the backward kernel as an op, so that gradients have gradients."""
 
-    def __init__(self, row: Row, a: float, b: float) -> None:
-        self.row, self.name, self.a, self.b = row, row.name, a, b
+    def __init__(self, row: Row, a: float, b: float, from_y: bool) -> None:
+        self.row, self.name, self.a, self.b, self.from_y = row, row.name, a, b, from_y
 
-    def forward(self, residual: np.ndarray, gy: np.ndarray) -> np.ndarray:
-        return K.activation_backward(self.name, residual, gy, self.a, self.b)
+    def forward(self, xy: np.ndarray, gy: np.ndarray) -> np.ndarray:
+        return K.activation_backward(self.name, xy, gy, self.a, self.b, self.from_y)
 
     def backward(self, ggx: Tensor) -> tuple:
-        residual, row, g_residual = self.input(0), self.row, None
-        if row.curvature is not None and self.needs(0):
-            params = (self.a, self.b)[: len(row.params)]
-            g_residual = ggx * self.input(1) * row.curvature(residual, *params)
-        return g_residual, ActivationGrad(row, self.a, self.b)(residual, ggx)
+        xy, row, g_xy = self.input(0), self.row, None
+        curvature = row.from_y.curvature if self.from_y and row.from_y else row.curvature
+        if curvature is not None and self.needs(0):
+            g_xy = ggx * self.input(1) * curvature(xy, *(self.a, self.b)[: len(row.params)])
+        return g_xy, ActivationGrad(row, self.a, self.b, self.from_y)(xy, ggx)
 
 
-def activation(row: Row, x: Any, a: float = 0.0, b: float = 0.0, inplace: bool = False) -> Tensor:
-    """Applies the activation of a row; `F.relu` and its relatives are this function with the row filled in."""
+def activate(name: str, x: Any, a: float = 0.0, b: float = 0.0, inplace: bool = False) -> Tensor:
+    """Applies the activation of that name, with parameters a and b: the body of `F.relu` and its relatives."""
+    row = ACTIVATIONS[name]
     if type(a) is not float or type(b) is not float:
         a, b = row.as_floats(a, b)
     if row.check is not None:
         row.check_params(a, b)
     if inplace is not False and inplace is not True:
-        inplace = check.flag(row.name, "inplace", inplace)
+        inplace = check.flag(name, "inplace", inplace)
     if not inplace:
-        op = ActivationFromY if row.residual == "y" else Activation
-        return op(row, a, b)(as_float(x))
-    place = in_y(row)
-    place.check_params(a, b, owner=row.name)
-    return apply_inplace(ActivationInPlace(place, a, b), as_float_in_place(row.name, x))
+        op = ActivationFromY if row.slope_from == "y" else Activation
+        return op(row, a, b).apply((as_float(x),))
+    row.check_params(a, b, from_y=True)
+    return apply_inplace(ActivationInPlace(row, a, b), as_float_in_place(name, x))
 
 
-def function_of(row: Row, rows: dict[str, Row]) -> Callable[..., Tensor]:
-    """The public function of a row, with the row's parameters as real arguments; `rows` has those it may select."""
-    params = "".join(f", {name}" + ("" if row.required else f"={value!r}")
-                     for name, value in row.params.items())  # fmt: skip
-    names = "".join(f", {name}" for name in row.params)
-    flag, passed = (", inplace=False", ", inplace=inplace") if row.inplace else ("", "")
-    chosen, mode = (
-        ("choose(approximate)", ", approximate='none'") if row.approximate else ("row", "")
+def selected(name: str, approximate: Any, owner: str = "") -> str:
+    """The name of the row that the argument `approximate` of an activation selects."""
+    if isinstance(approximate, str):
+        if approximate == "none":
+            return name
+        if approximate in ACTIVATIONS[name].approximate:
+            return ACTIVATIONS[name].approximate[approximate]
+    modes = ", ".join(map(repr, ("none", *ACTIVATIONS[name].approximate)))
+    raise ValueError(f"{owner or name}: approximate: expected {modes}, got {approximate!r}")
+
+
+# ── Inside of another op ─────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def fused_row(activation: str | tuple, owner: str = "affine") -> tuple[Row, float, float]:
+    """The row and the parameters of an activation that another op applies to its result: the slope is found from y.
+
+    `activation`: a name, which means its default parameters, or (name, *parameters). ValueError: there is no such
+    activation, its slope is not found from y, or its parameters do not fit.
+    """
+    return _fused_row(
+        activation if isinstance(activation, (str, tuple)) else (repr(activation),), owner
     )
-    source = f"def {row.name}(x{params}{mode}{flag}): return activation({chosen}, x{names}{passed})"
-
-    def choose(approximate: str) -> Row:
-        if isinstance(approximate, str) and approximate == "none":
-            return row
-        if not isinstance(approximate, str) or approximate not in row.approximate:
-            modes = ", ".join(map(repr, ("none", *row.approximate)))
-            raise ValueError(f"{row.name}: approximate: expected {modes}, got {approximate!r}")
-        return rows[row.approximate[approximate]]
-
-    scope: dict[str, Any] = {"row": row, "activation": activation, "choose": choose}
-    exec(
-        source, scope
-    )  # as collections.namedtuple does: the signature is exact, and a call is direct
-    function = scope[row.name]
-    function.__doc__ = _docstring(row)
-    function.__module__ = "minidl.functional"  # where pickle finds it
-    return function
 
 
-def _docstring(row: Row) -> str:
-    text = [f"{row.name}(x) = {row.formula}, element by element."]
-    if row.kink_note:
-        text[0] += f" {row.kink_note}"
-    if row.approximate:
-        others = ", ".join(f'"{mode}" gives `{name}`' for mode, name in row.approximate.items())
-        text.append(f"approximate: {others}.")
-    if row.inplace:
-        text.append(
-            "inplace=True overwrites x's own memory; whoever needed the old values raises at backward."
-        )
-    text.append(
-        "x: Tensor, array or number; integers become float32. The result has x's shape and dtype."
-    )
-    raises = [row.check[1]] if row.check else []
-    raises += [row.from_y["check"][1]] if row.inplace and row.from_y else []
-    if raises:
-        text.append(f"Raises ValueError unless: {'; '.join(raises)}.")
-    text.append(f"Source: {row.paper}.")
-    if row.example:
-        given = "".join(f", {value:g}" for value in row.params.values()) if row.required else ""
-        text.append(
-            f">>> print(*F.{row.name}([{row.example[0]}]{given}).numpy().round(4))\n{row.example[1]}"
-        )
-    return "\n\n".join(text)
+@cache
+def _fused_row(activation: str | tuple, owner: str) -> tuple[Row, float, float]:
+    name, *values = (activation,) if isinstance(activation, str) else activation
+    row = ACTIVATIONS.get(name)
+    if row is None or not row.told_by_y or (row.required and isinstance(activation, str)):
+        names = [r.name for r in ACTIVATIONS.values() if r.told_by_y and not r.required]
+        raise ValueError(f"{owner}: activation: expected one of {', '.join(names)}, got {name!r}")
+    if isinstance(activation, str):
+        values = list(row.params.values())
+    if len(values) != len(row.params):
+        expected = ", ".join(("name", *row.params))
+        raise ValueError(f"{owner}: activation: expected ({expected}), got {activation!r}")
+    values = row.as_floats(*values, owner=f"{owner}: activation: {name}")
+    for from_y in (False, True):
+        row.check_params(*values, owner=f"{owner}: activation: {name}", from_y=from_y)
+    return row, values[0] if values else 0.0, values[1] if len(values) > 1 else 0.0

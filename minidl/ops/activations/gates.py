@@ -15,7 +15,7 @@ from minidl import _kernels as K
 from minidl import check
 from minidl.autograd.op import Op, will_record
 from minidl.autograd.tensor import Tensor
-from minidl.ops.activations.table import sigmoid
+from minidl.ops.activations.smooth import sigmoid
 from minidl.ops.args import as_float
 from minidl.ops.arithmetic import where
 from minidl.ops.shape import normalize_axis, reshape, stack

@@ -12,7 +12,7 @@ from minidl import _kernels as K
 from minidl import check
 from minidl.autograd.op import Op, apply_inplace, will_record
 from minidl.autograd.tensor import Tensor
-from minidl.ops.activations.table import FUNCTIONS
+from minidl.ops.activations.piecewise_linear import leaky_relu
 from minidl.ops.args import as_float, as_float_in_place
 from minidl.random import generator
 
@@ -124,7 +124,7 @@ def rrelu(
         )
     if not training:
         mean = (lower + upper) / 2
-        return FUNCTIONS["leaky_relu"](x, mean, inplace)
+        return leaky_relu(x, mean, inplace)
     x = as_float_in_place("rrelu", x) if inplace else as_float(x)
     settings = (lower, upper, draw_key(rng, "rrelu"), will_record(x))
     return apply_inplace(RReLUInPlace(*settings), x) if inplace else RReLU(*settings)(x)

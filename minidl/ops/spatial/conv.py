@@ -21,8 +21,7 @@ from minidl import _kernels as K
 from minidl import check
 from minidl.autograd.op import Op
 from minidl.autograd.tensor import Tensor
-from minidl.ops.activations.activation import ActivationGrad
-from minidl.ops.activations.table import Row, fused_row
+from minidl.ops.activations.activation import ActivationGrad, Row, fused_row
 from minidl.ops.args import operands
 from minidl.ops.reduction import sum
 
@@ -61,7 +60,7 @@ class _Fused(Op):
 
     def backward(self, gy: Tensor) -> tuple:
         if self.row is not None:
-            gy = ActivationGrad(self.row, self.a, self.b)(self.output(), gy)
+            gy = ActivationGrad(self.row, self.a, self.b, True)(self.output(), gy)
         gb = None
         if len(self.edges) > 2 and self.needs(2):
             gb = sum(gy, axis=(0, *range(2, gy.ndim)))
@@ -288,7 +287,7 @@ def _operands(name: str, x: Any, weight: Any, bias: Any) -> list[Tensor]:
         )
     if args[1].ndim != args[0].ndim:
         raise ValueError(
-            f"{name}: weight: expected {args[0].ndim} axes as x has (x is {args[0].shape}), got shape {args[1].shape}"
+            f"{name}: x and weight: expected as many spatial axes in both, got shapes {args[0].shape}, {args[1].shape}"
         )
     for axis in range(2, args[1].ndim):
         if args[1].shape[axis] == 0:
