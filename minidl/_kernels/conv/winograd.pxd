@@ -31,14 +31,17 @@ cdef enum:
     MOST_POSITIONS = 16
 
 
+cdef struct Side:
+    # How one of the two images is covered with patches. `first` is by axis and phase.
+    const Image* image          # channels innermost
+    Py_ssize_t step             # pixels from one of a phase's to the next
+    Py_ssize_t lines            # pixels of a patch along an axis
+    Py_ssize_t[2][2] first      # the pixel where the first patch begins
+
+
 cdef struct Patches:
-    # How x and y are covered with patches. Arrays are by axis and phase.
-    const Image* x              # channels innermost
-    const Image* y
-    Py_ssize_t taps, lines      # r and r + 1
-    Py_ssize_t stride           # phases of an axis
-    Py_ssize_t step, y_step     # pixels from one of a phase's to the next
-    Py_ssize_t[2][2] first, y_first  # pixel where the first patch begins, in x and in y
+    Side x, y
+    Py_ssize_t taps, stride     # r; phases of an axis
     Py_ssize_t[2][2][3] tap     # which of the kernel's, in the order of the pixels that they meet
     Py_ssize_t[2] counts        # of patches, along each axis,
     Py_ssize_t count            # and in all samples
@@ -58,24 +61,23 @@ cdef inline void lay_patches(
 ) noexcept nogil:
     cdef Py_ssize_t phase, i, rest, pixels
     cdef int axis
-    t.x, t.y, t.stride, t.taps = x, y, w.stride[1], w.kernel[1] // w.stride[1]
-    t.lines, t.count = t.taps + 1, x.n
-    t.step = 1 if transposed else t.stride
-    t.y_step = t.stride if transposed else 1
+    t.stride, t.taps, t.count = w.stride[1], w.kernel[1] // w.stride[1], x.n
+    t.x.image, t.x.lines, t.x.step = x, t.taps + 1, 1 if transposed else t.stride
+    t.y.image, t.y.lines, t.y.step = y, OUT, t.stride if transposed else 1
     for axis in range(2):
-        pixels = ceil_div(y.size[axis + 1], t.y_step)
+        pixels = ceil_div(y.size[axis + 1], t.y.step)
         t.counts[axis] = ceil_div(pixels, OUT)
         t.count *= t.counts[axis]
         for phase in range(t.stride):
             if transposed:  # y[phase + stride j] = sum of w[t] x[j + (phase + padding - t) / stride]
                 rest = (phase + w.padding[axis + 1]) % t.stride
-                t.first[axis][phase] = (phase + w.padding[axis + 1]) // t.stride - (t.taps - 1)
-                t.y_first[axis][phase] = phase
+                t.x.first[axis][phase] = (phase + w.padding[axis + 1]) // t.stride - (t.taps - 1)
+                t.y.first[axis][phase] = phase
                 for i in range(t.taps):
                     t.tap[axis][phase][i] = rest + t.stride * (t.taps - 1 - i)
             else:           # y[j] = sum of w[t] x[stride j + t - padding]
-                t.first[axis][phase] = phase - w.padding[axis + 1]
-                t.y_first[axis][phase] = 0
+                t.x.first[axis][phase] = phase - w.padding[axis + 1]
+                t.y.first[axis][phase] = 0
                 for i in range(t.taps):
                     t.tap[axis][phase][i] = phase + t.stride * i
 
@@ -95,34 +97,20 @@ cdef inline Spot spot(const Patches* t, Py_ssize_t patch) noexcept nogil:
     return found
 
 
-cdef inline void x_pixels(
-    const Patches* t, const Spot* patch, Py_ssize_t phase, const char* beyond, const char** d
-) noexcept nogil:
-    """What a patch sees of x in one phase; `beyond` for pixels that are not there."""
-    pixels(t.x, patch, t.first[0][phase // t.stride], t.first[1][phase % t.stride], t.step, t.lines,
-           <char*> beyond, <char**> d)
-
-
-cdef inline void y_pixels(
-    const Patches* t, const Spot* patch, Py_ssize_t phase, char* beyond, char** y
-) noexcept nogil:
-    """The same for the outputs of a patch."""
-    pixels(t.y, patch, t.y_first[0][phase // t.stride], t.y_first[1][phase % t.stride], t.y_step, OUT,
-           beyond, y)
-
-
 cdef inline void pixels(
-    const Image* image, const Spot* patch, Py_ssize_t top, Py_ssize_t left, Py_ssize_t step,
-    Py_ssize_t n, char* beyond, char** pixel
+    const Patches* t, const Side* side, const Spot* patch, Py_ssize_t phase, char* beyond, char** pixel
 ) noexcept nogil:
+    """What a patch has of one image in one phase; `beyond` for pixels that are not there."""
+    cdef const Image* image = side.image
+    cdef Py_ssize_t top = side.first[0][phase // t.stride], left = side.first[1][phase % t.stride]
     cdef Py_ssize_t row, column, i, j
     cdef char* line
-    for i in range(n):
-        row = top + (patch.at[0] + i) * step
+    for i in range(side.lines):
+        row = top + (patch.at[0] + i) * side.step
         line = image.data + patch.n * image.n_step + row * image.steps[1]
-        for j in range(n):
-            column = left + (patch.at[1] + j) * step
-            pixel[i * n + j] = line + column * image.steps[2] if (
+        for j in range(side.lines):
+            column = left + (patch.at[1] + j) * side.step
+            pixel[i * side.lines + j] = line + column * image.steps[2] if (
                 0 <= row < image.size[1] and 0 <= column < image.size[2]) else beyond
 
 

@@ -33,7 +33,7 @@ from minidl._kernels.product.product cimport activation_t, ceil_div, run_tasks, 
 from minidl._kernels.product.tile cimport TILE_LANES, TILE_VECTORS, lanes, transpose
 from minidl._kernels.conv.winograd cimport (
     MOST_POSITIONS, OUT, Data, Grads, Patches, Result, Spot, TapGrads, Taps, any_gather, any_spread,
-    lay_patches, spot, winograd_fits, x_pixels, y_pixels,
+    lay_patches, pixels, spot, winograd_fits,
 )
 
 cdef enum:
@@ -94,7 +94,7 @@ cdef inline void plan(
 ) noexcept nogil:
     """depth, group, block: at most so many."""
     lay_patches(w, transposed, x, y, &s.patches)
-    s.positions, s.taps = s.patches.lines * s.patches.lines, w.taps
+    s.positions, s.taps = s.patches.x.lines * s.patches.x.lines, w.taps
     s.inputs, s.outputs = x.c, y.c
     s.phases = 1 if transposed else s.patches.stride * s.patches.stride
     # A part is all channels of as many phases as fit, or an equal share of those of one.
@@ -114,17 +114,17 @@ cdef inline void spread_block(
     y, if that is what has phases."""
     cdef Spot place
     cdef Py_ssize_t lane = lanes(kind), size = sizeof(real), step, n, c, patch, i
-    cdef const char* d[MOST_POSITIONS]
+    cdef char* d[MOST_POSITIONS]
     for patch in range(count):
         place = spot(&s.patches, first + patch)
         step = 0
         while step < s.depth:
             n = part * s.depth + step
             c, n = n % s.inputs, n // s.inputs
-            x_pixels(&s.patches, &place, n + phase, s.zeros, d)
+            pixels(&s.patches, &s.patches.x, &place, n + phase, <char*> s.zeros, d)
             n = min(s.depth, s.inputs)
             for i in range(ceil_div(n, lane)):  # the last vectors may overlap
-                any_spread(<Data*> NULL, kind, s.patches.taps, d,
+                any_spread(<Data*> NULL, kind, s.patches.taps, <const char**> d,
                            (c + min(i * lane, n - lane)) * size,
                            v + patch * pitch + (step + min(i * lane, n - lane)) * size,
                            apart(s, pitch))
@@ -238,7 +238,7 @@ cdef inline void write_patch(
     cdef Py_ssize_t lane = lanes(kind), size = sizeof(real), i, at
     cdef char* y[OUT * OUT]
     cdef Spot place = spot(&s.patches, patch)
-    y_pixels(&s.patches, &place, phase, spare - start * size, y)
+    pixels(&s.patches, &s.patches.y, &place, phase, spare - start * size, y)
     for i in range(OUT * OUT):
         y[i] += start * size
     for i in range(ceil_div(outputs, lane)):
@@ -329,7 +329,7 @@ cdef inline void spread_gy(
     cdef Spot place
     for patch in range(count):
         place = spot(&s.patches, first + patch)
-        y_pixels(&s.patches, &place, 0, <char*> s.zeros, gy)
+        pixels(&s.patches, &s.patches.y, &place, 0, <char*> s.zeros, gy)
         for i in range(ceil_div(outputs, lane)):
             at = min(i * lane, outputs - lane) * size
             any_spread(<Grads*> NULL, kind, s.patches.taps, <const char**> gy, start * size + at,
