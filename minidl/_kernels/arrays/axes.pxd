@@ -21,7 +21,7 @@ cdef struct Cursor:
 
 
 cdef inline Py_ssize_t length_of(cnp.ndarray x, int axis, int ndim) noexcept:
-    """The length of an axis, counted as if x had ndim axes: new ones stand in front."""
+    """The length of an axis, counted as if x had ndim axes: new ones are in front."""
     axis -= ndim - cnp.PyArray_NDIM(x)
     return cnp.PyArray_DIMS(x)[axis] if axis >= 0 else 1
 
@@ -130,7 +130,7 @@ cdef inline void step(Cursor* cursor, const Axes* axes, int axis) noexcept nogil
 
 
 cdef inline void next_row(Cursor* cursor, const Axes* axes) noexcept nogil:
-    """To the start of the next row: the next stretch of the last axis."""
+    """To the start of the next row, along the last axis."""
     cdef int k, last = axes.count - 1
     for k in range(ARRAYS):
         cursor.offset[k] -= cursor.place[last] * axes.stride[last][k]

@@ -2,13 +2,14 @@
 
 The axes are put in y's order, so that y is written in runs, and the two innermost are a plane. Where x's own innermost
 axis is another one than y's, that axis becomes the other side of the plane, and blocks of SIDE x SIDE go through a
-buffer: a line of x is read once, and a line of y is written once. A plane is cut into pieces; a task is some of them.
+buffer: a line of x is read once, and a line of y is written once. A plane is cut into chunks.
 """
 
 cimport numpy as cnp
 from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memcpy
-from minidl._kernels.runtime cimport memory, pool
+from minidl._kernels.loops.driver cimport loop_t, of_dtype, run
+from minidl._kernels.runtime cimport memory
 from minidl._kernels.arrays.axes cimport (
     Axes, Cursor, add_axis, go_to, magnitude, merge_axes, sort_axes, step, stride_of, swap_axes,
 )
@@ -19,9 +20,9 @@ cnp.import_array()
 
 cdef enum:
     SIDE = 16  # of a block that is transposed: float32 of a line
-    LONG = 256  # elements of y's run that are a piece where blocks are transposed
-    CHUNK = 16384  # elements of a piece elsewhere, at most, and of a task, about
-    ALONE = 65536  # elements that one thread is done with before another would be awake
+    LONG = 256  # elements of y's run that are a chunk where blocks are transposed
+    CHUNK = 16384  # elements of a chunk elsewhere, at most
+    COST = 2  # of an element, in additions
 
 ctypedef fused word:
     uint32_t
@@ -31,28 +32,27 @@ ctypedef fused word:
 cdef struct Plane:
     Py_ssize_t[2] length  # outer and inner
     Py_ssize_t[2] x, y  # strides
-    Py_ssize_t[2] piece  # lengths of a piece, at most
+    Py_ssize_t[2] chunk  # lengths of a chunk, at most
 
 
 cdef struct Work:
     Plane plane
-    Axes axes  # those around the plane, and the plane's two, counted in pieces; strides of x and y
+    Axes axes  # those around the plane, and the plane's two, counted in chunks; strides of x and y
     bint turned  # x's innermost axis is the plane's outer one
     const char* x
-    char* y
-    Py_ssize_t itemsize, pieces, per_task
+    Py_ssize_t chunks
 
 
 cdef void copy_rows(Plane* p, const word* x, word* y, Py_ssize_t rows, Py_ssize_t n) noexcept nogil:
     cdef Py_ssize_t row, i, sx = p.x[1], sy = p.y[1]
-    cdef word still
+    cdef word only
     for row in range(rows):
         if sx == 1 and sy == 1:
             memcpy(y, x, n * sizeof(word))
         elif sx == 0 and sy == 1:
-            still = x[0]
+            only = x[0]
             for i in range(n):
-                y[i] = still
+                y[i] = only
         else:
             for i in range(n):
                 y[i * sy] = x[i * sx]
@@ -84,18 +84,19 @@ cdef void copy_turned(Plane* p, const word* x, word* y, Py_ssize_t rows, Py_ssiz
         x, y, n = x + m * p.x[1], y + m * p.y[1], n - m
 
 
-cdef void copy_pieces(Work* w, word* _, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
+cdef void copy_chunks(void* work, Py_ssize_t first, Py_ssize_t last, word* out) noexcept nogil:
+    cdef Work* w = <Work*>work
     cdef Plane* p = &w.plane
     cdef int inner = w.axes.count - 1, outer = w.axes.count - 2
     cdef const word* x
     cdef word* y
     cdef Cursor at
-    cdef Py_ssize_t piece, rows, n
+    cdef Py_ssize_t chunk, rows, n
     go_to(&at, &w.axes, first)
-    for piece in range(first, last):
-        rows = min(p.piece[0], p.length[0] - at.place[outer] * p.piece[0])
-        n = min(p.piece[1], p.length[1] - at.place[inner] * p.piece[1])
-        x, y = <const word*>w.x + at.offset[0], <word*>w.y + at.offset[1]
+    for chunk in range(first, last):
+        rows = min(p.chunk[0], p.length[0] - at.place[outer] * p.chunk[0])
+        n = min(p.chunk[1], p.length[1] - at.place[inner] * p.chunk[1])
+        x, y = <const word*>w.x + at.offset[0], out + at.offset[1]
         if w.turned:
             copy_turned(p, x, y, rows, n)
         else:
@@ -103,17 +104,8 @@ cdef void copy_pieces(Work* w, word* _, Py_ssize_t first, Py_ssize_t last) noexc
         step(&at, &w.axes, inner)
 
 
-cdef void run_task(void* context, Py_ssize_t index) noexcept nogil:
-    cdef Work* w = <Work*>context
-    cdef Py_ssize_t first = index * w.per_task, last = min(first + w.per_task, w.pieces)
-    if w.itemsize == sizeof(uint64_t):
-        copy_pieces(w, <uint64_t*>NULL, first, last)
-    else:
-        copy_pieces(w, <uint32_t*>NULL, first, last)
-
-
 cdef void lay_out(Work* w) noexcept:
-    """Finds the plane, and puts its pieces in the place of its axes."""
+    """Finds the plane, and puts its chunks in the place of its axes."""
     cdef Axes* axes = &w.axes
     cdef Plane* p = &w.plane
     cdef Py_ssize_t k, stride, least = 0
@@ -137,17 +129,16 @@ cdef void lay_out(Work* w) noexcept:
     for side in range(2):
         axis = axes.count - 2 + side
         p.length[side], p.x[side], p.y[side] = axes.length[axis], axes.stride[axis][0], axes.stride[axis][1]
-    p.piece[1] = min(p.length[1], <Py_ssize_t>(LONG if w.turned else CHUNK))
-    p.piece[0] = min(p.length[0], <Py_ssize_t>SIDE if w.turned else max(CHUNK // p.piece[1], <Py_ssize_t>1))
-    w.pieces = 1
+    p.chunk[1] = min(p.length[1], <Py_ssize_t>(LONG if w.turned else CHUNK))
+    p.chunk[0] = min(p.length[0], <Py_ssize_t>SIDE if w.turned else max(CHUNK // p.chunk[1], <Py_ssize_t>1))
+    w.chunks = 1
     for axis in range(axes.count):
         side = axis - (axes.count - 2)
         if side >= 0:
-            axes.length[axis] = (p.length[side] + p.piece[side] - 1) // p.piece[side]
+            axes.length[axis] = (p.length[side] + p.chunk[side] - 1) // p.chunk[side]
             for k in range(2):
-                axes.stride[axis][k] *= p.piece[side]
-        w.pieces *= axes.length[axis]
-    w.per_task = max(CHUNK // (p.piece[0] * p.piece[1]), <Py_ssize_t>1)
+                axes.stride[axis][k] *= p.chunk[side]
+        w.chunks *= axes.length[axis]
 
 
 cdef int copy_into(cnp.ndarray y, cnp.ndarray x) except -1:
@@ -156,24 +147,17 @@ cdef int copy_into(cnp.ndarray y, cnp.ndarray x) except -1:
 
 cdef int fill(cnp.ndarray y, cnp.ndarray x, bint whole) except -1:
     cdef int axis, ndim = cnp.PyArray_NDIM(y)
-    cdef Py_ssize_t size = cnp.PyArray_SIZE(y)
     cdef Work w
-    if (size == 0 or cnp.PyArray_TYPE(x) != cnp.PyArray_TYPE(y) or not same_shape(x, y)
+    if (cnp.PyArray_SIZE(y) == 0 or cnp.PyArray_TYPE(x) != cnp.PyArray_TYPE(y) or not same_shape(x, y)
             or not in_elements(x) or not in_elements(y) or not cnp.PyArray_ISWRITEABLE(y)):
         return cnp.PyArray_CopyInto(y, x)
     w.axes.count = 0
     for axis in range(ndim):
         add_axis(&w.axes, cnp.PyArray_DIM(y, axis), stride_of(x, axis, ndim), stride_of(y, axis, ndim), 0, 0)
     lay_out(&w)
-    w.x, w.y = <const char*>cnp.PyArray_DATA(x), <char*>cnp.PyArray_DATA(y)
-    w.itemsize = cnp.PyArray_ITEMSIZE(y)
-    if size <= ALONE:
-        w.per_task = w.pieces
-        run_task(&w, 0)
-    else:
-        with nogil:
-            pool.parallel(run_task, &w, (w.pieces + w.per_task - 1) // w.per_task, whole)
-    return 0
+    w.x = <const char*>cnp.PyArray_DATA(x)
+    return run(of_dtype(y, <loop_t>copy_chunks[uint32_t], <loop_t>copy_chunks[uint64_t]), &w, cnp.PyArray_DATA(y),
+               w.chunks, w.plane.chunk[0] * w.plane.chunk[1], COST, whole)
 
 
 cdef cnp.ndarray c_copy(cnp.ndarray x):

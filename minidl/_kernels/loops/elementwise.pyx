@@ -42,7 +42,7 @@ cdef void row(
     """y = rule(x, z) for n elements, with a stride for each of the three."""
     cdef const Py_ssize_t* stride = strides_of(w)
     cdef Py_ssize_t i, first = 0, sx = stride[1], sz = stride[2], sy = stride[3]
-    cdef real still
+    cdef real only
     cdef real[BLOCK] block
     if sx == 1 and sz == 1 and sy == 1:
         if x == y:  # in place: one pointer, so that the compiler sees that nothing overlaps
@@ -52,24 +52,24 @@ cdef void row(
             for i in range(n):
                 y[i] = rule(tag, x[i], z[i])
     elif sx == 1 and sz == 0 and sy == 1:
-        still = z[0]
-        if Rule is Pow:  # what hangs on the exponent alone would become branches: it stands in many places
+        only = z[0]
+        if Rule is Pow:  # a repeated exponent: what depends on it alone would become branches, so it is written out
             for i in range(BLOCK):
-                block[i] = still
+                block[i] = only
             while first < n:
                 for i in range(first, min(first + BLOCK, n)):
                     y[i] = rule(tag, x[i], block[i - first])
                 first += BLOCK
         elif x == y:
             for i in range(n):
-                y[i] = rule(tag, y[i], still)
+                y[i] = rule(tag, y[i], only)
         else:
             for i in range(n):
-                y[i] = rule(tag, x[i], still)
+                y[i] = rule(tag, x[i], only)
     elif sx == 0 and sz == 1 and sy == 1:
-        still = x[0]
+        only = x[0]
         for i in range(n):
-            y[i] = rule(tag, still, z[i])
+            y[i] = rule(tag, only, z[i])
     else:
         for i in range(n):
             y[i * sy] = rule(tag, x[i * sx], z[i * sz])

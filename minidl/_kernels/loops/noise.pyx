@@ -6,7 +6,7 @@ and at every CPU level. (Salmon, Moraes, Dror & Shaw, Parallel random numbers: a
 has 20 rounds, a wide margin; these are 13, the fewest for which known answers are published. Its sums, rotations and exclusive ors
 vectorise as they are; Philox of the same paper needs the upper half of 64-bit products, which they do not.)
 
-One block is LANES counters side by side and serves 4 LANES elements: element LANES w + i of block b gets word w of
+One group is LANES counters side by side and serves 4 LANES elements: element LANES w + i of group b gets word w of
 counter LANES b + i. A float64 takes the lower half of its bits from a second stream of counters, so that float32 and
 float64 get the same number, to rounding.
 
@@ -27,8 +27,8 @@ cnp.import_array()
 
 cdef enum:
     LANES = 16
-    BLOCK = 64  # 4 LANES
-    STRIP = 512  # elements whose words are drawn at once: whole blocks, few enough for the first-level cache. They
+    GROUP = 64  # 4 LANES
+    BLOCK = 512  # elements whose words are drawn at once: whole groups, few enough for the first-level cache. They
                  # divide the size of any task
     COST = 16  # of drawing an element, in additions
 
@@ -72,14 +72,14 @@ cdef inline void add_key(
 
 
 cdef void threefry(
-    uint32_t* words, Key key, uint64_t counter, uint32_t c2, uint32_t c3, Py_ssize_t blocks
+    uint32_t* words, Key key, uint64_t counter, uint32_t c2, uint32_t c3, Py_ssize_t groups
 ) noexcept nogil:
-    """The words of `blocks` blocks. Lane i of the first has the counter (counter + i, c2, c3); no lane may carry."""
+    """The words of `groups` groups. Lane i of the first has the counter (counter + i, c2, c3); no lane may carry."""
     cdef uint32_t k0 = key.words[0], k1 = key.words[1], k2 = key.words[2], k3 = key.words[3], k4 = key.words[4]
     cdef uint32_t c0, c1, a, b, c, d
-    cdef Py_ssize_t block
+    cdef Py_ssize_t group
     cdef int i
-    for block in range(blocks):
+    for group in range(groups):
         c0, c1 = <uint32_t>counter, <uint32_t>(counter >> 32)
         for i in range(LANES):
             a, b, c, d = c0 + <uint32_t>i, c1, c2, c3
@@ -93,7 +93,7 @@ cdef void threefry(
             mix(&a, &b, 6); mix(&c, &d, 20)
             words[i], words[LANES + i] = a, b
             words[2 * LANES + i], words[3 * LANES + i] = c, d
-        words, counter = words + BLOCK, counter + LANES
+        words, counter = words + GROUP, counter + LANES
 
 
 cdef inline real uniform(uint32_t high, uint32_t low, real* _) noexcept nogil:
@@ -117,20 +117,20 @@ cdef struct Work:
     double scale  # of the others
 
 
-cdef inline void draw_strip(uint32_t* words, Work* w, Py_ssize_t start, Py_ssize_t n, uint32_t stream) noexcept nogil:
-    """The words of elements start to start + n, where start is a multiple of BLOCK."""
-    threefry(words, w.key, <uint64_t>(start // 4), stream, 0, (n + BLOCK - 1) // BLOCK)
+cdef inline void draw_block(uint32_t* words, Work* w, Py_ssize_t start, Py_ssize_t n, uint32_t stream) noexcept nogil:
+    """The words of elements start to start + n, where start is a multiple of GROUP."""
+    threefry(words, w.key, <uint64_t>(start // 4), stream, 0, (n + GROUP - 1) // GROUP)
 
 
 cdef void rrelu_factors(Work* w, real* f, Py_ssize_t start, Py_ssize_t n) noexcept nogil:
-    cdef uint32_t[STRIP] high, more
+    cdef uint32_t[BLOCK] high, more
     cdef uint32_t* low = &more[0] if real is double else &high[0]  # float32 does not look at it
     cdef const real* x = <const real*>w.x + start
     cdef real lower = <real>w.lower, upper = <real>w.upper, width = <real>(w.upper - w.lower), one = 1, slope
     cdef Py_ssize_t i
-    draw_strip(high, w, start, n, 0)
+    draw_block(high, w, start, n, 0)
     if real is double:
-        draw_strip(more, w, start, n, 1)
+        draw_block(more, w, start, n, 1)
     for i in range(n):
         slope = lower + width * uniform(high[i], low[i], f)
         slope = upper if slope > upper else slope  # rounding might lead beyond it
@@ -138,11 +138,11 @@ cdef void rrelu_factors(Work* w, real* f, Py_ssize_t start, Py_ssize_t n) noexce
 
 
 cdef void dropout_factors(Work* w, real* f, Py_ssize_t start, Py_ssize_t n) noexcept nogil:
-    cdef uint32_t[STRIP] words
+    cdef uint32_t[BLOCK] words
     cdef uint32_t SIGN = 0x80000000, last = w.last
     cdef real scale = <real>w.scale
     cdef Py_ssize_t i
-    draw_strip(words, w, start, n, 0)
+    draw_block(words, w, start, n, 0)
     for i in range(n):
         # Shifted so that the order of signed numbers is theirs: SSE2 and AVX2 have no other comparison.
         f[i] = scale * <real><int32_t>(<int32_t>(words[i] ^ SIGN) > <int32_t>(last ^ SIGN))
@@ -165,11 +165,11 @@ cdef inline void product(const real* x, const real* factor, real* y, Py_ssize_t 
 
 cdef void forward(void* work, Py_ssize_t first, Py_ssize_t last, real* y) noexcept nogil:
     cdef Work* w = <Work*>work
-    cdef real[STRIP] spare
+    cdef real[BLOCK] spare
     cdef real* f
     cdef Py_ssize_t start = first, n
     while start < last:
-        n = min(last - start, <Py_ssize_t>STRIP)
+        n = min(last - start, <Py_ssize_t>BLOCK)
         f = <real*>w.factor + start if w.factor != NULL else spare
         if w.drops:
             dropout_factors(w, f, start, n)

@@ -1,9 +1,8 @@
 """The optimizer steps: SGD and Adam over all parameters of all groups in one call.
 
 Each parameter is walked once, in place: parameter, gradient and moments are read and written in one
-pass. Large arrays are cut into pieces of fixed size, and the pieces of all parameters go to the
-pool together. Elements do not depend on one another, so the bits do not depend on the number of
-threads.
+pass. Arrays are cut into chunks of fixed size, and the chunks of all parameters go to the threads
+together. Elements do not depend on one another, so the bits do not depend on the number of threads.
 
 An entry point takes groups, each a tuple of lists with one item per parameter, and the group's settings. It
 checks and allocates everything before it changes anything, and it counts the step itself: whatever is
@@ -13,7 +12,8 @@ raised, no group has been stepped without another, nor a parameter without its c
 cimport numpy as cnp
 from libc.float cimport DBL_MIN, FLT_MIN
 from libc.math cimport pow, sqrt, sqrtf
-from minidl._kernels.runtime cimport memory, pool
+from minidl._kernels.loops.driver cimport run
+from minidl._kernels.runtime cimport memory
 from minidl._kernels.arrays.checks cimport check_out, dense, same_layout
 from minidl._kernels.arrays.layout cimport same_shape
 from minidl._kernels.math.elementary cimport real
@@ -21,32 +21,31 @@ from minidl._kernels.math.elementary cimport real
 cnp.import_array()
 
 cdef enum:
-    PIECE = 4096  # elements a task: few, so that the threads have equal shares of a small network too
+    CHUNK = 4096  # elements: few, so that the threads have equal shares of a small network too
+    COST = 32     # of an element, in additions
 
 
-cdef struct Part:  # one parameter: its arrays, and the numbers of this step
+cdef struct Param:  # its arrays, and the numbers of this step
     void* p
     const void* g
     void* m  # momentum, or Adam's mean of gradients
     void* v  # Adam's mean of squares
     Py_ssize_t n
+    Py_ssize_t first  # the number of its first chunk
     bint wide
     bint nesterov
     double lr, decay, keep, momentum, beta1, beta2, unbias, eps
-    double factor, total
+    double factor
+    double* sums  # of each chunk
     cnp.int64_t* count  # steps of this parameter
 
 
-ctypedef void (*step_t)(Part* w, Py_ssize_t start, Py_ssize_t n) noexcept nogil
-
-cdef struct Piece:
-    Part* part
-    Py_ssize_t start
-
+# Computes n elements of a parameter from `start` on.
+ctypedef void (*step_t)(Param* w, Py_ssize_t start, Py_ssize_t n, void* array) noexcept nogil
 
 cdef struct Work:
-    step_t step
-    Piece* pieces
+    step_t[2] step  # for float32 and float64
+    Param* params
 
 
 # ── The formulas ───────────────────────────────────────────────────────────────────────────────
@@ -65,13 +64,13 @@ cdef inline real settled(real m) noexcept nogil:
     return 0 if -smallest < m < smallest else m
 
 
-cdef inline void sgd(real* _, Part* w, Py_ssize_t start, Py_ssize_t n) noexcept nogil:
+cdef void sgd(Param* w, Py_ssize_t start, Py_ssize_t n, real* p) noexcept nogil:
     """d = g + decay p;  m = momentum m + d;  p -= lr m  (Nesterov: lr (d + momentum m))."""
-    cdef real* p = <real*>w.p + start
     cdef const real* g = <const real*>w.g + start
     cdef real* m = <real*>w.m + start
     cdef real lr = <real>w.lr, decay = <real>w.decay, momentum = <real>w.momentum, d, mi
     cdef Py_ssize_t i
+    p += start
     if w.m == NULL:
         for i in range(n):
             p[i] -= lr * (g[i] + decay * p[i])
@@ -86,14 +85,13 @@ cdef inline void sgd(real* _, Part* w, Py_ssize_t start, Py_ssize_t n) noexcept 
             p[i] -= lr * mi
 
 
-cdef inline void adam(real* _, Part* w, Py_ssize_t start, Py_ssize_t n) noexcept nogil:
+cdef void adam(Param* w, Py_ssize_t start, Py_ssize_t n, real* p) noexcept nogil:
     """m += (1 - beta1) (d - m);  v = beta2 v + (1 - beta2) d^2;  p = keep p - lr' m / (sqrt(v)
     unbias + eps).
 
     lr' = lr / (1 - beta1^t) and unbias = 1 / sqrt(1 - beta2^t) remove the bias of the zero start;
     weight decay is in d = g + decay p (Adam) or in keep = 1 - lr decay (AdamW).
     """
-    cdef real* p = <real*>w.p + start
     cdef const real* g = <const real*>w.g + start
     cdef real* m = <real*>w.m + start
     cdef real* v = <real*>w.v + start
@@ -101,6 +99,7 @@ cdef inline void adam(real* _, Part* w, Py_ssize_t start, Py_ssize_t n) noexcept
     cdef real to_m = <real>(1 - w.beta1), beta2 = <real>w.beta2, to_v = <real>(1 - w.beta2)
     cdef real eps = <real>w.eps, d, mi, vi
     cdef Py_ssize_t i
+    p += start
     for i in range(n):
         d = g[i] + decay * p[i]
         m[i] = mi = settled(m[i] + to_m * (d - m[i]))
@@ -108,65 +107,43 @@ cdef inline void adam(real* _, Part* w, Py_ssize_t start, Py_ssize_t n) noexcept
         p[i] = keep * p[i] - lr * mi / (sqrt_(vi) * unbias + eps)
 
 
-cdef void sgd_piece(Part* w, Py_ssize_t start, Py_ssize_t n) noexcept nogil:
-    if w.wide:
-        sgd(<double*>NULL, w, start, n)
-    else:
-        sgd(<float*>NULL, w, start, n)
-
-
-cdef void adam_piece(Part* w, Py_ssize_t start, Py_ssize_t n) noexcept nogil:
-    if w.wide:
-        adam(<double*>NULL, w, start, n)
-    else:
-        adam(<float*>NULL, w, start, n)
-
-
 # ── The entry points ───────────────────────────────────────────────────────────────────────────
 
-cdef void run_piece(void* context, Py_ssize_t index) noexcept nogil:
-    cdef Work* work = <Work*>context
-    cdef Piece* piece = work.pieces + index
-    work.step(piece.part, piece.start, min(piece.part.n - piece.start, <Py_ssize_t>PIECE))
+cdef void chunks(void* work, Py_ssize_t first, Py_ssize_t last, void* _) noexcept nogil:
+    cdef Work* w = <Work*>work
+    cdef Param* p = w.params
+    cdef Py_ssize_t chunk, start
+    for chunk in range(first, last):
+        while (chunk - p.first) * CHUNK >= p.n:
+            p += 1
+        start = (chunk - p.first) * CHUNK
+        w.step[p.wide](p, start, min(p.n - start, <Py_ssize_t>CHUNK), p.p)
 
 
-cdef int run(step_t step, Part* parts, Py_ssize_t count) except -1:
-    """All pieces of all parts, through the pool if there is enough to do."""
-    cdef Py_ssize_t k, start, total = 0, pieces = 0
-    cdef Work work
+cdef Py_ssize_t number_chunks(Param* params, Py_ssize_t count) noexcept:
+    cdef Py_ssize_t k, total = 0
     for k in range(count):
-        total += parts[k].n
-        pieces += (parts[k].n + PIECE - 1) // PIECE
-    if total <= PIECE:
-        for k in range(count):
-            if parts[k].n:
-                step(&parts[k], 0, parts[k].n)
-        return 0
-    work.step = step
-    work.pieces = <Piece*>memory.take(pieces * sizeof(Piece))
-    if work.pieces == NULL:
-        raise MemoryError()
-    pieces = 0
+        params[k].first = total
+        total += (params[k].n + CHUNK - 1) // CHUNK
+    return total
+
+
+cdef int run_all(step_t single, step_t wide, Param* params, Py_ssize_t count) except -1:
+    """All chunks of all parameters."""
+    cdef Py_ssize_t k, size = 0, total = number_chunks(params, count)
+    cdef Work work = Work([single, wide], params)
     for k in range(count):
-        for start in range(0, parts[k].n, PIECE):
-            work.pieces[pieces].part = &parts[k]
-            work.pieces[pieces].start = start
-            pieces += 1
-    with nogil:
-        pool.parallel(run_piece, &work, pieces, True)
-    memory.give(work.pieces)
-    return 0
+        size += params[k].n
+    return run(chunks, &work, NULL, total, size // max(total, <Py_ssize_t>1), COST, True)
 
 
-cdef Part* take_parts(Py_ssize_t count) except NULL:
-    cdef Part* parts = <Part*>memory.take((count + 1) * sizeof(Part))
-    if parts == NULL:
-        raise MemoryError()
-    return parts
+cdef cnp.ndarray room_for(Py_ssize_t count, Py_ssize_t itemsize):
+    cdef cnp.npy_intp size = count * itemsize
+    return memory.empty(1, &size, cnp.NPY_BYTE)
 
 
-cdef cnp.ndarray fill(Part* part, object p, object g, double lr, double decay, str name):
-    """Checks a parameter and its gradient and notes them; returns the gradient, laid out as p is,
+cdef cnp.ndarray fill(Param* w, object p, object g, double lr, double decay, str name):
+    """Checks a parameter and its gradient and writes them down; returns the gradient, laid out as p is,
     to keep it alive.
     """
     cdef cnp.ndarray ps = dense(p, name)
@@ -174,10 +151,10 @@ cdef cnp.ndarray fill(Part* part, object p, object g, double lr, double decay, s
         raise ValueError(f"{name}: a parameter must be one dense, aligned block of memory")
     check_out(ps, ps, name)
     cdef cnp.ndarray gs = same_layout(g, ps, name)
-    part.p, part.g, part.m, part.v = cnp.PyArray_DATA(ps), cnp.PyArray_DATA(gs), NULL, NULL
-    part.n = cnp.PyArray_SIZE(ps)
-    part.wide = cnp.PyArray_TYPE(ps) == cnp.NPY_DOUBLE
-    part.lr, part.decay = lr, decay
+    w.p, w.g, w.m, w.v = cnp.PyArray_DATA(ps), cnp.PyArray_DATA(gs), NULL, NULL
+    w.n = cnp.PyArray_SIZE(ps)
+    w.wide = cnp.PyArray_TYPE(ps) == cnp.NPY_DOUBLE
+    w.lr, w.decay = lr, decay
     return gs
 
 
@@ -203,11 +180,11 @@ cdef Py_ssize_t parameters_of(list groups) except -1:
     return total
 
 
-cdef int run_and_count(step_t step, Part* parts, Py_ssize_t count) except -1:
+cdef int run_and_count(step_t single, step_t wide, Param* params, Py_ssize_t count) except -1:
     cdef Py_ssize_t k
-    run(step, parts, count)  # what it may raise comes before its first change
+    run_all(single, wide, params, count)  # what it may raise comes before its first change
     for k in range(count):
-        parts[k].count[0] += 1
+        params[k].count[0] += 1
     return 0
 
 
@@ -220,26 +197,22 @@ def sgd_step(list groups):
 
     d = g + decay p;  m = momentum m + d;  p -= lr m,  with Nesterov p -= lr (d + momentum m).
     """
-    cdef Py_ssize_t i, k = 0, total = parameters_of(groups)
-    cdef Part* parts = take_parts(total)
-    cdef Part* part
+    cdef Py_ssize_t i, total = parameters_of(groups)
+    cdef cnp.ndarray room = room_for(total, sizeof(Param))
+    cdef Param* w = <Param*>cnp.PyArray_DATA(room) - 1
     cdef list kept = [], params, grads, moments, counts, lrs, decays
     cdef double momentum
     cdef bint nesterov
-    try:
-        for group in groups:
-            params, grads, moments, counts, lrs, decays, momentum, nesterov = group
-            for i in range(len(params)):
-                part = &parts[k]
-                kept.append(fill(part, params[i], grads[i], lrs[i], decays[i], "sgd_step"))
-                part.count = counter(counts[i], "sgd_step")
-                part.momentum, part.nesterov = momentum, nesterov
-                if moments is not None:
-                    part.m = moment(moments[i], params[i], "sgd_step")
-                k += 1
-        run_and_count(sgd_piece, parts, total)
-    finally:
-        memory.give(parts)
+    for group in groups:
+        params, grads, moments, counts, lrs, decays, momentum, nesterov = group
+        for i in range(len(params)):
+            w += 1
+            kept.append(fill(w, params[i], grads[i], lrs[i], decays[i], "sgd_step"))
+            w.count = counter(counts[i], "sgd_step")
+            w.momentum, w.nesterov = momentum, nesterov
+            if moments is not None:
+                w.m = moment(moments[i], params[i], "sgd_step")
+    run_and_count(<step_t>sgd[float], <step_t>sgd[double], <Param*>cnp.PyArray_DATA(room), total)
 
 
 def adam_step(list groups):
@@ -252,37 +225,33 @@ def adam_step(list groups):
     Decays are added to the gradient (L2), or, if `decoupled` (AdamW), shrink p by the factor 1 - lr
     decay.
     """
-    cdef Py_ssize_t i, k = 0, total = parameters_of(groups)
-    cdef Part* parts = take_parts(total)
-    cdef Part* part
+    cdef Py_ssize_t i, total = parameters_of(groups)
+    cdef cnp.ndarray room = room_for(total, sizeof(Param))
+    cdef Param* w = <Param*>cnp.PyArray_DATA(room) - 1
     cdef list kept = [], params, grads, means, squares, counts, lrs, decays
     cdef double beta1, beta2, eps, bias1, bias2
     cdef cnp.int64_t t
     cdef bint decoupled
-    try:
-        for group in groups:
-            params, grads, means, squares, counts, lrs, decays, beta1, beta2, eps, decoupled = group
-            t = -1
-            bias1 = bias2 = 1
-            for i in range(len(params)):
-                part = &parts[k]
-                kept.append(fill(part, params[i], grads[i], lrs[i], decays[i], "adam_step"))
-                part.m = moment(means[i], params[i], "adam_step")
-                part.v = moment(squares[i], params[i], "adam_step")
-                part.count = counter(counts[i], "adam_step")
-                if t != part.count[0] + 1:  # as a rule once for all parameters
-                    t = part.count[0] + 1
-                    bias1, bias2 = 1 - pow(beta1, t), 1 - pow(beta2, t)
-                part.keep = 1
-                if decoupled:
-                    part.keep, part.decay = 1 - part.lr * part.decay, 0
-                part.beta1, part.beta2, part.eps = beta1, beta2, eps
-                part.lr = part.lr / bias1
-                part.unbias = 1 / sqrt(bias2)
-                k += 1
-        run_and_count(adam_piece, parts, total)
-    finally:
-        memory.give(parts)
+    for group in groups:
+        params, grads, means, squares, counts, lrs, decays, beta1, beta2, eps, decoupled = group
+        t = -1
+        bias1 = bias2 = 1
+        for i in range(len(params)):
+            w += 1
+            kept.append(fill(w, params[i], grads[i], lrs[i], decays[i], "adam_step"))
+            w.m = moment(means[i], params[i], "adam_step")
+            w.v = moment(squares[i], params[i], "adam_step")
+            w.count = counter(counts[i], "adam_step")
+            if t != w.count[0] + 1:  # as a rule once for all parameters
+                t = w.count[0] + 1
+                bias1, bias2 = 1 - pow(beta1, t), 1 - pow(beta2, t)
+            w.keep = 1
+            if decoupled:
+                w.keep, w.decay = 1 - w.lr * w.decay, 0
+            w.beta1, w.beta2, w.eps = beta1, beta2, eps
+            w.lr = w.lr / bias1
+            w.unbias = 1 / sqrt(bias2)
+    run_and_count(<step_t>adam[float], <step_t>adam[double], <Param*>cnp.PyArray_DATA(room), total)
 
 
 def first_misfit(list params, list grads):
@@ -319,71 +288,50 @@ cdef inline double sum_squares_of(const real* x, Py_ssize_t n) noexcept nogil:
     return total
 
 
-cdef void square_piece(Part* w, Py_ssize_t start, Py_ssize_t n) noexcept nogil:
-    cdef double* totals = <double*>w.m
-    if w.wide:
-        totals[start // PIECE] = sum_squares_of(<const double*>w.g + start, n)
-    else:
-        totals[start // PIECE] = sum_squares_of(<const float*>w.g + start, n)
+cdef void squares(Param* w, Py_ssize_t start, Py_ssize_t n, real* x) noexcept nogil:
+    w.sums[w.first + start // CHUNK] = sum_squares_of(<const real*>x + start, n)
 
 
-cdef inline void scale(real* x, Py_ssize_t n, real factor) noexcept nogil:
+cdef void scale(Param* w, Py_ssize_t start, Py_ssize_t n, real* x) noexcept nogil:
+    cdef real factor = <real>w.factor
     cdef Py_ssize_t i
-    for i in range(n):
+    for i in range(start, start + n):
         x[i] *= factor
 
 
-cdef void scale_piece(Part* w, Py_ssize_t start, Py_ssize_t n) noexcept nogil:
-    if w.wide:
-        scale(<double*>w.p + start, n, w.factor)
-    else:
-        scale(<float*>w.p + start, n, <float>w.factor)
+cdef void note(Param* w, cnp.ndarray x) noexcept:
+    w.p, w.n, w.wide = cnp.PyArray_DATA(x), cnp.PyArray_SIZE(x), cnp.PyArray_TYPE(x) == cnp.NPY_DOUBLE
 
 
 def sum_of_squares(list arrays):
     """The sum of the squares of all elements of all arrays, added in float64."""
-    cdef Py_ssize_t k, pieces = 0, count = len(arrays)
+    cdef Py_ssize_t k, total, count = len(arrays)
     cdef list kept = [dense(x, "sum_of_squares") for x in arrays]
-    cdef Part* parts = take_parts(count)
-    cdef double* totals = NULL
-    cdef double total = 0
-    try:
-        for k in range(count):
-            parts[k].n = cnp.PyArray_SIZE(<cnp.ndarray>kept[k])
-            pieces += (parts[k].n + PIECE - 1) // PIECE
-        totals = <double*>memory.take((pieces + 1) * sizeof(double))
-        if totals == NULL:
-            raise MemoryError()
-        pieces = 0
-        for k in range(count):
-            parts[k].g = cnp.PyArray_DATA(<cnp.ndarray>kept[k])
-            parts[k].wide = cnp.PyArray_TYPE(<cnp.ndarray>kept[k]) == cnp.NPY_DOUBLE
-            parts[k].m = totals + pieces
-            pieces += (parts[k].n + PIECE - 1) // PIECE
-        run(square_piece, parts, count)
-        for k in range(pieces):
-            total += totals[k]
-    finally:
-        memory.give(totals)
-        memory.give(parts)
-    return total
+    cdef cnp.ndarray room = room_for(count, sizeof(Param)), sums
+    cdef Param* params = <Param*>cnp.PyArray_DATA(room)
+    cdef double result = 0
+    for k in range(count):
+        note(&params[k], <cnp.ndarray>kept[k])
+    total = number_chunks(params, count)
+    sums = room_for(total, sizeof(double))
+    for k in range(count):
+        params[k].sums = <double*>cnp.PyArray_DATA(sums)
+    run_all(<step_t>squares[float], <step_t>squares[double], params, count)
+    for k in range(total):
+        result += (<double*>cnp.PyArray_DATA(sums))[k]
+    return result
 
 
 def scale_all(list arrays, double factor):
     """Multiplies all arrays by `factor`, in place."""
     cdef Py_ssize_t k, count = len(arrays)
-    cdef Part* parts = take_parts(count)
-    cdef cnp.ndarray x
-    try:
-        for k in range(count):
-            x = dense(arrays[k], "scale_all")
-            if x is not arrays[k]:
-                raise ValueError("scale_all: an array must be one dense, aligned block of memory")
-            check_out(x, x, "scale_all")
-            parts[k].p = cnp.PyArray_DATA(x)
-            parts[k].n = cnp.PyArray_SIZE(x)
-            parts[k].wide = cnp.PyArray_TYPE(x) == cnp.NPY_DOUBLE
-            parts[k].factor = factor
-        run(scale_piece, parts, count)
-    finally:
-        memory.give(parts)
+    cdef cnp.ndarray room = room_for(count, sizeof(Param)), x
+    cdef Param* params = <Param*>cnp.PyArray_DATA(room)
+    for k in range(count):
+        x = dense(arrays[k], "scale_all")
+        if x is not arrays[k]:
+            raise ValueError("scale_all: an array must be one dense, aligned block of memory")
+        check_out(x, x, "scale_all")
+        note(&params[k], x)
+        params[k].factor = factor
+    run_all(<step_t>scale[float], <step_t>scale[double], params, count)

@@ -2,24 +2,25 @@
 
 Two layouts are walked as they lie in memory. "Rows": channels are last (a logical (N, C, H, W) whose memory is
 N, H, W, C; or (N, C) itself), the loops run over channels side by side. "Planes": C order, the loops run over the
-stretch of H, W that belongs to one channel. Anything else is copied. Few channels in the first layout are widened:
+elements of H, W that belong to one channel. Anything else is copied. Few channels in the first layout are widened:
 several rows make one, so that a vector is full.
 
 Forward is a pass for the statistics and a pass that normalises and applies an activation; backward a pass for
 Σ g and Σ g (x - mean), and a pass for gx. The slope of the activation is applied to gy in both, in cache, and never
-stored. Work is cut into blocks of fixed size and their sums are added in order: same bits for any number of threads.
+stored. Sums are cut into chunks of fixed size, which are added in order: same bits for any number of threads.
 
-Accuracy: a block sums x - k and (x - k)², with k the mean of its first elements, so that a large mean costs nothing;
-blocks are joined in double by the rule of Chan, Golub & LeVeque (1979). The mean is handed on as a number of x's
+Accuracy: a chunk sums x - k and (x - k)², with k the mean of its first elements, so that a large mean costs nothing;
+chunks are joined in double by the rule of Chan, Golub & LeVeque (1979). The mean is handed on as a number of x's
 precision, `near`, and what is left of it goes into the offset.
 """
 
 cimport numpy as cnp
 from libc.string cimport memset
-from minidl._kernels.runtime cimport epilogues, memory, pool
+from minidl._kernels.loops.driver cimport loop_t, run
+from minidl._kernels.runtime cimport epilogues, memory
 from minidl._kernels.arrays.checks cimport same_layout
 from minidl._kernels.rows.batch_norm_loops cimport (
-    CHUNK, DEEP, FEW, RUN, WIDE, Work,
+    CHUNK, DEEP, FEW, RUN, WIDE, Work, sum_t,
     backward_planes, backward_rows, forward_planes, forward_rows,
     moments_of_planes, moments_of_rows, sums_of_planes, sums_of_rows,
 )
@@ -31,67 +32,73 @@ cnp.import_array()
 
 cdef dict ACTIVATIONS = epilogues.activations_of(__name__)
 
-ctypedef void (*loop_t)(Work*, void*, Py_ssize_t) noexcept nogil
-
-cdef struct Job:
-    Work work
-    loop_t loop
-
-
-cdef void run_task(void* context, Py_ssize_t index) noexcept nogil:
-    (<Job*>context).loop(&(<Job*>context).work, NULL, index)
+cdef enum:
+    COST = 8  # of an element, in additions
 
 
 cdef void plan(Work* w, cnp.ndarray x) noexcept:
-    """The layout, and the blocks and tasks that the work is cut into. x has elements."""
+    """The layout, and the chunks that sums are cut into. x has elements."""
     cdef Py_ssize_t samples = cnp.PyArray_DIM(x, 0), channels = cnp.PyArray_DIM(x, 1)
     cdef Py_ssize_t inner = cnp.PyArray_SIZE(x) // (samples * channels)
     memset(w, 0, sizeof(Work))
     w.x = cnp.PyArray_DATA(x)
     w.rows_layout = inner == 1 or not cnp.PyArray_IS_C_CONTIGUOUS(x)
     if w.rows_layout:
-        w.count, w.columns, w.inner, w.pieces, w.piece = samples * inner, channels, 1, 1, 1
+        w.count, w.columns, w.inner, w.runs, w.length = samples * inner, channels, 1, 1, 1
         while 2 * w.columns <= FEW and w.count % 2 == 0:  # two rows make one
             w.columns, w.count = 2 * w.columns, w.count // 2
-        w.per_block = max(CHUNK // w.columns, <Py_ssize_t>DEEP)
-        w.blocks = (w.count + w.per_block - 1) // w.per_block
-        w.per_task = max(CHUNK // w.columns, <Py_ssize_t>1)
-        w.tasks = (w.count + w.per_task - 1) // w.per_task
+        w.per_chunk = max(CHUNK // w.columns, <Py_ssize_t>DEEP)
+        w.chunks = (w.count + w.per_chunk - 1) // w.per_chunk
     else:
-        w.count, w.columns, w.inner, w.piece = samples, channels, inner, min(inner, <Py_ssize_t>RUN)
-        w.pieces = (inner + w.piece - 1) // w.piece
-        w.per_block = max(CHUNK // w.piece, <Py_ssize_t>1)
-        w.blocks = (samples + w.per_block - 1) // w.per_block * w.pieces
-        w.per_task = max(CHUNK // w.piece, <Py_ssize_t>1)
-        w.tasks = (samples * channels * w.pieces + w.per_task - 1) // w.per_task
+        w.count, w.columns, w.inner, w.length = samples, channels, inner, min(inner, <Py_ssize_t>RUN)
+        w.runs = (inner + w.length - 1) // w.length
+        w.per_chunk = max(CHUNK // w.length, <Py_ssize_t>1)
+        w.chunks = (samples + w.per_chunk - 1) // w.per_chunk * w.runs
 
 
-cdef tuple block_sums(Job* job):
-    """Runs a loop over all blocks: what it leaves in `first` and `second`, one line of channels a block."""
-    cdef Work* w = &job.work
-    cdef Py_ssize_t tasks = w.blocks * ((w.columns + WIDE - 1) // WIDE if w.rows_layout else w.columns)
-    cdef cnp.npy_intp[2] shape = [w.blocks, w.columns]
+cdef bint wide(cnp.ndarray x) noexcept:
+    return cnp.PyArray_TYPE(x) == cnp.NPY_DOUBLE
+
+
+cdef void chunk_sums(void* work, Py_ssize_t first, Py_ssize_t last, void* _) noexcept nogil:
+    cdef Work* w = <Work*>work
+    cdef Py_ssize_t index
+    for index in range(first, last):
+        w.sum(w, index, NULL)
+
+
+cdef tuple run_sums(Work* w, cnp.ndarray x, sum_t[4] sums):
+    """Runs the sum for the layout and dtype over all chunks: what it leaves in `first` and `second`."""
+    cdef Py_ssize_t across = (w.columns + WIDE - 1) // WIDE if w.rows_layout else w.columns
+    cdef cnp.npy_intp[2] shape = [w.chunks, w.columns]
     cdef cnp.ndarray first = memory.empty(2, shape, cnp.NPY_DOUBLE), second = memory.empty(2, shape, cnp.NPY_DOUBLE)
     w.first, w.second = <double*>cnp.PyArray_DATA(first), <double*>cnp.PyArray_DATA(second)
-    with nogil:
-        pool.parallel(run_task, job, tasks)
+    w.sum = sums[2 * w.rows_layout + wide(x)]
+    run(chunk_sums, w, NULL, w.chunks * across, cnp.PyArray_SIZE(x) // (w.chunks * across), COST, False)
     return first, second
 
 
+cdef int run_elements(Work* w, cnp.ndarray y, loop_t[4] loops) except -1:
+    """Runs the loop for the layout and dtype over all rows, or over all runs of planes."""
+    cdef Py_ssize_t count = w.count if w.rows_layout else w.count * w.columns * w.runs
+    cdef Py_ssize_t width = w.columns if w.rows_layout else w.length
+    return run(loops[2 * w.rows_layout + wide(y)], w, cnp.PyArray_DATA(y), count, width, COST, False)
+
+
 cdef void join(Work* w, Py_ssize_t channels, double* mean, double* squares) noexcept nogil:
-    """The moments of all blocks, one after the other, in the first line."""
-    cdef Py_ssize_t lines = w.columns // channels, block, line, c
+    """The moments of all chunks, one after the other, in the first line."""
+    cdef Py_ssize_t lines = w.columns // channels, chunk, line, c
     cdef const double* m
     cdef const double* q
     cdef double n = 0, added, share, d
     for c in range(channels):
         mean[c] = squares[c] = 0
-    for block in range(w.blocks):
-        added = min(w.per_block, w.count - block // w.pieces * w.per_block)
-        added *= min(w.piece, w.inner - block % w.pieces * w.piece)
+    for chunk in range(w.chunks):
+        added = min(w.per_chunk, w.count - chunk // w.runs * w.per_chunk)
+        added *= min(w.length, w.inner - chunk % w.runs * w.length)
         for line in range(lines):
-            m = w.first + block * w.columns + line * channels
-            q = w.second + block * w.columns + line * channels
+            m = w.first + chunk * w.columns + line * channels
+            q = w.second + chunk * w.columns + line * channels
             n += added
             share = added / n
             for c in range(channels):
@@ -138,17 +145,15 @@ def batch_norm_moments(x):
     cdef cnp.ndarray xs = images(x, "batch_norm")
     cdef cnp.npy_intp channels = cnp.PyArray_DIM(xs, 1)
     cdef cnp.ndarray mean = memory.empty(1, &channels, cnp.NPY_DOUBLE), var = memory.empty_like(mean)
-    cdef Job job
+    cdef Work w
     if cnp.PyArray_SIZE(xs) == 0:
         return np.zeros(channels), np.zeros(channels)
-    plan(&job.work, xs)
-    cdef loop_t[4] loops = [
-        <loop_t>moments_of_planes[float], <loop_t>moments_of_planes[double],
-        <loop_t>moments_of_rows[float], <loop_t>moments_of_rows[double],
-    ]
-    job.loop = loops[2 * job.work.rows_layout + (cnp.PyArray_TYPE(xs) == cnp.NPY_DOUBLE)]
-    kept = block_sums(&job)
-    join(&job.work, channels, <double*>cnp.PyArray_DATA(mean), <double*>cnp.PyArray_DATA(var))
+    plan(&w, xs)
+    kept = run_sums(&w, xs, [
+        <sum_t>moments_of_planes[float], <sum_t>moments_of_planes[double],
+        <sum_t>moments_of_rows[float], <sum_t>moments_of_rows[double],
+    ])
+    join(&w, channels, <double*>cnp.PyArray_DATA(mean), <double*>cnp.PyArray_DATA(var))
     del kept
     var /= cnp.PyArray_SIZE(xs) // channels
     return mean, var
@@ -161,23 +166,19 @@ def batch_norm_forward(x, mean, rstd, weight=None, bias=None, str activation=Non
     """
     cdef cnp.ndarray xs = images(x, "batch_norm"), y = memory.empty_like(xs)
     cdef epilogues.Loops epilogue
-    cdef Job job
+    cdef Work w
     if cnp.PyArray_SIZE(xs) == 0:
         return y
-    plan(&job.work, xs)
-    kept = coefficients(&job.work, xs, mean, rstd, weight, bias)
-    job.work.out = cnp.PyArray_DATA(y)
+    plan(&w, xs)
+    kept = coefficients(&w, xs, mean, rstd, weight, bias)
     if activation is not None:
         epilogue = epilogues.find(ACTIVATIONS, activation)
-        job.work.activation = epilogue.forward[cnp.PyArray_TYPE(xs) == cnp.NPY_DOUBLE]
-        job.work.a, job.work.b = a, b
-    cdef loop_t[4] loops = [
+        w.activation = epilogue.forward[wide(xs)]
+        w.a, w.b = a, b
+    run_elements(&w, y, [
         <loop_t>forward_planes[float], <loop_t>forward_planes[double],
         <loop_t>forward_rows[float], <loop_t>forward_rows[double],
-    ]
-    job.loop = loops[2 * job.work.rows_layout + (cnp.PyArray_TYPE(xs) == cnp.NPY_DOUBLE)]
-    with nogil:
-        pool.parallel(run_task, &job, job.work.tasks)
+    ])
     del kept
     return y
 
@@ -195,41 +196,34 @@ def batch_norm_backward(
     cdef cnp.npy_intp channels = cnp.PyArray_DIM(xs, 1)
     cdef Py_ssize_t n = cnp.PyArray_SIZE(xs) // max(channels, 1)
     cdef epilogues.Loops epilogue
-    cdef Job job
+    cdef Work w
     dtype = x.dtype
     if cnp.PyArray_SIZE(xs) == 0:
         return gx, np.zeros(channels, dtype), np.zeros(channels, dtype)
-    plan(&job.work, xs)
-    near, scales, offset, scale, rest, rstd = coefficients(&job.work, xs, mean, rstd, weight, bias)
-    job.work.gy, job.work.out = cnp.PyArray_DATA(gs), cnp.PyArray_DATA(gx)
-    job.work.a, job.work.b, job.work.linear = a, b, not moving
+    plan(&w, xs)
+    near, scales, offset, scale, rest, rstd = coefficients(&w, xs, mean, rstd, weight, bias)
+    w.gy, w.a, w.b, w.linear = cnp.PyArray_DATA(gs), a, b, not moving
     if activation is not None:
         epilogue = epilogues.find(ACTIVATIONS, activation)
-        job.work.by_sign = y is None
+        w.by_sign = y is None
         if y is not None:
             ys = same_layout(y, xs, "batch_norm")
-            job.work.y, job.work.slope = cnp.PyArray_DATA(ys), epilogue.backward[1][cnp.PyArray_TYPE(xs) == cnp.NPY_DOUBLE]
-    cdef loop_t[4] sums = [
-        <loop_t>sums_of_planes[float], <loop_t>sums_of_planes[double],
-        <loop_t>sums_of_rows[float], <loop_t>sums_of_rows[double],
-    ]
-    cdef loop_t[4] backward = [
-        <loop_t>backward_planes[float], <loop_t>backward_planes[double],
-        <loop_t>backward_rows[float], <loop_t>backward_rows[double],
-    ]
-    cdef int which = 2 * job.work.rows_layout + (cnp.PyArray_TYPE(xs) == cnp.NPY_DOUBLE)
-    job.loop = sums[which]
-    first, second = block_sums(&job)
+            w.y, w.slope = cnp.PyArray_DATA(ys), epilogue.backward[1][wide(xs)]
+    first, second = run_sums(&w, xs, [
+        <sum_t>sums_of_planes[float], <sum_t>sums_of_planes[double],
+        <sum_t>sums_of_rows[float], <sum_t>sums_of_rows[double],
+    ])
     cdef cnp.ndarray gx_x, gx_1
     with np.errstate(all="ignore"):
         gb = first.reshape(-1, channels).sum(axis=0)
         gw = rstd * (second.reshape(-1, channels).sum(axis=0) - rest * gb)
         slant = -scale * rstd * gw / n
-        gx_x = widened(slant, job.work.columns, dtype)
-        gx_1 = widened(-scale * gb / n - slant * rest, job.work.columns, dtype)
+        gx_x = widened(slant, w.columns, dtype)
+        gx_1 = widened(-scale * gb / n - slant * rest, w.columns, dtype)
         sums_of_all = gw.astype(dtype), gb.astype(dtype)
-    job.work.gx_x, job.work.gx_1 = cnp.PyArray_DATA(gx_x), cnp.PyArray_DATA(gx_1)
-    job.loop = backward[which]
-    with nogil:
-        pool.parallel(run_task, &job, job.work.tasks)
+    w.gx_x, w.gx_1 = cnp.PyArray_DATA(gx_x), cnp.PyArray_DATA(gx_1)
+    run_elements(&w, gx, [
+        <loop_t>backward_planes[float], <loop_t>backward_planes[double],
+        <loop_t>backward_rows[float], <loop_t>backward_rows[double],
+    ])
     return gx, *sums_of_all

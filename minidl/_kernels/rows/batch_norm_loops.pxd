@@ -1,34 +1,37 @@
 # The loops of batch normalisation over both layouts; batch_norm.pyx says what is computed.
 #
-# A block of a sum has fixed bounds, and so has a task of an elementwise pass. `first` and `second` hold the sums of the
-# blocks, one line of `columns` numbers each.
+# A chunk of a sum has fixed bounds. `first` and `second` hold the sums of the chunks, one line of `columns` numbers each.
 
 from libc.math cimport isfinite
 from minidl._kernels.math.elementary cimport real
 from minidl._kernels.runtime.epilogues cimport activation_t, slope_t
 
 cdef enum:
-    CHUNK = 16384  # elements a task, about
-    DEEP = 128     # rows that one task of a sum adds, at least
-    WIDE = 256     # columns that it adds them for
+    CHUNK = 16384  # elements of a chunk, about
+    DEEP = 128     # rows of a chunk, at least
+    WIDE = 256     # columns that are summed side by side
     RUN = 2048     # elements that pass through an activation at a time, in the first cache
     GROUP = 8      # rows added in pairs before they meet the partial sum
     FLUSH = 64     # rows after which a sum in x's precision goes on in double
     LANES = 16     # partial sums side by side, so that a sum vectorises
-    FEW = 64       # elements whose mean is the k of a block of a plane; columns to which few channels are widened
+    FEW = 64       # elements whose mean is the k of a chunk of a plane; columns to which few channels are widened
 
+
+cdef struct Work
+
+ctypedef void (*sum_t)(Work* w, Py_ssize_t index, void* kind) noexcept nogil
 
 cdef struct Work:
+    sum_t sum             # of a chunk
     const void* x
     const void* gy
     const void* y         # the slope of the activation is written in it
-    void* out
     const void* near      # per column: the mean, rounded
     const void* scale     # weight / sqrt(var + eps)
     const void* offset
     const void* gx_x      # gx = scale g + gx_x (x - near) + gx_1
     const void* gx_1
-    double* first         # (blocks, columns): mean, or Σ g
+    double* first         # (chunks, columns): mean, or Σ g
     double* second        # Σ (x - mean)², or Σ g (x - near)
     activation_t activation
     slope_t slope
@@ -38,9 +41,8 @@ cdef struct Work:
     Py_ssize_t columns           # rows: their length. planes: channels
     Py_ssize_t count             # rows, or samples (outer)
     Py_ssize_t inner             # of a plane; 1 for rows
-    Py_ssize_t pieces, piece     # that a plane is cut into, and elements of one
-    Py_ssize_t per_block, blocks # rows or samples of a block, and how many blocks
-    Py_ssize_t per_task, tasks   # of the elementwise passes
+    Py_ssize_t runs, length      # a plane is cut into so many runs of so many elements
+    Py_ssize_t per_chunk, chunks # rows or samples of a chunk, and how many chunks
 
 
 cdef inline real eight(real a, real b, real c, real d, real e, real f, real g, real h) noexcept nogil:
@@ -55,7 +57,7 @@ cdef inline real* aligned(real* room) noexcept nogil:
 cdef inline void careful(
     const real* x, Py_ssize_t outer, Py_ssize_t step, Py_ssize_t inner, double* mean, double* squares
 ) noexcept nogil:
-    """The moments of a block in double, for numbers whose squares overflow."""
+    """The moments of a chunk in double, for numbers whose squares overflow."""
     cdef Py_ssize_t i, j
     cdef double total = 0, d
     for i in range(outer):
@@ -88,7 +90,7 @@ cdef inline real sloped(real gy, real z, real a) noexcept nogil:
 cdef inline const real* slopes_of_rows(
     Work* w, Py_ssize_t start, Py_ssize_t rows, Py_ssize_t c0, Py_ssize_t n, real* g
 ) noexcept nogil:
-    """gy times the slope of the activation, for rows * n elements in one piece of memory from `start` on."""
+    """gy times the slope of the activation, for rows * n adjacent elements from `start` on."""
     cdef const real* near = <const real*>w.near + c0
     cdef const real* scale = <const real*>w.scale + c0
     cdef const real* offset = <const real*>w.offset + c0
@@ -107,10 +109,10 @@ cdef inline const real* slopes_of_rows(
     return g
 
 
-cdef inline void moments_of_rows(Work* w, real* _, Py_ssize_t index) noexcept nogil:
-    cdef Py_ssize_t wide = (w.columns + WIDE - 1) // WIDE, block = index // wide, c0 = index % wide * WIDE
-    cdef Py_ssize_t n = min(w.columns - c0, <Py_ssize_t>WIDE), r0 = block * w.per_block, k = w.columns
-    cdef Py_ssize_t count = min(w.count - r0, w.per_block), few = min(count, <Py_ssize_t>GROUP), r, i, j
+cdef inline void moments_of_rows(Work* w, Py_ssize_t index, real* _) noexcept nogil:
+    cdef Py_ssize_t wide = (w.columns + WIDE - 1) // WIDE, chunk = index // wide, c0 = index % wide * WIDE
+    cdef Py_ssize_t n = min(w.columns - c0, <Py_ssize_t>WIDE), r0 = chunk * w.per_chunk, k = w.columns
+    cdef Py_ssize_t count = min(w.count - r0, w.per_chunk), few = min(count, <Py_ssize_t>GROUP), r, i, j
     cdef const real* first = <const real*>w.x + r0 * w.columns + c0
     cdef const real* x
     cdef real[WIDE] near, s, q
@@ -146,23 +148,23 @@ cdef inline void moments_of_rows(Work* w, real* _, Py_ssize_t index) noexcept no
             squares[j] += q[j]
         r += FLUSH
     for j in range(n):
-        i = block * w.columns + c0 + j
+        i = chunk * w.columns + c0 + j
         w.first[i] = near[j] + sums[j] / count
         w.second[i] = squares[j] - sums[j] * sums[j] / count
     for j in range(n):
-        i = block * w.columns + c0 + j
+        i = chunk * w.columns + c0 + j
         if not (isfinite(w.first[i]) and isfinite(w.second[i])):
             careful(first + j, count, k, 1, w.first + i, w.second + i)
 
 
-cdef inline void forward_rows(Work* w, real* _, Py_ssize_t index) noexcept nogil:
-    cdef Py_ssize_t r, start, last = min(w.count, (index + 1) * w.per_task), rows = max(RUN // w.columns, <Py_ssize_t>1)
-    cdef Py_ssize_t first = index * w.per_task
+cdef inline void forward_rows(void* work, Py_ssize_t first, Py_ssize_t last, real* out) noexcept nogil:
+    cdef Work* w = <Work*>work
+    cdef Py_ssize_t r, start, rows = max(RUN // w.columns, <Py_ssize_t>1)
     cdef real* y
     while first < last:
         rows = min(rows, last - first)
         start = first * w.columns
-        y = <real*>w.out + start
+        y = out + start
         for r in range(rows):
             normalise_row(w, <const real*>w.x + start + r * w.columns, y + r * w.columns, 0, w.columns)
         if w.activation != NULL:
@@ -170,10 +172,10 @@ cdef inline void forward_rows(Work* w, real* _, Py_ssize_t index) noexcept nogil
         first += rows
 
 
-cdef inline void sums_of_rows(Work* w, real* _, Py_ssize_t index) noexcept nogil:
-    cdef Py_ssize_t wide = (w.columns + WIDE - 1) // WIDE, block = index // wide, c0 = index % wide * WIDE
-    cdef Py_ssize_t n = min(w.columns - c0, <Py_ssize_t>WIDE), first = block * w.per_block, k = w.columns, m
-    cdef Py_ssize_t last = min(w.count, first + w.per_block), rows = RUN // n, since = 0, r, i, j
+cdef inline void sums_of_rows(Work* w, Py_ssize_t index, real* _) noexcept nogil:
+    cdef Py_ssize_t wide = (w.columns + WIDE - 1) // WIDE, chunk = index // wide, c0 = index % wide * WIDE
+    cdef Py_ssize_t n = min(w.columns - c0, <Py_ssize_t>WIDE), first = chunk * w.per_chunk, k = w.columns, m
+    cdef Py_ssize_t last = min(w.count, first + w.per_chunk), rows = RUN // n, since = 0, r, i, j
     cdef const real* near = <const real*>w.near + c0
     cdef const real* x
     cdef const real* g
@@ -220,7 +222,7 @@ cdef inline void sums_of_rows(Work* w, real* _, Py_ssize_t index) noexcept nogil
                 s[j] = q[j] = 0
             since = 0
     for j in range(n):
-        w.first[block * k + c0 + j], w.second[block * k + c0 + j] = sums[j], products[j]
+        w.first[chunk * k + c0 + j], w.second[chunk * k + c0 + j] = sums[j], products[j]
 
 
 cdef inline void backward_row(
@@ -239,8 +241,8 @@ cdef inline void backward_row(
             gx[j] = scale[j] * g[j] + (gx_x[j] * (x[j] - near[j]) + gx_1[j])
 
 
-cdef inline void backward_rows(Work* w, real* _, Py_ssize_t index) noexcept nogil:
-    cdef Py_ssize_t first = index * w.per_task, last = min(w.count, first + w.per_task)
+cdef inline void backward_rows(void* work, Py_ssize_t first, Py_ssize_t last, real* out) noexcept nogil:
+    cdef Work* w = <Work*>work
     cdef Py_ssize_t rows = max(RUN // w.columns, <Py_ssize_t>1), c0, n, r, start
     cdef const real* g
     cdef real[RUN + LANES] room
@@ -252,22 +254,22 @@ cdef inline void backward_rows(Work* w, real* _, Py_ssize_t index) noexcept nogi
             n, start = min(w.columns - c0, <Py_ssize_t>RUN), first * w.columns + c0
             g = slopes_of_rows(w, start, rows, c0, n, slopes)
             for r in range(rows):
-                backward_row(w, <const real*>w.x + start + r * n, g + r * n, <real*>w.out + start + r * n, c0, n)
+                backward_row(w, <const real*>w.x + start + r * n, g + r * n, out + start + r * n, c0, n)
             c0 += n
         first += rows
 
 
 # ── Planes: C order ──────────────────────────────────────────────────────────────────────────────────────────────────
-# A block of a sum is a channel's piece of `per_block` samples. The elementwise passes walk piece after piece.
+# A chunk of a sum is a run of a channel in `per_chunk` samples. The elementwise passes go from run to run.
 
-cdef inline void normalise_piece(Work* w, const real* x, real* y, Py_ssize_t c, Py_ssize_t n) noexcept nogil:
+cdef inline void normalise_run(Work* w, const real* x, real* y, Py_ssize_t c, Py_ssize_t n) noexcept nogil:
     cdef real near = (<const real*>w.near)[c], scale = (<const real*>w.scale)[c], offset = (<const real*>w.offset)[c]
     cdef Py_ssize_t i
     for i in range(n):
         y[i] = (x[i] - near) * scale + offset
 
 
-cdef inline const real* slopes_of_piece(
+cdef inline const real* slopes_of_run(
     Work* w, Py_ssize_t start, Py_ssize_t c, Py_ssize_t n, real* g
 ) noexcept nogil:
     cdef real near = (<const real*>w.near)[c], scale = (<const real*>w.scale)[c], offset = (<const real*>w.offset)[c]
@@ -334,10 +336,10 @@ cdef inline double drained(real* s) noexcept nogil:
     return total
 
 
-cdef inline void moments_of_planes(Work* w, real* _, Py_ssize_t index) noexcept nogil:
-    cdef Py_ssize_t c = index % w.columns, block = index // w.columns, p = block % w.pieces * w.piece
-    cdef Py_ssize_t n0 = block // w.pieces * w.per_block, step = w.columns * w.inner, i, j, s
-    cdef Py_ssize_t n = min(w.inner - p, w.piece), samples = min(w.count - n0, w.per_block), since = 0
+cdef inline void moments_of_planes(Work* w, Py_ssize_t index, real* _) noexcept nogil:
+    cdef Py_ssize_t c = index % w.columns, chunk = index // w.columns, p = chunk % w.runs * w.length
+    cdef Py_ssize_t n0 = chunk // w.runs * w.per_chunk, step = w.columns * w.inner, i, j, s
+    cdef Py_ssize_t n = min(w.inner - p, w.length), samples = min(w.count - n0, w.per_chunk), since = 0
     cdef const real* first = <const real*>w.x + n0 * step + c * w.inner + p
     cdef const real* x
     cdef real[LANES] lanes, squares
@@ -361,24 +363,24 @@ cdef inline void moments_of_planes(Work* w, real* _, Py_ssize_t index) noexcept 
         careful(first, samples, step, n, w.first + index, w.second + index)
 
 
-cdef inline void forward_planes(Work* w, real* _, Py_ssize_t index) noexcept nogil:
-    cdef Py_ssize_t unit, n, start, begin = -1, last = min((index + 1) * w.per_task, w.count * w.columns * w.pieces)
-    cdef real* y = <real*>w.out
-    for unit in range(index * w.per_task, last):
-        start = unit % w.pieces * w.piece
-        n = min(w.inner - start, w.piece)
-        start += unit // w.pieces * w.inner
+cdef inline void forward_planes(void* work, Py_ssize_t first, Py_ssize_t last, real* y) noexcept nogil:
+    cdef Work* w = <Work*>work
+    cdef Py_ssize_t unit, n, start, begin = -1
+    for unit in range(first, last):
+        start = unit % w.runs * w.length
+        n = min(w.inner - start, w.length)
+        start += unit // w.runs * w.inner
         begin = start if begin < 0 else begin
-        normalise_piece(w, <const real*>w.x + start, y + start, unit // w.pieces % w.columns, n)
+        normalise_run(w, <const real*>w.x + start, y + start, unit // w.runs % w.columns, n)
         if w.activation != NULL and (start + n - begin >= RUN or unit == last - 1):
             w.activation(NULL, y + begin, y + begin, start + n - begin, w.a, w.b)
             begin = -1
 
 
-cdef inline void sums_of_planes(Work* w, real* _, Py_ssize_t index) noexcept nogil:
-    cdef Py_ssize_t c = index % w.columns, block = index // w.columns, p = block % w.pieces * w.piece
-    cdef Py_ssize_t n0 = block // w.pieces * w.per_block, step = w.columns * w.inner, since = 0, j, s, start
-    cdef Py_ssize_t n = min(w.inner - p, w.piece), samples = min(w.count - n0, w.per_block)
+cdef inline void sums_of_planes(Work* w, Py_ssize_t index, real* _) noexcept nogil:
+    cdef Py_ssize_t c = index % w.columns, chunk = index // w.columns, p = chunk % w.runs * w.length
+    cdef Py_ssize_t n0 = chunk // w.runs * w.per_chunk, step = w.columns * w.inner, since = 0, j, s, start
+    cdef Py_ssize_t n = min(w.inner - p, w.length), samples = min(w.count - n0, w.per_chunk)
     cdef const real* x
     cdef const real* g
     cdef real[LANES] lanes, products
@@ -390,7 +392,7 @@ cdef inline void sums_of_planes(Work* w, real* _, Py_ssize_t index) noexcept nog
         lanes[j] = products[j] = 0
     for s in range(samples):
         start = (n0 + s) * step + c * w.inner + p
-        x, g = <const real*>w.x + start, slopes_of_piece(w, start, c, n, slopes)
+        x, g = <const real*>w.x + start, slopes_of_run(w, start, c, n, slopes)
         add_products(x, g, n, near, lanes, products)
         since += n
         if since >= RUN or s == samples - 1:
@@ -400,7 +402,8 @@ cdef inline void sums_of_planes(Work* w, real* _, Py_ssize_t index) noexcept nog
     w.first[index], w.second[index] = total, product
 
 
-cdef inline void backward_planes(Work* w, real* _, Py_ssize_t index) noexcept nogil:
+cdef inline void backward_planes(void* work, Py_ssize_t first, Py_ssize_t last, real* out) noexcept nogil:
+    cdef Work* w = <Work*>work
     cdef Py_ssize_t unit, n, start, c, i
     cdef const real* x
     cdef const real* g
@@ -408,13 +411,13 @@ cdef inline void backward_planes(Work* w, real* _, Py_ssize_t index) noexcept no
     cdef real[RUN + LANES] room
     cdef real* slopes = aligned(room)
     cdef real near, scale, gx_x, gx_1
-    for unit in range(index * w.per_task, min((index + 1) * w.per_task, w.count * w.columns * w.pieces)):
-        start, c = unit % w.pieces * w.piece, unit // w.pieces % w.columns
-        n = min(w.inner - start, w.piece)
-        start += unit // w.pieces * w.inner
+    for unit in range(first, last):
+        start, c = unit % w.runs * w.length, unit // w.runs % w.columns
+        n = min(w.inner - start, w.length)
+        start += unit // w.runs * w.inner
         near, scale = (<const real*>w.near)[c], (<const real*>w.scale)[c]
-        x, gx = <const real*>w.x + start, <real*>w.out + start
-        g = slopes_of_piece(w, start, c, n, slopes)
+        x, gx = <const real*>w.x + start, out + start
+        g = slopes_of_run(w, start, c, n, slopes)
         if w.linear:
             for i in range(n):
                 gx[i] = scale * g[i]

@@ -12,12 +12,10 @@ cdef enum:
     BLOCK = 512
     LEVELS = 64
 
-ctypedef struct Sum:
-    char _
-ctypedef struct Max:
-    char _
-ctypedef struct Min:
-    char _
+cdef extern from *:  # tags
+    ctypedef struct Sum "char"
+    ctypedef struct Max "char"
+    ctypedef struct Min "char"
 
 ctypedef fused Fold:
     Sum

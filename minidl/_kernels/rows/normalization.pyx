@@ -5,13 +5,14 @@ bias, which are the same in all samples. Layer normalisation has one group and p
 normalisation a part is a channel.
 
 The variance is taken in a second pass over the row, which lies in cache by then: exact for large means. Sums over a row
-have LANES partial results, so that they vectorise. Gradients of weight and bias are sums over samples: each task of
+have LANES partial results, so that they vectorise. Gradients of weight and bias are sums over samples: each chunk of
 some rows has sums of its own, and these are added in order, so that the bits do not depend on the number of threads.
 """
 
 cimport numpy as cnp
 from libc.math cimport isfinite, sqrt
-from minidl._kernels.runtime cimport memory, pool
+from minidl._kernels.loops.driver cimport loop_t, of_dtype, run
+from minidl._kernels.runtime cimport memory
 from minidl._kernels.arrays.checks cimport c_axes, same_layout
 from minidl._kernels.rows.folding cimport LANES, Sum, lanes
 from minidl._kernels.math.elementary cimport real
@@ -19,24 +20,24 @@ from minidl._kernels.math.elementary cimport real
 cnp.import_array()
 
 cdef enum:
-    ROWS = 32  # rows a task, at most
+    ROWS = 32  # rows of a chunk, at most
     CHUNK = 16384  # elements of as many rows, about, where parts are long
-    PIECE = 256  # elements of a row whose products are kept until they are added up
+    COST = 8  # of an element, in additions
+    BLOCK = 256  # elements of a row whose products are kept until they are added up
 
 
-cdef struct Rows:
+cdef struct Work:
     const void* x
     const void* weight
     const void* bias
     const void* gy
-    void* y
     void* mean
     void* rstd
     void* gw
     void* gb
     Py_ssize_t count, groups, parts, inner
     Py_ssize_t n  # elements a row
-    Py_ssize_t per_task
+    Py_ssize_t per_chunk
     double eps
 
 
@@ -85,7 +86,8 @@ cdef inline double mean_of(const real* x, Py_ssize_t n) noexcept nogil:
     return dot[real](x, NULL, n) / n
 
 
-cdef void forward_rows(Rows* w, real* _, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
+cdef void forward_rows(void* work, Py_ssize_t first, Py_ssize_t last, real* out) noexcept nogil:
+    cdef Work* w = <Work*>work
     cdef Py_ssize_t n = w.n, r, i, part, channel  # the row's first
     cdef const real* x
     cdef const real* weight
@@ -94,7 +96,7 @@ cdef void forward_rows(Rows* w, real* _, Py_ssize_t first, Py_ssize_t last) noex
     cdef double exact, off, square
     cdef real mean, rstd
     for r in range(first, last):
-        x, y = <const real*>w.x + r * n, <real*>w.y + r * n
+        x, y = <const real*>w.x + r * n, out + r * n
         channel = r % w.groups * w.parts
         weight, bias = <const real*>w.weight + channel, <const real*>w.bias + channel
         exact = mean_of(x, n)
@@ -120,13 +122,13 @@ cdef void forward_rows(Rows* w, real* _, Py_ssize_t first, Py_ssize_t last) noex
 # of g and g z over a row, and what it adds to gw and gb; then gx.
 
 cdef inline void add_elements(
-    Rows* w, const real* x, const real* gy, const real* weight, real mean, real rstd, real* gw, real* gb, double[2] sums
+    Work* w, const real* x, const real* gy, const real* weight, real mean, real rstd, real* gw, real* gb, double[2] sums
 ) noexcept nogil:
     """Of a row whose parts are single elements."""
-    cdef real[PIECE] z, g
+    cdef real[BLOCK] z, g
     cdef Py_ssize_t start = 0, i, m
     while start < w.n:
-        m = min(w.n - start, <Py_ssize_t>PIECE)
+        m = min(w.n - start, <Py_ssize_t>BLOCK)
         for i in range(m):
             z[i] = (x[start + i] - mean) * rstd
             g[i] = gy[start + i] * weight[start + i]
@@ -135,26 +137,26 @@ cdef inline void add_elements(
             gb[start + i] += gy[start + i]
         sums[0] += dot[real](&g[0], NULL, m)
         sums[1] += dot(&g[0], &z[0], m)
-        start += PIECE
+        start += BLOCK
 
 
 cdef inline void add_parts(
-    Rows* w, const real* x, const real* gy, const real* weight, real mean, real rstd, real* gw, real* gb, double[2] sums
+    Work* w, const real* x, const real* gy, const real* weight, real mean, real rstd, real* gw, real* gb, double[2] sums
 ) noexcept nogil:
     """Of a row of longer parts: a sum for each of them."""
-    cdef real[PIECE] z
+    cdef real[BLOCK] z
     cdef Py_ssize_t part, start, i, m
     cdef double of_gy, of_gy_z
     for part in range(w.parts):
         of_gy = of_gy_z = 0
         start = 0
         while start < w.inner:
-            m = min(w.inner - start, <Py_ssize_t>PIECE)
+            m = min(w.inner - start, <Py_ssize_t>BLOCK)
             for i in range(m):
                 z[i] = (x[start + i] - mean) * rstd
             of_gy += dot[real](gy + start, NULL, m)
             of_gy_z += dot(gy + start, &z[0], m)
-            start += PIECE
+            start += BLOCK
         gw[part] += <real>of_gy_z
         gb[part] += <real>of_gy
         sums[0] += weight[part] * of_gy
@@ -162,20 +164,20 @@ cdef inline void add_parts(
         x, gy = x + w.inner, gy + w.inner
 
 
-cdef void backward_rows(Rows* w, real* _, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
+cdef void backward_chunk(
+    Work* w, Py_ssize_t first, Py_ssize_t last, real* gw, real* gb, real* out
+) noexcept nogil:
     cdef Py_ssize_t n = w.n, channels = w.groups * w.parts, r, i, part, channel
     cdef const real* x
     cdef const real* gy
     cdef const real* weight
     cdef real* gx
-    cdef real* gw = <real*>w.gw + first // w.per_task * channels
-    cdef real* gb = <real*>w.gb + first // w.per_task * channels
     cdef real mean, rstd, mg, mgz
     cdef double[2] sums
     for i in range(channels):
         gw[i] = gb[i] = 0
     for r in range(first, last):
-        x, gy, gx = <const real*>w.x + r * n, <const real*>w.gy + r * n, <real*>w.y + r * n
+        x, gy, gx = <const real*>w.x + r * n, <const real*>w.gy + r * n, out + r * n
         mean, rstd = (<real*>w.mean)[r], (<real*>w.rstd)[r]
         channel = r % w.groups * w.parts
         weight = <const real*>w.weight + channel
@@ -200,26 +202,21 @@ cdef void backward_rows(Rows* w, real* _, Py_ssize_t first, Py_ssize_t last) noe
                 x, gy, gx = x + w.inner, gy + w.inner, gx + w.inner
 
 
-ctypedef void (*rows_t)(Rows*, void*, Py_ssize_t, Py_ssize_t) noexcept nogil
-
-cdef struct Job:
-    Rows rows
-    rows_t work
-
-
-cdef void run_task(void* context, Py_ssize_t index) noexcept nogil:
-    cdef Job* job = <Job*>context
-    cdef Py_ssize_t first = index * job.rows.per_task
-    job.work(&job.rows, NULL, first, min(first + job.rows.per_task, job.rows.count))
+cdef void backward_chunks(void* work, Py_ssize_t first, Py_ssize_t last, real* gx) noexcept nogil:
+    cdef Work* w = <Work*>work
+    cdef Py_ssize_t chunk, n = w.per_chunk, channels = w.groups * w.parts
+    for chunk in range(first, last):
+        backward_chunk(w, chunk * n, min((chunk + 1) * n, w.count), <real*>w.gw + chunk * channels,
+                       <real*>w.gb + chunk * channels, gx)
 
 
-cdef Py_ssize_t set_sizes(Rows* w, cnp.ndarray x) noexcept:
-    """Returns the number of tasks."""
+cdef Py_ssize_t set_sizes(Work* w, cnp.ndarray x) noexcept:
+    """Returns the number of chunks."""
     w.count, w.groups = cnp.PyArray_DIM(x, 0) * cnp.PyArray_DIM(x, 1), cnp.PyArray_DIM(x, 1)
     w.parts, w.inner = cnp.PyArray_DIM(x, 2), cnp.PyArray_DIM(x, 3)
     w.n = w.parts * w.inner
-    w.per_task = ROWS if w.inner == 1 else max(min(CHUNK // max(w.n, <Py_ssize_t>1), <Py_ssize_t>ROWS), <Py_ssize_t>1)
-    return (w.count + w.per_task - 1) // w.per_task
+    w.per_chunk = ROWS if w.inner == 1 else max(min(CHUNK // max(w.n, <Py_ssize_t>1), <Py_ssize_t>ROWS), <Py_ssize_t>1)
+    return (w.count + w.per_chunk - 1) // w.per_chunk
 
 
 cdef cnp.ndarray vector(object v, cnp.ndarray x, Py_ssize_t length, str name):
@@ -239,19 +236,16 @@ def row_norm_forward(x, weight, bias, double eps):
     mean and rstd have one value for each row, a group of a sample.
     """
     cdef cnp.ndarray xs = c_axes(x, 4, "row_norm", AXES), y = memory.empty_like(xs)
-    cdef Job job
-    cdef Py_ssize_t tasks = set_sizes(&job.rows, xs), channels = job.rows.groups * job.rows.parts
-    cdef cnp.npy_intp count = job.rows.count
-    cdef cnp.ndarray w = vector(weight, xs, channels, "weight"), b = vector(bias, xs, channels, "bias")
+    cdef Work w
+    set_sizes(&w, xs)
+    cdef Py_ssize_t channels = w.groups * w.parts
+    cdef cnp.npy_intp count = w.count
+    cdef cnp.ndarray weights = vector(weight, xs, channels, "weight"), biases = vector(bias, xs, channels, "bias")
     cdef cnp.ndarray mean = memory.empty(1, &count, cnp.PyArray_TYPE(xs)), rstd = memory.empty_like(mean)
-    cdef rows_t[2] work = [<rows_t>forward_rows[float], <rows_t>forward_rows[double]]
-    job.rows.x, job.rows.y = cnp.PyArray_DATA(xs), cnp.PyArray_DATA(y)
-    job.rows.weight, job.rows.bias = cnp.PyArray_DATA(w), cnp.PyArray_DATA(b)
-    job.rows.mean, job.rows.rstd = cnp.PyArray_DATA(mean), cnp.PyArray_DATA(rstd)
-    job.rows.eps = eps
-    job.work = work[cnp.PyArray_TYPE(xs) == cnp.NPY_DOUBLE]
-    with nogil:
-        pool.parallel(run_task, &job, tasks)
+    w.x, w.weight, w.bias, w.eps = cnp.PyArray_DATA(xs), cnp.PyArray_DATA(weights), cnp.PyArray_DATA(biases), eps
+    w.mean, w.rstd = cnp.PyArray_DATA(mean), cnp.PyArray_DATA(rstd)
+    run(of_dtype(xs, <loop_t>forward_rows[float], <loop_t>forward_rows[double]), &w, cnp.PyArray_DATA(y),
+        w.count, w.n, COST, False)
     return y, mean, rstd
 
 
@@ -259,17 +253,15 @@ def row_norm_backward(x, weight, gy, mean, rstd):
     """(gx, gw, gb) from what forward got and returned."""
     cdef cnp.ndarray xs = c_axes(x, 4, "row_norm", AXES), gx = memory.empty_like(xs)
     cdef cnp.ndarray gs = same_layout(gy, xs, "row_norm")
-    cdef Job job
-    cdef Py_ssize_t tasks = set_sizes(&job.rows, xs), channels = job.rows.groups * job.rows.parts
-    cdef cnp.npy_intp[2] shape = [tasks, channels]
-    cdef cnp.ndarray w = vector(weight, xs, channels, "weight")
-    cdef cnp.ndarray means = vector(mean, xs, job.rows.count, "mean"), rstds = vector(rstd, xs, job.rows.count, "rstd")
+    cdef Work w
+    cdef Py_ssize_t chunks = set_sizes(&w, xs), channels = w.groups * w.parts
+    cdef cnp.npy_intp[2] shape = [chunks, channels]
+    cdef cnp.ndarray weights = vector(weight, xs, channels, "weight")
+    cdef cnp.ndarray means = vector(mean, xs, w.count, "mean"), rstds = vector(rstd, xs, w.count, "rstd")
     cdef cnp.ndarray gw = memory.empty(2, shape, cnp.PyArray_TYPE(xs)), gb = memory.empty_like(gw)
-    cdef rows_t[2] work = [<rows_t>backward_rows[float], <rows_t>backward_rows[double]]
-    job.rows.x, job.rows.y, job.rows.gy = cnp.PyArray_DATA(xs), cnp.PyArray_DATA(gx), cnp.PyArray_DATA(gs)
-    job.rows.weight, job.rows.gw, job.rows.gb = cnp.PyArray_DATA(w), cnp.PyArray_DATA(gw), cnp.PyArray_DATA(gb)
-    job.rows.mean, job.rows.rstd = cnp.PyArray_DATA(means), cnp.PyArray_DATA(rstds)
-    job.work = work[cnp.PyArray_TYPE(xs) == cnp.NPY_DOUBLE]
-    with nogil:
-        pool.parallel(run_task, &job, tasks)
+    w.x, w.gy, w.weight = cnp.PyArray_DATA(xs), cnp.PyArray_DATA(gs), cnp.PyArray_DATA(weights)
+    w.mean, w.rstd = cnp.PyArray_DATA(means), cnp.PyArray_DATA(rstds)
+    w.gw, w.gb = cnp.PyArray_DATA(gw), cnp.PyArray_DATA(gb)
+    run(of_dtype(xs, <loop_t>backward_chunks[float], <loop_t>backward_chunks[double]), &w, cnp.PyArray_DATA(gx),
+        chunks, w.per_chunk * w.n, COST, False)
     return gx, gw.sum(axis=0), gb.sum(axis=0)

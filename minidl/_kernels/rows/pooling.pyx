@@ -1,7 +1,7 @@
 """Pooling over 1, 2 or 3 spatial axes: the greatest value of each window, or the mean.
 
 A row of the image and a row of the result meet in `meet`, with three things to do there: `MAX` keeps the greatest value
-and where it stood, `MEAN` adds, `SPREAD` adds the other way round (the gradient of MEAN). Whoever is written, the image
+and where it was, `MEAN` adds, `SPREAD` adds the other way round (the gradient of MEAN). Whoever is written, the image
 or the result, goes through its rows and meets those of the other that share a window with it. What is walked side by
 side is a line: with channels last the channels of one place, in C order a row's elements. Only what lies inside the image
 is walked, however far the windows reach. Missing axes have length 1. Each task owns the memory it writes, and the bits
@@ -14,7 +14,8 @@ and 0 for the mean, whose divisor is the whole window.
 cimport numpy as cnp
 from libc.math cimport INFINITY
 from libc.string cimport memset
-from minidl._kernels.runtime cimport memory, pool
+from minidl._kernels.loops.driver cimport loop_t, of_dtype, run
+from minidl._kernels.runtime cimport memory
 from minidl._kernels.arrays.image_layout cimport channels_last, images
 from minidl._kernels.math.elementary cimport real
 from minidl._kernels.runtime.sizes cimport times
@@ -24,23 +25,23 @@ import numpy as np
 cnp.import_array()
 
 cdef enum:
-    CHUNK = 16384  # elements of a task, about, and of a piece of a row at most
-    SIDE = 64      # channels of a task that owns all places of an image
+    CHUNK = 16384  # elements of a row that are computed together, at most
+    SIDE = 64      # channels of which all places of an image are
+    COST = 8       # of an element, in additions
     MAX, MEAN, SPREAD, SCATTER, GATHER
 
 cdef Py_ssize_t LIMIT = 2 ** 31 - 1  # of a kernel, a stride, a padding, and of an image's places
 
 cdef struct Work:
-    char* x                  # the image: (samples, channels, size), or its gradient
-    char* y                  # the result: (samples, channels, out), or its gradient
+    void* x                  # the image: (samples, channels, size), or its gradient
     int* index               # where in the image, as a number of a place, each element of y comes from
     Py_ssize_t[3] size, out, kernel, stride, pad
     Py_ssize_t samples, channels, places, y_places
     Py_ssize_t step          # from a place to the next: 1, or the number of channels
-    Py_ssize_t piece, pieces # of a row: places in each, and how many
-    Py_ssize_t units, per_task
+    Py_ssize_t rows, width   # of the image or the result, whichever is written, and places of a row
+    Py_ssize_t length, chunks # places of a chunk of a row, and chunks of a row
     int what
-    bint wide
+    double share             # of each element in the mean of a window
 
 
 # ── The walk ─────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -62,14 +63,9 @@ cdef inline void line(
         for j in range(n):
             y[j] += x[j * step]
     else:
-        part = share(w, y)
+        part = <real>w.share
         for j in range(n):
             x[j * step] += part * y[j]
-
-
-cdef inline real share(Work* w, real* _) noexcept nogil:
-    """Of each element in the mean of a window."""
-    return <real>(1 / (<double>w.kernel[0] * w.kernel[1] * w.kernel[2]))
 
 
 cdef inline Py_ssize_t first_window(Work* w, int axis, Py_ssize_t place) noexcept nogil:
@@ -112,7 +108,7 @@ cdef void to_result(Work* w, real* x, Py_ssize_t row, Py_ssize_t y0, Py_ssize_t 
     cdef Py_ssize_t d = row // w.out[1] * w.stride[0] - w.pad[0], h = row % w.out[1] * w.stride[1] - w.pad[1]
     cdef Py_ssize_t d0 = max(d, <Py_ssize_t>0), h0 = max(h, <Py_ssize_t>0), at, p, c
     cdef Py_ssize_t d1 = min(d + w.kernel[0], w.size[0]), h1 = min(h + w.kernel[1], w.size[1])
-    cdef real part = share(w, x)
+    cdef real part = <real>w.share
     if w.what == MEAN:
         memset(y + y0 * w.step, 0, (y1 - y0) * w.step * sizeof(real))
     else:
@@ -151,37 +147,6 @@ cdef void by_index(Work* w, real* x, real* y, int* index, Py_ssize_t n) noexcept
                 y[p * w.step + c] = x[index[p * w.step + c] * w.step + c]
 
 
-# ── The entry points ─────────────────────────────────────────────────────────────────────────────────────────────────
-
-cdef void unit(Work* w, real* _, Py_ssize_t i) noexcept nogil:
-    """A piece of a row of what is written, or, where an index leads, a channel (C order) or some (channels last)."""
-    cdef Py_ssize_t rows, width, first, row, blocks
-    cdef real* x = <real*>w.x
-    cdef real* y = <real*>w.y
-    cdef int* index = w.index
-    if w.what == SCATTER or w.what == GATHER:
-        blocks = (w.step + SIDE - 1) // SIDE
-        first, i = i % blocks * SIDE, i // blocks
-        x, y, index = x + i * w.places * w.step + first, y + i * w.y_places * w.step + first, index + (
-            i * w.y_places * w.step + first)
-        width = min(w.step - first, <Py_ssize_t>SIDE)
-        if w.what == SCATTER:
-            clear(w, x, width)
-        by_index(w, x, y, index, width)
-        return
-    first, i = i % w.pieces * w.piece, i // w.pieces
-    rows, width = w.out[0] * w.out[1], w.out[2]
-    if w.what == SPREAD:
-        rows, width = w.size[0] * w.size[1], w.size[2]
-    row, i = i % rows, i // rows
-    x, y, index = x + i * w.places * w.step, y + i * w.y_places * w.step, index + i * w.y_places * w.step
-    if w.what == SPREAD:
-        to_image(w, x + row * width * w.step, row, first, min(first + w.piece, width), y)
-    else:
-        to_result(w, x, row, first, min(first + w.piece, width), y + row * width * w.step,
-                  index + row * width * w.step)
-
-
 cdef void clear(Work* w, real* x, Py_ssize_t n) noexcept nogil:
     """n channels of all places."""
     cdef Py_ssize_t i
@@ -192,36 +157,64 @@ cdef void clear(Work* w, real* x, Py_ssize_t n) noexcept nogil:
         memset(x + i * w.step, 0, n * sizeof(real))
 
 
-cdef void run_task(void* context, Py_ssize_t index) noexcept nogil:
-    cdef Work* w = <Work*>context
-    cdef Py_ssize_t i
-    for i in range(index * w.per_task, min((index + 1) * w.per_task, w.units)):
-        if w.wide:
-            unit[double](w, NULL, i)
+cdef void walk_rows(void* work, Py_ssize_t first, Py_ssize_t last, real* y) noexcept nogil:
+    """Chunks `first` to `last - 1` of the rows of what is written."""
+    cdef Work* w = <Work*>work
+    cdef Py_ssize_t start = first % w.chunks * w.length, row = first // w.chunks % w.rows, i, end, at
+    cdef Py_ssize_t image = first // w.chunks // w.rows
+    cdef real* x = <real*>w.x + image * w.places * w.step
+    cdef int* index = w.index + image * w.y_places * w.step
+    y += image * w.y_places * w.step
+    for i in range(first, last):
+        end = min(start + w.length, w.width)
+        if w.what == SPREAD:
+            to_image(w, x + row * w.width * w.step, row, start, end, y)
         else:
-            unit[float](w, NULL, i)
+            at = row * w.width * w.step
+            to_result(w, x, row, start, end, y + at, index + at)
+        start = end
+        if start == w.width:
+            start, row = 0, row + 1
+        if row == w.rows:
+            row = 0
+            x, y, index = x + w.places * w.step, y + w.y_places * w.step, index + w.y_places * w.step
 
 
-cdef int run(Work* w, int what) except -1:
-    cdef Py_ssize_t rows, width, size
-    w.what, w.units = what, w.samples * (w.channels if w.step == 1 else 1)
-    if w.index == NULL:
-        w.index = <int*>w.y  # never read there, but NULL must not be moved
+cdef void walk_index(void* work, Py_ssize_t first, Py_ssize_t last, real* y) noexcept nogil:
+    """Where an index leads: channel after channel (C order), or SIDE channels after the others (channels last)."""
+    cdef Work* w = <Work*>work
+    cdef Py_ssize_t i, sides = (w.step + SIDE - 1) // SIDE, side, at, width
+    cdef real* x
+    for i in range(first, last):
+        side = i % sides * SIDE
+        width, at = min(w.step - side, <Py_ssize_t>SIDE), i // sides * w.y_places * w.step + side
+        x = <real*>w.x + i // sides * w.places * w.step + side
+        if w.what == SCATTER:
+            clear(w, x, width)
+        by_index(w, x, y + at, w.index + at, width)
+
+
+# ── The entry points ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+cdef int run_pool(Work* w, int what, cnp.ndarray x, cnp.ndarray y, cnp.ndarray index) except -1:
+    cdef Py_ssize_t count = w.samples * (w.channels if w.step == 1 else 1)
+    cdef void* data = cnp.PyArray_DATA(y)
+    w.what, w.x = what, cnp.PyArray_DATA(x)
+    w.index = <int*>(data if index is None else cnp.PyArray_DATA(index))  # if not given never read, but moved
     if what == SCATTER or what == GATHER:
-        w.units *= (w.step + SIDE - 1) // SIDE
-        size = w.places * min(w.step, <Py_ssize_t>SIDE)
-    else:
-        rows, width = w.out[0] * w.out[1], w.out[2]
-        if what == SPREAD:
-            rows, width = w.size[0] * w.size[1], w.size[2]
-        w.piece = max(CHUNK // max(w.step, <Py_ssize_t>1), <Py_ssize_t>1)
-        w.pieces = (width + w.piece - 1) // w.piece
-        w.units *= rows * w.pieces
-        size = max(w.places, w.y_places) * w.step // max(rows * w.pieces, <Py_ssize_t>1)
-    w.per_task = max(CHUNK // max(size, <Py_ssize_t>1), <Py_ssize_t>1)
-    with nogil:
-        pool.parallel(run_task, w, (w.units + w.per_task - 1) // w.per_task)
-    return 0
+        return run(
+            of_dtype(x, <loop_t>walk_index[float], <loop_t>walk_index[double]), w, data,
+            count * ((w.step + SIDE - 1) // SIDE), w.places * min(w.step, <Py_ssize_t>SIDE), COST, False,
+        )
+    w.rows, w.width = w.out[0] * w.out[1], w.out[2]
+    if what == SPREAD:
+        w.rows, w.width = w.size[0] * w.size[1], w.size[2]
+    w.length = max(CHUNK // max(w.step, <Py_ssize_t>1), <Py_ssize_t>1)
+    w.chunks = (w.width + w.length - 1) // w.length
+    return run(
+        of_dtype(x, <loop_t>walk_rows[float], <loop_t>walk_rows[double]), w, data, count * w.rows * w.chunks,
+        max(w.places, w.y_places) * w.step // max(w.rows * w.chunks, <Py_ssize_t>1), COST, False,
+    )
 
 
 cdef cnp.ndarray laid_like(cnp.ndarray x, tuple places, int kind):
@@ -248,7 +241,6 @@ cdef int prepare(Work* w, str name, cnp.ndarray x, tuple size, tuple out) except
     memset(w, 0, sizeof(Work))
     w.samples, w.channels = cnp.PyArray_DIM(x, 0), cnp.PyArray_DIM(x, 1)
     w.step = w.channels if by_channels(x) else 1
-    w.wide = cnp.PyArray_TYPE(x) == cnp.NPY_DOUBLE
     w.places = w.y_places = 1
     for i in range(3):
         w.size[i] = w.out[i] = w.kernel[i] = w.stride[i] = 1
@@ -273,6 +265,7 @@ cdef void set_window(Work* w, tuple kernel, tuple stride, tuple padding):
     cdef int i, n = len(kernel)
     for i in range(n):
         w.kernel[i + 3 - n], w.stride[i + 3 - n], w.pad[i + 3 - n] = kernel[i], stride[i], padding[i]
+    w.share = 1 / (<double>w.kernel[0] * w.kernel[1] * w.kernel[2])
 
 
 cdef tuple places_of(cnp.ndarray x):
@@ -280,15 +273,14 @@ cdef tuple places_of(cnp.ndarray x):
 
 
 def max_pool_forward(x, tuple kernel, tuple stride, tuple padding):
-    """(y, index) for x (N, C, ...): the greatest value of each window, and the number of the place where it stands."""
+    """(y, index) for x (N, C, ...): the greatest value of each window, and the number of its place."""
     cdef cnp.ndarray xs = images(x, "max_pool"), y, index
     cdef tuple out = result_size("max_pool", places_of(xs), kernel, stride, padding)
     cdef Work w
     prepare(&w, "max_pool", xs, places_of(xs), out)
     set_window(&w, kernel, stride, padding)
     y, index = laid_like(xs, out, cnp.PyArray_TYPE(xs)), laid_like(xs, out, cnp.NPY_INT32)
-    w.x, w.y, w.index = <char*>cnp.PyArray_DATA(xs), <char*>cnp.PyArray_DATA(y), <int*>cnp.PyArray_DATA(index)
-    run(&w, MAX)
+    run_pool(&w, MAX, xs, y, index)
     return y, index
 
 
@@ -299,8 +291,7 @@ def max_pool_scatter(gy, index, tuple size):
     prepare(&w, "max_pool", gs, size, places_of(gs))
     places = index_like(gs, index, w.places)
     gx = laid_like(gs, size, cnp.PyArray_TYPE(gs))
-    w.x, w.y, w.index = <char*>cnp.PyArray_DATA(gx), <char*>cnp.PyArray_DATA(gs), <int*>cnp.PyArray_DATA(places)
-    run(&w, SCATTER)
+    run_pool(&w, SCATTER, gx, gs, places)
     return gx
 
 
@@ -311,8 +302,7 @@ def max_pool_gather(x, index):
     prepare(&w, "max_pool", xs, places_of(xs), index.shape[2:])
     y = laid_like(xs, index.shape[2:], cnp.PyArray_TYPE(xs))
     places = index_like(y, index, w.places)
-    w.x, w.y, w.index = <char*>cnp.PyArray_DATA(xs), <char*>cnp.PyArray_DATA(y), <int*>cnp.PyArray_DATA(places)
-    run(&w, GATHER)
+    run_pool(&w, GATHER, xs, y, places)
     return y
 
 
@@ -335,8 +325,7 @@ def avg_pool_forward(x, tuple kernel, tuple stride, tuple padding):
     prepare(&w, "avg_pool", xs, places_of(xs), out)
     set_window(&w, kernel, stride, padding)
     y = laid_like(xs, out, cnp.PyArray_TYPE(xs))
-    w.x, w.y = <char*>cnp.PyArray_DATA(xs), <char*>cnp.PyArray_DATA(y)
-    run(&w, MEAN)
+    run_pool(&w, MEAN, xs, y, None)
     return y
 
 
@@ -349,6 +338,5 @@ def avg_pool_backward(gy, tuple size, tuple kernel, tuple stride, tuple padding)
     prepare(&w, "avg_pool", gs, size, places_of(gs))
     set_window(&w, kernel, stride, padding)
     gx = laid_like(gs, size, cnp.PyArray_TYPE(gs))
-    w.x, w.y = <char*>cnp.PyArray_DATA(gx), <char*>cnp.PyArray_DATA(gs)
-    run(&w, SPREAD)
+    run_pool(&w, SPREAD, gx, gs, None)
     return gx

@@ -10,7 +10,8 @@ greatest, smallest), and how a row is folded.
 
 cimport numpy as cnp
 from libc.string cimport memcpy
-from minidl._kernels.runtime cimport memory, pool
+from minidl._kernels.loops.driver cimport run
+from minidl._kernels.runtime cimport memory
 from minidl._kernels.arrays.axes cimport (
     MAX_AXES, Axes, Cursor, add_axis, go_to, merge_axes, next_row, sort_axes, step, swap_axes,
 )
@@ -27,13 +28,12 @@ from minidl._kernels.reference.reduction import sum_to as _numpy_sum_to
 cnp.import_array()
 
 cdef enum:
-    CHUNK = 16384    # elements of a fold of rows that one task takes
-    DEEP = 256       # rows that one task of a fold of columns takes
-    WIDE = 512       # columns that it takes them for
+    CHUNK = 16384    # elements of a chunk of a fold of rows
+    DEEP = 256       # rows of a chunk of a fold of columns
+    WIDE = 512       # columns of it
     GROUP = 8        # rows joined in pairs before they meet the partial result
     SHORT = 16       # elements of a row that are not worth a loop of their own
     SMALL = 512      # results of chunks kept on the stack
-    ALONE = 262144   # elements that one thread is done with before another would be awake
 
 
 cdef struct Work:
@@ -42,23 +42,22 @@ cdef struct Work:
     Py_ssize_t[2] inner       # in the column case the innermost kept axis: length, stride in x
     Py_ssize_t inner_y        # and stride in y
     const char* x
-    char* y
     double* partial           # (chunks, results): the results of the chunks, if there are several
     double divisor
     Py_ssize_t results        # elements of y
     Py_ssize_t depth          # elements folded into each
     Py_ssize_t chunks         # that a fold is cut into
     Py_ssize_t blocks         # of WIDE columns
-    Py_ssize_t units, per_task
+    Py_ssize_t units, width   # a unit is one chunk; elements of a unit
     int fold                  # place in FOLDS
     bint columns, wide        # the case; whether it is double
 
 
 # ── Along rows ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
-cdef inline void emit(Work* w, real* _, Py_ssize_t chunk, Py_ssize_t place, double s) noexcept nogil:
+cdef inline void emit(Work* w, real* y, Py_ssize_t chunk, Py_ssize_t place, double s) noexcept nogil:
     if w.chunks == 1:
-        (<real*>w.y)[place] = <real>(s / w.divisor)
+        y[place] = <real>(s / w.divisor)
     else:
         w.partial[chunk * w.results + place] = s
 
@@ -80,7 +79,7 @@ cdef double chunk_fold(Fold* tag, Work* w, const real* x, Py_ssize_t chunk) noex
         next_row(&at, &w.folded)
 
 
-cdef void fold_rows(Fold* tag, Work* w, real* _, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
+cdef void fold_rows(Fold* tag, Work* w, Py_ssize_t first, Py_ssize_t last, real* y) noexcept nogil:
     """Units: the chunks of the first result, those of the next..."""
     cdef Py_ssize_t unit, chunk = first % w.chunks, stride = w.folded.stride[0][0]
     cdef const real* x
@@ -94,7 +93,7 @@ cdef void fold_rows(Fold* tag, Work* w, real* _, Py_ssize_t first, Py_ssize_t la
             s = row_fold(tag, x, min(w.depth - chunk * CHUNK, <Py_ssize_t>CHUNK), stride)
         else:
             s = chunk_fold(tag, w, x, chunk)
-        emit(w, _, chunk, at.offset[1], s)
+        emit(w, y, chunk, at.offset[1], s)
         chunk += 1
         if chunk == w.chunks:
             chunk = 0
@@ -127,7 +126,7 @@ cdef inline void join_rows(
 
 
 cdef void column_block(
-    Fold* tag, Work* w, const real* x, Py_ssize_t place, Py_ssize_t n, Py_ssize_t chunk
+    Fold* tag, Work* w, const real* x, real* y, Py_ssize_t place, Py_ssize_t n, Py_ssize_t chunk
 ) noexcept nogil:
     """One chunk of n neighbouring results, the first of which is y[place]."""
     cdef real[WIDE] s
@@ -150,13 +149,13 @@ cdef void column_block(
         step(&at, &w.folded, last)
         left -= 1
     if w.chunks == 1 and w.divisor == 1 and w.inner_y == 1:  # the division would cost more than the sum
-        memcpy(<real*>w.y + place, &s[0], n * sizeof(real))
+        memcpy(y + place, &s[0], n * sizeof(real))
         return
     for j in range(n):
-        emit(w, <real*>NULL, chunk, place + j * w.inner_y, s[j])
+        emit(w, y, chunk, place + j * w.inner_y, s[j])
 
 
-cdef void fold_columns(Fold* tag, Work* w, real* _, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
+cdef void fold_columns(Fold* tag, Work* w, Py_ssize_t first, Py_ssize_t last, real* y) noexcept nogil:
     """Units: the chunks of the first block, those of the next..., then of the next place on the outer axes."""
     cdef Py_ssize_t unit, chunk, block, start
     cdef Cursor at
@@ -165,25 +164,25 @@ cdef void fold_columns(Fold* tag, Work* w, real* _, Py_ssize_t first, Py_ssize_t
         go_to(&at, &w.kept, block // w.blocks)
         start = block % w.blocks * WIDE
         column_block(
-            tag, w, <const real*>w.x + at.offset[0] + start * w.inner[1],
+            tag, w, <const real*>w.x + at.offset[0] + start * w.inner[1], y,
             at.offset[1] + start * w.inner_y, min(w.inner[0] - start, <Py_ssize_t>WIDE), chunk,
         )
 
 
 # ── Putting it together ──────────────────────────────────────────────────────────────────────────────────────────────
 
-ctypedef void (*task_t)(void*, Work*, void*, Py_ssize_t, Py_ssize_t) noexcept nogil
+ctypedef void (*units_t)(void*, Work*, Py_ssize_t, Py_ssize_t, void*) noexcept nogil
 ctypedef void (*join_t)(void*, double*, const double*, Py_ssize_t) noexcept nogil
 
 cdef struct Loops:
-    task_t[4] task  # rows, columns; each for float32 and float64
+    units_t[4] fold  # rows, columns; each for float32 and float64
     join_t join_all
 
 
 cdef Loops loops_of(Fold* tag) noexcept:
     cdef Loops loops
-    loops.task[0], loops.task[1] = <task_t>fold_rows[Fold, float], <task_t>fold_rows[Fold, double]
-    loops.task[2], loops.task[3] = <task_t>fold_columns[Fold, float], <task_t>fold_columns[Fold, double]
+    loops.fold[0], loops.fold[1] = <units_t>fold_rows[Fold, float], <units_t>fold_rows[Fold, double]
+    loops.fold[2], loops.fold[3] = <units_t>fold_columns[Fold, float], <units_t>fold_columns[Fold, double]
     loops.join_all = <join_t>join_all[Fold]
     return loops
 
@@ -203,13 +202,12 @@ FOLDS[<int>MAX] = loops_of[Max](NULL)
 FOLDS[<int>MIN] = loops_of[Min](NULL)
 
 
-cdef void run_task(void* context, Py_ssize_t index) noexcept nogil:
-    cdef Work* w = <Work*>context
-    cdef Py_ssize_t first = index * w.per_task
-    FOLDS[w.fold].task[2 * w.columns + w.wide](NULL, w, NULL, first, min(first + w.per_task, w.units))
+cdef void fold_units(void* work, Py_ssize_t first, Py_ssize_t last, void* y) noexcept nogil:
+    cdef Work* w = <Work*>work
+    FOLDS[w.fold].fold[2 * w.columns + w.wide](NULL, w, first, last, y)
 
 
-cdef void join_chunks(Work* w) noexcept nogil:
+cdef void join_chunks(Work* w, real* y) noexcept nogil:
     """The results of the chunks, in pairs: the second half of them onto the first, until one is left."""
     cdef Py_ssize_t count = w.chunks, half, c, i
     while count > 1:
@@ -220,40 +218,30 @@ cdef void join_chunks(Work* w) noexcept nogil:
             )
         count = half
     for i in range(w.results):
-        if w.wide:
-            (<double*>w.y)[i] = w.partial[i] / w.divisor
-        else:
-            (<float*>w.y)[i] = <float>(w.partial[i] / w.divisor)
+        y[i] = <real>(w.partial[i] / w.divisor)
 
 
-cdef bint run(Work* w) noexcept nogil:
-    """False if there is no memory for the results of the chunks, or the work was stopped."""
-    cdef Py_ssize_t tasks = (w.units + w.per_task - 1) // w.per_task, i
-    cdef bint done = True
+cdef int fold_all(Work* w, cnp.ndarray y) except -1:
     cdef double[SMALL] small
-    if w.chunks > 1:
-        w.partial = small
-        if w.chunks * w.results > SMALL:
-            w.partial = <double*>memory.take(<size_t>(w.chunks * w.results) * sizeof(double))
-            if w.partial == NULL:
-                return False
-    if w.results * w.depth <= ALONE:
-        for i in range(tasks):
-            run_task(w, i)
-    else:
-        done = pool.attempt(run_task, w, tasks, False)
-    if w.chunks > 1:
-        if done:
-            join_chunks(w)
-        if w.partial != small:
+    cdef Py_ssize_t partials = w.chunks * w.results if w.chunks > 1 else 0
+    w.partial = &small[0] if partials <= SMALL else <double*>memory.take(<size_t>partials * sizeof(double))
+    if w.partial == NULL:
+        raise MemoryError("sum: no memory for scratch")
+    try:
+        run(fold_units, w, cnp.PyArray_DATA(y), w.units, w.width, 1, False)
+        if partials and w.wide:
+            join_chunks(w, <double*>cnp.PyArray_DATA(y))
+        elif partials:
+            join_chunks(w, <float*>cnp.PyArray_DATA(y))
+    finally:
+        if w.partial != &small[0]:
             memory.give(w.partial)
-    return done
+    return 0
 
 
 cdef void plan(Work* w, Axes* axes) noexcept nogil:
     """Sorts the axes into kept and folded, picks the case and cuts the work into units."""
     cdef int i, last
-    cdef Py_ssize_t size
     sort_axes(axes, 0)
     merge_axes(axes)
     last = axes.count - 1
@@ -276,11 +264,10 @@ cdef void plan(Work* w, Axes* axes) noexcept nogil:
     if w.columns:
         w.blocks = (w.inner[0] + WIDE - 1) // WIDE
         w.units = w.results // w.inner[0] * w.blocks * w.chunks
-        size = min(w.depth, <Py_ssize_t>DEEP) * min(w.inner[0], <Py_ssize_t>WIDE)
+        w.width = min(w.depth, <Py_ssize_t>DEEP) * min(w.inner[0], <Py_ssize_t>WIDE)
     else:
         w.units = w.results * w.chunks
-        size = min(w.depth, <Py_ssize_t>CHUNK)
-    w.per_task = max(<Py_ssize_t>1, CHUNK // size)
+        w.width = min(w.depth, <Py_ssize_t>CHUNK)
 
 
 cdef cnp.ndarray folded_to(
@@ -296,7 +283,7 @@ cdef cnp.ndarray folded_to(
     if w.results == 0:
         return y
     w.depth = cnp.PyArray_SIZE(x) // w.results
-    w.x, w.y, w.divisor = <char*>cnp.PyArray_DATA(x), <char*>cnp.PyArray_DATA(y), divisor
+    w.x, w.divisor = cnp.PyArray_BYTES(x), divisor
     w.wide = itemsize == sizeof(double)
     w.fold = fold
     if w.depth == 0:
@@ -312,14 +299,7 @@ cdef cnp.ndarray folded_to(
     for axis in range(cnp.PyArray_NDIM(x)):
         add_axis(&axes, cnp.PyArray_DIMS(x)[axis], cnp.PyArray_STRIDES(x)[axis] // itemsize, y_stride[axis], 0, 0)
     plan(&w, &axes)
-    cdef bint done
-    if w.results * w.depth <= ALONE:
-        done = run(&w)
-    else:
-        with nogil:
-            done = run(&w)
-    if not done:
-        pool.fail("sum")
+    fold_all(&w, y)
     return y
 
 

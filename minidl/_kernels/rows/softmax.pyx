@@ -1,11 +1,11 @@
 """Softmax over rows, its logarithm, and softmax with cross-entropy in one pass.
 
 Arrays are (rows, n) in C order. Every row is shifted by its greatest element before the exponential, so that nothing
-overflows. Rows are worked on in strips that stay in the first-level cache from one pass over them to the next.
+overflows. A block is as many rows as stay in the first-level cache from one pass over them to the next.
 
-A row is walked in blocks of LANES, the last of which overlaps the one before, so that no rest is left that would not
-vectorise. Its maximum or sum is kept as LANES partial ones, side by side; `fold` brings those of all rows of a strip
-down to one a row, neighbours first. (Rows shorter than a block are summed one element after the other, and their
+A row is walked LANES elements at a time, the last of which overlap those before, so that no rest is left that would not
+vectorise. Its maximum or sum is kept as LANES partial ones, side by side; `fold` brings those of all rows of a block
+down to one per row, neighbours first. (Rows shorter than LANES are summed one element after the other, and their
 exponentials are taken in one flat loop over many rows, which vectorises even for ten classes.) So the bits depend on
 the row alone.
 
@@ -16,11 +16,12 @@ The greatest element's exponential is 1. A sum next to 1 has lost the digits of 
 cimport numpy as cnp
 from libc.math cimport isfinite
 from libc.stdint cimport int64_t
-from minidl._kernels.runtime cimport memory, pool
+from minidl._kernels.loops.driver cimport run
+from minidl._kernels.runtime cimport memory
 from minidl._kernels.arrays.checks cimport c_axes, dense, same_layout
+from minidl._kernels.arrays.scalars cimport scalar
 from minidl._kernels.rows.folding cimport Sum, row_fold
 from minidl._kernels.math.elementary cimport real, exp_below_, lift_, lifted_exp_below_, log_, lowered, max_
-from minidl._kernels.loops.tasks cimport elements_a_task
 
 cnp.import_array()
 
@@ -36,25 +37,29 @@ cdef extern from *:
 
 cdef enum:
     LANES = 16    # more than setup.py lets gcc unroll: a loop that it unrolls it does not vectorise
-    TASK = 4096   # elements a task, about: whole rows
-    STRIP = 1024  # elements of a strip, if it has more than one row
+    BLOCK = 1024  # elements of a block, if it has more than one row
+    COST = 8      # of an element, in additions
 
 
-cdef struct Rows:
+cdef struct Work
+
+ctypedef void (*block_t)(Work* w, Py_ssize_t first, Py_ssize_t last, void* y) noexcept nogil
+
+cdef struct Work:
+    block_t loop
     const void* x
     const void* gy
     const int64_t* target
-    void* y
     void* loss
-    Py_ssize_t count, n, per_task, gy_step
+    Py_ssize_t n, gy_step
     double scale
 
 
-# ── Pieces ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── What the loops are made of ─────────────────────────────────────────────────────────────────────────────────────────
 
 cdef inline void fold(real* lanes, real* result, Py_ssize_t rows, bint greatest) noexcept nogil:
     """The greatest, or the sum, of LANES lanes for each row; the lanes are overwritten."""
-    cdef real[STRIP] other
+    cdef real[BLOCK] other
     cdef real* source = lanes
     cdef real* target = other
     cdef Py_ssize_t i, left = LANES
@@ -72,7 +77,7 @@ cdef inline void fold(real* lanes, real* result, Py_ssize_t rows, bint greatest)
 
 
 cdef inline void row_maxima(const real* x, real* maxima, Py_ssize_t rows, Py_ssize_t n) noexcept nogil:
-    cdef real[STRIP] lanes
+    cdef real[BLOCK] lanes
     cdef real[LANES] m
     cdef real top
     cdef Py_ssize_t r, i, j
@@ -99,11 +104,11 @@ cdef inline void row_dots(
     const real* x, const real* z, real* dots, Py_ssize_t rows, Py_ssize_t n
 ) noexcept nogil:
     """Σ x z of each row, or Σ x where z is NULL."""
-    cdef real[STRIP] lanes
+    cdef real[BLOCK] lanes
     cdef real[LANES] s
     cdef real total, zero = 0
     cdef Py_ssize_t r, i, start
-    cdef int j, old = <int>(LANES - n % LANES)  # elements of the last block that are in the one before, too
+    cdef int j, old = <int>(LANES - n % LANES)  # of the last elements, so many are among those before, too
     for r in range(rows):
         if n < LANES:
             total = 0
@@ -129,28 +134,28 @@ cdef inline void row_dots(
 cdef inline void row_exps(
     const real* x, real* y, const real* maxima, real* sums, Py_ssize_t rows, Py_ssize_t n, const real* ahead
 ) noexcept nogil:
-    """y = lift * exp(x - maximum), and the sum of it, for rows of a block or more.
+    """y = lift * exp(x - maximum), and the sum of it, for rows of LANES elements or more.
 
-    Memory would stand still meanwhile. So it fetches the next strip, and `ahead`, which will be written next.
+    Memory would be idle meanwhile, so it fetches the next block, and `ahead`, which will be written next.
     """
-    cdef real[STRIP] lanes
+    cdef real[BLOCK] lanes
     cdef real[LANES] e, s
     cdef real top, zero = 0
-    cdef Py_ssize_t r, block, start
+    cdef Py_ssize_t r, group, start
     cdef int j, old
     for r in range(rows):
         top = maxima[r]
         for j in range(LANES):
             s[j] = 0
-        for block in range((n + LANES - 1) // LANES):
-            start = min(block * LANES, n - LANES)
-            old = <int>(block * LANES - start)
+        for group in range((n + LANES - 1) // LANES):
+            start = min(group * LANES, n - LANES)
+            old = <int>(group * LANES - start)
             for j in range(LANES):
                 e[j] = lifted_exp_below_(x[start + j] - top)
                 s[j] += zero if j < old else e[j]
             for j in range(LANES):
                 y[start + j] = e[j]
-            fetch(x + start + STRIP)
+            fetch(x + start + BLOCK)
             fetch(ahead + start)
         for j in range(LANES):
             lanes[r * LANES + j] = s[j]
@@ -159,7 +164,7 @@ cdef inline void row_exps(
 
 
 cdef inline real row_beyond(const real* e, Py_ssize_t n) noexcept nogil:
-    """Σ e of a row of a block or more, without what is lift."""
+    """Σ e of a row of LANES elements or more, without what is lift."""
     cdef real[LANES] s
     cdef real zero = 0, one = lift_(zero)
     cdef Py_ssize_t i, j, left = LANES, start = n - LANES, old = LANES - n % LANES
@@ -176,8 +181,8 @@ cdef inline real row_beyond(const real* e, Py_ssize_t n) noexcept nogil:
 
 
 cdef inline void short_row_sums(const real* e, real* sums, real* beyond, Py_ssize_t rows, Py_ssize_t n) noexcept nogil:
-    """Σ e and Σ e - lift of rows shorter than a block, whose greatest is lift."""
-    cdef real[STRIP] small
+    """Σ e and Σ e - lift of rows shorter than LANES, whose greatest is lift."""
+    cdef real[BLOCK] small
     cdef real zero = 0, one = lift_(zero), total, rest
     cdef Py_ssize_t r, i
     for i in range(rows * n):
@@ -219,16 +224,16 @@ cdef inline real log_of_sum(real beyond) noexcept nogil:
 
 
 cdef inline real* room(real* scratch, real* y, Py_ssize_t n) noexcept nogil:
-    """Where the exponentials of a strip are put: scratch of STRIP elements, or y if a single row is longer."""
-    return scratch if n <= STRIP else y
+    """Where the exponentials of a block are put: scratch of BLOCK elements, or y if a single row is longer."""
+    return scratch if n <= BLOCK else y
 
 
-# ── The loops: a strip of rows, `first` to `last` ────────────────────────────────────────────────────────────────────
+# ── The loops: a block of rows, `first` to `last - 1` ────────────────────────────────────────────────────────────────
 
-cdef void softmax_rows(Rows* w, real* _, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
+cdef void softmax_rows(Work* w, Py_ssize_t first, Py_ssize_t last, real* out) noexcept nogil:
     cdef Py_ssize_t n = w.n, r, i
-    cdef real[STRIP] maxima, sums, beyond, scratch
-    cdef real* y = <real*>w.y + first * n
+    cdef real[BLOCK] maxima, sums, beyond, scratch
+    cdef real* y = out + first * n
     cdef real* e = room(scratch, y, n)
     cdef real inverse
     shifted_exp(<const real*>w.x + first * n, e, maxima, sums, beyond, last - first, n, y)
@@ -238,13 +243,13 @@ cdef void softmax_rows(Rows* w, real* _, Py_ssize_t first, Py_ssize_t last) noex
             y[r * n + i] = e[r * n + i] * inverse
 
 
-cdef void softmax_backward_rows(Rows* w, real* _, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
+cdef void softmax_backward_rows(Work* w, Py_ssize_t first, Py_ssize_t last, real* out) noexcept nogil:
     """gx = y (gy - Σ gy y)."""
     cdef Py_ssize_t n = w.n, r, i
-    cdef real[STRIP] dots
+    cdef real[BLOCK] dots
     cdef const real* y = <const real*>w.x + first * n
     cdef const real* gy = <const real*>w.gy + first * n
-    cdef real* gx = <real*>w.y + first * n
+    cdef real* gx = out + first * n
     row_dots(gy, y, dots, last - first, n)
     for r in range(last - first):
         for i in range(n):
@@ -252,11 +257,11 @@ cdef void softmax_backward_rows(Rows* w, real* _, Py_ssize_t first, Py_ssize_t l
         y, gy, gx = y + n, gy + n, gx + n
 
 
-cdef void log_softmax_rows(Rows* w, real* _, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
+cdef void log_softmax_rows(Work* w, Py_ssize_t first, Py_ssize_t last, real* out) noexcept nogil:
     cdef Py_ssize_t n = w.n, r, i
-    cdef real[STRIP] maxima, sums, beyond, scratch
+    cdef real[BLOCK] maxima, sums, beyond, scratch
     cdef const real* x = <const real*>w.x + first * n
-    cdef real* y = <real*>w.y + first * n
+    cdef real* y = out + first * n
     shifted_exp(x, room(scratch, y, n), maxima, sums, beyond, last - first, n, y)
     for r in range(last - first):
         sums[r] = log_of_sum(lowered(beyond[r]))
@@ -265,16 +270,16 @@ cdef void log_softmax_rows(Rows* w, real* _, Py_ssize_t first, Py_ssize_t last) 
             y[r * n + i] = (x[r * n + i] - maxima[r]) - sums[r]
 
 
-cdef void log_softmax_backward_rows(Rows* w, real* _, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
+cdef void log_softmax_backward_rows(Work* w, Py_ssize_t first, Py_ssize_t last, real* out) noexcept nogil:
     """gx = gy - exp(y) Σ gy."""
-    cdef Py_ssize_t n = w.n, r, i, block, start
-    cdef real[STRIP] scratch, totals
+    cdef Py_ssize_t n = w.n, r, i, group, start
+    cdef real[BLOCK] scratch, totals
     cdef real[LANES] g
     cdef real total
     cdef int j
     cdef const real* y = <const real*>w.x + first * n
     cdef const real* gy = <const real*>w.gy + first * n
-    cdef real* gx = <real*>w.y + first * n
+    cdef real* gx = out + first * n
     row_dots(gy, <const real*>NULL, totals, last - first, n)
     if n < LANES:
         for i in range((last - first) * n):
@@ -285,8 +290,8 @@ cdef void log_softmax_backward_rows(Rows* w, real* _, Py_ssize_t first, Py_ssize
         return
     for r in range(last - first):
         total = totals[r]
-        for block in range((n + LANES - 1) // LANES):
-            start = min(block * LANES, n - LANES)
+        for group in range((n + LANES - 1) // LANES):
+            start = min(group * LANES, n - LANES)
             for j in range(LANES):
                 g[j] = gy[start + j] - exp_below_(y[start + j]) * total
             for j in range(LANES):
@@ -294,15 +299,15 @@ cdef void log_softmax_backward_rows(Rows* w, real* _, Py_ssize_t first, Py_ssize
         y, gy, gx = y + n, gy + n, gx + n
 
 
-cdef void cross_entropy_rows(Rows* w, real* _, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
+cdef void cross_entropy_rows(Work* w, Py_ssize_t first, Py_ssize_t last, real* out) noexcept nogil:
     """y = softmax(x) - one_hot(target); loss = log Σ exp(x - max) - (x[target] - max)."""
     cdef Py_ssize_t n = w.n, r, i, t
-    cdef real[STRIP] maxima, sums, beyond
+    cdef real[BLOCK] maxima, sums, beyond
     cdef const real* x = <const real*>w.x + first * n
-    cdef real* y = <real*>w.y + first * n
+    cdef real* y = out + first * n
     cdef real* loss = <real*>w.loss + first
     cdef real inverse, one = 1
-    shifted_exp(x, y, maxima, sums, beyond, last - first, n, y + STRIP)
+    shifted_exp(x, y, maxima, sums, beyond, last - first, n, y + BLOCK)
     for r in range(last - first):
         loss[r] = log_of_sum(lowered(beyond[r]))
     for r in range(last - first):
@@ -315,14 +320,14 @@ cdef void cross_entropy_rows(Rows* w, real* _, Py_ssize_t first, Py_ssize_t last
         x, y = x + n, y + n
 
 
-cdef void cross_entropy_backward_rows(Rows* w, real* _, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
+cdef void cross_entropy_backward_rows(Work* w, Py_ssize_t first, Py_ssize_t last, real* out) noexcept nogil:
     """gx = g (softmax - one_hot(target)), with one g a row, or one for all where the loss was reduced."""
     cdef Py_ssize_t n = w.n, r, i
     cdef const real* d
     cdef real* gx
     cdef real g
     for r in range(first, last):
-        d, gx = <const real*>w.x + r * n, <real*>w.y + r * n
+        d, gx = <const real*>w.x + r * n, out + r * n
         g = (<const real*>w.gy)[r * w.gy_step] * <real>w.scale
         for i in range(n):
             gx[i] = g * d[i]
@@ -330,41 +335,20 @@ cdef void cross_entropy_backward_rows(Rows* w, real* _, Py_ssize_t first, Py_ssi
 
 # ── The entry points ─────────────────────────────────────────────────────────────────────────────────────────────────
 
-ctypedef void (*rows_t)(Rows*, void*, Py_ssize_t, Py_ssize_t) noexcept nogil
-
-cdef struct Job:
-    Rows rows
-    rows_t work
-
-
-cdef void run_task(void* context, Py_ssize_t index) noexcept nogil:
-    cdef Job* job = <Job*>context
-    cdef Py_ssize_t row = index * job.rows.per_task, last = min(row + job.rows.per_task, job.rows.count)
-    cdef Py_ssize_t strip = max(STRIP // job.rows.n, <Py_ssize_t>1)
-    while row < last:
-        job.work(&job.rows, NULL, row, min(row + strip, last))
-        row += strip
+cdef void rows(void* work, Py_ssize_t first, Py_ssize_t last, void* y) noexcept nogil:
+    """Block by block."""
+    cdef Work* w = <Work*>work
+    cdef Py_ssize_t count = max(BLOCK // w.n, <Py_ssize_t>1)
+    while first < last:
+        w.loop(w, first, min(first + count, last), y)
+        first += count
 
 
-cdef cnp.ndarray run(
-    rows_t[2] work, cnp.ndarray x, cnp.ndarray gy, cnp.ndarray target, cnp.ndarray loss, double scale=1
-):
-    """Runs work[float32 or float64] over all rows of x; None stands for what it does not use."""
+cdef cnp.ndarray run_rows(Work* w, cnp.ndarray x, block_t single, block_t wide):
     cdef cnp.ndarray y = memory.empty_like(x)
-    cdef Job job
-    job.work = work[cnp.PyArray_TYPE(x) == cnp.NPY_DOUBLE]
-    job.rows.x, job.rows.y = cnp.PyArray_DATA(x), cnp.PyArray_DATA(y)
-    job.rows.gy = NULL if gy is None else cnp.PyArray_DATA(gy)
-    job.rows.target = NULL if target is None else <int64_t*>cnp.PyArray_DATA(target)
-    job.rows.loss = NULL if loss is None else cnp.PyArray_DATA(loss)
-    job.rows.gy_step, job.rows.scale = gy is not None and cnp.PyArray_SIZE(gy) > 1, scale
-    job.rows.count, job.rows.n = cnp.PyArray_DIM(x, 0), cnp.PyArray_DIM(x, 1)
-    if cnp.PyArray_SIZE(x):
-        job.rows.per_task = max(elements_a_task(cnp.PyArray_SIZE(x), TASK) // job.rows.n, <Py_ssize_t>1)
-        with nogil:
-            pool.parallel(
-                run_task, &job, (job.rows.count + job.rows.per_task - 1) // job.rows.per_task
-            )
+    w.x, w.n, w.loop = cnp.PyArray_DATA(x), cnp.PyArray_DIM(x, 1), wide if cnp.PyArray_TYPE(x) == cnp.NPY_DOUBLE else single
+    if w.n:
+        run(rows, w, cnp.PyArray_DATA(y), cnp.PyArray_DIM(x, 0), w.n, COST, False)
     return y
 
 
@@ -382,28 +366,32 @@ cdef cnp.ndarray targets_of(object target, cnp.ndarray x):
 
 def softmax_forward(x):
     """y = exp(x) / Σ exp(x) over each row of (rows, n)."""
-    return run([<rows_t>softmax_rows[float], <rows_t>softmax_rows[double]],
-               c_axes(x, 2, "softmax", "rows, classes"), None, None, None)
+    cdef cnp.ndarray xs = c_axes(x, 2, "softmax", "rows, classes")
+    cdef Work w
+    return run_rows(&w, xs, <block_t>softmax_rows[float], <block_t>softmax_rows[double])
 
 
 def softmax_backward(y, gy):
     """gx = y (gy - Σ gy y)."""
-    cdef cnp.ndarray ys = c_axes(y, 2, "softmax", "rows, classes")
-    return run([<rows_t>softmax_backward_rows[float], <rows_t>softmax_backward_rows[double]],
-               ys, same_layout(gy, ys, "softmax"), None, None)
+    cdef cnp.ndarray ys = c_axes(y, 2, "softmax", "rows, classes"), gs = same_layout(gy, ys, "softmax")
+    cdef Work w
+    w.gy = cnp.PyArray_DATA(gs)
+    return run_rows(&w, ys, <block_t>softmax_backward_rows[float], <block_t>softmax_backward_rows[double])
 
 
 def log_softmax_forward(x):
     """y = x - log Σ exp(x) over each row of (rows, n)."""
-    return run([<rows_t>log_softmax_rows[float], <rows_t>log_softmax_rows[double]],
-               c_axes(x, 2, "log_softmax", "rows, classes"), None, None, None)
+    cdef cnp.ndarray xs = c_axes(x, 2, "log_softmax", "rows, classes")
+    cdef Work w
+    return run_rows(&w, xs, <block_t>log_softmax_rows[float], <block_t>log_softmax_rows[double])
 
 
 def log_softmax_backward(y, gy):
     """gx = gy - exp(y) Σ gy."""
-    cdef cnp.ndarray ys = c_axes(y, 2, "log_softmax", "rows, classes")
-    return run([<rows_t>log_softmax_backward_rows[float], <rows_t>log_softmax_backward_rows[double]],
-               ys, same_layout(gy, ys, "log_softmax"), None, None)
+    cdef cnp.ndarray ys = c_axes(y, 2, "log_softmax", "rows, classes"), gs = same_layout(gy, ys, "log_softmax")
+    cdef Work w
+    w.gy = cnp.PyArray_DATA(gs)
+    return run_rows(&w, ys, <block_t>log_softmax_backward_rows[float], <block_t>log_softmax_backward_rows[double])
 
 
 cdef double sum_of(const real* losses, Py_ssize_t n, double scale) noexcept nogil:
@@ -419,13 +407,10 @@ cdef double sum_of(const real* losses, Py_ssize_t n, double scale) noexcept nogi
 
 cdef cnp.ndarray total(cnp.ndarray losses, double scale):
     """scale Σ losses as an array without axes."""
-    cdef cnp.ndarray y = memory.empty(0, NULL, cnp.PyArray_TYPE(losses))
     cdef void* x = cnp.PyArray_DATA(losses)
     if cnp.PyArray_TYPE(losses) == cnp.NPY_DOUBLE:
-        (<double*>cnp.PyArray_DATA(y))[0] = sum_of(<const double*>x, cnp.PyArray_SIZE(losses), scale)
-    else:
-        (<float*>cnp.PyArray_DATA(y))[0] = <float>sum_of(<const float*>x, cnp.PyArray_SIZE(losses), scale)
-    return y
+        return scalar(sum_of(<const double*>x, cnp.PyArray_SIZE(losses), scale), losses)
+    return scalar(sum_of(<const float*>x, cnp.PyArray_SIZE(losses), scale), losses)
 
 
 def cross_entropy_forward(x, target, double scale=0):
@@ -435,8 +420,9 @@ def cross_entropy_forward(x, target, double scale=0):
     """
     cdef cnp.ndarray xs = c_axes(x, 2, "cross_entropy", "rows, classes"), ids = targets_of(target, xs)
     cdef cnp.ndarray loss = memory.empty(1, cnp.PyArray_DIMS(xs), cnp.PyArray_TYPE(xs))
-    d = run([<rows_t>cross_entropy_rows[float], <rows_t>cross_entropy_rows[double]],
-            xs, None, ids, loss)
+    cdef Work w
+    w.target, w.loss = <int64_t*>cnp.PyArray_DATA(ids), cnp.PyArray_DATA(loss)
+    d = run_rows(&w, xs, <block_t>cross_entropy_rows[float], <block_t>cross_entropy_rows[double])
     return (loss if scale == 0 else total(loss, scale)), d
 
 
@@ -444,7 +430,8 @@ def cross_entropy_backward(difference, gy, double scale=1):
     """gx = scale gy difference, with that from forward and gy of shape (rows,), or one number where the loss was reduced."""
     cdef cnp.ndarray ds = c_axes(difference, 2, "cross_entropy", "rows, classes")
     cdef cnp.ndarray gs = dense(gy, "cross_entropy")
+    cdef Work w
     if cnp.PyArray_TYPE(gs) != cnp.PyArray_TYPE(ds) or cnp.PyArray_SIZE(gs) not in (1, len(ds)):
         raise ValueError(f"cross_entropy: expected a gradient of shape () or ({len(ds)},), got {gy.shape}")
-    return run([<rows_t>cross_entropy_backward_rows[float], <rows_t>cross_entropy_backward_rows[double]],
-               ds, gs, None, None, scale)
+    w.gy, w.gy_step, w.scale = cnp.PyArray_DATA(gs), cnp.PyArray_SIZE(gs) > 1, scale
+    return run_rows(&w, ds, <block_t>cross_entropy_backward_rows[float], <block_t>cross_entropy_backward_rows[double])

@@ -5,12 +5,12 @@ claims them from the beginning: so, call after call, a core finds the same memor
 index is left the caller shuts the gate and waits for those inside, no others: a worker that wakes too
 late finds it shut. So a busy machine costs the caller help, never a wait.
 
-After work a worker watches the gate for some SPIN_NS, because a training step's next call comes within
+After work a worker watches the gate for about SPIN_NS, because a training step's next call comes within
 microseconds, and then sleeps, because a spinning thread takes a core from the user's own NumPy. Where
 long pauses follow one another it sleeps at once.
 
-Python runs the handlers of signals in the main thread, when its interpreter comes round to it; in a kernel that takes
-seconds it does not. So the caller looks for signals itself: between two tasks, if LOOK_NS have passed since it last did.
+Python runs the handlers of signals in the main thread, between two instructions of its interpreter; during a kernel that
+takes seconds it cannot. So the caller looks for signals itself: between two tasks, if LOOK_NS have passed since it last did.
 If a handler raises, no more tasks are handed out, and the call raises when those begun are done.
 """
 
@@ -24,16 +24,16 @@ from minidl._kernels.runtime.platform cimport (
     peek, peek_time, put, put_time, relax, signals, sleep, start, store, swap, thread_id, wake,
 )
 
-# How long a worker watches the gate after work depends on its hope, which a call raises that came within SPIN_NS of the
-# last one, and a longer pause halves. In a training step a long pause stands here and there among short ones: full of
-# hope it waits PATIENCE times as long. Where a user's np.matmul stands between our calls, every pause is long, and the
-# core is wanted: without hope it sleeps at once.
+# A worker that has no work spins: it watches the gate for a while, since waking it up again is slow. How long depends on
+# its credit, which grows with each call that comes within SPIN_NS of the last one and halves after a longer pause. With
+# full credit a worker spins LONGER times as long: a training step has few long pauses among many short ones. Without
+# credit it sleeps at once: if a user's np.matmul runs between our calls, every pause is long, and the core is needed.
 # (Measured on 2 cores: waking a worker costs the caller 7 us, and its help comes 10 us later. With 10 us
 # instead of 20 a step of a small MLP takes 12% longer.)
 cdef long long SPIN_NS = 20_000
 cdef enum:
-    PATIENCE = 2
-    HOPE = 4           # no more than this
+    LONGER = 2
+    MOST_CREDIT = 4
     MAX_THREADS = 1024
     INSIDE = 0xFFFF    # the low half of the gate counts the workers inside
     TURN = 0x10000     # the high half counts openings and closings: odd is open
@@ -176,7 +176,7 @@ cdef void wait_until_empty() noexcept nogil:
 
 cdef void work() noexcept nogil:
     """The life of a worker."""
-    cdef unsigned gate, seen = 0, tries = 0, hope = 1
+    cdef unsigned gate, seen = 0, tries = 0, spin_credit = 1
     cdef bint slept = False
     caller.depth, caller.stop = 1, &_stop
     cdef long long since = now()
@@ -185,9 +185,9 @@ cdef void work() noexcept nogil:
         if (gate & TURN) and gate // TURN != seen and <Py_ssize_t> (gate & INSIDE) < peek(&_helpers):
             if swap(&_gate, gate, gate + 1):
                 if (peek_time(&_rang) if slept else now()) - since <= peek_time(&_spin):  # (waking up takes its time)
-                    hope = min(hope + 1, <unsigned> HOPE)
+                    spin_credit = min(spin_credit + 1, <unsigned> MOST_CREDIT)
                 elif slept:
-                    hope //= 2
+                    spin_credit //= 2
                 slept = False
                 seen = gate // TURN
                 help_out()
@@ -195,7 +195,7 @@ cdef void work() noexcept nogil:
                     store(&_waiting, 0)
                     wake(CALLER, 1)
                 since = now()
-        elif hope and ((tries & 15) or now() - since < (PATIENCE if hope > 1 else 1) * peek_time(&_spin)):
+        elif spin_credit and ((tries & 15) or now() - since < (LONGER if spin_credit > 1 else 1) * peek_time(&_spin)):
             relax()
         else:
             add(&_asleep, 1)
@@ -203,7 +203,7 @@ cdef void work() noexcept nogil:
             add(&_asleep, <unsigned> -1)
             slept = load(&_gate) & TURN != 0
             if not slept:  # woken too late for that call; the next may be near
-                since, hope = now(), max(hope, <unsigned> 1)
+                since, spin_credit = now(), max(spin_credit, <unsigned> 1)
         tries += 1
 
 
