@@ -44,7 +44,10 @@ KERNELS = Path("minidl/_kernels")
 COMPILED_ONCE = {"copying", "cpu", "epilogues", "memory", "pool", "runtimecheck"}
 TEST_ONLY = {"mathcheck", "runtimecheck"}  # not in the wheel
 ENGINE = [
-    *(f"minidl/autograd/{name}.py" for name in ("modes", "changes", "tensor", "op", "engine")),
+    *(
+        f"minidl/autograd/{name}.py"
+        for name in ("modes", "changes", "tensor", "tape", "op", "engine")
+    ),
     *(
         f"minidl/ops/{name}.py"
         for name in ("args", "arithmetic", "linalg", "loss", "norm", "reduction", "shape")
@@ -53,7 +56,7 @@ ENGINE = [
 ]
 # Compiled for speed: what every operation goes through. The other ops are compiled for size, which takes a third off
 # them; doing so here made a chain of tiny operations 1.3 times slower.
-QUICK = {"modes", "changes", "tensor", "op", "engine", "activation", "args", "arithmetic"}
+QUICK = {"modes", "changes", "tensor", "tape", "op", "engine", "activation", "args", "arithmetic"}
 KERNEL_DIRECTIVES = {
     "language_level": 3,
     "boundscheck": False,

@@ -9,7 +9,7 @@ if os.environ.get("MINIDL_ENGINE") == "python":
 
     prefer_source()
 
-from minidl import functional, init, nn, optim
+from minidl import functional, init, nn, ops, optim
 from minidl._kernels import (
     get_num_threads,
     memory_stats,
@@ -17,10 +17,12 @@ from minidl._kernels import (
     set_memory_limit,
     set_num_threads,
 )
+from minidl.autograd.engine import backward as _backward
 from minidl.autograd.engine import grad
 from minidl.autograd.modes import detect_anomaly, enable_grad, no_grad
 from minidl.autograd.op import Op
 from minidl.autograd.tensor import Tensor
+from minidl.autograd.tensor import connect as _connect
 from minidl.config import __version__, show_config
 from minidl.ops import einsum, matmul
 from minidl.ops.arithmetic import *
@@ -37,6 +39,8 @@ from minidl.ops.shape import (
     transpose,
 )
 from minidl.random import manual_seed
+
+_connect(vars(ops), _backward)  # x + y is ops.add(x, y), x.backward() is engine.backward(x)
 
 if TYPE_CHECKING:
     from minidl import data, monitor, testing

@@ -2,8 +2,9 @@
 
 In the order of reading: `tensor` (an array, its gradient, and the op that made it), `op` (one operation: what it
 computes and how a gradient passes through it), `engine` (the walk that carries gradients back), `modes` (no_grad and
-its relatives), `changes` (how a tensor that was overwritten is noticed), `decorate` (modes as decorators).
+its relatives), `tape` (what is remembered of a call), `changes` (how a tensor that was overwritten is noticed),
+`decorate` (modes as decorators).
 
-Forward: ``Op.__call__`` -> ``apply`` -> the op's ``forward`` on arrays; it is recorded if a gradient may be asked for.
-Backward: ``Tensor.backward`` -> ``engine._walk`` -> the op's ``backward``, for the last op first.
+Forward: ``Op.__call__`` -> ``Record.apply`` -> the op's ``forward`` on arrays; recorded if a gradient may be asked for.
+Backward: ``Tensor.backward`` -> ``engine._walk`` -> the op's ``fused_backward`` or ``backward``, for the last op first.
 """

@@ -5,16 +5,18 @@ from numpy cimport ndarray
 from minidl.autograd.modes cimport restore_recording, switch_recording, textbook, watching
 from minidl._kernels.runtime.memory cimport alike, owner, steppable
 from minidl.autograd.op cimport Add, Cast, Op, SumTo
+from minidl.autograd.tape cimport Declaration
 from minidl.autograd.tensor cimport Tensor, wrap
 
 @cython.locals(op=Op, root=Tensor, before=Py_ssize_t, in_order=bint, seen=set, order=list, known=Py_ssize_t)
 cdef list _consumers_first(list roots)
 
-@cython.locals(op=Op, root=Tensor, order=list, grads=dict, useful=set, fused=bint)
+@cython.locals(op=Op, root=Tensor, order=list, grads=dict, useful=set, wanted=set, gy=Tensor, fused=bint, quick=bint,
+               declared=Declaration)
 cdef dict _walk(list roots, list seeds, set targets, bint retain_graph, bint create_graph)
 
-@cython.locals(edges=tuple, gxs=tuple, wanted=list, i=Py_ssize_t)
-cdef _step(Op op, Tensor gy, bint fused, dict grads, set targets, set useful)
+@cython.locals(edges=tuple, gxs=tuple, i=Py_ssize_t)
+cdef _pass_on(Op op, object result, bint fused, Tensor gy, dict grads)
 
 @cython.locals(likes=list, saved=Tensor, like=Tensor)
 cdef Tensor _as_input(Op op, Py_ssize_t i, Tensor gx, Tensor gy)

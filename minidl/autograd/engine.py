@@ -25,17 +25,17 @@ from numpy import ndarray
 from minidl import _kernels as K
 from minidl import check
 from minidl._kernels.runtime.memory import alike, owner, steppable
-from minidl.autograd import tensor
 from minidl.autograd.modes import restore_recording, switch_recording, textbook, watching
-from minidl.autograd.op import Add, Cast, Op, SumTo, check_history
+from minidl.autograd.op import Add, Cast, Op, SumTo
+from minidl.autograd.tape import check_history
 from minidl.autograd.tensor import Tensor, as_array, wrap
 
 
 def _consumers_first(roots: Sequence[Tensor]) -> list[Op]:
     """All ops that the roots depend on, each after every op that consumes its result. No recursion.
 
-    Ops are numbered as they are recorded, and an op can only consume what was there before it: descending numbers are
-    the order wanted.
+    Ops are numbered as they are recorded, and an op can only consume what was there before it: so descending
+    order is what we need.
     """
     seen = {root._op for root in roots if root._op is not None}
     order = list(seen)
@@ -77,13 +77,15 @@ def _walk(
 ) -> dict:
     """Carries the seeds from the roots to the targets (None: to all leaves); returns {leaf or op: gradient}.
 
-    A target that the roots depend on, but with slope 0 everywhere (relu's second derivative), has None for a gradient.
+    A target that the roots depend on, but with slope 0 everywhere (relu's second derivative), gets None as its
+    gradient.
     """
     order = _consumers_first(roots)
     grads: dict[Any, Any] = {}
-    useful = None
+    useful = wanted = None
     if targets is not None:
         useful = _leading_to(targets, order)
+        wanted = targets | useful
         grads = {edge: None for op in useful for edge in op.edges if edge in targets}
     for i, root in enumerate(roots):
         _add_to(grads, root if root._op is None else root._op, seeds[i])
@@ -93,7 +95,17 @@ def _walk(
         for op in order:
             gy = grads.get(op) if targets is not None and op in targets else grads.pop(op, None)
             if gy is not None and (useful is None or op in useful):
-                _step(op, gy, fused, grads, targets, useful)
+                if wanted is not None:
+                    op._detailed().wanted = [edge in wanted for edge in op.edges]
+                elif op._details is not None:
+                    op._details.wanted = None
+                declared = op._declared
+                quick = fused and declared.fused is not None
+                if quick:
+                    result = declared.fused(op, gy._data)  # op.fused_backward, found faster
+                else:
+                    result = declared.backward(op, gy)
+                _pass_on(op, result, quick, gy, grads)
             if not retain_graph:
                 op._free()
     finally:
@@ -101,40 +113,29 @@ def _walk(
     return grads
 
 
-def _step(
-    op: Op, gy: Tensor, fused: bool, grads: dict, targets: set | None, useful: set[Op] | None
-) -> None:
-    """Passes the finished gradient of op's result on to op's inputs; by its fused kernel if it may and has one."""
-    edges, wanted = op.edges, None
-    if targets is not None and useful is not None:
-        wanted = [edge in targets or edge in useful for edge in edges]
-    if wanted is not None or op._notes is not None:
-        op._note().wanted = wanted
-    fused = fused and op._traits.fused is not None
-    if fused:
-        result = op._traits.fused(op, gy._data)
-    else:
-        result = op._traits.backward(op, gy)  # op.backward(gy), found faster
+def _pass_on(op: Op, result: Any, fused: bool, gy: Tensor, grads: dict) -> None:
+    """Adds what op's backward (or fused_backward) gave to the gradients of op's inputs."""
+    edges = op.edges
     gxs = result if isinstance(result, tuple) else (result,)
     if len(gxs) != len(edges):
         raise RuntimeError(
             f"{type(op).__name__}: its backward gave {len(gxs)} gradients for {len(edges)} inputs"
         )
     for i in range(len(gxs)):
-        gx, edge = gxs[i], edges[i]
-        if gx is not None and edge is not None and (wanted is None or wanted[i]):
+        gx = gxs[i]
+        if gx is not None and op.needs(i):
             if fused:
                 gx = wrap(gx if type(gx) is ndarray else op._as_array(gx, "fused_backward"))
             elif not isinstance(gx, Tensor):
                 raise TypeError(
                     f"{type(op).__name__}: its backward must return Tensors, got {type(gx).__name__} for input {i}"
                 )
-            _add_to(grads, edge, _as_input(op, i, gx, gy))
+            _add_to(grads, edges[i], _as_input(op, i, gx, gy))
 
 
 def _as_input(op: Op, i: int, gx: Tensor, gy: Tensor) -> Tensor:
     """gx in the shape and dtype of op's input i: summed over broadcast axes, and cast back."""
-    likes = None if op._notes is None else op._notes.likes
+    likes = None if op._details is None else op._details.likes
     saved = None if op._saved is None else op._saved[i]
     like = gy if saved is None else saved
     if likes is not None or not alike(gx._data, like._data):
@@ -160,7 +161,7 @@ def _add_to(grads: dict, key: Any, g: Tensor) -> None:
 
 
 def backward(y: Tensor, gradient: Any, retain_graph: bool, create_graph: bool) -> None:
-    """`Tensor.backward`: where it is documented."""
+    """Implements `Tensor.backward`; see its docstring."""
     seeds = _seeds([y], [gradient])
     grads = _walk([y], seeds, None, retain_graph or create_graph, create_graph)
     # Each leaf gets an array of its own, which may be changed freely.
@@ -274,10 +275,7 @@ def _tensors(argument: str, given: Tensor | Sequence[Tensor]) -> list[Tensor]:
 
 def _check_anomaly(op: Op, gx: Tensor) -> None:
     if np.isnan(gx._data).any():
-        where = (op._notes and op._notes.where) or "(it was called outside detect_anomaly)"
+        where = (op._details and op._details.where) or "(it was called outside detect_anomaly)"
         raise RuntimeError(
             f"{type(op).__name__}: its backward gave NaN. The op was called here:\n{where}"
         )
-
-
-tensor.run_backward = backward

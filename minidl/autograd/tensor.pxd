@@ -5,12 +5,8 @@ cimport cython
 from minidl.autograd.changes cimport Changes, any_live
 from minidl.autograd.modes cimport recording
 
-cdef class Operations:
-    cdef public object abs, add, astype, broadcast_to, clip, div, equal, exp, expand_dims, flatten, getitem, greater
-    cdef public object greater_equal, inplace, less, less_equal, log, matmul, max, mean, min, mul, neg, not_equal, pad, pow
-    cdef public object reshape, sqrt, squeeze, std, sub, sum, transpose, var
-
-cdef Operations ops
+cdef dict ops
+cdef object run_backward
 
 @cython.freelist(256)
 cdef class Tensor:

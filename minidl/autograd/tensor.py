@@ -1,6 +1,6 @@
 """Tensor: an array, its gradient, and the op that made it.
 
-`engine` computes gradients, `minidl.ops` has the operators; both enter this module, because nothing imports upward.
+`engine` computes gradients, `minidl.ops` has the operators; `connect` brings both here, as nothing imports upward.
 """
 
 from __future__ import annotations
@@ -14,27 +14,15 @@ from minidl import check
 from minidl.autograd.changes import Changes, any_live
 from minidl.autograd.modes import recording
 
+ops: dict[str, Any] = {}  # the functions of minidl.ops by name: Tensor's operators and methods
 run_backward: Any = None  # minidl.autograd.engine.backward
 
 
-class Operations:
-    """The functions of minidl.ops that are Tensor's methods and operators; that package provides them."""
-
-    __slots__ = (
-        *("abs", "add", "astype", "broadcast_to", "clip", "div", "equal", "exp", "expand_dims"),
-        *("flatten", "getitem", "greater", "greater_equal", "inplace", "less", "less_equal", "log"),
-        *("matmul", "max", "mean", "min", "mul", "neg", "not_equal", "pad", "pow", "reshape"),
-        *("sqrt", "squeeze", "std", "sub", "sum", "transpose", "var"),
-    )
-
-
-ops: Any = Operations()
-
-
-def provide(functions: dict[str, Any]) -> None:
-    """Gives Tensor its operations: those of its methods' names."""
-    for name in Operations.__slots__:
-        setattr(ops, name, functions[name])
+def connect(functions: dict[str, Any], backward: Any) -> None:
+    """Gives Tensor what is above this module: nothing imports upward, so `minidl/__init__.py` hands it in."""
+    global run_backward
+    ops.update(functions)
+    run_backward = backward
 
 
 _USUAL = frozenset(map(np.dtype, "fd?bBhHiIlLqQ"))  # what an array may be without a conversion
@@ -72,7 +60,7 @@ class Tensor:
     Args:
         data: a number, a sequence, an ndarray, or anything with ``__array__`` or ``__dlpack__``. Python numbers and
             lists become float32; arrays keep float32, float64, integer or bool, and share their memory.
-        requires_grad: whether `backward` shall compute ``grad`` for it. Only float32 and float64 can.
+        requires_grad: whether `backward` should compute ``grad`` for it. Only float32 and float64 can.
         dtype: converts the data to this dtype.
 
     Attributes:
@@ -211,93 +199,93 @@ class Tensor:
         """
         run_backward(self, gradient, retain_graph, create_graph)
 
-    # The operators are functions of minidl.ops; what they mean stands there.
+    # The operators are functions of minidl.ops; see their docstrings.
     def __add__(self, other: Any) -> Tensor:
-        return ops.add(self, other)
+        return ops["add"](self, other)
 
     def __radd__(self, other: Any) -> Tensor:
-        return ops.add(other, self)
+        return ops["add"](other, self)
 
     def __sub__(self, other: Any) -> Tensor:
-        return ops.sub(self, other)
+        return ops["sub"](self, other)
 
     def __rsub__(self, other: Any) -> Tensor:
-        return ops.sub(other, self)
+        return ops["sub"](other, self)
 
     def __mul__(self, other: Any) -> Tensor:
-        return ops.mul(self, other)
+        return ops["mul"](self, other)
 
     def __rmul__(self, other: Any) -> Tensor:
-        return ops.mul(other, self)
+        return ops["mul"](other, self)
 
     def __truediv__(self, other: Any) -> Tensor:
-        return ops.div(self, other)
+        return ops["div"](self, other)
 
     def __rtruediv__(self, other: Any) -> Tensor:
-        return ops.div(other, self)
+        return ops["div"](other, self)
 
     def __pow__(self, other: Any) -> Tensor:
-        return ops.pow(self, other)
+        return ops["pow"](self, other)
 
     def __rpow__(self, other: Any) -> Tensor:
-        return ops.pow(other, self)
+        return ops["pow"](other, self)
 
     def __matmul__(self, other: Any) -> Tensor:
-        return ops.matmul(self, other)
+        return ops["matmul"](self, other)
 
     def __rmatmul__(self, other: Any) -> Tensor:
-        return ops.matmul(other, self)
+        return ops["matmul"](other, self)
 
     def __iadd__(self, other: Any) -> Tensor:
-        return ops.inplace(self, other, "+=")
+        return ops["inplace"](self, other, "+=")
 
     def __isub__(self, other: Any) -> Tensor:
-        return ops.inplace(self, other, "-=")
+        return ops["inplace"](self, other, "-=")
 
     def __imul__(self, other: Any) -> Tensor:
-        return ops.inplace(self, other, "*=")
+        return ops["inplace"](self, other, "*=")
 
     def __itruediv__(self, other: Any) -> Tensor:
-        return ops.inplace(self, other, "/=")
+        return ops["inplace"](self, other, "/=")
 
     def __ipow__(self, other: Any) -> Tensor:
-        return ops.inplace(self, other, "**=")
+        return ops["inplace"](self, other, "**=")
 
     def __imatmul__(self, other: Any) -> Tensor:
-        return ops.inplace(self, other, "@=")
+        return ops["inplace"](self, other, "@=")
 
     def __neg__(self) -> Tensor:
-        return ops.neg(self)
+        return ops["neg"](self)
 
     def __pos__(self) -> Tensor:
         return self
 
     def __abs__(self) -> Tensor:
-        return ops.abs(self)
+        return ops["abs"](self)
 
     def __eq__(self, other: Any) -> Tensor:  # type: ignore[override]
-        return ops.equal(self, other)
+        return ops["equal"](self, other)
 
     def __ne__(self, other: Any) -> Tensor:  # type: ignore[override]
-        return ops.not_equal(self, other)
+        return ops["not_equal"](self, other)
 
     def __lt__(self, other: Any) -> Tensor:
-        return ops.less(self, other)
+        return ops["less"](self, other)
 
     def __le__(self, other: Any) -> Tensor:
-        return ops.less_equal(self, other)
+        return ops["less_equal"](self, other)
 
     def __gt__(self, other: Any) -> Tensor:
-        return ops.greater(self, other)
+        return ops["greater"](self, other)
 
     def __ge__(self, other: Any) -> Tensor:
-        return ops.greater_equal(self, other)
+        return ops["greater_equal"](self, other)
 
     def __hash__(self) -> int:
         return id(self) >> 4
 
     def __getitem__(self, index: Any) -> Tensor:
-        return ops.getitem(self, index)
+        return ops["getitem"](self, index)
 
     def __setitem__(self, index: Any, value: Any) -> None:
         if recording() and (self._requires_grad or getattr(value, "_requires_grad", False)):
@@ -309,61 +297,61 @@ class Tensor:
         self._mark_changed()
 
     def sum(self, axis: Any = None, keepdims: bool = False) -> Tensor:
-        return ops.sum(self, axis, keepdims)
+        return ops["sum"](self, axis, keepdims)
 
     def mean(self, axis: Any = None, keepdims: bool = False) -> Tensor:
-        return ops.mean(self, axis, keepdims)
+        return ops["mean"](self, axis, keepdims)
 
     def var(self, axis: Any = None, keepdims: bool = False, ddof: int = 0) -> Tensor:
-        return ops.var(self, axis, keepdims, ddof)
+        return ops["var"](self, axis, keepdims, ddof)
 
     def std(self, axis: Any = None, keepdims: bool = False, ddof: int = 0) -> Tensor:
-        return ops.std(self, axis, keepdims, ddof)
+        return ops["std"](self, axis, keepdims, ddof)
 
     def max(self, axis: Any = None, keepdims: bool = False) -> Tensor:
-        return ops.max(self, axis, keepdims)
+        return ops["max"](self, axis, keepdims)
 
     def min(self, axis: Any = None, keepdims: bool = False) -> Tensor:
-        return ops.min(self, axis, keepdims)
+        return ops["min"](self, axis, keepdims)
 
     def exp(self) -> Tensor:
-        return ops.exp(self)
+        return ops["exp"](self)
 
     def log(self) -> Tensor:
-        return ops.log(self)
+        return ops["log"](self)
 
     def sqrt(self) -> Tensor:
-        return ops.sqrt(self)
+        return ops["sqrt"](self)
 
     def abs(self) -> Tensor:
-        return ops.abs(self)
+        return ops["abs"](self)
 
     def clip(self, min: Any = None, max: Any = None) -> Tensor:
-        return ops.clip(self, min, max)
+        return ops["clip"](self, min, max)
 
     def reshape(self, *shape: Any) -> Tensor:
-        return ops.reshape(self, *shape)
+        return ops["reshape"](self, *shape)
 
     def transpose(self, *axes: Any) -> Tensor:
-        return ops.transpose(self, *axes)
+        return ops["transpose"](self, *axes)
 
     def flatten(self, start_axis: int = 0) -> Tensor:
-        return ops.flatten(self, start_axis)
+        return ops["flatten"](self, start_axis)
 
     def squeeze(self, axis: Any = None) -> Tensor:
-        return ops.squeeze(self, axis)
+        return ops["squeeze"](self, axis)
 
     def expand_dims(self, axis: Any) -> Tensor:
-        return ops.expand_dims(self, axis)
+        return ops["expand_dims"](self, axis)
 
     def broadcast_to(self, shape: Any) -> Tensor:
-        return ops.broadcast_to(self, shape)
+        return ops["broadcast_to"](self, shape)
 
     def pad(self, pad_width: Any, value: float = 0.0) -> Tensor:
-        return ops.pad(self, pad_width, value)
+        return ops["pad"](self, pad_width, value)
 
     def astype(self, dtype: Any) -> Tensor:
-        return ops.astype(self, dtype)
+        return ops["astype"](self, dtype)
 
     # How Python and NumPy see a tensor.
     def __len__(self) -> int:

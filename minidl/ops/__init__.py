@@ -1,11 +1,10 @@
-"""The differentiable operations, one file per family. Importing this package gives Tensor its methods.
+"""The differentiable operations, one file per family. They are Tensor's methods and operators, too.
 
-In the order of reading: `arithmetic`, `reduction`, `shape` (and indexing), `linalg` (products), `loss`, `batch_norm` and
-`norm` (normalisation), `spatial` (convolution, pooling), `activations`; `inplace` has the in-place operators. A family
-offers what its `__all__` lists.
+In the order of reading: `arithmetic`, `reduction`, `shape` (indexing too), `linalg` (products), `loss`, `batch_norm`
+and `norm` (normalisation), `spatial` (convolution, pooling), `activations`; `inplace` has the in-place operators,
+`args` what several ops ask of their arguments. A family offers what its `__all__` lists.
 """
 
-from minidl.autograd import tensor
 from minidl.ops.activations.noise import dropout
 from minidl.ops.arithmetic import *
 from minidl.ops.batch_norm import batch_norm
@@ -29,5 +28,3 @@ from minidl.ops.shape import (
 )
 from minidl.ops.spatial.conv import conv, conv_transpose
 from minidl.ops.spatial.pooling import avg_pool, max_pool, pixel_shuffle, upsample
-
-tensor.provide(globals())

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from minidl import _kernels as K
-from minidl.autograd.op import Cast, become, check_inplace, will_record
+from minidl.autograd.op import Cast
+from minidl.autograd.tape import become, check_inplace, will_record
 from minidl.autograd.tensor import Tensor, as_tensor, wrap
 from minidl.ops.args import pair
 from minidl.ops.arithmetic import add, div, mul, pow, sub

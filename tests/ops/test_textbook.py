@@ -6,7 +6,8 @@ import pytest
 from minidl import Tensor, ops
 from minidl.autograd.engine import grad
 from minidl.autograd.modes import textbook_gradients
-from minidl.autograd.op import Op, fused_backward_of
+from minidl.autograd.op import Op
+from minidl.autograd.tape import fused_backward_of
 
 from .table import ROWS
 from .test_gradients import by_name, gradients, inputs, op_classes, recorded

@@ -16,7 +16,8 @@ import numpy as np
 from minidl import _kernels as K
 from minidl import check
 from minidl._kernels.reference.activations import ACTIVATIONS
-from minidl.autograd.op import Op, apply_inplace
+from minidl.autograd.op import Op
+from minidl.autograd.tape import apply_inplace
 from minidl.autograd.tensor import Tensor
 from minidl.ops.args import as_float, as_float_in_place
 

@@ -13,7 +13,8 @@ import numpy as np
 
 from minidl import _kernels as K
 from minidl import check
-from minidl.autograd.op import Op, will_record
+from minidl.autograd.op import Op
+from minidl.autograd.tape import will_record
 from minidl.autograd.tensor import Tensor
 from minidl.ops.activations.smooth import sigmoid
 from minidl.ops.args import as_float

@@ -10,7 +10,8 @@ import numpy as np
 
 from minidl import _kernels as K
 from minidl import check
-from minidl.autograd.op import Op, apply_inplace, will_record
+from minidl.autograd.op import Op
+from minidl.autograd.tape import apply_inplace, will_record
 from minidl.autograd.tensor import Tensor
 from minidl.ops.activations.piecewise_linear import leaky_relu
 from minidl.ops.args import as_float, as_float_in_place

@@ -9,7 +9,8 @@ import numpy as np
 
 from minidl import _kernels as K
 from minidl import check
-from minidl.autograd.op import Op, apply_inplace, will_record
+from minidl.autograd.op import Op
+from minidl.autograd.tape import apply_inplace, will_record
 from minidl.autograd.tensor import Tensor, as_tensor
 from minidl.ops.args import as_float, as_float_in_place
 from minidl.ops.arithmetic import where
