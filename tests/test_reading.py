@@ -44,4 +44,4 @@ def test_a_moved_line_is_found_again(script):
 
 def test_a_line_that_is_gone_is_named(script):
     with pytest.raises(LookupError, match="has 0 times"):
-        script.renewed(PAGE.replace("= op._traits.backward(op", "= op.backwards(op"))
+        script.renewed(PAGE.replace("= declared.backward(op", "= op.backwards(op"))
