@@ -16,9 +16,7 @@ from minidl.ops.spatial.pooling import avg_pool, max_pool, pixel_shuffle, upsamp
 
 LOSSES = tuple(name for name in loss.__all__ if name != "one_hot")
 
-globals().update(
-    FUNCTIONS
-)  # relu, sigmoid, ...: the functions in ops/activations with a row in the table
+globals().update(FUNCTIONS)  # relu, sigmoid, ...: what ops/activations declares
 
 __all__ = [
     "affine",

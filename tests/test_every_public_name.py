@@ -190,10 +190,6 @@ ALSO = {
 }
 # (function, argument, the wrong value's type): why what is raised may be Python's own.
 EXCEPTIONS = {
-    **{
-        (f"F.{name}", "inplace", "ndarray"): "read as C reads a flag, for speed: its truth is asked"
-        for name in ("relu", "leaky_relu", "elu", "hardtanh", "relu6", "threshold")
-    },
     ("md.testing.check_grads", "inputs", "list"): "fn is called with other arguments than it has",
     ("md.testing.check_grads", "eps", "float"): "AssertionError: the differences are coarse",
 }

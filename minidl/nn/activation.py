@@ -42,7 +42,7 @@ class Activation(Module):
 
     @property
     def _params(self) -> tuple[float, ...]:
-        """The row's parameters, as the attributes have them by now."""
+        """The row's parameters, as the attributes are now."""
         return tuple([getattr(self, param) for param in self.row.params])
 
     def forward(self, x: Any) -> Tensor:
@@ -52,7 +52,7 @@ class Activation(Module):
         return getattr(F, self.row.name)(x, *self._params, **options)
 
     def fusable(self) -> tuple | None:
-        """(name, *parameters) if a layer before may apply it: y tells its slope, by the same formula."""
+        """(name, *parameters) if the layer before may apply it: its slope follows from y by the same formula."""
         row = self.row
         same = row.slope_from == "y" or (row.from_y is not None and row.from_y.slope is None)
         if not same or not self.runs(_FORWARD) or self.approximate != "none":
@@ -105,13 +105,13 @@ class PReLU(Module):
     them, ``base_axis=None`` one per element, (4, 3, 5), and ``shared=True`` a single one.
 
     Args:
-        shape: the number of slopes, or the shape of x without the batch axis. None: the first batch
-            tells. The slope is then a parameter from the start (an optimizer may be built before),
+        shape: the number of slopes, or the shape of x without the batch axis. None: inferred from the first
+            batch. The slope is then a parameter from the start (an optimizer may be built before),
             and empty until that batch.
         base_axis: the axis, or axes, along which slopes differ.
         shared: one slope for all elements.
-        slope: its source (see `ParameterMaker`), 0.25 by default. A file or an array also tells its
-            shape.
+        slope: its source (see `ParameterMaker`), 0.25 by default. A file or an array also has
+            its shape.
         lr_mult: learning-rate multiplier. Slopes are exempt from weight decay.
         scope: layers with the same scope name share their slopes.
 

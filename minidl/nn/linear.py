@@ -13,7 +13,7 @@ from minidl.nn.module import Module
 from minidl.nn.parameter import ParameterMaker
 from minidl.ops.activations.activation import fused_row
 
-# U(-1/sqrt(fan_in), 1/sqrt(fan_in)) for weights and biases, as PyTorch's Linear and Conv have it:
+# U(-1/sqrt(fan_in), 1/sqrt(fan_in)) for weights and biases, as in PyTorch's Linear and Conv:
 # runs of the same script in both start alike. For deep ReLU networks init.HeNormal() is the better
 # choice.
 DEFAULT_INIT = VarianceScaling(1 / 3, "fan_in", "uniform")
@@ -63,7 +63,7 @@ class Affine(Module):
 
     @property
     def fuses(self) -> bool:  # type: ignore[override]
-        """It takes the activation that follows, unless it has one, is another layer by now or is
+        """It takes the activation that follows, unless it has one, is replaced by another layer or is
         watched: who looks at its output wants that, not the activation's.
         """
         return self.activation is None and self.runs(_FORWARD)

@@ -259,7 +259,7 @@ class Module:
     # ── Text ──────────────────────────────────────────────────────────────────────────────────────
 
     def extra_repr(self) -> str:
-        """The settings, as they stand between the parentheses of the repr."""
+        """The settings, as shown between the parentheses of the repr."""
         return ""
 
     def __repr__(self) -> str:

@@ -261,7 +261,7 @@ class InstanceNorm(Module):
 
 
 def _with_channels(layer: str, x: Any, channels: int) -> Tensor:
-    """x, if it has as many channels as the layer was made for; without parameters nobody else can tell."""
+    """x, if it has as many channels as the layer was made for; without parameters, nothing else checks it."""
     x = as_tensor(x)
     if x.ndim > 1 and x.shape[1] != channels:
         raise ValueError(

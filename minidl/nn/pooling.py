@@ -81,7 +81,7 @@ class PixelShuffle(Module):
     """(N, C * factor², H, W) -> (N, C, H * factor, W * factor) (see `F.pixel_shuffle`).
 
     Raises:
-        ValueError: the channels are no multiple of factor ** (spatial axes).
+        ValueError: the channels are not a multiple of factor ** (spatial axes).
 
     >>> import numpy as np
     >>> PixelShuffle(2)(np.zeros((1, 8, 3, 5), np.float32)).shape

@@ -107,12 +107,12 @@ def batch_norm(
         running_mean, running_var: (C,), float arrays. Evaluating, they are used. Training, the mean and the (biased)
             variance of x are used, and these arrays are updated in place: ``r += momentum * (new - r)``, with the
             unbiased variance; None: nothing is kept.
-        weight, bias: (C,); None stands for 1 and 0.
-        activation: the name of one to apply in the same pass, as `F.affine` has it, or (name, *its parameters).
+        weight, bias: (C,); None means 1 and 0.
+        activation: the name of one to apply in the same pass, as in `F.affine`, or (name, *its parameters).
 
     Raises:
         ValueError: shapes that do not fit, training with one value a channel, evaluating without running statistics.
-        TypeError: running statistics that cannot be updated in place, eps or momentum that is no number.
+        TypeError: running statistics that cannot be updated in place, eps or momentum that is not a number.
     If this raises, nothing has been modified.
 
     Source: Ioffe & Szegedy, Batch Normalization: Accelerating Deep Network Training by Reducing Internal Covariate

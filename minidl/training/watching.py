@@ -84,7 +84,7 @@ def is_elementwise(module: Module) -> bool:
 
 
 def slope(module: Module, x: np.ndarray) -> np.ndarray:
-    """dy/dx of a module that works element by element, as its evaluation mode has it."""
+    """dy/dx of a module that works element by element, in evaluation mode."""
     forward = module.forward
     while isinstance(forward, _Watched):
         forward = forward.forward

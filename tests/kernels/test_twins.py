@@ -186,7 +186,7 @@ for _row in ROWS:
     CASES["activation_forward"].append(
         (_row.name, activation_forward(_row.name, _a, _b), LENGTHS + FEW)
     )
-    for _from_y in (False, True) if _row.told_by_y else (False,):
+    for _from_y in (False, True) if _row.has_slope_from_y else (False,):
         CASES["activation_backward"].append(
             (
                 f"{_row.name}, from y" if _from_y else _row.name,

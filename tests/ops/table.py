@@ -98,7 +98,7 @@ def place_rrelu(x):
 
 
 # What affine applies in the same pass.
-FUSED = [row.name for row in ACTIVATION_ROWS if row.told_by_y and not row.required]
+FUSED = [row.name for row in ACTIVATION_ROWS if row.has_slope_from_y and not row.required]
 
 ROWS = [
     # Arithmetic

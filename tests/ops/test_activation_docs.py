@@ -73,4 +73,4 @@ def test_gelu_both_ways():
 def test_rows_that_name_others():
     for row in ROWS:
         assert set(row.approximate.values()) <= set(ACTIVATIONS)
-        assert not row.inplace or row.told_by_y
+        assert not row.inplace or row.has_slope_from_y

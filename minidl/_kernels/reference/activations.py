@@ -1,4 +1,4 @@
-"""The NumPy twins of activations.pyx and prelu.pyx, and the functions that several of them are made of."""
+"""The NumPy definitions of activations.pyx and prelu.pyx, and the functions that several of them are made of."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def times(x: np.ndarray, factor: np.ndarray) -> np.ndarray:
     return np.where(factor == 0, 0, x * factor)
 
 
-# Activations are computed in float64, so that the twin's own rounding does not count.
+# Activations are computed in float64, so that their own rounding does not count.
 def activation_forward(name, x, a=0.0, b=0.0, out=None):
     row = _found(name)
     params = (a, b)[: len(row.params)]

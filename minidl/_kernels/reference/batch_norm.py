@@ -1,4 +1,4 @@
-"""The NumPy twins of batch_norm.pyx: x is (N, C, ...), all other arguments have one number a channel."""
+"""The NumPy definitions of batch_norm.pyx: x is (N, C, ...), all other arguments have one number per channel."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The NumPy twins of the convolutions: a sum over the taps of the kernel, one matrix product per tap.
+"""The NumPy definitions of the convolutions: a sum over the taps of the kernel, one matrix product per tap.
 
 Below them, Winograd's algorithm in plain NumPy.
 """

@@ -1,4 +1,4 @@
-"""The NumPy twins of elementwise.pyx; also what it does with integers and other kinds of array."""
+"""The NumPy definitions of elementwise.pyx; also what it does with integers and other kinds of array."""
 
 from __future__ import annotations
 

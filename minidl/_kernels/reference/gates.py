@@ -1,4 +1,4 @@
-"""The NumPy twins of the activations that join or split channels."""
+"""The NumPy definitions of the activations that join or split channels."""
 
 from __future__ import annotations
 

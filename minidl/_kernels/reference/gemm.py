@@ -1,4 +1,4 @@
-"""The NumPy twins of the matrix products, and what runs in their place where no tile beats BLAS."""
+"""The NumPy definitions of the matrix products, and what runs in their place where no tile beats BLAS."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def _product(a, b):
 def affine_forward(
     x, weight, bias=None, activation=None, a=0.0, b=0.0, activate=activation_forward
 ):
-    """`activate`: whose activations are applied: these twins', or those of the level that has no tile."""
+    """`activate`: whose activations are applied: those in NumPy, or those of the level that has no tile."""
     _floats("affine", x, weight, *(() if bias is None else (bias,)))
     if weight.ndim != 2 or x.ndim < 1 or weight.shape[1] != x.shape[-1]:
         expected = x.shape[-1] if x.ndim else 1

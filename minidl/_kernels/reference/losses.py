@@ -1,4 +1,4 @@
-"""The NumPy twins of losses.pyx: each loss by its textbook formula."""
+"""The NumPy definitions of losses.pyx: each loss by its textbook formula."""
 
 from __future__ import annotations
 

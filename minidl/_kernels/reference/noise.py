@@ -1,4 +1,4 @@
-"""The NumPy twins of the kernels that draw random numbers."""
+"""The NumPy definitions of the kernels that draw random numbers."""
 
 from __future__ import annotations
 

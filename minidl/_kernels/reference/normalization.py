@@ -1,4 +1,4 @@
-"""The NumPy twins of normalization.pyx."""
+"""The NumPy definitions of normalization.pyx."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The NumPy twins of pooling.pyx: window after window, all images and channels at once."""
+"""The NumPy definitions of pooling.pyx: window after window, all images and channels at once."""
 
 from __future__ import annotations
 

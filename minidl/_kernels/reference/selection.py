@@ -1,4 +1,4 @@
-"""The NumPy twins of selection.pyx and scatter.pyx, and what the former does with other kinds of array."""
+"""The NumPy definitions of selection.pyx and scatter.pyx, and what the former does with other kinds of array."""
 
 from __future__ import annotations
 

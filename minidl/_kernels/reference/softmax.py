@@ -1,4 +1,4 @@
-"""The NumPy twins of softmax.pyx."""
+"""The NumPy definitions of softmax.pyx."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The NumPy twins of the optimizer kernels."""
+"""The NumPy definitions of the optimizer kernels."""
 
 from __future__ import annotations
 

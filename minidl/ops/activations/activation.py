@@ -23,7 +23,7 @@ from minidl.ops.args import as_float, as_float_in_place
 
 Function = TypeVar("Function", bound=Callable[..., Tensor])
 FUNCTIONS: dict[str, Callable[..., Tensor]] = {}  # by name, as the rows are in ACTIVATIONS
-SIGN_LOST = "(the side of x is told from the result)"
+SIGN_LOST = "(the sign of x is found from the result)"
 
 
 class FromY(NamedTuple):
@@ -48,7 +48,7 @@ class Row(NamedTuple):
         formula, kink_note, paper: for the docs.
     From the declaration above it:
         class_name: its layer in `nn` ("": none).
-        value, slope: the NumPy twin of the two compiled formulas.
+        value, slope: the two compiled formulas in NumPy, with which the tests compare them.
         slope_from: "x" or "y": what the slope is written in, and what is kept for backward.
         curvature: d slope / d x (or y) in Tensor ops (None where it is 0), which gives all higher derivatives. It must
             be finite at +-inf: no inf * 0.
@@ -81,7 +81,7 @@ class Row(NamedTuple):
     approximate: dict[str, str] = {}
 
     @property
-    def told_by_y(self) -> bool:
+    def has_slope_from_y(self) -> bool:
         """Whether the slope can be found from y."""
         return self.slope_from == "y" or self.from_y is not None
 
@@ -107,7 +107,7 @@ class Row(NamedTuple):
 def activation(class_name: str = "", **entries: Any) -> Callable[[Function], Function]:
     """Declares the function below it an activation: its row is made, and its docstring is completed.
 
-    entries: those of `Row` that its signature and docstring do not tell.
+    entries: those of `Row` that do not follow from its signature and docstring.
     """
 
     def declared(function: Function) -> Function:
@@ -254,7 +254,7 @@ def fused_row(activation: str | tuple, owner: str = "affine") -> tuple[Row, floa
     """The row and the parameters of an activation that another op applies to its result: the slope is found from y.
 
     `activation`: a name, which means its default parameters, or (name, *parameters). ValueError: there is no such
-    activation, its slope is not found from y, or its parameters do not fit.
+    activation, its slope cannot be found from y, or its parameters do not fit.
     """
     return _fused_row(
         activation if isinstance(activation, (str, tuple)) else (repr(activation),), owner
@@ -265,8 +265,8 @@ def fused_row(activation: str | tuple, owner: str = "affine") -> tuple[Row, floa
 def _fused_row(activation: str | tuple, owner: str) -> tuple[Row, float, float]:
     name, *values = (activation,) if isinstance(activation, str) else activation
     row = ACTIVATIONS.get(name)
-    if row is None or not row.told_by_y or (row.required and isinstance(activation, str)):
-        names = [r.name for r in ACTIVATIONS.values() if r.told_by_y and not r.required]
+    if row is None or not row.has_slope_from_y or (row.required and isinstance(activation, str)):
+        names = [r.name for r in ACTIVATIONS.values() if r.has_slope_from_y and not r.required]
         raise ValueError(f"{owner}: activation: expected one of {', '.join(names)}, got {name!r}")
     if isinstance(activation, str):
         values = list(row.params.values())

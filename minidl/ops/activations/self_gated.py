@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from minidl._kernels.reference import activations as twins
+from minidl._kernels.reference import activations as in_numpy
 from minidl.autograd.tensor import Tensor
 from minidl.ops import arithmetic as T
 from minidl.ops.activations.activation import activate, activation, selected
@@ -26,8 +26,10 @@ def silu_curvature(x: Tensor) -> Tensor:
 @activation(
     "SiLU",
     slope_from="x",
-    value=lambda x: twins.times(x, twins.sigmoid(x)),
-    slope=lambda x: twins.sigmoid(x) + twins.times(x, twins.sigmoid(x) * twins.sigmoid(-x)),
+    value=lambda x: in_numpy.times(x, in_numpy.sigmoid(x)),
+    slope=lambda x: (
+        in_numpy.sigmoid(x) + in_numpy.times(x, in_numpy.sigmoid(x) * in_numpy.sigmoid(-x))
+    ),
     curvature=silu_curvature,
     limits={-INF: 0.0, INF: INF, 0.0: 0.0},
 )
@@ -73,9 +75,10 @@ def mish_curvature(x: Tensor) -> Tensor:
 @activation(
     "Mish",
     slope_from="x",
-    value=lambda x: twins.times(x, np.tanh(np.logaddexp(0, x))),
+    value=lambda x: in_numpy.times(x, np.tanh(np.logaddexp(0, x))),
     slope=lambda x: (
-        (t := np.tanh(np.logaddexp(0, x))) + twins.times(x, twins.sigmoid(x) * (1 - t) * (1 + t))
+        (t := np.tanh(np.logaddexp(0, x)))
+        + in_numpy.times(x, in_numpy.sigmoid(x) * (1 - t) * (1 + t))
     ),
     curvature=mish_curvature,
     limits={-INF: 0.0, INF: INF, 0.0: 0.0},
@@ -99,9 +102,9 @@ def gelu_curvature(x: Tensor) -> Tensor:
 @activation(
     "GELU",
     slope_from="x",
-    value=lambda x: twins.times(x, twins.normal_cdf(x)),
+    value=lambda x: in_numpy.times(x, in_numpy.normal_cdf(x)),
     slope=lambda x: (
-        twins.normal_cdf(x) + twins.times(x, np.exp(-0.5 * x * x) / math.sqrt(2 * math.pi))
+        in_numpy.normal_cdf(x) + in_numpy.times(x, np.exp(-0.5 * x * x) / math.sqrt(2 * math.pi))
     ),
     curvature=gelu_curvature,
     limits={-INF: 0.0, INF: INF, 0.0: 0.0},
@@ -127,10 +130,10 @@ def gelu_tanh_curvature(x: Tensor) -> Tensor:
 
 @activation(
     slope_from="x",
-    value=lambda x: twins.times(x, twins.sigmoid(x * (GELU_LINE + GELU_CUBE * x * x))),
+    value=lambda x: in_numpy.times(x, in_numpy.sigmoid(x * (GELU_LINE + GELU_CUBE * x * x))),
     slope=lambda x: (
-        (s := twins.sigmoid(x * (GELU_LINE + GELU_CUBE * x * x)))
-        + twins.times(x * (GELU_LINE + 3 * GELU_CUBE * x * x), s * (1 - s))
+        (s := in_numpy.sigmoid(x * (GELU_LINE + GELU_CUBE * x * x)))
+        + in_numpy.times(x * (GELU_LINE + 3 * GELU_CUBE * x * x), s * (1 - s))
     ),
     curvature=gelu_tanh_curvature,
     limits={-INF: 0.0, INF: INF, 0.0: 0.0},

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from minidl._kernels.reference import activations as twins
+from minidl._kernels.reference import activations as in_numpy
 from minidl.autograd.tensor import Tensor
 from minidl.ops import arithmetic as T
 from minidl.ops.activations.activation import SIGN_LOST, FromY, activate, activation
@@ -106,7 +106,7 @@ def celu(x: Any, alpha: float = 1.0) -> Tensor:
 @activation(
     "Sigmoid",
     slope_from="y",
-    value=twins.sigmoid,
+    value=in_numpy.sigmoid,
     slope=lambda y: y * (1 - y),
     curvature=lambda y: 1 - 2 * y,
     limits={-INF: 0.0, INF: 1.0, 0.0: 0.5},
@@ -212,7 +212,7 @@ def tanhshrink_curvature(x: Tensor) -> Tensor:
 @activation(
     "Tanhshrink",
     slope_from="x",
-    value=twins.tanhshrink,
+    value=in_numpy.tanhshrink,
     slope=lambda x: np.tanh(x) ** 2,
     curvature=tanhshrink_curvature,
     limits={-INF: -INF, INF: INF, 0.0: 0.0},

@@ -1,6 +1,6 @@
 """Convolution and its transpose, over 1, 2 or 3 spatial axes.
 
-One sum stands behind all of them. With i running over the pixels of x, o over those of y and k over the taps of the
+All of them come from one sum. With i running over the pixels of x, o over those of y and k over the taps of the
 kernel, and with i = o * stride + k * dilation - padding on every axis,
 
     y[n, :, o] = Σ_k w[..., k] x[n, :, i]        Conv
@@ -157,7 +157,7 @@ def conv(
 
     Returns:
         (N, O, *y_size) with y_size = (size + 2 padding - dilation (kernel - 1) - 1) // stride + 1. In memory the
-        channels lie innermost, which its strides say; for the caller it is N, channels, space as ever.
+        channels lie innermost, which its strides say; for the caller the axes are N, channels, space as always.
 
     Kernels of 3 x 3 with stride 1 and of 4 x 4 with stride 2, and their gradients, are computed with fewer products
     (Winograd's minimal filtering; Lavin & Gray, Fast Algorithms for Convolutional Neural Networks, CVPR 2016): float32
