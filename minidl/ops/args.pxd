@@ -5,3 +5,4 @@ from minidl.autograd.tensor cimport Tensor, as_tensor, wrap
 
 cpdef tuple pair(object x0, object x1)
 cpdef bint one_dtype(Tensor x0, Tensor x1)
+cpdef Tensor as_float(x)

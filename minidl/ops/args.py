@@ -69,8 +69,8 @@ def _operand(x: Any, common: np.dtype | None, kinds: list[np.dtype]) -> Tensor:
 
 def as_float(x: Any) -> Tensor:
     """x as a tensor that has a logarithm: integers become float32."""
-    x = as_tensor(x)
-    return x if x._data.dtype.kind == "f" else Tensor(x, dtype=np.float32)
+    given = as_tensor(x)
+    return given if given._data.dtype.kind == "f" else Tensor(given, dtype=np.float32)
 
 
 def as_float_in_place(name: str, x: Any) -> Tensor:

@@ -3,6 +3,7 @@
 cimport cython
 from minidl.autograd.op cimport Op
 from minidl.autograd.tensor cimport Tensor
+from minidl.ops.args cimport as_float
 
 cdef class Activation(Op):
     cdef public object row, name
@@ -19,4 +20,4 @@ cdef class ActivationGrad(Op):
     cdef public object a, b
     cdef public bint from_y
 
-cpdef activate(str name, x, a=*, b=*, inplace=*)
+cpdef activate(str name, x, inplace=*, a=*, b=*)

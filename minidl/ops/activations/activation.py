@@ -220,7 +220,7 @@ class ActivationGrad(Op):
         return g_xy, ActivationGrad(row, self.a, self.b, self.from_y)(xy, ggx)
 
 
-def activate(name: str, x: Any, a: float = 0.0, b: float = 0.0, inplace: bool = False) -> Tensor:
+def activate(name: str, x: Any, inplace: bool = False, a: float = 0.0, b: float = 0.0) -> Tensor:
     """Applies the activation of that name, with parameters a and b: the body of `F.relu` and its relatives."""
     row = ACTIVATIONS[name]
     if type(a) is not float or type(b) is not float:

@@ -30,7 +30,7 @@ def relu(x: Any, inplace: bool = False) -> Tensor:
     >>> print(*F.relu([-10.0, 0.0, 3.0]).numpy().round(4))
     0.0 0.0 3.0
     """
-    return activate("relu", x, inplace=inplace)
+    return activate("relu", x, inplace)
 
 
 @activation(
@@ -52,7 +52,7 @@ def leaky_relu(x: Any, negative_slope: float = 0.01, inplace: bool = False) -> T
     >>> print(*F.leaky_relu([1, -10, 0, 15, -20]).numpy().round(4))
     1.0 -0.1 0.0 15.0 -0.2
     """
-    return activate("leaky_relu", x, negative_slope, inplace=inplace)
+    return activate("leaky_relu", x, inplace, negative_slope)
 
 
 @activation(
@@ -71,7 +71,7 @@ def relu6(x: Any, inplace: bool = False) -> Tensor:
     >>> print(*F.relu6([-3.0, 2.0, 7.0]).numpy().round(4))
     0.0 2.0 6.0
     """
-    return activate("relu6", x, inplace=inplace)
+    return activate("relu6", x, inplace)
 
 
 @activation(
@@ -92,7 +92,7 @@ def hardtanh(x: Any, min_val: float = -1.0, max_val: float = 1.0, inplace: bool 
     >>> print(*F.hardtanh([-3.0, 0.5, 2.0]).numpy().round(4))
     -1.0 0.5 1.0
     """
-    return activate("hardtanh", x, min_val, max_val, inplace=inplace)
+    return activate("hardtanh", x, inplace, min_val, max_val)
 
 
 @activation(
@@ -133,7 +133,7 @@ def softshrink(x: Any, lambd: float = 0.5) -> Tensor:
     >>> print(*F.softshrink([-2.0, 0.5, 2.0]).numpy().round(4))
     -1.5 0.0 1.5
     """
-    return activate("softshrink", x, lambd)
+    return activate("softshrink", x, False, lambd)
 
 
 @activation(
@@ -154,7 +154,7 @@ def hardshrink(x: Any, lambd: float = 0.5) -> Tensor:
     >>> print(*F.hardshrink([-2.0, 0.5, 2.0]).numpy().round(4))
     -2.0 0.0 2.0
     """
-    return activate("hardshrink", x, lambd)
+    return activate("hardshrink", x, False, lambd)
 
 
 @activation(
@@ -175,4 +175,4 @@ def threshold(x: Any, threshold: float, value: float, inplace: bool = False) -> 
     >>> print(*F.threshold([-2.0, 0.5, 2.0], 0.5, -0.25).numpy().round(4))
     -0.25 -0.25 2.0
     """
-    return activate("threshold", x, threshold, value, inplace=inplace)
+    return activate("threshold", x, inplace, threshold, value)

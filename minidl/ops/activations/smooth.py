@@ -49,7 +49,7 @@ def elu(x: Any, alpha: float = 1.0, inplace: bool = False) -> Tensor:
     >>> print(*F.elu([-1.0, 0.0, 2.0]).numpy().round(4))
     -0.6321 0.0 2.0
     """
-    return activate("elu", x, alpha, inplace=inplace)
+    return activate("elu", x, inplace, alpha)
 
 
 @activation(
@@ -100,7 +100,7 @@ def celu(x: Any, alpha: float = 1.0) -> Tensor:
     >>> print(*F.celu([-1.0, 0.0, 2.0]).numpy().round(4))
     -0.6321 0.0 2.0
     """
-    return activate("celu", x, alpha)
+    return activate("celu", x, False, alpha)
 
 
 @activation(
@@ -201,7 +201,7 @@ def softplus(x: Any, beta: float = 1.0) -> Tensor:
     >>> print(*F.softplus([-1.0, 0.0, 1000.0]).numpy().round(4))
     0.3133 0.6931 1000.0
     """
-    return activate("softplus", x, beta)
+    return activate("softplus", x, False, beta)
 
 
 def tanhshrink_curvature(x: Tensor) -> Tensor:
