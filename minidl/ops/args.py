@@ -18,7 +18,7 @@ def pair(x0: Any, x1: Any) -> tuple[Tensor, Tensor]:
     """Two arguments as tensors that can be combined. The common cases are quick: of one dtype, or one a number."""
     if isinstance(x0, Tensor):
         if isinstance(x1, Tensor):
-            if one_dtype(x0, x1):
+            if same_dtype(x0._data, x1._data):
                 return x0, x1
         elif type(x1) in Number and x0._data.dtype.kind == "f":
             return x0, wrap(K.number(x1, x0._data))
@@ -27,18 +27,32 @@ def pair(x0: Any, x1: Any) -> tuple[Tensor, Tensor]:
     return _converted((x0, x1))
 
 
-def one_dtype(x0: Tensor, x1: Tensor) -> bool:
-    return same_dtype(x0._data, x1._data)
-
-
 def operands(*xs: Any) -> tuple[Tensor, ...]:
     """The arguments as tensors that NumPy can combine without surprises in the dtype."""
     if len(xs) == 2:
         return pair(*xs)
-    for x in xs:
-        if not (isinstance(x, Tensor) and one_dtype(x, xs[0])):
-            return _converted(xs)
+    return xs if _one_dtype(xs) else _converted(xs)
+
+
+def one_float_dtype(*xs: Any) -> tuple[Tensor, ...]:
+    """The arguments as tensors of one float dtype, the widest among theirs: kernels never convert."""
+    if not _one_dtype(xs) or xs[0]._data.dtype.kind != "f":
+        xs = operands(*xs)
+        floats = [x.dtype for x in xs if x.dtype.kind == "f"]
+        common = np.result_type(*(floats or [np.dtype(np.float32)]))
+        xs = tuple([x if x.dtype == common else x.astype(common) for x in xs])
     return xs
+
+
+def _one_dtype(xs: tuple) -> bool:
+    """Whether all are Tensors of one dtype."""
+    if not isinstance(xs[0], Tensor):
+        return False
+    first = xs[0]
+    for x in xs:  # noqa: SIM110 (a generator takes longer)
+        if not (isinstance(x, Tensor) and same_dtype(x._data, first._data)):
+            return False
+    return True
 
 
 def _converted(xs: tuple) -> Any:
@@ -69,7 +83,7 @@ def _operand(x: Any, common: np.dtype | None, kinds: list[np.dtype]) -> Tensor:
 
 def as_float(x: Any) -> Tensor:
     """x as a tensor that has a logarithm: integers become float32."""
-    given = as_tensor(x)
+    given = x if isinstance(x, Tensor) else as_tensor(x)
     return given if given._data.dtype.kind == "f" else Tensor(given, dtype=np.float32)
 
 

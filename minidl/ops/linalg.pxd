@@ -4,7 +4,7 @@ cimport cython
 from minidl._kernels.runtime.memory cimport same_floats
 from minidl.autograd.op cimport Op
 from minidl.ops.activations.activation cimport ActivationGrad
-from minidl.ops.args cimport one_dtype, pair
+from minidl.ops.args cimport pair
 from minidl.autograd.tensor cimport Tensor
 from numpy cimport ndarray
 

@@ -12,7 +12,7 @@ from minidl._kernels.runtime.memory import same_floats
 from minidl.autograd.op import Op
 from minidl.autograd.tensor import Tensor
 from minidl.ops.activations.activation import ActivationGrad, Row, fused_row
-from minidl.ops.args import one_dtype, operands, pair
+from minidl.ops.args import one_float_dtype, operands, pair
 from minidl.ops.reduction import sum
 from minidl.ops.shape import broadcast_to, expand_dims, reshape, squeeze, transpose
 
@@ -131,12 +131,8 @@ def affine(x: Any, weight: Any, bias: Any = None, activation: str | tuple | None
     Raises:
         ValueError: shapes that do not fit; names the argument, the axis, what was expected and what was given.
     """
-    args = operands(x, weight) if bias is None else operands(x, weight, bias)
-    same = one_dtype(args[0], args[1]) and (bias is None or one_dtype(args[0], args[2]))
-    if not same or args[0]._data.dtype.kind != "f":
-        floats = [arg.dtype for arg in args if arg.dtype.kind == "f"]
-        common = np.result_type(*(floats or [np.dtype(np.float32)]))
-        args = tuple([arg.astype(common) for arg in args])
+    given = (x, weight) if bias is None else (x, weight, bias)
+    args = one_float_dtype(*given)
     shape, w_shape = args[0]._data.shape, args[1]._data.shape
     if len(w_shape) != 2:
         raise ValueError(f"affine: weight: expected 2 axes (out, in), got shape {w_shape}")

@@ -21,7 +21,7 @@ from minidl.autograd.op import Op
 from minidl.autograd.tensor import Tensor, as_tensor, plain, wrap
 from minidl.ops.activations.smooth import sigmoid
 from minidl.ops.activations.softmax import log_softmax, softmax
-from minidl.ops.args import as_float, class_ids, operands
+from minidl.ops.args import as_float, class_ids, one_float_dtype, operands
 from minidl.ops.arithmetic import clip, log, maximum, where
 from minidl.ops.reduction import mean, sum
 from minidl.ops.shape import getitem, reshape, transpose
@@ -277,11 +277,7 @@ def nll_loss(log_probabilities: Any, target: Any, reduction: str = "mean") -> Te
 
 
 def _pair(name: str, x: Any, target: Any) -> tuple[Tensor, Tensor]:
-    x = as_float(x)
-    x, t = operands(x, as_tensor(target))
-    if x._data.dtype != t._data.dtype:  # float32 and float64: the kernels never convert
-        dtype = np.result_type(x._data, t._data)
-        x, t = x.astype(dtype), t.astype(dtype)
+    x, t = one_float_dtype(as_float(x), as_tensor(target))
     if x.shape != t.shape:
         raise ValueError(f"{name}: expected a target of shape {x.shape}, got {t.shape}")
     return x, t

@@ -22,7 +22,7 @@ from minidl import check
 from minidl.autograd.op import Op
 from minidl.autograd.tensor import Tensor
 from minidl.ops.activations.activation import ActivationGrad, Row, fused_row
-from minidl.ops.args import operands
+from minidl.ops.args import one_float_dtype
 from minidl.ops.reduction import sum
 
 Axes = tuple[int, ...]
@@ -273,14 +273,10 @@ def conv_transpose(
     return op(*args)
 
 
-def _operands(name: str, x: Any, weight: Any, bias: Any) -> list[Tensor]:
+def _operands(name: str, x: Any, weight: Any, bias: Any) -> tuple[Tensor, ...]:
     """The arguments in one float dtype, x and weight with as many axes as a convolution has."""
-    args = list(operands(x, weight) if bias is None else operands(x, weight, bias))
-    dtypes = {arg.dtype for arg in args}
-    if len(dtypes) > 1 or next(iter(dtypes)).kind != "f":
-        floats = [dtype for dtype in dtypes if dtype.kind == "f"]
-        dtype = np.result_type(*(floats or [np.dtype(np.float32)]))
-        args = [arg.astype(dtype) for arg in args]
+    given = (x, weight) if bias is None else (x, weight, bias)
+    args = one_float_dtype(*given)
     if not 3 <= args[0].ndim <= 5:
         raise ValueError(
             f"{name}: expected x (batch, channels, *size) with 1, 2 or 3 spatial axes, got shape {args[0].shape}"
@@ -321,7 +317,7 @@ def spatial(owner: str, argument: str, value: Any, axes: int, least: int) -> Axe
     return values
 
 
-def _check_bias(name: str, args: list[Tensor], channels: int) -> None:
+def _check_bias(name: str, args: tuple[Tensor, ...], channels: int) -> None:
     if len(args) > 2 and args[2].shape != (channels,):
         raise ValueError(f"{name}: bias: expected shape ({channels},), got {args[2].shape}")
 
