@@ -1,4 +1,4 @@
-"""Arithmetic, element by element, with broadcasting: plain loops around the formulas of formulas.pxd.
+"""Arithmetic, element by element, with broadcasting: each formula is a tag and a line, with plain loops around them.
 
 Design. `row` is compiled once for each formula (driver.pxd explains how). A row is part of the innermost axis: it has a
 loop of its own for two dense operands and for one that is repeated, so that these vectorise; all other strides share the
@@ -9,14 +9,14 @@ kind goes to NumPy, which is the twin in reference/elementwise.py: one `return` 
 """
 
 cimport numpy as cnp
+from libc.math cimport sqrt, sqrtf
 from minidl._kernels.loops.driver cimport TASK, run
 from minidl._kernels.loops.strided cimport Walk, row_t, run_strided, set_array, strides_of, walk
 from minidl._kernels.runtime cimport memory
 from minidl._kernels.arrays.axes cimport MAX_AXES
 from minidl._kernels.arrays.scalars cimport scalar
 from minidl._kernels.arrays.layout cimport in_elements, is_float, is_plain, same_shape, same_strides
-from minidl._kernels.math.elementary cimport real
-from minidl._kernels.loops.formulas cimport *
+from minidl._kernels.math.elementary cimport real, abs_, exp_, log_, pow_
 
 from minidl._kernels.reference.elementwise import binary as _numpy_binary
 from minidl._kernels.reference.elementwise import broadcast_to as _numpy_broadcast_to
@@ -32,6 +32,88 @@ cdef extern from "numpy/arrayobject.h":
 cdef enum:
     RULES = 32
     BLOCK = 64
+
+
+# ── The formulas ─────────────────────────────────────────────────────────────────────────────────────────────────────
+# The gradients of operations with one operand are here as operations with two: what was saved, and gy.
+
+cdef extern from *:  # tags
+    ctypedef struct Add "char"
+    ctypedef struct Sub "char"
+    ctypedef struct Mul "char"
+    ctypedef struct Weigh "char"
+    ctypedef struct Div "char"
+    ctypedef struct Maximum "char"
+    ctypedef struct Minimum "char"
+    ctypedef struct Pow "char"
+    ctypedef struct Equal "char"
+    ctypedef struct Neg "char"
+    ctypedef struct Abs "char"
+    ctypedef struct Sign "char"
+    ctypedef struct Square "char"
+    ctypedef struct Cube "char"
+    ctypedef struct Reciprocal "char"
+    ctypedef struct Sqrt "char"
+    ctypedef struct Exp "char"
+    ctypedef struct Log "char"
+    ctypedef struct AbsBackward "char"
+    ctypedef struct SquareBackward "char"
+    ctypedef struct CubeBackward "char"
+    ctypedef struct ReciprocalBackward "char"
+    ctypedef struct SqrtBackward "char"
+
+ctypedef fused Rule:
+    Add
+    Sub
+    Mul
+    Weigh
+    Div
+    Maximum
+    Minimum
+    Pow
+    Equal
+    Neg
+    Abs
+    Sign
+    Square
+    Cube
+    Reciprocal
+    Sqrt
+    Exp
+    Log
+    AbsBackward
+    SquareBackward
+    CubeBackward
+    ReciprocalBackward
+    SqrtBackward
+
+
+cdef inline real rule(Rule* tag, real x, real z) noexcept nogil:
+    """The result for the operands x and z; the operations of one operand leave z alone."""
+    cdef real one = 1
+    if Rule is Add: return x + z
+    elif Rule is Sub: return x - z
+    elif Rule is Mul: return x * z
+    elif Rule is Weigh: return <real>0 if x == 0 else x * z  # 0 for a weight of 0, whatever it meets
+    elif Rule is Div: return x / z
+    elif Rule is Maximum: return z if (x < z) | (z != z) else x  # NaN in either is kept
+    elif Rule is Minimum: return z if (z < x) | (z != z) else x
+    elif Rule is Pow: return pow_(x, z)
+    elif Rule is Equal: return one if x == z else 0
+    elif Rule is Neg: return -x
+    elif Rule is Abs: return abs_(x)
+    elif Rule is AbsBackward: return z if x > 0 else (-z if x < 0 else x * z)
+    elif Rule is Sign: return one if x > 0 else (-one if x < 0 else x)
+    elif Rule is Square: return x * x
+    elif Rule is SquareBackward: return z * (<real>2 * x)
+    elif Rule is Cube: return x * x * x
+    elif Rule is CubeBackward: return z * (<real>3 * x * x)
+    elif Rule is Reciprocal: return one / x
+    elif Rule is ReciprocalBackward: return -z / (x * x)
+    elif Rule is Sqrt: return sqrtf(x) if real is float else sqrt(x)
+    elif Rule is SqrtBackward: return z / (<real>2 * x)  # x is the root
+    elif Rule is Exp: return exp_(x)
+    elif Rule is Log: return log_(x)
 
 
 # ── The loops ────────────────────────────────────────────────────────────────────────────────────────────────────────
