@@ -334,6 +334,8 @@ def activations() -> list[Case]:
         theirs = getattr(G, row.name, None) or getattr(torch, row.name, None)
         if row.name in ("sigmoid", "tanh"):
             theirs = getattr(torch, row.name)  # G's are deprecated
+        if theirs is None and row.name != "gelu_tanh":
+            continue
         fixed = {"threshold": 1e9} if row.name == "softplus" else {}  # theirs is linear from 20 on
         if row.name == "gelu_tanh":
             theirs, fixed = G.gelu, {"approximate": "tanh"}
