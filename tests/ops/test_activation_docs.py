@@ -18,7 +18,7 @@ def test_examples(row):
     test = doctest.DocTestParser().get_doctest(text, {"F": F}, row.name, None, None)
     assert test.examples, f"{row.name} has no example"
     output = []
-    doctest.DocTestRunner().run(test, out=output.append)
+    doctest.DocTestRunner(verbose=False).run(test, out=output.append)
     assert not output, "".join(output)
 
 
