@@ -5,6 +5,7 @@ from minidl._kernels.runtime.memory cimport same_dtype
 from minidl.autograd.tensor cimport Tensor, as_tensor, wrap
 
 cpdef tuple pair(object x0, object x1)
+cdef bint _alike(Tensor x0, Tensor x1)
 @cython.locals(given=Tensor)
 cpdef Tensor as_float(x)
 @cython.locals(first=Tensor)
