@@ -166,7 +166,7 @@ def test_the_new_activation_in_use(run):
 def test_the_tests_of_what_was_added(run):
     places = sorted({f"tests/{place}" for _, tests, _ in PAGES.values() for place in tests})
     chosen = " or ".join(names for *_, names in PAGES.values())
-    told = run("-m", "pytest", "-v", *places, "-k", chosen, "-p", "no:cacheprovider")
+    told = run("-m", "pytest", "-vv", *places, "-k", chosen, "-p", "no:cacheprovider")
     for page, (*_, names) in PAGES.items():
         pattern = names.replace(" or ", "|")
         assert len(re.findall(rf"(?:{pattern}).* PASSED", told)) > 5, f"{page}: no tests of {names}"

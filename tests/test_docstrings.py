@@ -49,7 +49,7 @@ EXAMPLES = examples()
 def test_examples(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # some write files
     md.manual_seed(0)
-    result = doctest.DocTestRunner().run(EXAMPLES[name])
+    result = doctest.DocTestRunner(verbose=False).run(EXAMPLES[name])
     assert result.attempted > 0 and result.failed == 0
 
 
