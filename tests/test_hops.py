@@ -4,13 +4,17 @@ import os
 import re
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = (ROOT / "docs" / "reading.md").read_text(encoding="utf-8")
-KERNELS = ROOT / "minidl" / "_kernels"
+FUNCTION = re.compile(
+    r"^(?:cdef [^\n=]*?|cpdef [^\n=]*?|def )(\w+)\(.*?(?=^[^\s)]|\Z)", re.MULTILINE | re.DOTALL
+)
+SOURCES = [path for path in (ROOT / "minidl" / "_kernels").rglob("*.p[yx][xd]")]
 
 # In a process of its own: the engine must run as plain Python, so that each of its calls can be seen.
 COUNT = """
@@ -67,7 +71,7 @@ for name, kernel, call in (
 ):
     print(name, *count(call, kernel), sep=" | ")
 """
-ROW = re.compile(r"^\| ([^|]+) \| (\d+) \| (\d+) \| ([^|]*) \|$", re.MULTILINE)
+ROW = re.compile(r"^\| ([^|]+) \| (\d+) \| (\d+) \| ([^|]*?) ?\|$", re.MULTILINE)
 TABLE = {name: (int(way), int(entered), inside) for name, way, entered, inside in ROW.findall(PAGE)}
 
 
@@ -95,3 +99,27 @@ def test_functions_on_the_way_to_the_kernel(name, counted):
     assert counted[name] == (way, entered), (
         f"docs/reading.md says {(way, entered)}: does the code have to pass through more functions?"
     )
+
+
+def body(name: str) -> str:
+    """The text of all kernel functions of this name."""
+    found = [
+        match[0]
+        for path in SOURCES
+        for match in FUNCTION.finditer(path.read_text(encoding="utf-8"))
+        if match[1] == name
+    ]
+    assert found, f"no kernel function is called {name}"
+    return "".join(found)
+
+
+@pytest.mark.parametrize("name", [name for name in TABLE if TABLE[name][2]])
+def test_functions_of_the_kernel(name):
+    """Each is called by the one before, or was handed to it by one further up."""
+    way = re.findall(r"`(\w+)`", TABLE[name][2])
+    assert len(way) > 4
+    texts = ""
+    for function, called in pairwise(way):
+        texts += body(function)
+        assert re.search(rf"\b{called}\b", texts), f"{function} does not lead to {called} any more"
+    body(way[-1])
