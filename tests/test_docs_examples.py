@@ -10,7 +10,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGES = [
     page.relative_to(ROOT).as_posix()
     for page in sorted((ROOT / "docs").glob("*.md"))
-    if ">>>" in page.read_text(encoding="utf-8")
+    if re.search("^>>>", page.read_text(encoding="utf-8"), re.MULTILINE)
 ]
 
 

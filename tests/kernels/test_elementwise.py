@@ -161,9 +161,13 @@ def test_python_numbers(kernels, dtype):
 @kernels
 @dtypes
 def test_number(kernels, dtype):
+    size = np.dtype(dtype).itemsize
+    unaligned = np.zeros(3 * size + 1, np.uint8)[1:].view(dtype)
+    assert not unaligned.flags.aligned
     x = array((3,), dtype)
     for value in (0.1, 3, float("inf")):
         same(kernels.number(value, x), reference.number(value, x))
+    same(kernels.number(2.5, unaligned), reference.number(2.5, unaligned))
     with pytest.raises(TypeError, match="number: expected a float32 or float64 array, got int64"):
         kernels.number(1.0, np.arange(3))
 

@@ -43,16 +43,24 @@ cdef struct Work:
     Py_ssize_t chunks
 
 
+cdef inline void repeat(word x, word* y, Py_ssize_t n) noexcept nogil:
+    """n times x. SIDE at a time: a loop of one store is half as fast where its code lies badly in memory."""
+    cdef Py_ssize_t i
+    while n >= SIDE:
+        for i in range(SIDE):
+            y[i] = x
+        y, n = y + SIDE, n - SIDE
+    for i in range(n):
+        y[i] = x
+
+
 cdef void copy_rows(Plane* p, const word* x, word* y, Py_ssize_t rows, Py_ssize_t n) noexcept nogil:
     cdef Py_ssize_t row, i, sx = p.x[1], sy = p.y[1]
-    cdef word only
     for row in range(rows):
         if sx == 1 and sy == 1:
             memcpy(y, x, n * sizeof(word))
         elif sx == 0 and sy == 1:
-            only = x[0]
-            for i in range(n):
-                y[i] = only
+            repeat(x[0], y, n)
         else:
             for i in range(n):
                 y[i * sy] = x[i * sx]

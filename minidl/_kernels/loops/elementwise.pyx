@@ -277,7 +277,7 @@ cdef object as_operand(object x, object other):
 
 cpdef cnp.ndarray number(double value, cnp.ndarray like):
     """The number as a 0-d array of like's dtype, float32 or float64."""
-    if not is_float(like):
+    if cnp.PyArray_TYPE(like) not in (cnp.NPY_FLOAT, cnp.NPY_DOUBLE):  # (unaligned is fine)
         raise TypeError(f"number: expected a float32 or float64 array, got {(<object>like).dtype}")
     return scalar(value, like)
 
