@@ -1,7 +1,7 @@
 """The compiled loops, chosen once for this processor, in one flat namespace.
 
 ``K.activation_forward`` and all the others are functions of the level in ``K.active``: "v4" (AVX-512), "v3" (AVX2 and
-FMA) or "baseline". ``MINIDL_KERNELS=baseline`` forces one; ``MINIDL_KERNELS=reference`` runs the NumPy twins instead.
+FMA) or "baseline". ``MINIDL_KERNELS=baseline`` forces one; ``MINIDL_KERNELS=reference`` runs NumPy instead.
 ``MINIDL_WINOGRAD=0`` computes all convolutions without Winograd's algorithm.
 Tests reach any level through ``K.load(level)``.
 """

@@ -46,7 +46,7 @@ cdef enum:
     SHARED_TASKS = 8        # of which a weight gradient is made at least, if there are patches for it
     TURN_CHANNELS = 8       # of x, in a task that packs weights or transposes their gradient
     LEAST_PIXELS = 64       # of all samples, and
-    LEAST_CHANNELS = 16     # per phase of an axis, to be worth the transforms (benchmarks/winograd.py)
+    LEAST_CHANNELS = 16     # to sum over, per phase of y along an axis (benchmarks/winograd.py)
     MOST_TAPS = 16
 
 
@@ -73,13 +73,14 @@ cdef struct Plan:
 
 
 cdef inline bint winograd_pays(
-    real* kind, const Window* w, const Image* x, const Image* y
+    real* kind, const Window* w, const Image* x, const Image* y, Py_ssize_t least
 ) noexcept nogil:
     """Whether a convolution of x and y can be computed here and is faster: the transforms take whole
-    vectors of channels, and need enough channels and pixels to be worth it."""
+    vectors of channels, and need enough pixels, and at least so many channels of x, to be worth it."""
     cdef Py_ssize_t pixels = x.n * min(x.size[1] * x.size[2], y.size[1] * y.size[2])
-    cdef Py_ssize_t least = max(lanes(kind), LEAST_CHANNELS * w.stride[1])
-    return winograd_fits(w, x, y) and min(x.c, y.c) >= least and pixels >= LEAST_PIXELS
+    return (
+        winograd_fits(w, x, y) and min(x.c, y.c) >= lanes(kind) and x.c >= least and pixels >= LEAST_PIXELS
+    )
 
 
 cdef inline Py_ssize_t apart(const Plan* s, Py_ssize_t row) noexcept nogil:

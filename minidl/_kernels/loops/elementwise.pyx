@@ -5,7 +5,7 @@ loop of its own for two dense operands and for one that is repeated, so that the
 last loop. strided.pxd finds the rows.
 
 Two dense arrays of one shape need none of that, and go straight to their loop. What is not float32 or float64 of one
-kind goes to NumPy, which is the twin in reference/elementwise.py: one `return` in `binary`, one in `unary`.
+kind goes to NumPy, which is the reference in reference/elementwise.py: one `return` in `binary`, one in `unary`.
 """
 
 cimport numpy as cnp
