@@ -43,7 +43,7 @@ from minidl.random import manual_seed
 _connect(vars(ops), _backward)  # x + y is ops.add(x, y), x.backward() is engine.backward(x)
 
 if TYPE_CHECKING:
-    from minidl import data, monitor, testing
+    from minidl import data, monitor, testing, train
     from minidl.io.saving import load, save
     from minidl.training.fit import History, evaluate, fit
 
@@ -52,6 +52,7 @@ _LATE = {
     "data": "minidl.data",
     "monitor": "minidl.monitor",
     "testing": "minidl.testing",
+    "train": "minidl.train",
     "load": "minidl.io.saving",
     "save": "minidl.io.saving",
     "History": "minidl.training.fit",

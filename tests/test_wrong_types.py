@@ -69,6 +69,10 @@ CASES = {
     "schedule": (lambda: schedule().load_state_dict([1]), r"StepLR.load_state_dict: state.*\[1\]"),
     "save": (lambda: md.save({}, 3), "save: path must be a string or a Path, got 3"),
     "load": (lambda: md.load(None), "load: path must be a string or a Path, got None"),
+    "fused activation": (
+        lambda: F.affine(ones(), [[1.0, 2.0]], activation=("leaky_relu", [0.1])),
+        "affine: activation: expected a name or",
+    ),
     "below": (lambda: ones() < "a", r"less \(<\): a tensor cannot be compared with 'a'"),
     "ragged": (
         lambda: ones() >= [[1], [1, 2]],

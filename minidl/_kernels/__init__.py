@@ -104,5 +104,8 @@ def _built(level: str) -> bool:
 _runs = LEVELS[: LEVELS.index(best_level()) + 1]
 available = tuple(level for level in _runs if _built(level))
 active = _choose()
-winograd = os.environ.get("MINIDL_WINOGRAD") != "0"
+_asked = os.environ.get("MINIDL_WINOGRAD") or "1"
+if _asked not in ("0", "1"):
+    raise ImportError(f"MINIDL_WINOGRAD={_asked!r}: expected 0 or 1")
+winograd = _asked == "1"
 globals().update(vars(load(active)))

@@ -119,7 +119,8 @@ def _pass_on(op: Op, result: Any, fused: bool, gy: Tensor, grads: dict) -> None:
     gxs = result if isinstance(result, tuple) else (result,)
     if len(gxs) != len(edges):
         raise RuntimeError(
-            f"{type(op).__name__}: its backward gave {len(gxs)} gradients for {len(edges)} inputs"
+            f"{type(op).__name__}: its {'fused_backward' if fused else 'backward'} gave {len(gxs)} gradients "
+            f"for {len(edges)} inputs"
         )
     for i in range(len(gxs)):
         gx = gxs[i]

@@ -38,7 +38,7 @@ class Declaration:
 
 
 def fused_backward_of(kind: type) -> Any:
-    """Its `fused_backward`; None if it has none, or one that belongs to the `backward` that it overrides."""
+    """Its `fused_backward`; None if it has none, or if a subclass overrides only `backward`."""
     owner = next(c for c in kind.__mro__ if "backward" in vars(c) or "fused_backward" in vars(c))
     return vars(owner).get("fused_backward")
 

@@ -64,13 +64,13 @@ from minidl.training.metrics import (
 from minidl.training.progress import reporter
 
 EVENTS = ("on_train_begin", "on_backward_end", "on_batch_end", "on_epoch_end", "on_train_end")
-OF_REAL_NUMBERS = {F.mse_loss, F.l1_loss, F.huber_loss}  # there is no accuracy with these
 ACCURACIES: dict[Any, Callable] = {
     F.cross_entropy: class_accuracy,
     F.nll_loss: class_accuracy,
     F.binary_cross_entropy: probability_accuracy,
     F.binary_cross_entropy_with_logits: label_accuracy,
 }
+OURS = {getattr(F, name) for name in F.LOSSES}
 Metrics = Sequence[str | Callable[..., Any]] | str
 
 
@@ -356,7 +356,7 @@ def _checked(who: str, model: Any, loss: Any, metrics: Metrics) -> tuple[Any, di
             chosen[getattr(metric, "__name__", type(metric).__name__)] = metric
         elif metric != "accuracy":
             raise ValueError(f'{who}: metrics: {metric!r} is neither "accuracy" nor a function')
-        elif loss not in OF_REAL_NUMBERS:
+        elif loss in ACCURACIES or loss not in OURS:  # (there is no accuracy of real numbers)
             chosen["accuracy"] = ACCURACIES.get(loss, accuracy)
     return loss, chosen
 

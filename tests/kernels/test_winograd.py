@@ -104,3 +104,6 @@ def test_the_variable_turns_it_off():
             [sys.executable, "-c", program], env=env, capture_output=True, text=True, check=True
         )
         assert run.stdout.strip() == expected
+    env = os.environ | {"MINIDL_WINOGRAD": "off"}
+    run = subprocess.run([sys.executable, "-c", program], env=env, capture_output=True, text=True)
+    assert "ImportError: MINIDL_WINOGRAD='off': expected 0 or 1" in run.stderr

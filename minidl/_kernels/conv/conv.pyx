@@ -24,7 +24,7 @@ from minidl._kernels.conv.image cimport AXES, Image
 from minidl._kernels.math.elementary cimport real
 from minidl._kernels.conv.phases cimport Job, Window, convolve
 from minidl._kernels.conv.winograd_sums cimport (
-    LEAST_CHANNELS, winograd_convolve, winograd_pays, winograd_weight_gradient,
+    LEAST_CHANNELS, LEAST_PAIRS, winograd_convolve, winograd_pays, winograd_weight_gradient,
 )
 
 from minidl._kernels.runtime.sizes cimport plus, times
@@ -140,7 +140,7 @@ cdef inline bint compute(real* kind, const Window* w, Job* job) noexcept nogil:
 cdef inline bint compute_gradient(
     real* kind, const Window* w, const Image* x, const Image* gy, char* gw
 ) noexcept nogil:
-    if winograd and winograd_pays(kind, w, x, gy, 0):  # (it gains even with one vector of channels)
+    if winograd and x.c * gy.c >= LEAST_PAIRS and winograd_pays(kind, w, x, gy, 0):
         return winograd_weight_gradient(kind, w, x, gy, gw)
     return weight_gradient(kind, w, x, gy, gw)
 

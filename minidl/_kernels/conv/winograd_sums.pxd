@@ -47,6 +47,7 @@ cdef enum:
     TURN_CHANNELS = 8       # of x, in a task that packs weights or transposes their gradient
     LEAST_PIXELS = 64       # of all samples, and
     LEAST_CHANNELS = 16     # to sum over, per phase of y along an axis (benchmarks/winograd.py)
+    LEAST_PAIRS = 256       # of channels in and out, for a weight gradient
     MOST_TAPS = 16
 
 

@@ -4,7 +4,7 @@ Design. Each activation has a tag, by which `rule` and the loops around it are s
 add one: its tag, its three lines in `rule`, its line in the table; then its function in `minidl/ops/activations`.
 
 Backward gets either x or y, whichever the formula reads (`slope_from` in ops/activations says which): both names are
-bound to it. At a kink the slope is that of the negative side. Comparisons are written so that NaN takes the branch that
+bound to it. At a kink a formula says itself which side's slope it has. Comparisons are written so that NaN takes the branch that
 returns NaN.
 """
 

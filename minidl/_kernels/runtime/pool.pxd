@@ -2,7 +2,7 @@ ctypedef void (*task_t)(void* context, Py_ssize_t index) noexcept nogil
 
 # run(context, i) once for each i in 0..count-1, spread over the threads; returns when all are done.
 # The caller works too. Inline and serial: count <= 1, one thread, a nested call, or a pool in use
-# by another Python thread. Cut the work into chunks of a fixed size, never size / threads: then
+# by another Python thread. Cut the work into tasks of a fixed size, never size / threads: then
 # results have the same bits for any number of threads. The GIL may be held; tasks never need it.
 #
 # Ctrl-C, or what another signal's handler raises in the main thread, stops a call: the tasks that have not begun are

@@ -256,9 +256,16 @@ def fused_row(activation: str | tuple, owner: str = "affine") -> tuple[Row, floa
     `activation`: a name, which means its default parameters, or (name, *parameters). ValueError: there is no such
     activation, its slope cannot be found from y, or its parameters do not fit.
     """
-    return _fused_row(
-        activation if isinstance(activation, (str, tuple)) else (repr(activation),), owner
-    )
+    try:
+        return _fused_row(
+            activation if isinstance(activation, str | tuple) else (repr(activation),), owner
+        )
+    except TypeError as error:
+        if "unhashable" not in str(error):
+            raise
+        raise TypeError(
+            f"{owner}: activation: expected a name or (name, numbers), got {activation!r}"
+        ) from None
 
 
 @cache
