@@ -92,7 +92,9 @@ def test_a_fused_gradient_is_checked_as_any_other():
 
     with pytest.raises(TypeError, match="Wrong: its fused_backward must return an ndarray, got T"):
         slope(Wrong(Tensor([1.0])))
-    with pytest.raises(RuntimeError, match="Wrong: its backward gave 2 gradients for 1 inputs"):
+    with pytest.raises(
+        RuntimeError, match="Wrong: its fused_backward gave 2 gradients for 1 inputs"
+    ):
         slope(Wrong((None, None)))
     with pytest.raises(ValueError, match="Wrong: its backward gave a gradient of shape"):
         slope(Wrong(np.ones(3)))
