@@ -18,7 +18,7 @@ def script():
     return module
 
 
-def test_quoted_lines_stand_where_the_page_says(script):
+def test_quoted_lines_are_where_the_page_says(script):
     assert script.renewed(PAGE) == PAGE, "lines have moved: run  python docs/make_reading.py"
 
 

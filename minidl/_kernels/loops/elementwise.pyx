@@ -174,7 +174,8 @@ cdef Loops loops_of(Rule* tag, Py_ssize_t cost) noexcept:
     return loops
 
 
-cdef void declare(str name, Loops loops):
+cdef int declare(str name, Loops loops) except -1:
+    assert len(CODES) < RULES, "the table of loops is full"
     LOOPS[len(CODES)] = loops
     CODES[name] = len(CODES)
 

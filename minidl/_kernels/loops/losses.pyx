@@ -22,6 +22,7 @@ cnp.import_array()
 
 cdef enum:
     BLOCK = 512    # losses that are kept until they are added up
+    LOSSES = 8     # at most
     CHUNK = 16384  # elements that are summed by themselves; fixed, so that the bits do not depend on the number of threads
 
 
@@ -170,7 +171,7 @@ cdef struct Loops:
     loss_loop_t[2] slopes
     Py_ssize_t cost  # of an element, in additions
 
-cdef Loops[8] LOOPS
+cdef Loops[LOSSES] LOOPS
 CODES = {}  # name -> place in LOOPS
 
 
@@ -183,7 +184,8 @@ cdef Loops loops_of(Loss* tag, Py_ssize_t cost) noexcept:
     return loops
 
 
-cdef void declare(str name, Loops loops):
+cdef int declare(str name, Loops loops) except -1:
+    assert len(CODES) < LOSSES, "the table of loops is full"
     LOOPS[len(CODES)] = loops
     CODES[name] = len(CODES)
 
