@@ -3,6 +3,8 @@
 import ast
 import graphlib
 import inspect
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -122,6 +124,16 @@ def test_numpy_is_all_that_is_needed():
             others = {n.split(".")[0] for n in names} - sys.stdlib_module_names
             allowed = {"minidl", "numpy"} | (set() if node in at_import else extras)
             assert others <= allowed, f"{name}, line {node.lineno}: imports {others - allowed}"
+
+
+def test_what_reads_files_is_imported_when_a_file_is_read():
+    """zipfile, json and what they bring along would be a tenth of the time of ``import minidl``."""
+    code = "import sys, numpy; old = set(sys.modules); import minidl; print(set(sys.modules) - old)"
+    command = [sys.executable, "-c", code]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    told = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
+    assert "'minidl.nn.parameter'" in told.stdout
+    assert not [name for name in ("zipfile", "json", "pathlib") if f"'{name}'" in told.stdout]
 
 
 @pytest.mark.parametrize(

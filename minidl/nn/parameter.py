@@ -17,7 +17,6 @@ import numpy as np
 from minidl import check
 from minidl.autograd.tensor import Tensor
 from minidl.init import Fan, Initializer
-from minidl.io import files, npz, safetensors
 
 
 class Parameter(Tensor):
@@ -290,6 +289,8 @@ def read_array(where: str, path: str, shape: tuple[int, ...] | None) -> np.ndarr
         FileNotFoundError: no such file. ValueError: any other reason why it cannot be read, `where`
             and path named.
     """
+    from minidl.io import files, npz, safetensors  # (zipfile and json slow `import minidl` down)
+
     ending = os.path.splitext(path)[1].lower()
     if ending not in _ENDINGS:
         raise ValueError(f"{where}: {path} ends in none of {', '.join(_ENDINGS)}")
