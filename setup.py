@@ -53,6 +53,7 @@ ENGINE = [
         for name in ("args", "arithmetic", "linalg", "loss", "norm", "reduction", "shape")
     ),
     *(f"minidl/ops/activations/{name}.py" for name in ("activation", "prelu", "softmax")),
+    "minidl/ops/spatial/conv.py",
 ]
 # Compiled for speed: what every operation goes through. The other ops are compiled for size, which takes a third off
 # them; doing so here made a chain of tiny operations 1.3 times slower.

@@ -51,7 +51,8 @@ def as_array(data: Any, dtype: Any = None) -> np.ndarray:
             raise TypeError(
                 f"Tensor: dtype {kind} is not supported; use float32, float64, an integer or bool"
             )
-    return array.astype(wanted.newbyteorder("="), copy=False)
+    # (newbyteorder makes a new object; usual dtypes are recognised by theirs)
+    return array.astype(wanted if wanted.isnative else wanted.newbyteorder("="), copy=False)
 
 
 class Tensor:

@@ -18,6 +18,7 @@ from minidl.nn.parameter import ParameterMaker
 from minidl.ops.activations.activation import fused_row
 from minidl.ops.spatial.conv import Axes, spatial
 
+Activation = str | tuple
 # PyTorch takes the fan of a transposed weight (in, out/groups, ...) from its second axis, which is
 # the fan out; runs of the same script in both start alike.
 TRANSPOSED_INIT = VarianceScaling(1 / 3, "fan_out", "uniform")
@@ -35,7 +36,7 @@ class _Convolution(Module):
         padding: int | Axes,
         dilation: int | Axes,
         groups: int,
-        activation: str | None,
+        activation: Activation | None,
     ) -> None:
         name = type(self).__name__
         if activation is not None:
@@ -59,6 +60,11 @@ class _Convolution(Module):
                 which = "in_channels" if channels == self.in_channels else "out_channels"
                 raise ValueError(f"{name}: groups={groups} does not divide {which}={channels}")
         self.activation = activation
+
+    @property
+    def fuses(self) -> bool:  # type: ignore[override]
+        """It takes the activation that follows, unless it has one, is another layer or is watched."""
+        return self.activation is None and (self.runs(_CONV) or self.runs(_TRANSPOSED))
 
     def extra_repr(self) -> str:
         axes = len(self.kernel_size)
@@ -95,7 +101,8 @@ class Conv(_Convolution):
             in_channels/groups * prod(kernel_size), as in PyTorch.
         lr_mult: learning-rate multiplier of both, or a dict by name.
         scope: layers with the same scope name share their parameters.
-        activation: the name of one to apply in the same pass, such as "relu" (see `F.affine`).
+        activation: the name of one to apply in the same pass, such as "relu", or (name, *its
+            parameters) (see `F.affine`). A `Sequential` does so with the activation that follows.
 
     Raises:
         ValueError: channels, axes or settings that do not fit, or a kernel larger than the padded x.
@@ -120,7 +127,7 @@ class Conv(_Convolution):
         weight: Any = None,
         lr_mult: float | Mapping[str, float] = 1.0,
         scope: str | None = None,
-        activation: str | None = None,
+        activation: Activation | None = None,
     ) -> None:
         super().__init__(
             in_channels, out_channels, kernel_size, stride, padding, dilation, groups, activation
@@ -132,10 +139,10 @@ class Conv(_Convolution):
         self.weight = make("weight", weight, DEFAULT_INIT, shape, fan)
         self.bias = make("bias", bias, DEFAULT_INIT, (self.out_channels,), fan, optional=True)
 
-    def forward(self, x: Any) -> Tensor:
+    def forward(self, x: Any, activation: Activation | None = None) -> Tensor:
         return F.conv(
             x, self.weight, self.bias, self.stride, self.padding, self.dilation,
-            self.groups, self.activation,
+            self.groups, activation or self.activation,
         )  # fmt: skip
 
 
@@ -176,7 +183,7 @@ class ConvTranspose(_Convolution):
         weight: Any = None,
         lr_mult: float | Mapping[str, float] = 1.0,
         scope: str | None = None,
-        activation: str | None = None,
+        activation: Activation | None = None,
     ) -> None:
         super().__init__(
             in_channels, out_channels, kernel_size, stride, padding, dilation, groups, activation
@@ -197,8 +204,11 @@ class ConvTranspose(_Convolution):
         self.weight = make("weight", weight, TRANSPOSED_INIT, shape, fan)
         self.bias = make("bias", bias, TRANSPOSED_INIT, (self.out_channels,), fan, optional=True)
 
-    def forward(self, x: Any) -> Tensor:
+    def forward(self, x: Any, activation: Activation | None = None) -> Tensor:
         return F.conv_transpose(
             x, self.weight, self.bias, self.stride, self.padding,
-            self.output_padding, self.groups, self.dilation, self.activation,
+            self.output_padding, self.groups, self.dilation, activation or self.activation,
         )  # fmt: skip
+
+
+_CONV, _TRANSPOSED = Conv.forward, ConvTranspose.forward

@@ -381,8 +381,8 @@ class ModuleList(Module):
 class Sequential(ModuleList):
     """Modules that are called one after the other: y = last(... second(first(x))).
 
-    An activation that follows a layer which can apply it in the same pass (`Affine`, `BatchNorm`)
-    is given to that layer; the result has the same bits. Where somebody could see the difference
+    An activation that follows a layer which can apply it in the same pass (`Affine`, `Conv`,
+    `BatchNorm`) is given to that layer; the result has the same bits. Where somebody could see the difference
     (a ``forward`` or ``__call__`` that was replaced or is watched) each is called on its own.
 
     >>> from minidl.nn import Affine, ReLU

@@ -13,7 +13,7 @@ that gradients of any order need no more than these three.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -21,84 +21,96 @@ from minidl import _kernels as K
 from minidl import check
 from minidl.autograd.op import Op
 from minidl.autograd.tensor import Tensor
-from minidl.ops.activations.activation import ActivationGrad, Row, fused_row
+from minidl.ops.activations.activation import ActivationGrad, fused_row
 from minidl.ops.args import one_float_dtype
 from minidl.ops.reduction import sum
 
 Axes = tuple[int, ...]
 
 
-class Window(NamedTuple):
-    """How a kernel moves over an image: one number a spatial axis, and the groups of channels."""
-
-    stride: Axes
-    padding: Axes
-    dilation: Axes
-    groups: int
+# How a kernel moves over an image: stride, padding and dilation, one number a spatial axis, and the groups of channels.
+Window = tuple[Axes, Axes, Axes, int]
 
 
 class _Fused(Op):
     """What Conv and ConvTranspose share: bias and activation are applied while the result is in the cache."""
 
-    def __init__(
-        self, window: Window, size: Axes, row: Row | None = None, a: float = 0.0, b: float = 0.0
-    ) -> None:
+    def __init__(self, window: Window, size: Axes, activation: tuple = ()) -> None:
         self.window, self.size = window, size  # size: the spatial axes of the result
-        self.row, self.a, self.b = row, a, b
+        self.activation = activation  # (row, a, b) or nothing
+        self.named = (activation[0].name, *activation[1:]) if activation else ()
 
-    def forward(self, x: np.ndarray, w: np.ndarray, b: np.ndarray | None = None) -> np.ndarray:
-        self.x_size, self.kernel = x.shape[2:], w.shape[2:]
-        if self.row is None:
-            return self.kernel_call(x, w, b)
-        return self.kernel_call(x, w, b, self.row.name, self.a, self.b)
+    def _before_activation(self, gy: Tensor) -> Tensor:
+        """The gradient of what the activation was applied to."""
+        if not self.activation:
+            return gy
+        row, a, b = self.activation
+        return ActivationGrad(row, a, b, True)(self.output(), gy)
 
-    def kernel_call(self, x: np.ndarray, w: np.ndarray, b: Any, *activation: Any) -> np.ndarray:
-        raise NotImplementedError
+    def _fused_before_activation(self, gy: np.ndarray) -> np.ndarray:
+        if not self.activation:
+            return gy
+        name, a, b = self.named
+        return K.activation_backward(name, self.output()._data, gy, a, b, True)
 
-    def product_gradients(self, gy: Tensor) -> tuple:
-        raise NotImplementedError
-
-    def backward(self, gy: Tensor) -> tuple:
-        if self.row is not None:
-            gy = ActivationGrad(self.row, self.a, self.b, True)(self.output(), gy)
-        gb = None
-        if len(self.edges) > 2 and self.needs(2):
-            gb = sum(gy, axis=(0, *range(2, gy.ndim)))
-        return (*self.product_gradients(gy), gb)[: len(self.edges)]
+    def _bias_gradient(self, gy: Tensor) -> tuple:
+        """None or one gradient, as there are inputs for."""
+        if len(self.edges) == 2:
+            return ()
+        return (sum(gy, axis=(0, *range(2, gy.ndim))) if self.needs(2) else None,)
 
 
 class Conv(_Fused):
     """y (N, O, ...) from x (N, C, ...), w (O, C/groups, ...) and b (O,)."""
 
-    def kernel_call(self, x: np.ndarray, w: np.ndarray, b: Any, *activation: Any) -> np.ndarray:
-        v = self.window
-        return K.conv_forward(
-            x, w, b, v.stride, v.padding, v.dilation, v.groups, self.size, *activation
-        )
+    def forward(self, x: np.ndarray, w: np.ndarray, b: np.ndarray | None = None) -> np.ndarray:
+        return K.conv_forward(x, w, b, *self.window, self.size, *self.named)
 
-    def product_gradients(self, gy: Tensor) -> tuple:
-        v = self.window
-        return (
-            ConvTranspose(v, self.x_size)(gy, self.input(1)) if self.needs(0) else None,
-            ConvWeightGrad(v, self.kernel)(self.input(0), gy) if self.needs(1) else None,
-        )
+    def backward(self, gy: Tensor) -> tuple:
+        x, w, gy = self.input(0), self.input(1), self._before_activation(gy)
+        gx = ConvTranspose(self.window, x.shape[2:])(gy, w) if self.needs(0) else None
+        gw = ConvWeightGrad(self.window, w.shape[2:])(x, gy) if self.needs(1) else None
+        return (gx, gw, *self._bias_gradient(gy))
+
+    def fused_backward(self, gy: np.ndarray) -> tuple:
+        x, w, gy = self.input(0)._data, self.input(1)._data, self._fused_before_activation(gy)
+        gx = gw = None
+        if self.needs(0):
+            gx = K.conv_input_grad(gy, w, x.shape[2:], *self.window)
+        if self.needs(1):
+            gw = K.conv_weight_grad(x, gy, w.shape[2:], *self.window)
+        if len(self.edges) == 2:
+            return gx, gw
+        return gx, gw, _pixel_sum(gy) if self.needs(2) else None
 
 
 class ConvTranspose(_Fused):
     """x (N, C, ...) from y (N, O, ...), w (O, C/groups, ...) and b (C,): the transpose of Conv in x and y."""
 
-    def kernel_call(self, x: np.ndarray, w: np.ndarray, b: Any, *activation: Any) -> np.ndarray:
-        v = self.window
-        return K.conv_input_grad(
-            x, w, self.size, v.stride, v.padding, v.dilation, v.groups, b, *activation
-        )
+    def forward(self, x: np.ndarray, w: np.ndarray, b: np.ndarray | None = None) -> np.ndarray:
+        return K.conv_input_grad(x, w, self.size, *self.window, b, *self.named)
 
-    def product_gradients(self, gy: Tensor) -> tuple:
-        v = self.window
-        return (
-            Conv(v, self.x_size)(gy, self.input(1)) if self.needs(0) else None,
-            ConvWeightGrad(v, self.kernel)(gy, self.input(0)) if self.needs(1) else None,
-        )
+    def backward(self, gy: Tensor) -> tuple:
+        x, w, gy = self.input(0), self.input(1), self._before_activation(gy)
+        gx = Conv(self.window, x.shape[2:])(gy, w) if self.needs(0) else None
+        gw = ConvWeightGrad(self.window, w.shape[2:])(gy, x) if self.needs(1) else None
+        return (gx, gw, *self._bias_gradient(gy))
+
+    def fused_backward(self, gy: np.ndarray) -> tuple:
+        x, w, gy = self.input(0)._data, self.input(1)._data, self._fused_before_activation(gy)
+        gx = gw = None
+        if self.needs(0):
+            gx = K.conv_forward(gy, w, None, *self.window, x.shape[2:])
+        if self.needs(1):
+            gw = K.conv_weight_grad(gy, x, w.shape[2:], *self.window)
+        if len(self.edges) == 2:
+            return gx, gw
+        return gx, gw, _pixel_sum(gy) if self.needs(2) else None
+
+
+def _pixel_sum(gy: np.ndarray) -> np.ndarray:
+    """The gradient of a bias."""
+    return K.sum_axes(gy, (0, *range(2, gy.ndim)))
 
 
 class ActivatedConv(Conv):
@@ -120,15 +132,13 @@ class ConvWeightGrad(Op):
         self.window, self.kernel = window, kernel
 
     def forward(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        self.x_size, self.y_size = x.shape[2:], y.shape[2:]
-        v = self.window
-        return K.conv_weight_grad(x, y, self.kernel, v.stride, v.padding, v.dilation, v.groups)
+        return K.conv_weight_grad(x, y, self.kernel, *self.window)
 
     def backward(self, gw: Tensor) -> tuple:
-        v = self.window
+        x, y, v = self.input(0), self.input(1), self.window
         return (
-            ConvTranspose(v, self.x_size)(self.input(1), gw) if self.needs(0) else None,
-            Conv(v, self.y_size)(self.input(0), gw) if self.needs(1) else None,
+            ConvTranspose(v, x.shape[2:])(y, gw) if self.needs(0) else None,
+            Conv(v, y.shape[2:])(x, gw) if self.needs(1) else None,
         )
 
 
@@ -143,7 +153,7 @@ def conv(
     padding: int | Axes = 0,
     dilation: int | Axes = 1,
     groups: int = 1,
-    activation: str | None = None,
+    activation: str | tuple | None = None,
 ) -> Tensor:
     """The convolution of neural networks (a cross-correlation): y[n, o] = Σ over c and taps of weight[o, c] · x[n, c].
 
@@ -170,37 +180,40 @@ def conv(
     >>> conv([[[1.0, 2.0, 4.0]]], [[[-1.0, 1.0]]]).data
     array([[[1., 2.]]], dtype=float32)
     """
-    args = _operands("conv", x, weight, bias)
-    axes = args[0].ndim - 2
+    args = one_float_dtype(x, weight) if bias is None else one_float_dtype(x, weight, bias)
+    x_shape, w_shape = args[0]._data.shape, args[1]._data.shape
+    axes = _spatial_axes("conv", x_shape, w_shape)
     window = _window("conv", axes, stride, padding, dilation, groups)
-    x_shape, w_shape = args[0].shape, args[1].shape
-    if x_shape[1] % window.groups:
+    stride, padding, dilation, groups = window
+    if x_shape[1] % groups:
         raise ValueError(
-            f"conv: groups={window.groups} does not divide the {x_shape[1]} channels of x {x_shape}"
+            f"conv: groups={groups} does not divide the {x_shape[1]} channels of x {x_shape}"
         )
-    if w_shape[1] * window.groups != x_shape[1]:
+    if w_shape[1] * groups != x_shape[1]:
         raise ValueError(
-            f"conv: axis 1 of x: expected {w_shape[1] * window.groups} channels (weight is {w_shape}, "
-            f"groups={window.groups}), got shape {x_shape}"
+            f"conv: axis 1 of x: expected {w_shape[1] * groups} channels (weight is {w_shape}, "
+            f"groups={groups}), got shape {x_shape}"
         )
-    if w_shape[0] % window.groups:
+    if w_shape[0] % groups:
         raise ValueError(
-            f"conv: groups={window.groups} does not divide the {w_shape[0]} outputs of weight {w_shape}"
+            f"conv: groups={groups} does not divide the {w_shape[0]} outputs of weight {w_shape}"
         )
-    _check_bias("conv", args, w_shape[0])
+    if bias is not None and args[2]._data.shape != w_shape[:1]:
+        raise ValueError(f"conv: bias: expected shape ({w_shape[0]},), got {args[2].shape}")
     size = []
     for axis in range(axes):
-        padded = x_shape[2 + axis] + 2 * window.padding[axis]
-        reach = window.dilation[axis] * (w_shape[2 + axis] - 1) + 1
+        padded = x_shape[2 + axis] + 2 * padding[axis]
+        reach = dilation[axis] * (w_shape[2 + axis] - 1) + 1
         if padded < reach:
             raise ValueError(
                 f"conv: axis {2 + axis} of x: the kernel spans {reach} (length {w_shape[2 + axis]}, "
-                f"dilation {window.dilation[axis]}), more than the padded input, {padded} "
-                f"(x {x_shape}, padding {window.padding[axis]})"
+                f"dilation {dilation[axis]}), more than the padded input, {padded} "
+                f"(x {x_shape}, padding {padding[axis]})"
             )
-        size.append((padded - reach) // window.stride[axis] + 1)
-    op = ActivatedConv if activation is not None else Conv
-    return op(window, tuple(size), *_activation("conv", activation))(*args)
+        size.append((padded - reach) // stride[axis] + 1)
+    if activation is None:
+        return Conv(window, tuple(size)).apply(args)
+    return ActivatedConv(window, tuple(size), fused_row(activation, "conv")).apply(args)
 
 
 def conv_transpose(
@@ -212,7 +225,7 @@ def conv_transpose(
     output_padding: int | Axes = 0,
     groups: int = 1,
     dilation: int | Axes = 1,
-    activation: str | None = None,
+    activation: str | tuple | None = None,
 ) -> Tensor:
     """The transpose of `conv` in its input: each pixel of x adds a kernel, times its value, to y.
 
@@ -236,63 +249,65 @@ def conv_transpose(
     >>> conv_transpose([[[1.0, 2.0]]], [[[1.0, 10.0]]], stride=2).data
     array([[[ 1., 10.,  2., 20.]]], dtype=float32)
     """
-    args = _operands("conv_transpose", x, weight, bias)
-    axes = args[0].ndim - 2
+    args = one_float_dtype(x, weight) if bias is None else one_float_dtype(x, weight, bias)
+    x_shape, w_shape = args[0]._data.shape, args[1]._data.shape
+    axes = _spatial_axes("conv_transpose", x_shape, w_shape)
     window = _window("conv_transpose", axes, stride, padding, dilation, groups)
+    stride, padding, dilation, groups = window
     extra = spatial("conv_transpose", "output_padding", output_padding, axes, 0)
-    x_shape, w_shape = args[0].shape, args[1].shape
     if w_shape[0] != x_shape[1]:
         raise ValueError(
             f"conv_transpose: axis 1 of x: expected {w_shape[0]} channels (weight is {w_shape}), "
             f"got shape {x_shape}"
         )
-    if x_shape[1] % window.groups:
+    if x_shape[1] % groups:
         raise ValueError(
-            f"conv_transpose: groups={window.groups} does not divide the {x_shape[1]} channels of x {x_shape}"
+            f"conv_transpose: groups={groups} does not divide the {x_shape[1]} channels of x {x_shape}"
         )
-    _check_bias("conv_transpose", args, w_shape[1] * window.groups)
+    if bias is not None and args[2]._data.shape != (w_shape[1] * groups,):
+        raise ValueError(
+            f"conv_transpose: bias: expected shape ({w_shape[1] * groups},), got {args[2].shape}"
+        )
     size = []
     for axis in range(axes):
-        stride_, dilation_ = window.stride[axis], window.dilation[axis]
-        if extra[axis] >= max(stride_, dilation_):
+        if extra[axis] >= max(stride[axis], dilation[axis]):
             raise ValueError(
-                f"conv_transpose: output_padding must be less than stride or dilation, got "
-                f"{extra[axis]} with stride {stride_} and dilation {dilation_} on axis {2 + axis}"
+                f"conv_transpose: output_padding must be less than stride or dilation, got {extra[axis]} "
+                f"with stride {stride[axis]} and dilation {dilation[axis]} on axis {2 + axis}"
             )
-        n = (x_shape[2 + axis] - 1) * stride_ - 2 * window.padding[axis]
-        n += dilation_ * (w_shape[2 + axis] - 1) + extra[axis] + 1
+        n = (x_shape[2 + axis] - 1) * stride[axis] - 2 * padding[axis]
+        n += dilation[axis] * (w_shape[2 + axis] - 1) + extra[axis] + 1
         if n < 1 or x_shape[2 + axis] == 0:
             raise ValueError(
                 f"conv_transpose: axis {2 + axis} of the result would have {n} elements (x {x_shape}, "
-                f"kernel {w_shape[2 + axis]}, stride {stride_}, padding {window.padding[axis]})"
+                f"kernel {w_shape[2 + axis]}, stride {stride[axis]}, padding {padding[axis]})"
             )
         size.append(n)
-    check.shape("conv_transpose", (x_shape[0], w_shape[1] * window.groups, *size))
-    kind = ActivatedConvTranspose if activation is not None else ConvTranspose
-    op = kind(window, tuple(size), *_activation("conv_transpose", activation))
-    return op(*args)
+    check.shape("conv_transpose", (x_shape[0], w_shape[1] * groups, *size))
+    if activation is None:
+        return ConvTranspose(window, tuple(size)).apply(args)
+    row = fused_row(activation, "conv_transpose")
+    return ActivatedConvTranspose(window, tuple(size), row).apply(args)
 
 
-def _operands(name: str, x: Any, weight: Any, bias: Any) -> tuple[Tensor, ...]:
-    """The arguments in one float dtype, x and weight with as many axes as a convolution has."""
-    given = (x, weight) if bias is None else (x, weight, bias)
-    args = one_float_dtype(*given)
-    if not 3 <= args[0].ndim <= 5:
+def _spatial_axes(name: str, x_shape: Axes, w_shape: Axes) -> int:
+    """How many x and weight have."""
+    if not 3 <= len(x_shape) <= 5:
         raise ValueError(
-            f"{name}: expected x (batch, channels, *size) with 1, 2 or 3 spatial axes, got shape {args[0].shape}"
+            f"{name}: expected x (batch, channels, *size) with 1, 2 or 3 spatial axes, got shape {x_shape}"
         )
-    if args[1].ndim != args[0].ndim:
+    if len(w_shape) != len(x_shape):
         raise ValueError(
-            f"{name}: x and weight: expected as many spatial axes in both, got shapes {args[0].shape}, {args[1].shape}"
+            f"{name}: x and weight: expected as many spatial axes in both, got shapes {x_shape}, {w_shape}"
         )
-    for axis in range(2, args[1].ndim):
-        if args[1].shape[axis] == 0:
-            raise ValueError(f"{name}: weight: axis {axis} is empty, got shape {args[1].shape}")
-    return args
+    for axis in range(2, len(w_shape)):
+        if w_shape[axis] == 0:
+            raise ValueError(f"{name}: weight: axis {axis} is empty, got shape {w_shape}")
+    return len(x_shape) - 2
 
 
 def _window(name: str, axes: int, stride: Any, padding: Any, dilation: Any, groups: Any) -> Window:
-    return Window(
+    return (
         spatial(name, "stride", stride, axes, 1),
         spatial(name, "padding", padding, axes, 0),
         spatial(name, "dilation", dilation, axes, 1),
@@ -307,7 +322,11 @@ def spatial(owner: str, argument: str, value: Any, axes: int, least: int) -> Axe
         ValueError: another number of them, or one less than `least` or more than 2**31 - 1; names the owner and the
             argument.
     """
-    values = check.integers(owner, argument, value, least, check.WINDOW_LIMIT)
+    values = value if type(value) is tuple else (value,) * axes
+    for number in values:
+        if type(number) is not int or not least <= number <= check.WINDOW_LIMIT:
+            values = check.integers(owner, argument, value, least, check.WINDOW_LIMIT)
+            break
     if len(values) == 1:
         values *= axes
     if len(values) != axes:
@@ -315,12 +334,3 @@ def spatial(owner: str, argument: str, value: Any, axes: int, least: int) -> Axe
             f"{owner}: {argument}: expected one int or {axes}, one for each spatial axis, got {value}"
         )
     return values
-
-
-def _check_bias(name: str, args: tuple[Tensor, ...], channels: int) -> None:
-    if len(args) > 2 and args[2].shape != (channels,):
-        raise ValueError(f"{name}: bias: expected shape ({channels},), got {args[2].shape}")
-
-
-def _activation(name: str, activation: str | None) -> tuple[Row | None, float, float]:
-    return (None, 0.0, 0.0) if activation is None else fused_row(activation, name)
