@@ -5,7 +5,7 @@ from libc.stdint cimport uint64_t
 # the last view of it dies. MemoryError when the machine has no more, ValueError on a bad shape.
 cdef cnp.ndarray empty(int ndim, cnp.npy_intp* shape, int typenum)
 
-# Shape and dtype of x, and its memory layout where x is one dense block (channels-last stays
+# Shape and dtype of x, and its memory layout where x is dense (channels-last stays
 # channels-last); C order where it is not.
 cdef cnp.ndarray empty_like(cnp.ndarray x)
 
@@ -13,7 +13,7 @@ cdef cnp.ndarray empty_like(cnp.ndarray x)
 cdef void* take(size_t nbytes) noexcept nogil
 cdef void give(void* data) noexcept nogil
 
-# Whether x's elements fill one block without gaps or overlap, whatever the order of the axes.
+# Whether x's elements fill their memory without gaps or overlap, whatever the order of the axes.
 cdef bint is_dense(cnp.ndarray x) noexcept
 
 # Whether x and y have the same dtype; one that kernels take; and the same shape, too.

@@ -1,9 +1,9 @@
 """Recycled memory: filling fresh pages costs 5 to 8 times a large elementwise operation.
 
-A block is a header of 64 bytes and the data behind it. take() finds one in the free list of its
-size class (8 classes for every doubling: at most 1/8 is wasted) or asks the system; give() puts it
-back. An array's block belongs to a Buffer, the `base` that the array and all its views lead to:
-NumPy keeps it alive as long as anything can see the memory, and its end gives the block back.
+An allocation is a header of 64 bytes and the data behind it. take() finds one in the free list of
+its size class (8 classes for every doubling: at most 1/8 is wasted) or asks the system; give() puts
+it back. An array's allocation belongs to a Buffer, the `base` of the array and of all its views:
+NumPy keeps the Buffer alive as long as anything can see the memory, and its end gives it back.
 """
 
 import os
@@ -23,12 +23,12 @@ cnp.import_array()
 cdef extern from *:
     """
     /* A processor tells by the low 12 bits of the addresses whether a load has to wait for an earlier
-       store. Where a result begins up to some 500 bytes behind an operand, modulo that page, it takes
-       the loads of the next lines for such: relu needs up to 1.5x the time. So the data of all larger
-       blocks begins in the middle of a page, and the system's malloc puts its own at the beginning. */
+       store. Where a result begins up to some 500 bytes behind an operand, modulo that page, the loads
+       of the next lines wait for nothing: relu needs up to 1.5x the time. So the data of all larger
+       allocations begins in the middle of a page, and the system's malloc puts its own at the beginning. */
     #define MEMORY_PAGE ((size_t)4096)
     #define MEMORY_PLACE (MEMORY_PAGE / 2 - 64) /* of the header, so that the data comes to the middle */
-    #define MEMORY_PAGED (4 * MEMORY_PAGE)      /* bytes of a larger block */
+    #define MEMORY_PAGED (4 * MEMORY_PAGE)      /* bytes of a larger allocation */
     #ifdef _WIN32
       #include <malloc.h>
       #include <windows.h>
@@ -63,7 +63,7 @@ cdef extern from *:
         pthread_atfork(memory_lock, memory_unlock, memory_unlock);
       }
       #define MEMORY_HUGE ((size_t)2 << 20)
-      /* Large blocks get a mapping of their own, so that freeing one returns it to the system, in
+      /* Large allocations get a mapping of their own, so that freeing one returns it to the system, in
          huge pages where there are any: 512 times fewer page faults, and fewer misses later. */
       static void* memory_new(size_t bytes, void** base, size_t* map_bytes) {
         const size_t place = bytes < MEMORY_PAGED ? 0 : MEMORY_PLACE;
@@ -99,29 +99,29 @@ cdef extern from "numpy/arrayobject.h":
     object PyArray_NewFromDescr(void* subtype, cnp.dtype dtype, int ndim, cnp.npy_intp* shape,
                                 cnp.npy_intp* strides, void* data, int flags, void* base)
 
-cdef struct Block:
-    Block* next        # in a free list
+cdef struct Allocation:
+    Allocation* next   # in a free list
     size_t bytes       # what its data can hold
-    int kind           # size class
+    int size_class
     void* base         # what the system gave
     size_t map_bytes   # 0 if that is no mapping of its own
 
 cdef enum:
-    UNIT = 64          # the alignment, the size of the header, and the smallest block
-    KINDS = 320
+    UNIT = 64          # the alignment, the size of the header, and the smallest size class
+    SIZE_CLASSES = 320
     MAX_DIMS = 64
 
 cdef object FLOAT32, FLOAT64  # found by identity, without making a dtype
 cdef size_t MAX_BYTES = <size_t> 1 << (47 if sizeof(size_t) > 4 else 30)
 
 # Guarded by the lock.
-cdef Block* _free[KINDS]
-cdef size_t _last_used[KINDS]     # the number of the last take() of this kind
+cdef Allocation* _free[SIZE_CLASSES]
+cdef size_t _last_used[SIZE_CLASSES]  # the number of the last take() of this class
 cdef size_t _takes = 0, _misses = 0, _kept = 0, _used = 0, _limit = 0
 
 
-cdef inline int kind_of(size_t nbytes) noexcept nogil:
-    """Sizes up to 16 units have a kind each; above, a kind is 4 leading bits and a shift."""
+cdef inline int class_of(size_t nbytes) noexcept nogil:
+    """Sizes up to 16 units have a class each; above, a class is 4 leading bits and a shift."""
     cdef size_t units = (nbytes - 1) // UNIT if nbytes else 0
     cdef int shift = 0
     while units >= 16:
@@ -130,91 +130,91 @@ cdef inline int kind_of(size_t nbytes) noexcept nogil:
     return 8 * shift + <int> units
 
 
-cdef inline size_t bytes_of(int kind) noexcept nogil:
-    cdef int shift = kind // 8 - 1 if kind >= 16 else 0
-    return <size_t> (kind - 8 * shift + 1) * UNIT << shift
+cdef inline size_t bytes_of(int size_class) noexcept nogil:
+    cdef int shift = size_class // 8 - 1 if size_class >= 16 else 0
+    return <size_t> (size_class - 8 * shift + 1) * UNIT << shift
 
 
 cdef void* take(size_t nbytes) noexcept nogil:
     global _takes, _misses, _kept, _used
     if nbytes > MAX_BYTES:
         return NULL
-    cdef int kind = kind_of(nbytes)
-    cdef Block* block
+    cdef int size_class = class_of(nbytes)
+    cdef Allocation* allocation
     cdef void* base = NULL
     cdef size_t map_bytes = 0
     lock()
     _takes += 1
-    _last_used[kind] = _takes
-    block = _free[kind]
-    if block != NULL:
-        _free[kind] = block.next
-        _kept -= block.bytes
-        _used += block.bytes
+    _last_used[size_class] = _takes
+    allocation = _free[size_class]
+    if allocation != NULL:
+        _free[size_class] = allocation.next
+        _kept -= allocation.bytes
+        _used += allocation.bytes
         unlock()
-        return <char*> block + UNIT
+        return <char*> allocation + UNIT
     unlock()
-    block = <Block*> system_new(bytes_of(kind) + UNIT, &base, &map_bytes)
-    if block == NULL:
+    allocation = <Allocation*> system_new(bytes_of(size_class) + UNIT, &base, &map_bytes)
+    if allocation == NULL:
         # What is kept in other sizes may be just what is missing.
         free_all(detach(0))
-        block = <Block*> system_new(bytes_of(kind) + UNIT, &base, &map_bytes)
-        if block == NULL:
+        allocation = <Allocation*> system_new(bytes_of(size_class) + UNIT, &base, &map_bytes)
+        if allocation == NULL:
             return NULL
-    block.kind, block.bytes, block.base, block.map_bytes = kind, bytes_of(kind), base, map_bytes
+    allocation[0] = Allocation(NULL, bytes_of(size_class), size_class, base, map_bytes)
     lock()
     _misses += 1
-    _used += block.bytes
+    _used += allocation.bytes
     unlock()
-    return <char*> block + UNIT
+    return <char*> allocation + UNIT
 
 
 cdef void give(void* data) noexcept nogil:
     global _kept, _used
     if data == NULL:
         return
-    cdef Block* block = <Block*> (<char*> data - UNIT)
+    cdef Allocation* allocation = <Allocation*> (<char*> data - UNIT)
     cdef bint full
     lock()
-    _used -= block.bytes
-    _kept += block.bytes
-    block.next = _free[block.kind]
-    _free[block.kind] = block
+    _used -= allocation.bytes
+    _kept += allocation.bytes
+    allocation.next = _free[allocation.size_class]
+    _free[allocation.size_class] = allocation
     full = _kept > _limit
     unlock()
     if full:
         free_all(detach(_limit))
 
 
-cdef Block* detach(size_t target) noexcept nogil:
-    """Takes blocks out of the lists until no more than target is kept, first of the kind that has
-    gone unused for longest: the sizes of an earlier workload leave before those of this one."""
+cdef Allocation* detach(size_t target) noexcept nogil:
+    """Takes allocations out of the lists until no more than target is kept, first of the class that
+    has gone unused for longest: the sizes of an earlier workload leave before those of this one."""
     global _kept
-    cdef Block* chain = NULL
-    cdef Block* block
-    cdef int kind, oldest
+    cdef Allocation* chain = NULL
+    cdef Allocation* allocation
+    cdef int size_class, oldest
     lock()
     while _kept > target:
         oldest = -1
-        for kind in range(KINDS):
-            if _free[kind] != NULL and (oldest < 0 or _last_used[kind] < _last_used[oldest]):
-                oldest = kind
+        for size_class in range(SIZE_CLASSES):
+            if _free[size_class] != NULL and (oldest < 0 or _last_used[size_class] < _last_used[oldest]):
+                oldest = size_class
         while _free[oldest] != NULL and _kept > target:
-            block = _free[oldest]
-            _free[oldest] = block.next
-            _kept -= block.bytes
-            block.next = chain
-            chain = block
+            allocation = _free[oldest]
+            _free[oldest] = allocation.next
+            _kept -= allocation.bytes
+            allocation.next = chain
+            chain = allocation
     unlock()
     return chain
 
 
-cdef void free_all(Block* chain) noexcept nogil:
-    cdef Block* block
+cdef void free_all(Allocation* chain) noexcept nogil:
+    cdef Allocation* allocation
     while chain != NULL:
-        block = chain
-        chain = block.next
-        system_free(block.base, block.map_bytes)
+        allocation = chain
+        chain = allocation.next
+        system_free(allocation.base, allocation.map_bytes)
 
 
 @cython.final
@@ -371,12 +371,12 @@ def _empty_like(cnp.ndarray x not None):
 
 
 def release_memory():
-    """Gives all kept blocks back to the system. Arrays in use are not touched."""
+    """Gives all memory that is kept back to the system. Arrays in use are not touched."""
     free_all(detach(0))
 
 
 def set_memory_limit(nbytes):
-    """Keeps at most so many bytes of freed blocks for reuse; 0 keeps nothing.
+    """Keeps at most so many bytes of freed memory for reuse; 0 keeps nothing.
 
     At first: an eighth of the memory this process may use, at most 4 GB. Raises TypeError if nbytes
     is no int, ValueError if it is negative.
@@ -392,7 +392,7 @@ def set_memory_limit(nbytes):
 
 
 def memory_stats():
-    """dict: bytes kept for reuse and in use; takes served from kept blocks (hits) and not (misses);
+    """dict: bytes kept for reuse and in use; takes served from kept memory (hits) and not (misses);
     the limit on kept bytes."""
     lock()
     kept, used, takes, misses, limit = _kept, _used, _takes, _misses, _limit
