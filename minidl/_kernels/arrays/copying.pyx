@@ -92,8 +92,7 @@ cdef void copy_turned(Plane* p, const word* x, word* y, Py_ssize_t rows, Py_ssiz
         x, y, n = x + m * p.x[1], y + m * p.y[1], n - m
 
 
-cdef void copy_chunks(void* work, Py_ssize_t first, Py_ssize_t last, word* out) noexcept nogil:
-    cdef Work* w = <Work*>work
+cdef void copy_chunks(void* tag, Work* w, Py_ssize_t first, Py_ssize_t last, word* out) noexcept nogil:
     cdef Plane* p = &w.plane
     cdef int inner = w.axes.count - 1, outer = w.axes.count - 2
     cdef const word* x
@@ -164,7 +163,7 @@ cdef int fill(cnp.ndarray y, cnp.ndarray x, bint whole) except -1:
         add_axis(&w.axes, cnp.PyArray_DIM(y, axis), stride_of(x, axis, ndim), stride_of(y, axis, ndim), 0, 0)
     lay_out(&w)
     w.x = <const char*>cnp.PyArray_DATA(x)
-    return run(of_dtype(y, <loop_t>copy_chunks[uint32_t], <loop_t>copy_chunks[uint64_t]), &w, cnp.PyArray_DATA(y),
+    return run(of_dtype(y, <loop_t>copy_chunks[uint32_t], <loop_t>copy_chunks[uint64_t]), &w, y,
                w.chunks, w.plane.chunk[0] * w.plane.chunk[1], COST, whole)
 
 

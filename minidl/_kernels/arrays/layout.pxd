@@ -9,6 +9,11 @@ cdef inline bint is_float(cnp.ndarray x) noexcept:
     return (kind == cnp.NPY_FLOAT or kind == cnp.NPY_DOUBLE) and cnp.PyArray_ISBEHAVED_RO(x)
 
 
+cdef inline bint is_double(cnp.ndarray x) noexcept:
+    """float64; as an index, which of two loops, for float32 and float64, suits x."""
+    return cnp.PyArray_TYPE(x) == cnp.NPY_DOUBLE
+
+
 cdef inline bint is_plain(cnp.ndarray x) noexcept:
     """The common case, told by flags alone: C order and ready to be walked."""
     cdef int kind = cnp.PyArray_TYPE(x)

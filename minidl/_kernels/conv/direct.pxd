@@ -25,6 +25,7 @@ from libc.string cimport memcpy
 from minidl._kernels.conv.image cimport AXES
 from minidl._kernels.math.elementary cimport real
 from minidl._kernels.product.panels cimport Cut, Panels, column, pack, width
+from minidl._kernels.runtime.epilogues cimport activate_in_place
 from minidl._kernels.product.product cimport activation_t, ceil_div
 from minidl._kernels.product.tile cimport (
     TILE_LANES, TILE_ROWS, TILE_VECTORS, Strip, Whole, any_tile, copy_out, doubles, floats, lanes,
@@ -273,7 +274,7 @@ cdef inline void activate(
         run = 1
         if s.y_steps[AXES] == n * size:
             run = min(bottom - top, p.size[AXES] - walk.at[AXES])
-        s.activation(NULL, walk.y + left * size, walk.y + left * size, run * n, s.alpha, s.beta)
+        activate_in_place(s.activation, walk.y + left * size, run * n, s.alpha, s.beta)
         top += run
         if top < bottom:
             if run == 1:

@@ -29,6 +29,7 @@ from minidl._kernels.conv.phases cimport Job, Window, weights_of
 from minidl._kernels.product.panels cimport (
     Cut, Panels, column, cut, cut_columns, multiply_panel, pack, width,
 )
+from minidl._kernels.runtime.epilogues cimport activate_in_place
 from minidl._kernels.product.product cimport activation_t, ceil_div, run_tasks, task_t
 from minidl._kernels.product.tile cimport TILE_LANES, TILE_VECTORS, lanes, transpose
 from minidl._kernels.conv.winograd cimport (
@@ -249,7 +250,7 @@ cdef inline void write_patch(
     if s.activation != NULL:
         for i in range(OUT * OUT):
             if y[i] != spare:
-                s.activation(NULL, y[i], y[i], outputs, s.alpha, s.beta)
+                activate_in_place(s.activation, y[i], outputs, s.alpha, s.beta)
 
 
 # ── A weight gradient ─────────────────────────────────────────────────────────────────────────────

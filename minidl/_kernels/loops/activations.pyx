@@ -9,9 +9,10 @@ returns NaN.
 """
 
 cimport numpy as cnp
-from minidl._kernels.loops.driver cimport run_elements
-from minidl._kernels.runtime.epilogues cimport Loops, activation_t, activations_of, find, slope_t
+from minidl._kernels.loops.driver cimport loop_t, run
+from minidl._kernels.runtime.epilogues cimport Activation, Loops, activation_t, activations_of, find
 from minidl._kernels.arrays.checks cimport check_out, dense, same_layout
+from minidl._kernels.arrays.layout cimport is_double
 from minidl._kernels.math.composed cimport (
     gelu_tanh_, gelu_tanh_slope_, mish_, mish_slope_, silu_, silu_slope_, tanhshrink_,
 )
@@ -39,8 +40,11 @@ cdef extern from *:  # tags
     ctypedef struct Relu "char"
     ctypedef struct LeakyRelu "char"
     ctypedef struct Elu "char"
+    ctypedef struct EluFromY "char"
     ctypedef struct Selu "char"
+    ctypedef struct SeluFromY "char"
     ctypedef struct Celu "char"
+    ctypedef struct CeluFromY "char"
     ctypedef struct Sigmoid "char"
     ctypedef struct LogSigmoid "char"
     ctypedef struct HardSigmoid "char"
@@ -63,8 +67,11 @@ ctypedef fused Rule:
     Relu
     LeakyRelu
     Elu
+    EluFromY
     Selu
+    SeluFromY
     Celu
+    CeluFromY
     Sigmoid
     LogSigmoid
     HardSigmoid
@@ -84,11 +91,8 @@ ctypedef fused Rule:
     Threshold
 
 
-cdef inline real rule(Rule* tag, bint value, bint from_y, real x, real y, real a, real b) noexcept nogil:
-    """The value of the activation at x if `value`, else its slope at x (or at the point where it is y).
-
-    `from_y`: the slope must be written in y, also by those that read x where they can.
-    """
+cdef inline real rule(Rule* tag, bint value, real x, real y, real a, real b) noexcept nogil:
+    """The value of the activation at x if `value`, else its slope at x (or at the point where it is y)."""
     cdef real zero = 0, one = 1
     if Rule is Relu:
         if value: return zero if x <= 0 else x
@@ -102,18 +106,18 @@ cdef inline real rule(Rule* tag, bint value, bint from_y, real x, real y, real a
 
     elif Rule is Elu:  # a: alpha
         if value: return a * expm1_(x) if x <= 0 else x
-        if from_y: return y + a if y <= 0 else one  # for use in place, where x is gone
         return a * exp_below_(x) if x <= 0 else one
+    elif Rule is EluFromY: return y + a if y <= 0 else one  # the slope for use in place, where x is gone
 
     elif Rule is Selu:
         if value: return <real>SELU * expm1_(x) if x <= 0 else <real>SCALE * x
-        if from_y: return y + <real>SELU if y <= 0 else <real>SCALE
         return <real>SELU * exp_below_(x) if x <= 0 else <real>SCALE
+    elif Rule is SeluFromY: return y + <real>SELU if y <= 0 else <real>SCALE
 
     elif Rule is Celu:  # a: alpha
         if value: return a * expm1_(x / a) if x <= 0 else x
-        if from_y: return y / a + one if y <= 0 else one
         return exp_below_(x / a) if x <= 0 else one
+    elif Rule is CeluFromY: return y / a + one if y <= 0 else one
 
     elif Rule is Sigmoid:
         if value: return sigmoid_(x)
@@ -187,58 +191,49 @@ cdef inline real rule(Rule* tag, bint value, bint from_y, real x, real y, real a
 
 # ── The loops ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-cdef void forward(Rule* tag, const real* x, real* y, Py_ssize_t n, double a, double b) noexcept nogil:
+cdef void forward(Rule* tag, const Activation* w, Py_ssize_t first, Py_ssize_t last, real* y) noexcept nogil:
+    cdef const real* x = <const real*>w.x
+    cdef real a = <real>w.a, b = <real>w.b
     cdef Py_ssize_t i
-    cdef real p = <real>a, q = <real>b
     if x == y:  # in place: one pointer, so that the compiler sees that nothing overlaps
-        for i in range(n):
-            y[i] = rule(tag, True, False, y[i], y[i], p, q)
+        for i in range(first, last):
+            y[i] = rule(tag, True, y[i], y[i], a, b)
     else:
-        for i in range(n):
-            y[i] = rule(tag, True, False, x[i], x[i], p, q)
+        for i in range(first, last):
+            y[i] = rule(tag, True, x[i], x[i], a, b)
 
 
-cdef inline void multiply(
-    Rule* tag, bint from_y, const real* xy, const real* gy, real* gx, Py_ssize_t n, double a, double b
-) noexcept nogil:
+cdef void backward(Rule* tag, const Activation* w, Py_ssize_t first, Py_ssize_t last, real* gx) noexcept nogil:
+    cdef const real* x = <const real*>w.x
+    cdef const real* gy = <const real*>w.gy
+    cdef real a = <real>w.a, b = <real>w.b, g, slope
     cdef Py_ssize_t i
-    cdef real g, slope, p = <real>a, q = <real>b
-    for i in range(n):
+    for i in range(first, last):
         g = gy[i]
-        slope = rule(tag, False, from_y, xy[i], xy[i], p, q)
+        slope = rule(tag, False, x[i], x[i], a, b)
         gx[i] = g * slope if slope != 0 else slope  # a dead unit passes nothing on, inf neither
-
-
-cdef void backward(
-    Rule* tag, const real* xy, const real* gy, real* gx, Py_ssize_t n, double a, double b
-) noexcept nogil:
-    multiply(tag, False, xy, gy, gx, n, a, b)
-
-
-cdef void backward_from_y(
-    Rule* tag, const real* y, const real* gy, real* gx, Py_ssize_t n, double a, double b
-) noexcept nogil:
-    multiply(tag, True, y, gy, gx, n, a, b)
 
 
 cdef Loops loops_of(Rule* tag):
     cdef Loops loops = Loops()
-    loops.forward[0] = <activation_t>forward[Rule, float]
-    loops.forward[1] = <activation_t>forward[Rule, double]
-    loops.backward[0][0] = loops.backward[1][0] = <slope_t>backward[Rule, float]
-    loops.backward[0][1] = loops.backward[1][1] = <slope_t>backward[Rule, double]
-    if Rule is Elu or Rule is Selu or Rule is Celu:
-        loops.backward[1][0] = <slope_t>backward_from_y[Rule, float]
-        loops.backward[1][1] = <slope_t>backward_from_y[Rule, double]
+    loops.forward = [<activation_t>forward[Rule, float], <activation_t>forward[Rule, double]]
+    loops.backward = [<activation_t>backward[Rule, float], <activation_t>backward[Rule, double]]
+    loops.backward_from_y = loops.backward
+    return loops
+
+
+cdef Loops with_slope(Loops loops, Loops from_y):
+    """The loops, where the slope in y is a rule of its own."""
+    loops.backward_from_y = from_y.backward
     return loops
 
 
 cdef dict ACTIVATIONS = activations_of(__name__)
 ACTIVATIONS["relu"] = loops_of[Relu](NULL)
 ACTIVATIONS["leaky_relu"] = loops_of[LeakyRelu](NULL)
-ACTIVATIONS["elu"] = loops_of[Elu](NULL)
-ACTIVATIONS["selu"] = loops_of[Selu](NULL)
-ACTIVATIONS["celu"] = loops_of[Celu](NULL)
+ACTIVATIONS["elu"] = with_slope(loops_of[Elu](NULL), loops_of[EluFromY](NULL))
+ACTIVATIONS["selu"] = with_slope(loops_of[Selu](NULL), loops_of[SeluFromY](NULL))
+ACTIVATIONS["celu"] = with_slope(loops_of[Celu](NULL), loops_of[CeluFromY](NULL))
 ACTIVATIONS["sigmoid"] = loops_of[Sigmoid](NULL)
 ACTIVATIONS["logsigmoid"] = loops_of[LogSigmoid](NULL)
 ACTIVATIONS["hardsigmoid"] = loops_of[HardSigmoid](NULL)
@@ -261,44 +256,20 @@ NAMES = tuple(ACTIVATIONS)
 
 # ── The entry points ─────────────────────────────────────────────────────────────────────────────────────────────────
 
-cdef struct Work:
-    activation_t forward
-    slope_t backward  # or NULL
-    const char* xy
-    const char* gy
-    Py_ssize_t itemsize
-    double a, b
-
-
-cdef void apply(void* work, Py_ssize_t first, Py_ssize_t last, void* y) noexcept nogil:
-    cdef Work* w = <Work*>work
-    cdef Py_ssize_t at = first * w.itemsize
-    if w.backward == NULL:
-        w.forward(NULL, w.xy + at, <char*>y + at, last - first, w.a, w.b)
-    else:
-        w.backward(NULL, w.xy + at, w.gy + at, <char*>y + at, last - first, w.a, w.b)
-
-
 def activation_forward(str name, x, double a=0, double b=0, out=None):
     """y = the activation `name` of x, with parameters a and b; `out` may be x itself (in place)."""
-    cdef cnp.ndarray xs = dense(x, name)
-    cdef cnp.ndarray ys = check_out(out, xs, name)
-    cdef bint wide = cnp.PyArray_TYPE(xs) == cnp.NPY_DOUBLE
+    cdef cnp.ndarray xs = dense(x, name), y = check_out(out, xs, name)
     cdef Loops loops = find(ACTIVATIONS, name)
-    cdef Work work = Work(loops.forward[wide], NULL, cnp.PyArray_BYTES(xs), NULL, cnp.PyArray_ITEMSIZE(xs), a, b)
-    run_elements(apply, &work, ys, 2, COST, out is not None)
-    return ys
+    cdef Activation w = Activation(cnp.PyArray_DATA(xs), NULL, a, b)
+    run(<loop_t>loops.forward[is_double(xs)], &w, y, cnp.PyArray_SIZE(y), 1, COST, out is not None, 2)
+    return y
 
 
 def activation_backward(str name, xy, gy, double a=0, double b=0, bint from_y=False, out=None):
     """gx = gy * slope, where `xy` is x or y, whichever the activation's slope is written in; `from_y`: it is y."""
-    cdef cnp.ndarray xs = dense(xy, name)
-    cdef cnp.ndarray gs = same_layout(gy, xs, name)
-    cdef cnp.ndarray gx = check_out(out, xs, name)
-    cdef bint wide = cnp.PyArray_TYPE(xs) == cnp.NPY_DOUBLE
+    cdef cnp.ndarray xs = dense(xy, name), gs = same_layout(gy, xs, name), gx = check_out(out, xs, name)
     cdef Loops loops = find(ACTIVATIONS, name)
-    cdef Work work = Work(
-        NULL, loops.backward[from_y][wide], cnp.PyArray_BYTES(xs), cnp.PyArray_BYTES(gs), cnp.PyArray_ITEMSIZE(xs), a, b
-    )
-    run_elements(apply, &work, gx, 3, COST, out is not None)
+    cdef Activation w = Activation(cnp.PyArray_DATA(xs), cnp.PyArray_DATA(gs), a, b)
+    cdef activation_t loop = loops.backward_from_y[is_double(xs)] if from_y else loops.backward[is_double(xs)]
+    run(<loop_t>loop, &w, gx, cnp.PyArray_SIZE(gx), 1, COST, out is not None, 3)
     return gx

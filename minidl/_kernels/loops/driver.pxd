@@ -1,20 +1,20 @@
 # The one loop driver: it cuts the work of a kernel into tasks, hands them to the threads, and writes large results past
 # the caches. Elementwise loops, losses and loops over rows all run through `run`.
 #
-# A kernel supplies a loop: a C function that computes rows `first` to `last - 1` (a row may be a single element), with all
-# it needs in a struct of its own. The result's first element is an argument, because its type says which dtype a loop is
-# compiled for.
+# A kernel supplies a loop, a `loop_t`: a C function that computes rows `first` to `last - 1` (a row may be a single
+# element) of the result y, with all else it needs in a struct of its own, `work`. A loop declares the types that it
+# really has, `Work* w` and `real* y`, and the entry point casts it to `loop_t`.
 #
 # How a loop is specialised. `real` is a fused type of float and double, and Cython compiles a function that has it among
 # its arguments once for each. A formula is chosen in the same way: each one has a tag, an opaque type of which there are
 # no values. A function that takes a `Rule* tag`, where `Rule` is the fused type of the tags, is compiled once per tag;
 # `if Rule is Relu` is decided then, the formula is inlined, and the C compiler vectorises the loop around it. The pointer
-# only carries the type: it is NULL.
+# only carries the type: it is NULL. Loops that have one formula leave it alone.
 
 cimport numpy as cnp
 from minidl._kernels.runtime cimport pool
 
-ctypedef void (*loop_t)(void* work, Py_ssize_t first, Py_ssize_t last, void* y) noexcept nogil
+ctypedef void (*loop_t)(void* tag, void* work, Py_ssize_t first, Py_ssize_t last, void* y) noexcept nogil
 
 # The policy. It depends on the size of the array alone, so that the bits do not depend on the number of threads.
 cdef enum:
@@ -30,30 +30,39 @@ cdef enum:
 cdef struct Job:
     loop_t loop
     void* work
-    void* y
+    char* y
     Py_ssize_t rows, per_task
+    Py_ssize_t itemsize  # of y, if it is streamed; else 0
 
 
 cdef inline void run_task(void* context, Py_ssize_t index) noexcept nogil:
     cdef Job* job = <Job*>context
-    cdef Py_ssize_t first = index * job.per_task
-    job.loop(job.work, first, min(first + job.per_task, job.rows), job.y)
+    cdef Py_ssize_t first = index * job.per_task, last = min(first + job.per_task, job.rows)
+    if job.itemsize:
+        stream_rows(job, first, last)
+    else:
+        job.loop(NULL, job.work, first, last, job.y)
 
 
 cdef inline int run(
-    loop_t loop, void* work, void* y, Py_ssize_t rows, Py_ssize_t width, Py_ssize_t cost, bint whole
+    loop_t loop, void* work, cnp.ndarray y, Py_ssize_t rows, Py_ssize_t width, Py_ssize_t cost, bint whole, int dense=0
 ) except -1:
     """The loop over all rows of `width` elements, each of which costs as much time as `cost` additions.
 
-    `whole`: it overwrites an array of the user's, so it is never stopped (see pool.pxd).
+    y: the result; None if the loop finds it in its struct.
+    whole: it overwrites an array of the user's, so it is never stopped (see pool.pxd).
+    dense: a row is an element, and the loop goes through so many dense arrays, y among them: streamed if they are large
+        and y is new (in place, its lines are in the cache already). 0: never streamed.
     """
     cdef Py_ssize_t size = rows * width
+    cdef char* to = NULL if y is None else cnp.PyArray_BYTES(y)
     cdef Job job
-    if size <= ALONE // cost:
+    if size * cost <= ALONE:
         if rows:
-            loop(work, 0, rows, y)
+            loop(NULL, work, 0, rows, to)
         return 0
-    job.loop, job.work, job.y, job.rows = loop, work, y, rows
+    job.loop, job.work, job.y, job.rows = loop, work, to, rows
+    job.itemsize = cnp.PyArray_ITEMSIZE(y) if dense and not whole and is_streamed(dense * cnp.PyArray_NBYTES(y)) else 0
     job.per_task = max((LONG_TASK if size >= LARGE else min(ALONE // cost, <Py_ssize_t>TASK)) // width, <Py_ssize_t>1)
     with nogil:
         pool.parallel(run_task, &job, (rows + job.per_task - 1) // job.per_task, whole)
@@ -116,34 +125,13 @@ cdef inline bint is_streamed(Py_ssize_t size) noexcept nogil:
     return CAN_STREAM and size > STREAM_BYTES
 
 
-cdef struct Streamed:
-    loop_t loop
-    void* work
-    Py_ssize_t itemsize
-
-
-cdef inline void run_streamed(void* work, Py_ssize_t first, Py_ssize_t last, void* y) noexcept nogil:
+cdef inline void stream_rows(Job* job, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
     """The loop, block by block."""
-    cdef Streamed* s = <Streamed*>work
     cdef double[STREAM_DOUBLES] block
     cdef Py_ssize_t n, at
     while first < last:
-        n, at = min(last - first, STREAM_BLOCK // s.itemsize), first * s.itemsize
-        s.loop(s.work, first, first + n, <void*>(<size_t>block - <size_t>at))  # element `first` is the block's first
-        stream(<char*>y + at, block, n * s.itemsize)
+        n, at = min(last - first, STREAM_BLOCK // job.itemsize), first * job.itemsize
+        job.loop(NULL, job.work, first, first + n, <void*>(<size_t>block - <size_t>at))  # row `first` is the block's first
+        stream(job.y + at, block, n * job.itemsize)
         first += n
     stream_arrived()
-
-
-cdef inline int run_elements(
-    loop_t loop, void* work, cnp.ndarray y, int arrays, Py_ssize_t cost, bint whole
-) except -1:
-    """A loop over the elements of so many dense arrays, the last of which is y: streamed if they are large and y is new
-    (in place, its lines are in the cache already).
-    """
-    cdef Py_ssize_t size = cnp.PyArray_SIZE(y)
-    cdef Streamed s
-    if not whole and is_streamed(arrays * cnp.PyArray_NBYTES(y)):
-        s.loop, s.work, s.itemsize = loop, work, cnp.PyArray_ITEMSIZE(y)
-        return run(run_streamed, &s, cnp.PyArray_DATA(y), size, 1, cost, whole)
-    return run(loop, work, cnp.PyArray_DATA(y), size, 1, cost, whole)

@@ -10,7 +10,7 @@ kind goes to NumPy, which is the reference in reference/elementwise.py: one `ret
 
 cimport numpy as cnp
 from libc.math cimport sqrt, sqrtf
-from minidl._kernels.loops.driver cimport TASK, run
+from minidl._kernels.loops.driver cimport TASK, loop_t, run
 from minidl._kernels.loops.strided cimport Walk, row_t, run_strided, set_array, strides_of, walk
 from minidl._kernels.runtime cimport memory
 from minidl._kernels.arrays.axes cimport MAX_AXES
@@ -221,7 +221,7 @@ cdef cnp.ndarray run_flat(Loops* loops, cnp.ndarray x, cnp.ndarray z, Py_ssize_t
     set_array(&w, 1, x)
     set_array(&w, 2, z)
     set_array(&w, 3, y)
-    run(walk, &w, NULL, n, 1, loops.cost, False)
+    run(<loop_t>walk, &w, None, n, 1, loops.cost, False)
     return y
 
 

@@ -74,8 +74,7 @@ cdef inline void maxout_of(
         x, y, n = x + length * step, y + length, n - length
 
 
-cdef void maxout_chunks(void* work, Py_ssize_t first, Py_ssize_t last, real* out) noexcept nogil:
-    cdef Work* w = <Work*>work
+cdef void maxout_chunks(void* tag, Work* w, Py_ssize_t first, Py_ssize_t last, real* out) noexcept nogil:
     cdef Py_ssize_t chunk, n, at = 0, start = 0
     cdef uint16_t* which
     for chunk in range(first, last):
@@ -84,9 +83,8 @@ cdef void maxout_chunks(void* work, Py_ssize_t first, Py_ssize_t last, real* out
         maxout_of(<const real*>w.x + start, 1, w.m, <int32_t>w.k, out + at, which, n)
 
 
-cdef void maxout_adjacent(void* work, Py_ssize_t first, Py_ssize_t last, real* out) noexcept nogil:
+cdef void maxout_adjacent(void* tag, Work* w, Py_ssize_t first, Py_ssize_t last, real* out) noexcept nogil:
     """m = 1: the parts lie side by side. The usual number of them is named, for the compiler to unroll."""
-    cdef Work* w = <Work*>work
     cdef const real* x = <const real*>w.x + first * w.k
     cdef real* y = out + first
     cdef uint16_t* which = NULL if w.which == NULL else w.which + first
@@ -96,8 +94,7 @@ cdef void maxout_adjacent(void* work, Py_ssize_t first, Py_ssize_t last, real* o
         maxout_of(x, w.k, 1, <int32_t>w.k, y, which, last - first)
 
 
-cdef void maxout_chunks_back(void* work, Py_ssize_t first, Py_ssize_t last, real* out) noexcept nogil:
-    cdef Work* w = <Work*>work
+cdef void maxout_chunks_back(void* tag, Work* w, Py_ssize_t first, Py_ssize_t last, real* out) noexcept nogil:
     cdef Py_ssize_t chunk, n, i, at = 0, start = 0
     cdef int32_t part
     cdef const real* gy
@@ -126,8 +123,7 @@ cdef inline void maxout_of_back(
             gx[i * k + part] = g if which[i] == part else zero
 
 
-cdef void maxout_adjacent_back(void* work, Py_ssize_t first, Py_ssize_t last, real* out) noexcept nogil:
-    cdef Work* w = <Work*>work
+cdef void maxout_adjacent_back(void* tag, Work* w, Py_ssize_t first, Py_ssize_t last, real* out) noexcept nogil:
     cdef const real* gy = <const real*>w.gy + first
     cdef real* gx = out + first * w.k
     cdef const uint16_t* which = w.which + first
@@ -139,8 +135,7 @@ cdef void maxout_adjacent_back(void* work, Py_ssize_t first, Py_ssize_t last, re
 
 # ── CReLU and GLU ────────────────────────────────────────────────────────────────────────────────────────────────────
 
-cdef void crelu_chunks(void* work, Py_ssize_t first, Py_ssize_t last, real* out) noexcept nogil:
-    cdef Work* w = <Work*>work
+cdef void crelu_chunks(void* tag, Work* w, Py_ssize_t first, Py_ssize_t last, real* out) noexcept nogil:
     cdef Py_ssize_t chunk, n, i, at = 0, start = 0
     cdef const real* x
     cdef real* above
@@ -154,8 +149,7 @@ cdef void crelu_chunks(void* work, Py_ssize_t first, Py_ssize_t last, real* out)
             below[i] = zero if x[i] >= 0 else -x[i]
 
 
-cdef void crelu_chunks_back(void* work, Py_ssize_t first, Py_ssize_t last, real* out) noexcept nogil:
-    cdef Work* w = <Work*>work
+cdef void crelu_chunks_back(void* tag, Work* w, Py_ssize_t first, Py_ssize_t last, real* out) noexcept nogil:
     cdef Py_ssize_t chunk, n, i, at = 0, start = 0
     cdef const real* x
     cdef const real* above
@@ -180,9 +174,8 @@ cdef inline void glu_of(const real* a, const real* b, real* y, Py_ssize_t n) noe
         y[i] = result[i]
 
 
-cdef void glu_chunks(void* work, Py_ssize_t first, Py_ssize_t last, real* out) noexcept nogil:
+cdef void glu_chunks(void* tag, Work* w, Py_ssize_t first, Py_ssize_t last, real* out) noexcept nogil:
     """In blocks of LANES, the last of which overlaps the one before: a rest of a row would not vectorise."""
-    cdef Work* w = <Work*>work
     cdef Py_ssize_t chunk, n, i, block, at = 0, start = 0
     cdef const real* a
     cdef const real* b
@@ -198,8 +191,7 @@ cdef void glu_chunks(void* work, Py_ssize_t first, Py_ssize_t last, real* out) n
                 glu_of(a + i, b + i, y + i, LANES)
 
 
-cdef void glu_chunks_back(void* work, Py_ssize_t first, Py_ssize_t last, real* out) noexcept nogil:
-    cdef Work* w = <Work*>work
+cdef void glu_chunks_back(void* tag, Work* w, Py_ssize_t first, Py_ssize_t last, real* out) noexcept nogil:
     cdef Py_ssize_t chunk, n, i, at = 0, start = 0
     cdef const real* a
     cdef const real* b
@@ -223,7 +215,7 @@ cdef void glu_chunks_back(void* work, Py_ssize_t first, Py_ssize_t last, real* o
 cdef int run_chunks(Work* w, cnp.ndarray y, loop_t single, loop_t wide) except -1:
     cdef Py_ssize_t width = min(w.m, <Py_ssize_t>CHUNK)
     w.per_row = (w.m + CHUNK - 1) // CHUNK
-    return run(of_dtype(y, single, wide), w, cnp.PyArray_DATA(y), w.rows * w.per_row, width, COST, False)
+    return run(of_dtype(y, single, wide), w, y, w.rows * w.per_row, width, COST, False)
 
 
 cdef cnp.ndarray wide_like(cnp.ndarray narrow, Py_ssize_t k):

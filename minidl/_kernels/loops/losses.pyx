@@ -9,9 +9,10 @@ first: a mean of numbers that are finite is finite, too.
 
 cimport numpy as cnp
 from libc.math cimport isfinite
-from minidl._kernels.loops.driver cimport run, run_elements
+from minidl._kernels.loops.driver cimport loop_t, run
 from minidl._kernels.runtime cimport memory
 from minidl._kernels.arrays.checks cimport dense, same_layout
+from minidl._kernels.arrays.layout cimport is_double
 from minidl._kernels.arrays.scalars cimport scalar
 from minidl._kernels.rows.folding cimport Pairs, Sum, push, row_fold, total
 from minidl._kernels.math.elementary cimport (
@@ -80,12 +81,7 @@ cdef inline real rare(real x) noexcept nogil:
 
 # ── The loops ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-cdef struct Work
-
-ctypedef void (*loss_loop_t)(void*, Work*, Py_ssize_t, Py_ssize_t, void*) noexcept nogil
-
 cdef struct Work:
-    loss_loop_t loop
     const void* x
     const void* t
     const void* gy
@@ -166,9 +162,9 @@ cdef void slopes(Loss* tag, Work* w, Py_ssize_t first, Py_ssize_t last, real* gx
 
 
 cdef struct Loops:
-    loss_loop_t[2] values  # for float32 and float64
-    loss_loop_t[2] sums
-    loss_loop_t[2] slopes
+    loop_t[2] values  # for float32 and float64
+    loop_t[2] sums
+    loop_t[2] slopes
     Py_ssize_t cost  # of an element, in additions
 
 cdef Loops[LOSSES] LOOPS
@@ -177,9 +173,9 @@ CODES = {}  # name -> place in LOOPS
 
 cdef Loops loops_of(Loss* tag, Py_ssize_t cost) noexcept:
     cdef Loops loops
-    loops.values[0], loops.values[1] = <loss_loop_t>values[Loss, float], <loss_loop_t>values[Loss, double]
-    loops.sums[0], loops.sums[1] = <loss_loop_t>sums[Loss, float], <loss_loop_t>sums[Loss, double]
-    loops.slopes[0], loops.slopes[1] = <loss_loop_t>slopes[Loss, float], <loss_loop_t>slopes[Loss, double]
+    loops.values[0], loops.values[1] = <loop_t>values[Loss, float], <loop_t>values[Loss, double]
+    loops.sums[0], loops.sums[1] = <loop_t>sums[Loss, float], <loop_t>sums[Loss, double]
+    loops.slopes[0], loops.slopes[1] = <loop_t>slopes[Loss, float], <loop_t>slopes[Loss, double]
     loops.cost = cost
     return loops
 
@@ -197,28 +193,24 @@ declare("probability", loops_of[Probability](NULL, 8))
 declare("logit", loops_of[Logit](NULL, 8))
 
 
-cdef void apply(void* work, Py_ssize_t first, Py_ssize_t last, void* y) noexcept nogil:
-    (<Work*>work).loop(NULL, <Work*>work, first, last, y)
-
-
 # ── The entry points ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 cdef Work work_of(cnp.ndarray x, cnp.ndarray t, double a, double divisor) noexcept:
-    return Work(NULL, cnp.PyArray_DATA(x), cnp.PyArray_DATA(t), NULL, NULL, cnp.PyArray_SIZE(x), False, False, a, divisor)
+    return Work(cnp.PyArray_DATA(x), cnp.PyArray_DATA(t), NULL, NULL, cnp.PyArray_SIZE(x), False, False, a, divisor)
 
 
-cdef double sum_of(Work* w, Py_ssize_t chunks, Py_ssize_t cost) except *:
+cdef double sum_of(loop_t sums, Work* w, Py_ssize_t chunks, Py_ssize_t cost) except *:
     """The sum of all chunks."""
     cdef Py_ssize_t i
     cdef Pairs pairs
-    run(apply, w, NULL, chunks, CHUNK, cost, False)
+    run(sums, w, None, chunks, CHUNK, cost, False)
     pairs.count = 0
     for i in range(chunks):
         push(<Sum*>NULL, &pairs, w.partial[i])
     return total(<Sum*>NULL, &pairs)
 
 
-cdef double mean_of(Work* w, Py_ssize_t cost) except *:
+cdef double mean_of(loop_t sums, Work* w, Py_ssize_t cost) except *:
     """The sum of all losses over the divisor."""
     cdef Py_ssize_t chunks = (w.size + CHUNK - 1) // CHUNK
     cdef double result
@@ -226,10 +218,10 @@ cdef double mean_of(Work* w, Py_ssize_t cost) except *:
     if w.partial == NULL:
         raise MemoryError(f"loss: no memory for the sums of {chunks} chunks")
     try:
-        result = sum_of(w, chunks, cost) / w.divisor
+        result = sum_of(sums, w, chunks, cost) / w.divisor
         if not isfinite(result):
             w.wide = True
-            result = sum_of(w, chunks, cost)
+            result = sum_of(sums, w, chunks, cost)
     finally:
         memory.give(w.partial)
     return result
@@ -241,14 +233,11 @@ def loss_forward(str name, x, t, double a=0, double divisor=0):
     """
     cdef Loops* loops = &LOOPS[<int>CODES[name]]
     cdef cnp.ndarray xs = dense(x, "loss"), ts = same_layout(t, xs, "loss"), y
-    cdef bint wide = cnp.PyArray_TYPE(xs) == cnp.NPY_DOUBLE
     cdef Work w = work_of(xs, ts, a, divisor)
     if divisor != 0:
-        w.loop = loops.sums[wide]
-        return scalar(mean_of(&w, loops.cost), xs)
+        return scalar(mean_of(loops.sums[is_double(xs)], &w, loops.cost), xs)
     y = memory.empty_like(xs)
-    w.loop = loops.values[wide]
-    run_elements(apply, &w, y, 3, loops.cost, False)
+    run(loops.values[is_double(xs)], &w, y, w.size, 1, loops.cost, False, 3)
     return y
 
 
@@ -261,6 +250,6 @@ def loss_backward(str name, x, t, gy, double a=0, double divisor=1):
     gs = same_layout(gy, xs, "loss") if w.gy_moves else dense(gy, "loss")
     if cnp.PyArray_TYPE(gs) != cnp.PyArray_TYPE(xs):
         raise TypeError(f"loss: expected a gradient of {(<object>xs).dtype}, got {gy.dtype}")
-    w.gy, w.loop = cnp.PyArray_DATA(gs), loops.slopes[cnp.PyArray_TYPE(xs) == cnp.NPY_DOUBLE]
-    run_elements(apply, &w, gx, 3 + w.gy_moves, loops.cost, False)
+    w.gy = cnp.PyArray_DATA(gs)
+    run(loops.slopes[is_double(xs)], &w, gx, w.size, 1, loops.cost, False, 3 + w.gy_moves)
     return gx

@@ -18,7 +18,7 @@ nothing on, inf and NaN neither.
 cimport numpy as cnp
 from libc.math cimport ceil
 from libc.stdint cimport int32_t, uint32_t, uint64_t
-from minidl._kernels.loops.driver cimport loop_t, of_dtype, run, run_elements
+from minidl._kernels.loops.driver cimport loop_t, of_dtype, run
 from minidl._kernels.runtime cimport memory
 from minidl._kernels.arrays.checks cimport c_order, check_out, same_layout
 from minidl._kernels.math.elementary cimport real
@@ -163,8 +163,7 @@ cdef inline void product(const real* x, const real* factor, real* y, Py_ssize_t 
             y[i] = z if f != 0 else f
 
 
-cdef void forward(void* work, Py_ssize_t first, Py_ssize_t last, real* y) noexcept nogil:
-    cdef Work* w = <Work*>work
+cdef void forward(void* tag, Work* w, Py_ssize_t first, Py_ssize_t last, real* y) noexcept nogil:
     cdef real[BLOCK] spare
     cdef real* f
     cdef Py_ssize_t start = first, n
@@ -179,8 +178,7 @@ cdef void forward(void* work, Py_ssize_t first, Py_ssize_t last, real* y) noexce
         start += n
 
 
-cdef void backward(void* work, Py_ssize_t first, Py_ssize_t last, real* gx) noexcept nogil:
-    cdef Work* w = <Work*>work
+cdef void backward(void* tag, Work* w, Py_ssize_t first, Py_ssize_t last, real* gx) noexcept nogil:
     product(<const real*>w.gy + first, <const real*>w.factor + first, gx + first, last - first)
 
 
@@ -190,8 +188,7 @@ cdef int draw(Work* w, cnp.ndarray x, cnp.ndarray y, cnp.ndarray factor, object 
     cdef uint64_t bits = key
     w.key = expand(<uint32_t>bits, <uint32_t>(bits >> 32), 0, 0)
     w.x, w.factor = cnp.PyArray_DATA(x), NULL if factor is None else cnp.PyArray_DATA(factor)
-    return run(of_dtype(x, <loop_t>forward[float], <loop_t>forward[double]), w, cnp.PyArray_DATA(y),
-               cnp.PyArray_SIZE(x), 1, COST, whole)
+    return run(of_dtype(x, <loop_t>forward[float], <loop_t>forward[double]), w, y, cnp.PyArray_SIZE(x), 1, COST, whole)
 
 
 def rrelu_forward(x, double lower, double upper, key, bint keep=True, out=None):
@@ -226,7 +223,7 @@ def noise_backward(factor, gy):
     cdef cnp.ndarray gx = memory.empty_like(fs)
     cdef Work w
     w.factor, w.gy = cnp.PyArray_DATA(fs), cnp.PyArray_DATA(gs)
-    run_elements(of_dtype(fs, <loop_t>backward[float], <loop_t>backward[double]), &w, gx, 3, 1, False)
+    run(of_dtype(fs, <loop_t>backward[float], <loop_t>backward[double]), &w, gx, cnp.PyArray_SIZE(gx), 1, 1, False, 3)
     return gx
 
 

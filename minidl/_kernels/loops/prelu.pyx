@@ -37,8 +37,7 @@ cdef struct Work:
 
 # ── Channels last (inner = 1): a chunk is some rows, the loop runs over channels ─────────────────────────────────────
 
-cdef void forward_rows(void* work, Py_ssize_t first, Py_ssize_t last, real* out) noexcept nogil:
-    cdef Work* w = <Work*>work
+cdef void forward_rows(void* tag, Work* w, Py_ssize_t first, Py_ssize_t last, real* out) noexcept nogil:
     cdef const real* slope = <const real*>w.slope
     cdef const real* x
     cdef real* y
@@ -49,8 +48,7 @@ cdef void forward_rows(void* work, Py_ssize_t first, Py_ssize_t last, real* out)
             y[c] = slope[c] * x[c] if x[c] <= 0 else x[c]
 
 
-cdef void backward_rows(void* work, Py_ssize_t first, Py_ssize_t last, real* out) noexcept nogil:
-    cdef Work* w = <Work*>work
+cdef void backward_rows(void* tag, Work* w, Py_ssize_t first, Py_ssize_t last, real* out) noexcept nogil:
     cdef const real* slope = <const real*>w.slope
     cdef const real* x
     cdef const real* gy
@@ -79,8 +77,7 @@ cdef inline Py_ssize_t find(Work* w, Py_ssize_t chunk, Py_ssize_t* start, real* 
     return min(w.inner - first, w.length)
 
 
-cdef void forward_planes(void* work, Py_ssize_t first, Py_ssize_t last, real* out) noexcept nogil:
-    cdef Work* w = <Work*>work
+cdef void forward_planes(void* tag, Work* w, Py_ssize_t first, Py_ssize_t last, real* out) noexcept nogil:
     cdef Py_ssize_t chunk, start = 0, n, i
     cdef const real* x
     cdef real* y
@@ -92,8 +89,7 @@ cdef void forward_planes(void* work, Py_ssize_t first, Py_ssize_t last, real* ou
             y[i] = slope * x[i] if x[i] <= 0 else x[i]
 
 
-cdef void backward_planes(void* work, Py_ssize_t first, Py_ssize_t last, real* out) noexcept nogil:
-    cdef Work* w = <Work*>work
+cdef void backward_planes(void* tag, Work* w, Py_ssize_t first, Py_ssize_t last, real* out) noexcept nogil:
     cdef Py_ssize_t chunk, start = 0, n, i, j
     cdef double[STREAM_DOUBLES] block
     cdef const real* x
@@ -170,7 +166,7 @@ cdef Py_ssize_t set_sizes(Work* w, cnp.ndarray x, cnp.ndarray slope, bint stream
 
 cdef int run_chunks(loop_t rows, loop_t planes, Work* w, cnp.ndarray y, Py_ssize_t chunks, bint whole) except -1:
     cdef Py_ssize_t width = w.length * w.channels if w.inner == 1 else min(w.inner, w.length)
-    return run(rows if w.inner == 1 else planes, w, cnp.PyArray_DATA(y), chunks, width, COST, whole)
+    return run(rows if w.inner == 1 else planes, w, y, chunks, width, COST, whole)
 
 
 def prelu_forward(x, slope, out=None):

@@ -5,7 +5,7 @@ cimport numpy as cnp
 from minidl._kernels.arrays.axes cimport (
     ARRAYS, MAX_AXES, Axes, Cursor, add_axis, go_to, has_shape, length_of, merge_axes, next_row, sort_axes, stride_of,
 )
-from minidl._kernels.loops.driver cimport run
+from minidl._kernels.loops.driver cimport loop_t, run
 from minidl._kernels.runtime cimport memory
 
 cdef struct Walk
@@ -27,8 +27,7 @@ cdef inline const Py_ssize_t* strides_of(const Walk* w) noexcept nogil:
     return w.axes.stride[w.axes.count - 1]
 
 
-cdef inline void walk(void* work, Py_ssize_t first, Py_ssize_t last, void* _) noexcept nogil:
-    cdef Walk* w = <Walk*>work
+cdef inline void walk(void* tag, Walk* w, Py_ssize_t first, Py_ssize_t last, void* y) noexcept nogil:
     cdef int innermost = w.axes.count - 1
     cdef Py_ssize_t n
     cdef Cursor at
@@ -100,5 +99,5 @@ cdef inline cnp.ndarray run_strided(
     set_array(w, 1, x1)
     set_array(w, 2, x2)
     set_array(w, 3, y)
-    run(walk, w, NULL, cnp.PyArray_SIZE(y), 1, cost, out is not None)
+    run(<loop_t>walk, w, None, cnp.PyArray_SIZE(y), 1, cost, out is not None)
     return y

@@ -12,7 +12,7 @@ raised, no group has been stepped without another, nor a parameter without its c
 cimport numpy as cnp
 from libc.float cimport DBL_MIN, FLT_MIN
 from libc.math cimport pow, sqrt, sqrtf
-from minidl._kernels.loops.driver cimport run
+from minidl._kernels.loops.driver cimport loop_t, run
 from minidl._kernels.runtime cimport memory
 from minidl._kernels.arrays.checks cimport check_out, dense, same_layout
 from minidl._kernels.arrays.layout cimport same_shape
@@ -109,8 +109,7 @@ cdef void adam(Param* w, Py_ssize_t start, Py_ssize_t n, real* p) noexcept nogil
 
 # ── The entry points ───────────────────────────────────────────────────────────────────────────
 
-cdef void chunks(void* work, Py_ssize_t first, Py_ssize_t last, void* _) noexcept nogil:
-    cdef Work* w = <Work*>work
+cdef void chunks(void* tag, Work* w, Py_ssize_t first, Py_ssize_t last, void* y) noexcept nogil:
     cdef Param* p = w.params
     cdef Py_ssize_t chunk, start
     for chunk in range(first, last):
@@ -134,7 +133,7 @@ cdef int run_all(step_t single, step_t wide, Param* params, Py_ssize_t count) ex
     cdef Work work = Work([single, wide], params)
     for k in range(count):
         size += params[k].n
-    return run(chunks, &work, NULL, total, size // max(total, <Py_ssize_t>1), COST, True)
+    return run(<loop_t>chunks, &work, None, total, size // max(total, <Py_ssize_t>1), COST, True)
 
 
 cdef cnp.ndarray room_for(Py_ssize_t count, Py_ssize_t itemsize):

@@ -28,6 +28,7 @@
 #     ACM TOMS 41(3), 2015.
 
 from minidl._kernels.runtime cimport memory
+from minidl._kernels.runtime.epilogues cimport activate_in_place
 from minidl._kernels.product.dots cimport multiply_dots, multiply_vector
 from minidl._kernels.math.elementary cimport real
 from minidl._kernels.product.panels cimport Cut, Panels, alike, column, cut, cut_columns, pack, width
@@ -275,4 +276,4 @@ cdef inline void finish(
     if wanted.activation != NULL:
         for i in range(top, bottom):
             row = <real*> (wanted.c + i * wanted.c_row) + left
-            wanted.activation(NULL, row, row, right - left, wanted.alpha, wanted.beta)
+            activate_in_place(wanted.activation, row, right - left, wanted.alpha, wanted.beta)

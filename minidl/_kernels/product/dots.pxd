@@ -8,6 +8,7 @@
 # The number of its sums is a multiple of the lanes of every dtype, and they stay in registers.
 
 from minidl._kernels.math.elementary cimport real
+from minidl._kernels.runtime.epilogues cimport activate_in_place
 from minidl._kernels.product.product cimport (
     SERIAL_FLOPS, TASK_FLOPS, TASKS, Product, ceil_div, run_tasks, task_t,
 )
@@ -73,7 +74,7 @@ cdef inline bint multiply_vector(real* kind, const Product* p) noexcept nogil:
                      2.0 * rows * p.k <= SERIAL_DOT_FLOPS, p.whole):
         p.failed[0] = True
     elif p.activation != NULL:
-        p.activation(NULL, p.c, p.c, rows, p.alpha, p.beta)
+        activate_in_place(p.activation, p.c, rows, p.alpha, p.beta)
     return True
 
 
@@ -114,7 +115,7 @@ cdef inline bint multiply_dots(real* kind, const Product* p) noexcept nogil:
         p.failed[0] = True
     elif p.activation != NULL:
         for row in range(p.m):
-            p.activation(NULL, p.c + row * p.c_row, p.c + row * p.c_row, p.n, p.alpha, p.beta)
+            activate_in_place(p.activation, p.c + row * p.c_row, p.n, p.alpha, p.beta)
     return True
 
 

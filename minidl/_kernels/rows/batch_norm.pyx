@@ -60,8 +60,7 @@ cdef bint wide(cnp.ndarray x) noexcept:
     return cnp.PyArray_TYPE(x) == cnp.NPY_DOUBLE
 
 
-cdef void chunk_sums(void* work, Py_ssize_t first, Py_ssize_t last, void* _) noexcept nogil:
-    cdef Work* w = <Work*>work
+cdef void chunk_sums(void* tag, Work* w, Py_ssize_t first, Py_ssize_t last, void* y) noexcept nogil:
     cdef Py_ssize_t index
     for index in range(first, last):
         w.sum(w, index, NULL)
@@ -74,7 +73,7 @@ cdef tuple run_sums(Work* w, cnp.ndarray x, sum_t[4] sums):
     cdef cnp.ndarray first = memory.empty(2, shape, cnp.NPY_DOUBLE), second = memory.empty(2, shape, cnp.NPY_DOUBLE)
     w.first, w.second = <double*>cnp.PyArray_DATA(first), <double*>cnp.PyArray_DATA(second)
     w.sum = sums[2 * w.rows_layout + wide(x)]
-    run(chunk_sums, w, NULL, w.chunks * across, cnp.PyArray_SIZE(x) // (w.chunks * across), COST, False)
+    run(<loop_t>chunk_sums, w, None, w.chunks * across, cnp.PyArray_SIZE(x) // (w.chunks * across), COST, False)
     return first, second
 
 
@@ -82,7 +81,7 @@ cdef int run_elements(Work* w, cnp.ndarray y, loop_t[4] loops) except -1:
     """Runs the loop for the layout and dtype over all rows, or over all runs of planes."""
     cdef Py_ssize_t count = w.count if w.rows_layout else w.count * w.columns * w.runs
     cdef Py_ssize_t width = w.columns if w.rows_layout else w.length
-    return run(loops[2 * w.rows_layout + wide(y)], w, cnp.PyArray_DATA(y), count, width, COST, False)
+    return run(loops[2 * w.rows_layout + wide(y)], w, y, count, width, COST, False)
 
 
 cdef void join(Work* w, Py_ssize_t channels, double* mean, double* squares) noexcept nogil:
@@ -208,7 +207,7 @@ def batch_norm_backward(
         w.by_sign = y is None
         if y is not None:
             ys = same_layout(y, xs, "batch_norm")
-            w.y, w.slope = cnp.PyArray_DATA(ys), epilogue.backward[1][wide(xs)]
+            w.y, w.slope = cnp.PyArray_DATA(ys), epilogue.backward_from_y[wide(xs)]
     first, second = run_sums(&w, xs, [
         <sum_t>sums_of_planes[float], <sum_t>sums_of_planes[double],
         <sum_t>sums_of_rows[float], <sum_t>sums_of_rows[double],

@@ -4,7 +4,7 @@
 
 from libc.math cimport isfinite
 from minidl._kernels.math.elementary cimport real
-from minidl._kernels.runtime.epilogues cimport activation_t, slope_t
+from minidl._kernels.runtime.epilogues cimport Activation, activate_in_place, activation_t
 
 cdef enum:
     CHUNK = 16384  # elements of a chunk, about
@@ -34,7 +34,7 @@ cdef struct Work:
     double* first         # (chunks, columns): mean, or Σ g
     double* second        # Σ (x - mean)², or Σ g (x - near)
     activation_t activation
-    slope_t slope
+    activation_t slope
     double a, b
     bint by_sign                 # the slope is `a` where (x - near) scale + offset <= 0, and 1 elsewhere
     bint rows_layout, linear     # linear: the statistics are given, gx = scale g
@@ -97,13 +97,15 @@ cdef inline const real* slopes_of_rows(
     cdef const real* x = <const real*>w.x + start
     cdef const real* gy = <const real*>w.gy + start
     cdef real a = <real>w.a
+    cdef Activation saved
     cdef Py_ssize_t r, j
     if w.by_sign:
         for r in range(rows):
             for j in range(n):
                 g[r * n + j] = sloped(gy[r * n + j], (x[r * n + j] - near[j]) * scale[j] + offset[j], a)
     elif w.slope != NULL:
-        w.slope(NULL, <const real*>w.y + start, gy, g, rows * n, w.a, w.b)
+        saved = Activation(<const real*>w.y + start, gy, w.a, w.b)
+        w.slope(NULL, &saved, 0, rows * n, g)
     else:
         return gy
     return g
@@ -157,8 +159,7 @@ cdef inline void moments_of_rows(Work* w, Py_ssize_t index, real* _) noexcept no
             careful(first + j, count, k, 1, w.first + i, w.second + i)
 
 
-cdef inline void forward_rows(void* work, Py_ssize_t first, Py_ssize_t last, real* out) noexcept nogil:
-    cdef Work* w = <Work*>work
+cdef inline void forward_rows(void* tag, Work* w, Py_ssize_t first, Py_ssize_t last, real* out) noexcept nogil:
     cdef Py_ssize_t r, start, rows = max(RUN // w.columns, <Py_ssize_t>1)
     cdef real* y
     while first < last:
@@ -168,7 +169,7 @@ cdef inline void forward_rows(void* work, Py_ssize_t first, Py_ssize_t last, rea
         for r in range(rows):
             normalise_row(w, <const real*>w.x + start + r * w.columns, y + r * w.columns, 0, w.columns)
         if w.activation != NULL:
-            w.activation(NULL, y, y, rows * w.columns, w.a, w.b)
+            activate_in_place(w.activation, y, rows * w.columns, w.a, w.b)
         first += rows
 
 
@@ -241,8 +242,7 @@ cdef inline void backward_row(
             gx[j] = scale[j] * g[j] + (gx_x[j] * (x[j] - near[j]) + gx_1[j])
 
 
-cdef inline void backward_rows(void* work, Py_ssize_t first, Py_ssize_t last, real* out) noexcept nogil:
-    cdef Work* w = <Work*>work
+cdef inline void backward_rows(void* tag, Work* w, Py_ssize_t first, Py_ssize_t last, real* out) noexcept nogil:
     cdef Py_ssize_t rows = max(RUN // w.columns, <Py_ssize_t>1), c0, n, r, start
     cdef const real* g
     cdef real[RUN + LANES] room
@@ -276,12 +276,14 @@ cdef inline const real* slopes_of_run(
     cdef const real* x = <const real*>w.x + start
     cdef const real* gy = <const real*>w.gy + start
     cdef real a = <real>w.a
+    cdef Activation saved
     cdef Py_ssize_t i
     if w.by_sign:
         for i in range(n):
             g[i] = sloped(gy[i], (x[i] - near) * scale + offset, a)
     elif w.slope != NULL:
-        w.slope(NULL, <const real*>w.y + start, gy, g, n, w.a, w.b)
+        saved = Activation(<const real*>w.y + start, gy, w.a, w.b)
+        w.slope(NULL, &saved, 0, n, g)
     else:
         return gy
     return g
@@ -363,8 +365,7 @@ cdef inline void moments_of_planes(Work* w, Py_ssize_t index, real* _) noexcept 
         careful(first, samples, step, n, w.first + index, w.second + index)
 
 
-cdef inline void forward_planes(void* work, Py_ssize_t first, Py_ssize_t last, real* y) noexcept nogil:
-    cdef Work* w = <Work*>work
+cdef inline void forward_planes(void* tag, Work* w, Py_ssize_t first, Py_ssize_t last, real* y) noexcept nogil:
     cdef Py_ssize_t unit, n, start, begin = -1
     for unit in range(first, last):
         start = unit % w.runs * w.length
@@ -373,7 +374,7 @@ cdef inline void forward_planes(void* work, Py_ssize_t first, Py_ssize_t last, r
         begin = start if begin < 0 else begin
         normalise_run(w, <const real*>w.x + start, y + start, unit // w.runs % w.columns, n)
         if w.activation != NULL and (start + n - begin >= RUN or unit == last - 1):
-            w.activation(NULL, y + begin, y + begin, start + n - begin, w.a, w.b)
+            activate_in_place(w.activation, y + begin, start + n - begin, w.a, w.b)
             begin = -1
 
 
@@ -402,8 +403,7 @@ cdef inline void sums_of_planes(Work* w, Py_ssize_t index, real* _) noexcept nog
     w.first[index], w.second[index] = total, product
 
 
-cdef inline void backward_planes(void* work, Py_ssize_t first, Py_ssize_t last, real* out) noexcept nogil:
-    cdef Work* w = <Work*>work
+cdef inline void backward_planes(void* tag, Work* w, Py_ssize_t first, Py_ssize_t last, real* out) noexcept nogil:
     cdef Py_ssize_t unit, n, start, c, i
     cdef const real* x
     cdef const real* g

@@ -86,8 +86,7 @@ cdef inline double mean_of(const real* x, Py_ssize_t n) noexcept nogil:
     return dot[real](x, NULL, n) / n
 
 
-cdef void forward_rows(void* work, Py_ssize_t first, Py_ssize_t last, real* out) noexcept nogil:
-    cdef Work* w = <Work*>work
+cdef void forward_rows(void* tag, Work* w, Py_ssize_t first, Py_ssize_t last, real* out) noexcept nogil:
     cdef Py_ssize_t n = w.n, r, i, part, channel  # the row's first
     cdef const real* x
     cdef const real* weight
@@ -202,8 +201,7 @@ cdef void backward_chunk(
                 x, gy, gx = x + w.inner, gy + w.inner, gx + w.inner
 
 
-cdef void backward_chunks(void* work, Py_ssize_t first, Py_ssize_t last, real* gx) noexcept nogil:
-    cdef Work* w = <Work*>work
+cdef void backward_chunks(void* tag, Work* w, Py_ssize_t first, Py_ssize_t last, real* gx) noexcept nogil:
     cdef Py_ssize_t chunk, n = w.per_chunk, channels = w.groups * w.parts
     for chunk in range(first, last):
         backward_chunk(w, chunk * n, min((chunk + 1) * n, w.count), <real*>w.gw + chunk * channels,
@@ -244,8 +242,7 @@ def row_norm_forward(x, weight, bias, double eps):
     cdef cnp.ndarray mean = memory.empty(1, &count, cnp.PyArray_TYPE(xs)), rstd = memory.empty_like(mean)
     w.x, w.weight, w.bias, w.eps = cnp.PyArray_DATA(xs), cnp.PyArray_DATA(weights), cnp.PyArray_DATA(biases), eps
     w.mean, w.rstd = cnp.PyArray_DATA(mean), cnp.PyArray_DATA(rstd)
-    run(of_dtype(xs, <loop_t>forward_rows[float], <loop_t>forward_rows[double]), &w, cnp.PyArray_DATA(y),
-        w.count, w.n, COST, False)
+    run(of_dtype(xs, <loop_t>forward_rows[float], <loop_t>forward_rows[double]), &w, y, w.count, w.n, COST, False)
     return y, mean, rstd
 
 
@@ -262,6 +259,6 @@ def row_norm_backward(x, weight, gy, mean, rstd):
     w.x, w.gy, w.weight = cnp.PyArray_DATA(xs), cnp.PyArray_DATA(gs), cnp.PyArray_DATA(weights)
     w.mean, w.rstd = cnp.PyArray_DATA(means), cnp.PyArray_DATA(rstds)
     w.gw, w.gb = cnp.PyArray_DATA(gw), cnp.PyArray_DATA(gb)
-    run(of_dtype(xs, <loop_t>backward_chunks[float], <loop_t>backward_chunks[double]), &w, cnp.PyArray_DATA(gx),
-        chunks, w.per_chunk * w.n, COST, False)
+    run(of_dtype(xs, <loop_t>backward_chunks[float], <loop_t>backward_chunks[double]), &w, gx, chunks,
+        w.per_chunk * w.n, COST, False)
     return gx, gw.sum(axis=0), gb.sum(axis=0)

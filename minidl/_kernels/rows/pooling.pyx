@@ -157,9 +157,8 @@ cdef void clear(Work* w, real* x, Py_ssize_t n) noexcept nogil:
         memset(x + i * w.step, 0, n * sizeof(real))
 
 
-cdef void walk_rows(void* work, Py_ssize_t first, Py_ssize_t last, real* y) noexcept nogil:
+cdef void walk_rows(void* tag, Work* w, Py_ssize_t first, Py_ssize_t last, real* y) noexcept nogil:
     """Chunks `first` to `last - 1` of the rows of what is written."""
-    cdef Work* w = <Work*>work
     cdef Py_ssize_t start = first % w.chunks * w.length, row = first // w.chunks % w.rows, i, end, at
     cdef Py_ssize_t image = first // w.chunks // w.rows
     cdef real* x = <real*>w.x + image * w.places * w.step
@@ -180,9 +179,8 @@ cdef void walk_rows(void* work, Py_ssize_t first, Py_ssize_t last, real* y) noex
             x, y, index = x + w.places * w.step, y + w.y_places * w.step, index + w.y_places * w.step
 
 
-cdef void walk_index(void* work, Py_ssize_t first, Py_ssize_t last, real* y) noexcept nogil:
+cdef void walk_index(void* tag, Work* w, Py_ssize_t first, Py_ssize_t last, real* y) noexcept nogil:
     """Where an index leads: channel after channel (C order), or SIDE channels after the others (channels last)."""
-    cdef Work* w = <Work*>work
     cdef Py_ssize_t i, sides = (w.step + SIDE - 1) // SIDE, side, at, width
     cdef real* x
     for i in range(first, last):
@@ -198,12 +196,11 @@ cdef void walk_index(void* work, Py_ssize_t first, Py_ssize_t last, real* y) noe
 
 cdef int run_pool(Work* w, int what, cnp.ndarray x, cnp.ndarray y, cnp.ndarray index) except -1:
     cdef Py_ssize_t count = w.samples * (w.channels if w.step == 1 else 1)
-    cdef void* data = cnp.PyArray_DATA(y)
     w.what, w.x = what, cnp.PyArray_DATA(x)
-    w.index = <int*>(data if index is None else cnp.PyArray_DATA(index))  # if not given never read, but moved
+    w.index = <int*>cnp.PyArray_DATA(y if index is None else index)  # if not given never read, but moved
     if what == SCATTER or what == GATHER:
         return run(
-            of_dtype(x, <loop_t>walk_index[float], <loop_t>walk_index[double]), w, data,
+            of_dtype(x, <loop_t>walk_index[float], <loop_t>walk_index[double]), w, y,
             count * ((w.step + SIDE - 1) // SIDE), w.places * min(w.step, <Py_ssize_t>SIDE), COST, False,
         )
     w.rows, w.width = w.out[0] * w.out[1], w.out[2]
@@ -212,7 +209,7 @@ cdef int run_pool(Work* w, int what, cnp.ndarray x, cnp.ndarray y, cnp.ndarray i
     w.length = max(CHUNK // max(w.step, <Py_ssize_t>1), <Py_ssize_t>1)
     w.chunks = (w.width + w.length - 1) // w.length
     return run(
-        of_dtype(x, <loop_t>walk_rows[float], <loop_t>walk_rows[double]), w, data, count * w.rows * w.chunks,
+        of_dtype(x, <loop_t>walk_rows[float], <loop_t>walk_rows[double]), w, y, count * w.rows * w.chunks,
         max(w.places, w.y_places) * w.step // max(w.rows * w.chunks, <Py_ssize_t>1), COST, False,
     )
 

@@ -10,7 +10,7 @@ greatest, smallest), and how a row is folded.
 
 cimport numpy as cnp
 from libc.string cimport memcpy
-from minidl._kernels.loops.driver cimport run
+from minidl._kernels.loops.driver cimport loop_t, run
 from minidl._kernels.runtime cimport memory
 from minidl._kernels.arrays.axes cimport (
     MAX_AXES, Axes, Cursor, add_axis, go_to, merge_axes, next_row, sort_axes, step, swap_axes,
@@ -202,8 +202,7 @@ FOLDS[<int>MAX] = loops_of[Max](NULL)
 FOLDS[<int>MIN] = loops_of[Min](NULL)
 
 
-cdef void fold_units(void* work, Py_ssize_t first, Py_ssize_t last, void* y) noexcept nogil:
-    cdef Work* w = <Work*>work
+cdef void fold_units(void* tag, Work* w, Py_ssize_t first, Py_ssize_t last, void* y) noexcept nogil:
     FOLDS[w.fold].fold[2 * w.columns + w.wide](NULL, w, first, last, y)
 
 
@@ -228,7 +227,7 @@ cdef int fold_all(Work* w, cnp.ndarray y) except -1:
     if w.partial == NULL:
         raise MemoryError("sum: no memory for scratch")
     try:
-        run(fold_units, w, cnp.PyArray_DATA(y), w.units, w.width, 1, False)
+        run(<loop_t>fold_units, w, y, w.units, w.width, 1, False)
         if partials and w.wide:
             join_chunks(w, <double*>cnp.PyArray_DATA(y))
         elif partials:

@@ -26,8 +26,7 @@ cdef struct Work:
     Py_ssize_t per_range  # rows of the result
 
 
-cdef void add_ranges(void* work, Py_ssize_t first, Py_ssize_t last, real* out) noexcept nogil:
-    cdef Work* w = <Work*>work
+cdef void add_ranges(void* tag, Work* w, Py_ssize_t first, Py_ssize_t last, real* out) noexcept nogil:
     cdef Py_ssize_t i, j, n = w.width, start = first * w.per_range, end = min(last * w.per_range, w.rows)
     cdef int64_t row
     cdef const real* x
@@ -59,6 +58,6 @@ def add_rows(x, ids, Py_ssize_t rows):
     y = memory.empty(2, shape, cnp.PyArray_TYPE(xs))
     w.x, w.per_range = cnp.PyArray_DATA(xs), max((rows + RANGES - 1) // RANGES, <Py_ssize_t>1)
     ranges = (rows + w.per_range - 1) // w.per_range
-    run(of_dtype(xs, <loop_t>add_ranges[float], <loop_t>add_ranges[double]), &w, cnp.PyArray_DATA(y), ranges,
+    run(of_dtype(xs, <loop_t>add_ranges[float], <loop_t>add_ranges[double]), &w, y, ranges,
         (w.per_range + 2 * w.count // RANGES) * w.width, COST, False)
     return y

@@ -16,7 +16,7 @@ The greatest element's exponential is 1. A sum next to 1 has lost the digits of 
 cimport numpy as cnp
 from libc.math cimport isfinite
 from libc.stdint cimport int64_t
-from minidl._kernels.loops.driver cimport run
+from minidl._kernels.loops.driver cimport loop_t, run
 from minidl._kernels.runtime cimport memory
 from minidl._kernels.arrays.checks cimport c_axes, dense, same_layout
 from minidl._kernels.arrays.scalars cimport scalar
@@ -336,9 +336,8 @@ cdef void cross_entropy_backward_rows(Work* w, real* _, Py_ssize_t first, Py_ssi
 
 # ── The entry points ─────────────────────────────────────────────────────────────────────────────────────────────────
 
-cdef void rows(void* work, Py_ssize_t first, Py_ssize_t last, void* _) noexcept nogil:
+cdef void rows(void* tag, Work* w, Py_ssize_t first, Py_ssize_t last, void* y) noexcept nogil:
     """Block by block."""
-    cdef Work* w = <Work*>work
     cdef Py_ssize_t count = max(BLOCK // w.n, <Py_ssize_t>1)
     while first < last:
         w.loop(w, NULL, first, min(first + count, last))
@@ -350,7 +349,7 @@ cdef cnp.ndarray run_rows(Work* w, cnp.ndarray x, block_t single, block_t wide):
     w.x, w.n, w.loop = cnp.PyArray_DATA(x), cnp.PyArray_DIM(x, 1), wide if cnp.PyArray_TYPE(x) == cnp.NPY_DOUBLE else single
     w.y = cnp.PyArray_DATA(y)
     if w.n:
-        run(rows, w, NULL, cnp.PyArray_DIM(x, 0), w.n, COST, False)
+        run(<loop_t>rows, w, None, cnp.PyArray_DIM(x, 0), w.n, COST, False)
     return y
 
 

@@ -1,15 +1,19 @@
 # The loops of the activations, for the kernels that apply one to their own results while those are in the cache.
 
+cdef struct Activation:  # what a loop reads
+    const void* x        # backward: x or y, whichever the slope is written in
+    const void* gy       # backward
+    double a, b          # the parameters
+
+# Forward writes y, which may be x; backward writes gx. `tag` is NULL. (loops/driver.pxd explains loops and tags.)
 ctypedef void (*activation_t)(
-    void* tag, const void* x, void* y, Py_ssize_t n, double a, double b
-) noexcept nogil  # y may be x; `tag` is NULL
-ctypedef void (*slope_t)(
-    void* tag, const void* xy, const void* gy, void* gx, Py_ssize_t n, double a, double b
+    void* tag, const Activation* w, Py_ssize_t first, Py_ssize_t last, void* y
 ) noexcept nogil
 
-cdef class Loops:
-    cdef activation_t[2] forward  # for float32 and float64
-    cdef slope_t[2][2] backward   # [1]: where the slope must be found from y
+cdef class Loops:  # for float32 and float64
+    cdef activation_t[2] forward
+    cdef activation_t[2] backward
+    cdef activation_t[2] backward_from_y  # where the slope must be found from y
 
 # {name: its loops} of the CPU level that a module belongs to, by the module's __name__. The level's activations.pyx
 # fills it.
@@ -17,3 +21,9 @@ cdef dict activations_of(str module)
 
 # ValueError for a name that is not there.
 cdef Loops find(dict activations, str name)
+
+
+cdef inline void activate_in_place(activation_t loop, void* y, Py_ssize_t n, double a, double b) noexcept nogil:
+    """n elements of y, in place."""
+    cdef Activation w = Activation(y, NULL, a, b)
+    loop(NULL, &w, 0, n, y)
