@@ -104,6 +104,9 @@ def conv_case(rng):
             axes, groups, size = 2, 1, [int(m) for m in rng.integers(4, 10, 2)]
             kernel, stride, dilation = [k, k], [k - 2, k - 2], [1, 1]
             n, padding = 80 // (size[0] * size[1]) + n, padding[:1] * 2
+        elif rng.random() < 0.3:  # few outputs, enough pixels: runs of them
+            size = [int(m) for m in rng.integers(9, 24, axes)]
+            c, o = (groups * int(m) for m in rng.integers(1, 5, 2))
         rows = zip(size, kernel, stride, padding, dilation, strict=True)
         out = [(m + 2 * p - d * (k - 1) - 1) // s + 1 for m, k, s, p, d in rows]
         if min(out) >= 1 and n * c * o // groups * np.prod(kernel) * np.prod(out) <= 300_000:

@@ -42,7 +42,26 @@ CASES = {
     "patches: 3x3, many channels": (6, 257, 16, (5, 7), (3, 3), (1, 1), (2, 2), (1, 1), 1),
     "patches: 3x3, long": (1, 18, 35, (70, 61), (3, 3), (1, 1), (0, 0), (1, 1), 1),
     "many pixels": (3, 4, 24, (40, 41), (3, 3), (1, 1), (1, 1), (1, 1), 1),
+    "few: LeNet, first": (5, 1, 6, (28, 28), (5, 5), (1, 1), (2, 2), (1, 1), 1),
+    "few: LeNet, second": (5, 6, 16, (14, 14), (5, 5), (1, 1), (0, 0), (1, 1), 1),
+    "few: RGB": (3, 3, 64, (20, 21), (4, 4), (2, 2), (1, 1), (1, 1), 1),
+    "few: RGB, 3x3": (3, 3, 64, (17, 18), (3, 3), (1, 1), (1, 1), (1, 1), 1),
+    "few: one to one": (2, 1, 1, (23, 31), (3, 5), (1, 1), (1, 3), (1, 1), 1),
+    "few: two to four": (2, 2, 4, (19, 17), (2, 3), (1, 1), (0, 1), (1, 1), 1),
+    "few: seven to eight, strided": (2, 7, 8, (33, 37), (3, 4), (2, 3), (1, 2), (1, 1), 1),
+    "few: dilated": (2, 5, 3, (30, 29), (3, 3), (1, 2), (4, 3), (3, 2), 1),
+    "few: stride beyond the kernel": (2, 3, 5, (64, 66), (2, 1), (4, 3), (1, 0), (1, 1), 1),
+    "few: padding beyond the kernel": (2, 2, 3, (9, 12), (3, 2), (1, 1), (5, 4), (1, 1), 1),
+    "few: groups": (2, 12, 9, (15, 16), (3, 3), (1, 1), (1, 1), (1, 1), 3),
+    "few: depthwise": (2, 7, 14, (14, 17), (3, 3), (1, 2), (1, 1), (1, 1), 7),
+    "few: bands": (1, 8, 3, (150, 90), (5, 5), (1, 1), (2, 2), (1, 1), 1),
+    "few: bands, strided": (1, 4, 6, (301, 160), (5, 3), (3, 2), (2, 0), (1, 1), 1),
+    "few: from many": (2, 70, 3, (24, 20), (4, 4), (2, 2), (1, 1), (1, 1), 1),
+    "few: 1 axis": (3, 2, 5, (400,), (7,), (2,), (3,), (1,), 1),
+    "few: 3 axes": (2, 2, 3, (6, 9, 11), (2, 3, 2), (1, 2, 1), (1, 0, 1), (2, 1, 2), 1),
+    "few: 3 axes, strided": (2, 3, 2, (7, 20, 22), (3, 3, 3), (2, 1, 2), (1, 1, 1), (1, 1, 1), 1),
 }
+FEW = [name for name in CASES if name.startswith("few: ")]
 every_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 
 
@@ -65,15 +84,17 @@ def arguments(entry_point, case, dtype="float32", seed=0):
 
 def assert_near(got, expected, dtype):
     assert type(got) is np.ndarray and (got.dtype, got.shape) == (expected.dtype, expected.shape)
-    steps = [
-        [step for step, n in zip(y.strides, y.shape, strict=True) if n > 1 and y.size]
-        for y in (got, expected)
-    ]
-    assert steps[0] == steps[1]
+    assert in_order(got), f"strides {got.strides} of shape {got.shape}"
     rtol = 2e-5 if dtype == "float32" else 1e-12
     np.testing.assert_allclose(
         got, expected, rtol=rtol, atol=rtol * max(1.0, np.abs(expected).max(initial=0))
     )
+
+
+def in_order(y):
+    """Whether y lies in memory in C order, or with its channels innermost."""
+    turned = np.moveaxis(y, 1, -1)
+    return y.flags.c_contiguous or turned.flags.c_contiguous
 
 
 @pytest.mark.parametrize("entry_point", ENTRY_POINTS)
@@ -135,6 +156,9 @@ def test_one_channel_with_its_axes_in_any_order(level, dtype, o):
         "many channels",
         "many pixels",
         "three outputs",
+        "few: LeNet, first",
+        "few: bands",
+        "few: from many",
         "patches: 3x3",
         "patches: 4x4",
     ],
@@ -155,12 +179,14 @@ def test_same_bits_with_any_number_of_threads(entry_point, name, level):
 
 
 @every_level
-def test_images_leave_with_their_channels_innermost(level):
+def test_images_leave_with_their_channels_innermost_or_in_planes(level):
     if level == "reference":
         pytest.skip("the twins give any layout")
     kernels = K.load(level)
     y = kernels.conv_forward(*arguments("conv_forward", CASES["3x3"]))
     assert y.shape == (2, 49, 7, 9) and y.strides == (49 * 63 * 4, 4, 49 * 9 * 4, 49 * 4)
+    y = kernels.conv_forward(*arguments("conv_forward", CASES["few: one to one"]))
+    assert y.flags.c_contiguous
     gw = kernels.conv_weight_grad(*arguments("conv_weight_grad", CASES["3x3"]))
     assert gw.flags.c_contiguous
 
@@ -178,6 +204,18 @@ def test_the_size_may_be_given(level):
     np.testing.assert_allclose(
         more[:, :, 9, :], np.broadcast_to(b[:, None], (2, 49, 11)), rtol=1e-6
     )
+
+
+@pytest.mark.parametrize("name", ["few: LeNet, first", "few: from many", "few: groups"])
+@pytest.mark.parametrize("level", K.available)
+def test_what_is_not_finite_is_seen_where_a_kernel_sees_it(level, name):
+    for entry_point, value in itertools.product(ENTRY_POINTS, (np.nan, np.inf)):
+        first, *rest = arguments(entry_point, CASES[name])
+        first[1, 0, 5, -1] = value
+        got = getattr(K.load(level), entry_point)(first, *rest)
+        expected = getattr(TWINS, entry_point)(first, *rest)
+        np.testing.assert_array_equal(np.isfinite(got), np.isfinite(expected))
+        assert not np.isfinite(got).all()
 
 
 @pytest.mark.parametrize("name", ["patches: 3x3", "patches: 4x4", "patches: 4x4, no padding"])
@@ -224,7 +262,7 @@ def as_floats(given):
 def test_an_activation_is_applied(level, dtype):
     kernels = K.load(level)
     for entry_point in ENTRY_POINTS[:2]:
-        for name in ("DCGAN, middle", "DCGAN, last", "groups", "many pixels", "patches: 4x4"):
+        for name in ("DCGAN, middle", "DCGAN, last", "groups", "many pixels", "patches: 4x4", *FEW):
             given = arguments(entry_point, CASES[name], dtype)
             plain = getattr(kernels, entry_point)(*given)
             given += (None,) if entry_point == "conv_forward" else ()

@@ -1,15 +1,16 @@
 """The entry points of the convolutions: forward, input gradient (a transposed convolution), weight gradient.
 
-A ladder of four, each step faster and harder to read than the one before, and all of them the same three sums:
+Ways to compute the same three sums, each faster on some shapes and harder to read than the one before:
 
     plain      reference/conv.py      a matrix product per tap of the kernel, in NumPy: what a convolution is
     direct     direct.pxd             the sum over the taps on the register tile, read where the image lies
     phases     phases.pxd             which taps a pixel sees, given a stride: what runs for any kernel
+    runs       runs.pxd               few output channels: vectors along the pixels instead of the channels
     Winograd   winograd.pxd           fewer products, for 3 x 3 taps and for 4 x 4 with stride 2 (docs/winograd.md)
 
-The weight gradient has a direct sum of its own, weight_gradient.pxd. MINIDL_WINOGRAD=0 leaves the last step out,
-MINIDL_KERNELS=reference all but the first. Images come in any layout and leave with their channels innermost in memory,
-as a view whose axes are (N, C, *size).
+`way_of`, below, says which one runs. The weight gradient has a direct sum of its own, weight_gradient.pxd.
+MINIDL_WINOGRAD=0 leaves the last step out, MINIDL_KERNELS=reference all but the first. Images come in any layout and
+leave as arrays (N, C, *size) with their channels innermost in memory, those of the runs in C order.
 """
 
 import numpy as np
@@ -23,6 +24,7 @@ from minidl._kernels.conv.weight_gradient cimport weight_gradient
 from minidl._kernels.conv.image cimport AXES, Image
 from minidl._kernels.math.elementary cimport real
 from minidl._kernels.conv.phases cimport Job, Window, convolve
+from minidl._kernels.conv.runs cimport convolve_runs, runs_pay
 from minidl._kernels.conv.winograd_sums cimport (
     LEAST_CHANNELS, LEAST_PAIRS, winograd_convolve, winograd_pays, winograd_weight_gradient,
 )
@@ -92,6 +94,14 @@ cdef int fit_steps(Window* w, bint transposed, const Image* stepped, str name) e
     return 0
 
 
+cdef int set_size(Image* image, Py_ssize_t n, Py_ssize_t c, object size) except -1:
+    cdef int axis, axes = len(size)
+    image.n, image.c = n, c
+    for axis in range(AXES):
+        image.size[axis] = size[axis + axes - AXES] if axis + axes >= AXES else 1
+    return 0
+
+
 cdef void view(cnp.ndarray x, Image* image) noexcept:
     """The axes of x (N, C, *size) as those of an image."""
     cdef int axis, axes = cnp.PyArray_NDIM(x) - 2
@@ -107,18 +117,18 @@ cdef void view(cnp.ndarray x, Image* image) noexcept:
             image.steps[axis] = steps[axis + axes - AXES + 2]
 
 
-cdef cnp.ndarray channels_last(Py_ssize_t n, Py_ssize_t c, object size, int kind):
-    """A new (n, c, *size) with the channels innermost in memory."""
-    cdef cnp.npy_intp[AXES + 2] shape
-    cdef int axis, axes = len(size)
-    shape[0], shape[axes + 1] = n, c
+cdef cnp.ndarray new_image(const Image* image, int axes, int kind, bint planes):
+    """An array (n, c, *size) in C order, or with the channels innermost in memory."""
+    cdef cnp.npy_intp[AXES + 2] shape, order
+    cdef cnp.PyArray_Dims permutation
+    cdef int axis, c = 1 if planes else axes + 1
     for axis in range(axes):
-        shape[axis + 1] = size[axis]
+        shape[axis + (1 if axis + 1 < c else 2)] = image.size[axis + AXES - axes]
+        order[axis + 2] = axis + (1 if axis + 1 < c else 2)
+    shape[0], shape[c], order[0], order[1] = image.n, image.c, 0, c
     y = memory.empty(axes + 2, shape, kind)
-    return y.transpose(ORDERS[axes])
-
-
-ORDERS = {1: (0, 2, 1), 2: (0, 3, 1, 2), 3: (0, 4, 1, 2, 3)}
+    permutation.ptr, permutation.len = order, axes + 2
+    return y if planes else cnp.PyArray_Transpose(y, &permutation)
 
 
 cdef bint winograd = True
@@ -130,10 +140,23 @@ def _use_winograd(bint on):
     winograd = on
 
 
-cdef inline bint compute(real* kind, const Window* w, Job* job) noexcept nogil:
+cdef enum Way:
+    DIRECT, RUNS, WINOGRAD
+
+
+cdef inline Way way_of(real* kind, const Window* w, const Job* job) noexcept nogil:
+    """How a convolution is computed, which its shape alone decides."""
     cdef Py_ssize_t phases = w.stride[1] if job.transposed else 1
     if winograd and winograd_pays(kind, w, &job.x, &job.y, LEAST_CHANNELS * phases):
+        return WINOGRAD
+    return RUNS if runs_pay(kind, w, job) else DIRECT
+
+
+cdef inline bint compute(real* kind, const Window* w, Job* job, Way way) noexcept nogil:
+    if way == WINOGRAD:
         return winograd_convolve(kind, w, job)
+    if way == RUNS:
+        return convolve_runs(kind, w, job)
     return convolve(kind, w, job)
 
 
@@ -153,7 +176,8 @@ cdef cnp.ndarray run(
     cdef Job job
     cdef cnp.ndarray y, bs
     cdef epilogues.Loops loops
-    cdef bint done
+    cdef bint done, double_ = cnp.PyArray_TYPE(x) == cnp.NPY_DOUBLE
+    cdef Way way
     for n in size:
         if n < 0:
             raise ValueError(f"{name}: expected a size without negative numbers, got {size}")
@@ -167,22 +191,24 @@ cdef cnp.ndarray run(
         if cnp.PyArray_NDIM(bs) != 1 or cnp.PyArray_DIMS(bs)[0] != channels:
             raise ValueError(f"{name}: expected bias ({channels},), got {bias.shape}")
         job.bias = <const char*> cnp.PyArray_DATA(bs)
-    y = channels_last(cnp.PyArray_DIMS(x)[0], channels, size, cnp.PyArray_TYPE(x))
-    if cnp.PyArray_SIZE(y) == 0:
-        return y
     view(x, &job.x)
-    view(y, &job.y)
+    set_size(&job.y, job.x.n, channels, size)
+    if job.y.n * job.y.c * job.y.size[0] * job.y.size[1] * job.y.size[2] == 0:
+        return new_image(&job.y, len(size), cnp.PyArray_TYPE(x), False)
     fit_steps(w, transposed, &job.x if transposed else &job.y, name)
     job.transposed, job.weight = transposed, <const char*> cnp.PyArray_DATA(weight)
+    way = way_of(<double*> NULL, w, &job) if double_ else way_of(<float*> NULL, w, &job)
+    y = new_image(&job.y, len(size), cnp.PyArray_TYPE(x), way == RUNS)
+    view(y, &job.y)
     if activation is not None:
         loops = epilogues.find(ACTIVATIONS, activation)
-        job.activation = loops.forward[cnp.PyArray_TYPE(x) == cnp.NPY_DOUBLE]
+        job.activation = loops.forward[double_]
         job.alpha, job.beta = a, b
     with nogil:
-        if cnp.PyArray_TYPE(x) == cnp.NPY_FLOAT:
-            done = compute(<float*> NULL, w, &job)
+        if double_:
+            done = compute(<double*> NULL, w, &job, way)
         else:
-            done = compute(<double*> NULL, w, &job)
+            done = compute(<float*> NULL, w, &job, way)
     if not done:
         pool.fail(name)
     return y

@@ -84,27 +84,19 @@ cdef inline bint convolve(real* kind, const Window* window, Job* job) noexcept n
     cdef Window wide = one_pixel(window, job)
     cdef const Window* w = &wide
     cdef Taps* axes[AXES]
-    cdef Py_ssize_t phases, numbers = 0, size = sizeof(real)
+    cdef Py_ssize_t phases = 1, numbers
     cdef Py_ssize_t[AXES] low, high
     cdef Image x
     cdef Plan s
-    cdef char* scratch
     cdef char* at
     cdef bint done = False
     cdef int axis
-    phases = 1
     for axis in range(AXES):
-        numbers = plus(numbers, times(
-            phases_of(w, job, axis), 2 * w.kernel[axis] * sizeof(Py_ssize_t) + sizeof(Taps)))
         phases = times(phases, phases_of(w, job, axis))
-    numbers = plus(numbers, times(times(phases, w.groups), sizeof(Pass)))
-    numbers = plus(numbers, times(2 * w.taps, sizeof(Py_ssize_t)))
-    scratch = <char*> memory.take(numbers)
-    if scratch == NULL:
+    numbers = plus(times(times(phases, w.groups), sizeof(Pass)), times(2 * w.taps, sizeof(Py_ssize_t)))
+    at = lay_axes(w, job, axes, low, high, numbers)
+    if at == NULL:
         return False
-    at = scratch
-    for axis in range(AXES):
-        at = lay_taps(w, job, axis, &axes[axis], at, &low[axis], &high[axis])
     memset(&s, 0, sizeof(Plan))
     if pad_image(kind, &job.x, low, high, False, &x):
         s.passes = <Pass*> at
@@ -112,8 +104,25 @@ cdef inline bint convolve(real* kind, const Window* window, Job* job) noexcept n
         lay_passes(kind, w, job, axes, &x, &s)
         done = run(kind, w, job, &s)
         memory.give(x.scratch)
-    memory.give(scratch)
+    memory.give(axes[0])
     return done
+
+
+cdef inline char* lay_axes(
+    const Window* w, const Job* job, Taps** axes, Py_ssize_t* low, Py_ssize_t* high, Py_ssize_t more
+) noexcept nogil:
+    """All phases of all axes, and the zeros that they need. Returns scratch memory of `more` bytes; what
+    is to be given back begins at axes[0]. NULL: no memory."""
+    cdef char* at
+    cdef int axis
+    for axis in range(AXES):
+        more = plus(more, times(
+            phases_of(w, job, axis), 2 * w.kernel[axis] * sizeof(Py_ssize_t) + sizeof(Taps)))
+    at = <char*> memory.take(more)
+    if at != NULL:
+        for axis in range(AXES):
+            at = lay_taps(w, job, axis, &axes[axis], at, &low[axis], &high[axis])
+    return at
 
 
 cdef inline char* lay_taps(

@@ -167,7 +167,8 @@ def conv(
 
     Returns:
         (N, O, *y_size) with y_size = (size + 2 padding - dilation (kernel - 1) - 1) // stride + 1. In memory the
-        channels lie innermost, which its strides say; for the caller the axes are N, channels, space as always.
+        channels lie innermost unless they are few, which its strides say; for the caller the axes are N, channels,
+        space as always.
 
     Kernels of 3 x 3 with stride 1 and of 4 x 4 with stride 2, and their gradients, are computed with fewer products
     (Winograd's minimal filtering; Lavin & Gray, Fast Algorithms for Convolutional Neural Networks, CVPR 2016): float32
