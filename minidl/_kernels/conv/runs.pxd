@@ -37,6 +37,7 @@ from minidl._kernels.product.tile cimport (
     TILE_LANES, One, Three, broadcast, doubles, floats, lanes, transpose, vec, zeros,
 )
 from minidl._kernels.runtime cimport memory
+from minidl._kernels.runtime.epilogues cimport activate_in_place
 from minidl._kernels.runtime.sizes cimport plus, times
 
 cdef enum:
@@ -366,9 +367,8 @@ cdef inline void convolve_task(real* kind, Plan* s, Py_ssize_t index) noexcept n
             sum_band(kind, s, runs, group, depth % s.y_step[0], v, band, y)
         if s.activation != NULL:
             for o in range(s.outputs):
-                s.activation(NULL, y + o * s.y.c_step + top * s.y.steps[1],
-                             y + o * s.y.c_step + top * s.y.steps[1],
-                             (bottom - top) * s.y.size[2], s.alpha, s.beta)
+                activate_in_place(s.activation, y + o * s.y.c_step + top * s.y.steps[1],
+                                  (bottom - top) * s.y.size[2], s.alpha, s.beta)
     memory.give(runs)
 
 
