@@ -113,7 +113,10 @@ def body(name: str) -> str:
     return "".join(found)
 
 
-@pytest.mark.parametrize(("name", "most"), [("relu forward", 8), ("relu backward", 8)])
+@pytest.mark.parametrize(
+    ("name", "most"),
+    [("relu forward", 8), ("relu backward", 8), ("affine and relu in one kernel", 11)],
+)
 def test_functions_of_the_whole_way(name, most):
     """From the call to the formula; the kernel's entry point stands in both columns."""
     way, _, inside = TABLE[name]

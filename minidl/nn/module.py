@@ -399,11 +399,11 @@ class Sequential(ModuleList):
         return self._layers[index]
 
     def forward(self, x: Any) -> Any:
-        before: Module | None = None  # waits for what follows
+        before: Module | None = None  # it fuses, and waits for what follows
         for layer in self._layers:
             if before is not None:
                 activation = layer.fusable()
-                x = before(x) if activation is None else before(x, activation)
+                x = before.forward(x, activation)  # all that a call of it would run
                 before = None
                 if activation is not None:
                     continue
@@ -411,4 +411,4 @@ class Sequential(ModuleList):
                 before = layer
             else:
                 x = layer(x)
-        return x if before is None else before(x)
+        return x if before is None else before.forward(x)

@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-from importlib import import_module
 
 import numpy as np
 import pytest
@@ -10,25 +9,15 @@ import pytest
 from minidl import _kernels as K
 from minidl._kernels.runtime import memory, pool
 
-DTYPES = ("float32", "float64")
+from .product_cases import DTYPES, Level, assert_close, load, matrix
+
 LENGTHS = (0, 1, 2, 3, 5, 7, 8, 9, 12, 15, 16, 17, 31, 33, 47, 48, 49, 63, 64, 65, 97, 100, 144)
 DEPTHS = (*LENGTHS, 255, 256, 257, 511, 512, 513, 600, 1025, 1100)  # of K: around its parts, too
 
 
-class Level:
-    """The products of one level: the tile's, also where the level itself prefers BLAS."""
-
-    def __init__(self, name):
-        gemm = import_module(f"minidl._kernels.{name}.gemm")
-        self.matmul = gemm.matmul
-        self.affine_forward = gemm.affine_forward
-        self.affine_weight_grad = gemm.affine_weight_grad
-        self.activation_forward = K.load(name).activation_forward
-
-
 @pytest.fixture(params=(*K.available, "reference"))
 def gemm(request):
-    return K.load("reference") if request.param == "reference" else Level(request.param)
+    return load(request.param)
 
 
 @pytest.fixture
@@ -38,34 +27,8 @@ def keep_thread_count():
     pool.set_num_threads(before)
 
 
-def matrix(rng, rows, columns, dtype, layout):
-    """A matrix in one of 7 layouts."""
-
-    def normal(*shape):
-        return rng.standard_normal(shape).astype(dtype)
-
-    return {
-        "rows": lambda: normal(rows, columns),
-        "columns": lambda: normal(columns, rows).T,
-        "part": lambda: normal(rows + 3, columns + 5)[1 : rows + 1, 2 : columns + 2],
-        "part of columns": lambda: normal(columns + 3, rows + 5)[1 : columns + 1, 2 : rows + 2].T,
-        "every other": lambda: normal(2 * rows, 3 * columns)[::2, ::3],
-        "backwards": lambda: normal(rows, columns)[::-1, ::-1],
-        "one row repeated": lambda: np.broadcast_to(normal(1, columns), (rows, columns)),
-    }[layout]()
-
-
 LAYOUTS = ("rows", "columns", "part", "part of columns", "every other", "backwards")
 ALL_LAYOUTS = (*LAYOUTS, "one row repeated")
-
-
-def assert_close(c, a, b, plus=0.0):
-    """Within the rounding of a sum of K products, element by element."""
-    a, b = a.astype(np.float64), b.astype(np.float64)
-    plus = np.asarray(plus, np.float64)
-    bound = np.abs(a) @ np.abs(b) + np.abs(plus)
-    error = np.abs(c - (a @ b + plus))
-    assert (error <= (a.shape[-1] + 3) * np.finfo(c.dtype).eps * bound).all()
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

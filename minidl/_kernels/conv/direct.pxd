@@ -28,7 +28,7 @@ from minidl._kernels.product.panels cimport Cut, Panels, column, pack, width
 from minidl._kernels.runtime.epilogues cimport activate_in_place
 from minidl._kernels.product.product cimport activation_t, ceil_div
 from minidl._kernels.product.tile cimport (
-    TILE_LANES, TILE_ROWS, TILE_VECTORS, Strip, Whole, any_tile, copy_out, doubles, floats, lanes,
+    TILE_LANES, TILE_ROWS, TILE_VECTORS, Strip, copy_out, doubles, floats, lanes, tile_of,
     vec, zeros,
 )
 
@@ -177,7 +177,7 @@ cdef inline void tile_block(
     cdef bint ragged = left + columns > s.outputs
     cdef Walk walk
     cdef Strip strip
-    strip.step, strip.k, strip.b_row, strip.b_skip, strip.count = size, p.k, row, 0, 1
+    strip.step, strip.k, strip.b_row, strip.count = size, p.k, row, 1
     while True:
         spans = min(part, p.spans - span)
         bias = p.bias + left * size if p.bias != NULL and span + spans == p.spans else NULL
@@ -192,7 +192,7 @@ cdef inline void tile_block(
                 if pixel + i < bottom - 1:
                     step_on(s, p, &walk)
             strip.b = w
-            any_tile(kind, <Whole*> NULL, columns // lanes(kind), &strip)
+            tile_of(kind, TILE_ROWS, columns // lanes(kind))(NULL, NULL, NULL, &strip)
             if ragged:
                 for i in range(min(bottom - pixel, TILE_ROWS)):
                     copy_out(edge + i * columns, <real*> y[i], s.outputs - left, span > 0,

@@ -25,7 +25,7 @@ from minidl._kernels.conv.phases cimport Window
 from minidl._kernels.product.panels cimport Panels, column, cut_columns, pack, width
 from minidl._kernels.product.product cimport TASK_FLOPS, TASKS, ceil_div, run_tasks, task_t
 from minidl._kernels.runtime.sizes cimport plus, times
-from minidl._kernels.product.tile cimport TILE_ROWS, Strip, Whole, any_tile, lanes, transpose
+from minidl._kernels.product.tile cimport TILE_ROWS, Strip, lanes, tile_of, transpose
 
 cdef enum:
     PART_PIXELS = 256       # of gy, and what the taps see of x: some 300 KB for 64 channels
@@ -222,7 +222,7 @@ cdef inline void sum_part(real* kind, const Plan* s, const Part* p) noexcept nog
     cdef real[TILE_ROWS * PART_PIXELS] copy
     cdef bint together
     cdef Strip strip
-    strip.add, strip.bias, strip.b_skip, strip.count = p.add, NULL, 0, 1
+    strip.add, strip.bias, strip.count = p.add, NULL, 1
     if s.pack:
         for panel in range(s.panels.count):
             pack(kind, &s.panels, panel, p.gy, s.pixel, size, pixels,
@@ -249,7 +249,7 @@ cdef inline void sum_part(real* kind, const Plan* s, const Part* p) noexcept nog
             strip.b, strip.b_row = p.gy, s.pixel
             if s.pack:
                 strip.b, strip.b_row = p.packed + left * pixels * size, width(&s.panels, panel) * size
-            any_tile(kind, <Whole*> NULL, width(&s.panels, panel) // lanes(kind), &strip)
+            tile_of(kind, TILE_ROWS, width(&s.panels, panel) // lanes(kind))(NULL, NULL, NULL, &strip)
         row += TILE_ROWS
 
 

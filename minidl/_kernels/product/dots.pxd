@@ -98,7 +98,7 @@ cdef inline void dot_task(real* kind, const Product* p, Py_ssize_t index) noexce
 
 cdef inline bint multiply_dots(real* kind, const Product* p) noexcept nogil:
     """Computes p if all of K is contiguous and dot products are the fastest way, else False."""
-    cdef Py_ssize_t size = sizeof(real), vectors = p.k // lanes(kind), row
+    cdef Py_ssize_t size = sizeof(real), vectors = p.k // lanes(kind)
     cdef Py_ssize_t least = max(<Py_ssize_t> DOT_VECTORS, min(p.m, p.n) // DOTS_EACH)
     cdef double flops = 2.0 * p.m * p.n * p.k
     cdef Dots d
@@ -114,8 +114,7 @@ cdef inline bint multiply_dots(real* kind, const Product* p) noexcept nogil:
                      flops <= SERIAL_FLOPS, p.whole):
         p.failed[0] = True
     elif p.activation != NULL:
-        for row in range(p.m):
-            activate_in_place(p.activation, p.c + row * p.c_row, p.n, p.alpha, p.beta)
+        activate_in_place(p.activation, p.c, p.m * p.n, p.alpha, p.beta)
     return True
 
 
@@ -143,7 +142,7 @@ cdef inline void dots_task(real* kind, const Dots* d, Py_ssize_t index) noexcept
         any_dot_tiles(kind, count, rows, columns, p.k, sums)
         bias = <const real*> p.bias + left if p.bias != NULL else NULL
         for i in range(min(count * DOT_ROWS, p.m - top)):
-            c = <real*> (p.c + (top + i) * p.c_row) + left
+            c = <real*> p.c + (top + i) * p.n + left
             if p.n - left >= DOT_COLUMNS:  # a number that the compiler knows: vectors, no loops
                 copy_out(&sums[i * DOT_COLUMNS], c, DOT_COLUMNS, p.add, bias)
             else:

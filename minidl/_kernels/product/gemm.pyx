@@ -11,17 +11,13 @@ from libc.string cimport memcmp, memset
 from minidl._kernels.runtime cimport epilogues, memory, pool
 from minidl._kernels.arrays.checks cimport behaved
 from minidl._kernels.product.blocking cimport multiply
-from minidl._kernels.math.elementary cimport real
-from minidl._kernels.product.product cimport SERIAL_FLOPS, Product, ceil_div, run_tasks, task_t
+from minidl._kernels.product.product cimport SERIAL_FLOPS, Product, run_tasks, task_t
 from minidl._kernels.arrays.copying cimport c_copy, copy_into
 
 cnp.import_array()
 
 cdef enum:
     MAX_DIMS = 64          # NumPy's
-    SUM_COLUMNS = 256      # of a task that sums rows
-    SUM_ROWS = 128         # added up before they join the total
-    SERIAL_SUM = 60_000    # elements summed by one thread
     BRIEF_FLOPS = 200_000  # so short (2 us) that the GIL is kept: giving it up and back costs 50 ns
 
 cdef dict ACTIVATIONS = epilogues.activations_of(__name__)
@@ -29,15 +25,50 @@ cdef dict ACTIVATIONS = epilogues.activations_of(__name__)
 
 # ── Many products at once ─────────────────────────────────────────────────────────────────────────
 
+ctypedef void (*multiply_t)(void* kind, const Product* p) noexcept nogil
+
+
 cdef struct Batch:
     Product product             # the first
+    multiply_t multiply         # for its dtype
     Py_ssize_t count
     int ndim                    # the batch axes: their lengths, and the steps in bytes
     Py_ssize_t[MAX_DIMS] shape, a_steps, b_steps, c_steps
     bint failed
 
 
-cdef void batch_task(real* kind, Batch* batch, Py_ssize_t index) noexcept nogil:
+cdef int run(Batch* batch, int dtype, bint whole) except -1:
+    cdef Product* p = &batch.product
+    batch.multiply = <multiply_t> multiply[float] if dtype == cnp.NPY_FLOAT else <multiply_t> multiply[double]
+    batch.failed = False
+    p.whole, p.failed = whole, &batch.failed
+    if batch.count != 1:
+        with nogil:
+            multiply_batch(batch)
+    elif 2.0 * p.m * p.n * p.k <= BRIEF_FLOPS:
+        batch.multiply(NULL, p)
+    else:
+        with nogil:
+            batch.multiply(NULL, p)
+    if batch.failed:
+        pool.fail("matmul")
+    return 0
+
+
+cdef void multiply_batch(Batch* batch) noexcept nogil:
+    """Small products are dealt out to the threads whole, large ones one by one in parts."""
+    cdef const Product* p = &batch.product
+    cdef Py_ssize_t index
+    if batch.count > 1 and 2.0 * p.m * p.n * p.k <= SERIAL_FLOPS:
+        if not run_tasks(<task_t> batch_task, batch, batch.count, False, p.whole):
+            batch.failed = True
+        return
+    for index in range(batch.count):
+        if not batch.failed:
+            batch_task(NULL, batch, index)
+
+
+cdef void batch_task(void* kind, Batch* batch, Py_ssize_t index) noexcept nogil:
     cdef Product p = batch.product
     cdef Py_ssize_t place
     cdef int axis
@@ -47,87 +78,7 @@ cdef void batch_task(real* kind, Batch* batch, Py_ssize_t index) noexcept nogil:
         p.a += place * batch.a_steps[axis]
         p.b += place * batch.b_steps[axis]
         p.c += place * batch.c_steps[axis]
-    multiply(kind, &p)
-
-
-cdef void multiply_batch(real* kind, Batch* batch) noexcept nogil:
-    """Small products are dealt out to the threads whole, large ones one by one in parts."""
-    cdef const Product* p = &batch.product
-    cdef Py_ssize_t index
-    if batch.count > 1 and 2.0 * p.m * p.n * p.k <= SERIAL_FLOPS:
-        if not run_tasks(<task_t> batch_task[real], batch, batch.count, False, p.whole):
-            batch.failed = True
-        return
-    for index in range(batch.count):
-        if not batch.failed:
-            batch_task(kind, batch, index)
-
-
-cdef void multiply_any(Batch* batch, int kind) noexcept nogil:
-    if kind == cnp.NPY_FLOAT:
-        multiply_batch(<float*> NULL, batch)
-    else:
-        multiply_batch(<double*> NULL, batch)
-
-
-cdef int run(Batch* batch, int kind, bint whole) except -1:
-    cdef Product* p = &batch.product
-    batch.failed = False
-    p.whole, p.failed = whole, &batch.failed
-    if 2.0 * p.m * p.n * p.k * batch.count <= BRIEF_FLOPS:
-        multiply_any(batch, kind)
-    else:
-        with nogil:
-            multiply_any(batch, kind)
-    if batch.failed:
-        pool.fail("matmul")
-    return 0
-
-
-# ── The gradient of a bias ────────────────────────────────────────────────────────────────────────
-
-cdef struct Rows:
-    const char* x
-    char* total
-    Py_ssize_t rows, columns, step
-
-
-cdef void sum_task(real* kind, const Rows* s, Py_ssize_t index) noexcept nogil:
-    """The sums of SUM_COLUMNS columns, SUM_ROWS rows at a time to keep the rounding small."""
-    cdef Py_ssize_t left = index * SUM_COLUMNS, n = min(s.columns - left, SUM_COLUMNS), i, j
-    cdef real[SUM_COLUMNS] part
-    cdef real* total = <real*> s.total + left
-    cdef const real* row
-    for j in range(n):
-        total[j] = part[j] = 0
-    for i in range(s.rows):
-        row = <const real*> (s.x + i * s.step) + left
-        for j in range(n):
-            part[j] += row[j]
-        if i % SUM_ROWS == SUM_ROWS - 1 or i == s.rows - 1:
-            for j in range(n):
-                total[j] += part[j]
-                part[j] = 0
-
-
-cdef cnp.ndarray row_sum(cnp.ndarray x):
-    """The sum of the rows of a matrix."""
-    cdef cnp.npy_intp columns = cnp.PyArray_DIMS(x)[1]
-    cdef cnp.ndarray total
-    cdef task_t task
-    cdef Rows s
-    if cnp.PyArray_STRIDES(x)[1] != cnp.PyArray_ITEMSIZE(x):
-        x = c_copy(x)
-    total = memory.empty(1, &columns, cnp.PyArray_TYPE(x))
-    s.x, s.step = <char*> cnp.PyArray_DATA(x), cnp.PyArray_STRIDES(x)[0]
-    s.total = <char*> cnp.PyArray_DATA(total)
-    s.rows, s.columns = cnp.PyArray_DIMS(x)[0], columns
-    task = <task_t> sum_task[float]
-    if cnp.PyArray_TYPE(x) == cnp.NPY_DOUBLE:
-        task = <task_t> sum_task[double]
-    if not run_tasks(task, &s, ceil_div(columns, SUM_COLUMNS), s.rows * s.columns <= SERIAL_SUM):
-        pool.fail("affine")
-    return total
+    batch.multiply(NULL, &p)
 
 
 # ── The entry points ──────────────────────────────────────────────────────────────────────────────
@@ -274,8 +225,7 @@ def matmul(a, b, out=None, bint accumulate=False):
         np.add(out, c, out=out) if accumulate else copy_into(out, c)
         return out
     batch.product.c, batch.product.add = <char*> cnp.PyArray_DATA(c), accumulate
-    batch.product.c_row = batch.product.n * cnp.PyArray_ITEMSIZE(c)
-    step = batch.product.m * batch.product.c_row
+    step = batch.product.m * batch.product.n * cnp.PyArray_ITEMSIZE(c)
     for axis in range(batch.ndim - 1, -1, -1):
         batch.c_steps[axis] = step
         step *= batch.shape[axis]
@@ -298,7 +248,6 @@ cdef void one_product(
     p.n = cnp.PyArray_DIMS(b)[not turn_b]
     p.a_row, p.a_col = a_steps[turn_a], a_steps[not turn_a]
     p.b_row, p.b_col = b_steps[turn_b], b_steps[not turn_b]
-    p.c_row = p.n * cnp.PyArray_ITEMSIZE(c)
     batch.count, batch.ndim = 1, 0
 
 
@@ -355,16 +304,20 @@ def affine_weight_grad(x, gy, gw_out=None):
     if x.shape[: x.ndim - 1] != gy.shape[: gy.ndim - 1]:
         raise ValueError(f"affine: x and gy must agree in all axes but the last, got {x.shape} "
                          f"and {gy.shape}")
+    if cnp.PyArray_STRIDES(gys)[1] != cnp.PyArray_ITEMSIZE(gys):
+        gys = c_copy(gys)
     shape[0], shape[1] = cnp.PyArray_DIMS(gys)[1], cnp.PyArray_DIMS(xs)[1]
-    gb = row_sum(gys)
+    gb = memory.empty(1, shape, cnp.PyArray_TYPE(xs))
     if gw_out is None:
         gw = memory.empty(2, shape, cnp.PyArray_TYPE(xs))
     elif ready(gw_out, 2, shape, xs, gys, "affine_weight_grad"):
         gw = gw_out
     else:
-        copy_into(gw_out, affine_weight_grad(x, gy)[0])
+        gw, gb = affine_weight_grad(x, gy)
+        copy_into(gw_out, gw)
         return gw_out, gb
     one_product(&batch, gys, True, xs, False, gw)
+    batch.product.a_sums = <char*> cnp.PyArray_DATA(gb)
     run(&batch, cnp.PyArray_TYPE(gw), gw_out is not None)
     return gw, gb
 

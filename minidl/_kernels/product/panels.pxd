@@ -17,7 +17,7 @@ from libc.string cimport memcpy
 from minidl._kernels.math.elementary cimport real
 from minidl._kernels.product.product cimport TASK_FLOPS, TASKS, ceil_div
 from minidl._kernels.product.tile cimport (
-    TILE_ROWS, TILE_VECTORS, Strip, Whole, any_tile, lanes, transpose,
+    TILE_ROWS, TILE_VECTORS, Strip, lanes, tile_of, transpose,
 )
 
 
@@ -57,11 +57,12 @@ cdef inline Py_ssize_t width(const Panels* p, Py_ssize_t panel) noexcept nogil:
     return column(p, panel + 1) - column(p, panel)
 
 
-cdef inline Py_ssize_t alike(const Panels* p, Py_ssize_t panel) noexcept nogil:
-    """The end of the panels that are as wide as this one, and like it ragged or not."""
+cdef inline Py_ssize_t first_alike(const Panels* p, Py_ssize_t left, Py_ssize_t end) noexcept nogil:
+    """The first of the panels from `left` that are as wide as the one before `end`, and like it ragged or not."""
     cdef Py_ssize_t whole = p.count - (p.vectors * p.lane > p.columns)
-    cdef Py_ssize_t end = p.wide if panel < p.wide else p.count
-    return min(end, whole) if panel < whole else end
+    if end > whole:
+        return max(left, whole)
+    return max(left, p.wide if end > p.wide else 0)
 
 
 cdef inline void pack(
@@ -129,7 +130,7 @@ cdef inline void multiply_panel(
     cdef Py_ssize_t row = 0, none = 0, i
     cdef Strip strip
     strip.step, strip.shifts, strip.spans, strip.k = a_step, &none, 1, steps
-    strip.b_row, strip.b_skip, strip.add, strip.bias, strip.count = b_row, 0, add, NULL, 1
+    strip.b_row, strip.add, strip.bias, strip.count = b_row, add, NULL, 1
     while row < rows:
         for i in range(TILE_ROWS):  # beyond the last row that one again
             strip.rows[i], strip.out[i] = a, c
@@ -137,5 +138,5 @@ cdef inline void multiply_panel(
                 a += a_row
                 c += c_row
         strip.b = b
-        any_tile(kind, <Whole*> NULL, columns // lanes(kind), &strip)
+        tile_of(kind, TILE_ROWS, columns // lanes(kind))(NULL, NULL, NULL, &strip)
         row += TILE_ROWS

@@ -10,17 +10,17 @@ cdef enum:
 
 
 cdef struct Product:
-    # C (m, n) = A (m, k) B (k, n). Steps from row to row and from column to column are in bytes;
-    # C's columns are contiguous, and so are its elements if it has only one.
+    # C (m, n) = A (m, k) B (k, n). Steps from row to row and from column to column are in bytes; C is contiguous.
     Py_ssize_t m, n, k
     const char* a
     const char* b
     char* c
-    Py_ssize_t a_row, a_col, b_row, b_col, c_row
+    Py_ssize_t a_row, a_col, b_row, b_col
     bint add                    # C += A B
     const char* bias            # n numbers added to every row of C, or NULL
     activation_t activation     # applied to finished parts of C's rows, or NULL
     double alpha, beta          # its parameters
+    char* a_sums                # where the sums of A's rows go, which lie side by side then; or NULL
     bint whole                  # C is the user's: never stopped (pool.pxd)
     bint* failed                # set where it was stopped or found no memory
 

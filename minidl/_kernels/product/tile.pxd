@@ -2,7 +2,7 @@
 #
 #     out[i][:] (+)= sum over spans s and steps p of  row[i][shift[s] + p * step] * b[s * k + p][:]
 #
-# for TILE_ROWS rows i (or two) and up to TILE_VECTORS vectors of columns. The sums stay in registers
+# for TILE_ROWS rows i and up to TILE_VECTORS vectors of columns. The sums stay in registers
 # from the first product to the last. The left operand is reached through one pointer a row, so that
 # its rows may lie anywhere: in a matrix, transposed or not, or, for a convolution, at the pixels that
 # one tap of the kernel sees (a span is a tap: its shift moves all rows at once). The right operand
@@ -11,7 +11,8 @@
 # The size: 24 sums on 32 registers, 12 on 16, which leaves three for vectors of b and one for a
 # broadcast. That is enough independent sums to hide the latency of a fused multiply-add (4 cycles
 # on 2 units), and few enough loads for each. Measured: 98% of the FMA peak at v3 and v4, where
-# 12x2, 14x2, 6x4 (v4) and 6x2 (v3) did no better on long sums and worse on short ones.
+# 12x2, 14x2, 6x4 (v4) and 6x2 (v3) did no better on long sums and worse on short ones. A single vector
+# of columns needs more rows for as many sums: TALL_ROWS.
 
 from minidl._kernels.math.elementary cimport real
 
@@ -43,6 +44,7 @@ cdef extern from *:
     #else
       #define TILE_ROWS 4 /* 16 of them */
     #endif
+    #define TALL_ROWS 8
     #define TILE_VECTORS 3
     #define TILE_LANES (TILE_BYTES ? TILE_BYTES / 4 : 1)
 
@@ -99,6 +101,7 @@ cdef extern from *:
     enum: TILE_LOG8
     enum: TILE_LANES    # of floats, which are never fewer than those of doubles
     enum: TILE_ROWS
+    enum: TALL_ROWS
     enum: TILE_VECTORS
 
 ctypedef fused vec:
@@ -106,12 +109,14 @@ ctypedef fused vec:
     doubles
 
 # The number of vectors in a row of the tile, as a type: each gets a loop of its own. And its height:
-# all rows, or two of them for the few that are left over at a matrix's end.
+# TALL_ROWS, of one vector; TILE_ROWS; or two, for the few that are left over at a matrix's end.
 ctypedef struct One:
     char _
 ctypedef struct Two:
     char _
 ctypedef struct Three:
+    char _
+ctypedef struct Tall:
     char _
 ctypedef struct Whole:
     char _
@@ -124,6 +129,7 @@ ctypedef fused Width:
     Three
 
 ctypedef fused Height:
+    Tall
     Whole
     Pair
 
@@ -143,37 +149,38 @@ cdef inline vec zeros(vec* kind) noexcept nogil:
 
 
 cdef struct Strip:
-    # The tiles of a strip, side by side. All steps and distances are in bytes.
-    const char* rows[TILE_ROWS]  # where the left operand's rows begin; if there are fewer, the last one
-                                 # again
-    char* out[TILE_ROWS]         # where the result's rows go; if there are fewer, the last one again
+    # Some tiles: side by side, or one below the other. All steps and distances are in bytes.
+    const char* rows[TALL_ROWS]  # where the left operand's rows begin; if there are fewer than the tile
+                                 # has, the last one again
+    char* out[TALL_ROWS]         # where the result's rows go, likewise
     Py_ssize_t step              # from one element of a row to the next
     const Py_ssize_t* shifts     # of the spans
     Py_ssize_t spans, k          # their number, and the steps in each
     const char* b                # the right operand
     Py_ssize_t b_row             # from its row for one step to that for the next
-    Py_ssize_t b_skip            # from the end of one tile's part of it to the beginning of the next one's
     bint add                     # to what is there
     const char* bias             # a row to add, or NULL
-    Py_ssize_t count             # of tiles
+    Py_ssize_t count             # of tiles; if there are more than one: what lies between the `rows` of a
+    Py_ssize_t next_rows, next_out, next_b, next_bias  # tile and those of the next one, and so on
 
 
-cdef inline void tile(Width* width, Height* height, vec* kind, Strip* s) noexcept nogil:
-    """Computes a strip. (It moves s.b.)"""
-    cdef vec[TILE_ROWS][TILE_VECTORS] sums
+cdef inline void tile(Width* width, Height* height, vec* kind, const Strip* s) noexcept nogil:
+    """Computes a strip."""
+    cdef vec[TALL_ROWS][TILE_VECTORS] sums
     cdef vec[TILE_VECTORS] bs
-    cdef const char* row[TILE_ROWS]
+    cdef const char* row[TALL_ROWS]
     cdef vec a
-    cdef Py_ssize_t number, left, span, p, at, step, b_row
+    cdef Py_ssize_t number, span, p, at, step, b_row, down
     cdef const char* b
+    cdef const char* bias
     cdef int i, j, vectors = 1 if Width is One else 2 if Width is Two else 3
-    cdef int lines = TILE_ROWS if Height is Whole else 2
+    cdef int lines = TALL_ROWS if Height is Tall else TILE_ROWS if Height is Whole else 2
     # The compiler keeps the sums in registers because every loop over them is small, without a
     # condition, and inside this one: outermost loops it does not unroll early enough.
     for number in range(s.count):
-        left, step, b_row, b = number * vectors * <Py_ssize_t> sizeof(vec), s.step, s.b_row, s.b
+        step, b_row, b, down = s.step, s.b_row, s.b + number * s.next_b, number * s.next_rows
         for i in range(lines):
-            row[i] = s.rows[i]
+            row[i] = s.rows[i] + down
             for j in range(vectors):
                 sums[i][j] = zeros(kind)
         for span in range(s.spans):
@@ -188,18 +195,19 @@ cdef inline void tile(Width* width, Height* height, vec* kind, Strip* s) noexcep
                 at += step
                 b += b_row
                 p -= 1
-        s.b = b + s.b_skip
+        down = number * s.next_out
         if s.add:
             for i in range(lines):
                 for j in range(vectors):
-                    sums[i][j] = (<vec*> (s.out[i] + left))[j] + sums[i][j]
+                    sums[i][j] = (<vec*> (s.out[i] + down))[j] + sums[i][j]
         if s.bias != NULL:
+            bias = s.bias + number * s.next_bias
             for i in range(lines):
                 for j in range(vectors):
-                    sums[i][j] = sums[i][j] + (<const vec*> (s.bias + left))[j]
+                    sums[i][j] = sums[i][j] + (<const vec*> bias)[j]
         for i in range(lines):
             for j in range(vectors):
-                (<vec*> (s.out[i] + left))[j] = sums[i][j]
+                (<vec*> (s.out[i] + down))[j] = sums[i][j]
 
 
 cdef inline void dots(
@@ -254,23 +262,33 @@ cdef inline Py_ssize_t lanes(real* kind) noexcept nogil:
     return max(1, TILE_BYTES // <Py_ssize_t> sizeof(real))
 
 
-ctypedef void (*tile_t)(void* width, void* height, void* kind, Strip* s) noexcept nogil
+# What tile() is called through. Not directly: it would be inlined, and it needs all registers for itself.
+ctypedef void (*tile_t)(void* width, void* height, void* kind, const Strip* s) noexcept nogil
 
 
-cdef inline void any_tile(real* kind, Height* height, Py_ssize_t vectors, Strip* s) noexcept nogil:
-    """From a number of vectors and a dtype to the tile made for them.
-
-    (A call through a pointer is not inlined: the tile needs all registers for itself.)"""
-    cdef tile_t[3] tiles
+cdef inline tile_t tile_of(real* kind, Py_ssize_t rows, Py_ssize_t vectors) noexcept nogil:
+    """The tile for a dtype that is so many rows high (TALL_ROWS, TILE_ROWS or 2) and vectors wide."""
     if real is float:
-        tiles[0] = <tile_t> tile[One, Height, floats]
-        tiles[1] = <tile_t> tile[Two, Height, floats]
-        tiles[2] = <tile_t> tile[Three, Height, floats]
+        if vectors == 1:
+            return as_high(<One*> NULL, <floats*> NULL, rows)
+        if vectors == 2:
+            return as_high(<Two*> NULL, <floats*> NULL, rows)
+        return as_high(<Three*> NULL, <floats*> NULL, rows)
     else:
-        tiles[0] = <tile_t> tile[One, Height, doubles]
-        tiles[1] = <tile_t> tile[Two, Height, doubles]
-        tiles[2] = <tile_t> tile[Three, Height, doubles]
-    tiles[vectors - 1](NULL, NULL, NULL, s)
+        if vectors == 1:
+            return as_high(<One*> NULL, <doubles*> NULL, rows)
+        if vectors == 2:
+            return as_high(<Two*> NULL, <doubles*> NULL, rows)
+        return as_high(<Three*> NULL, <doubles*> NULL, rows)
+
+
+cdef inline tile_t as_high(Width* width, vec* kind, Py_ssize_t rows) noexcept nogil:
+    if Width is One:
+        if rows == TALL_ROWS:
+            return <tile_t> tile[One, Tall, vec]
+    if rows == TILE_ROWS:
+        return <tile_t> tile[Width, Whole, vec]
+    return <tile_t> tile[Width, Pair, vec]
 
 
 cdef inline void copy_out(
