@@ -32,6 +32,7 @@ from minidl._kernels.conv.direct cimport SERIAL_FLOPS, Taps, Weights
 from minidl._kernels.conv.image cimport AXES, Image
 from minidl._kernels.conv.phases cimport Job, Window, lay_axes, phases_of, weights_of
 from minidl._kernels.math.elementary cimport real
+from minidl._kernels.runtime.epilogues cimport activate_in_place
 from minidl._kernels.product.product cimport TASK_FLOPS, TASKS, activation_t, ceil_div, run_tasks, task_t
 from minidl._kernels.product.tile cimport (
     TILE_LANES, One, Three, broadcast, doubles, floats, lanes, transpose, vec, zeros,
