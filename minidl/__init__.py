@@ -17,8 +17,8 @@ from minidl._kernels import (
     set_memory_limit,
     set_num_threads,
 )
-from minidl.autograd.engine import backward as _backward
 from minidl.autograd.engine import grad
+from minidl.autograd.engine import walk as _walk
 from minidl.autograd.modes import detect_anomaly, enable_grad, no_grad
 from minidl.autograd.op import Op
 from minidl.autograd.tensor import Tensor
@@ -40,7 +40,7 @@ from minidl.ops.shape import (
 )
 from minidl.random import manual_seed
 
-_connect(vars(ops), _backward)  # x + y is ops.add(x, y), x.backward() is engine.backward(x)
+_connect(vars(ops), _walk)  # x + y is ops.add(x, y); x.backward() walks back from x
 
 if TYPE_CHECKING:
     from minidl import data, monitor, testing, train

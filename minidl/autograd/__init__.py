@@ -6,5 +6,5 @@ its relatives), `tape` (what is remembered of a call), `changes` (how a tensor t
 `decorate` (modes as decorators).
 
 Forward: ``Op.__call__`` -> ``Record.apply`` -> the op's ``forward`` on arrays; recorded if a gradient may be asked for.
-Backward: ``Tensor.backward`` -> ``engine._walk`` -> the op's ``fused_backward`` or ``backward``, for the last op first.
+Backward: ``Tensor.backward`` -> ``engine.walk`` -> the op's ``fused_backward`` or ``backward``, for the last op first.
 """

@@ -11,9 +11,9 @@ from minidl.autograd.tensor cimport Tensor, wrap
 @cython.locals(op=Op, root=Tensor, before=Py_ssize_t, in_order=bint, seen=set, order=list, known=Py_ssize_t)
 cdef list _consumers_first(list roots)
 
-@cython.locals(op=Op, root=Tensor, order=list, grads=dict, useful=set, wanted=set, gy=Tensor, fused=bint, quick=bint,
+@cython.locals(op=Op, root=Tensor, seeds=list, order=list, grads=dict, useful=set, wanted=set, gy=Tensor, fused=bint, quick=bint,
                declared=Declaration)
-cdef dict _walk(list roots, list seeds, set targets, bint retain_graph, bint create_graph)
+cpdef dict walk(list roots, list gradients, set targets, bint retain_graph, bint create_graph)
 
 @cython.locals(edges=tuple, gxs=tuple, i=Py_ssize_t)
 cdef _pass_on(Op op, object result, bint fused, Tensor gy, dict grads)
@@ -23,8 +23,8 @@ cdef Tensor _as_input(Op op, Py_ssize_t i, Tensor gx, Tensor gy)
 
 cdef _add_to(dict grads, object key, Tensor g)
 
-@cython.locals(leaf=Tensor, g=Tensor, seeds=list, grads=dict, owners=set)
-cpdef backward(Tensor y, gradient, bint retain_graph, bint create_graph)
+@cython.locals(leaf=Tensor, g=Tensor, owners=set)
+cdef _add_to_leaves(dict grads, Tensor seed, bint create_graph)
 
 @cython.locals(y=Tensor, seed=Tensor)
 cdef list _seeds(list outputs, list gradients)

@@ -9,7 +9,7 @@ If nobody asks for that, an op may have a faster `fused_backward`, on arrays too
     w ──┘              backward: gx, gw = op.backward(gy)
 
 `backward()` walks the ops from the result to the leaves, each op once and after all of its consumers. Gradients wait
-in a dict until they reach a leaf. Read `minidl.autograd.op` first, then `_walk`.
+in a dict until they reach a leaf. Read `minidl.autograd.op` first, then `walk`.
 """
 
 from __future__ import annotations
@@ -68,18 +68,20 @@ def _leading_to(targets: set, order: list[Op]) -> set[Op]:
     return useful
 
 
-def _walk(
+def walk(
     roots: Sequence[Tensor],
-    seeds: Sequence[Tensor],
+    gradients: Sequence[Any],
     targets: set | None,
     retain_graph: bool,
     create_graph: bool,
 ) -> dict:
-    """Carries the seeds from the roots to the targets (None: to all leaves); returns {leaf or op: gradient}.
+    """Carries the gradients of the roots (None: 1) back to the targets; returns {leaf or op: its gradient}.
 
+    Without targets (None) to all leaves, whose `grad` they are added to: `Tensor.backward`; see its docstring.
     A target that the roots depend on, but with slope 0 everywhere (relu's second derivative), gets None as its
     gradient.
     """
+    seeds = _seeds(roots, gradients)
     order = _consumers_first(roots)
     grads: dict[Any, Any] = {}
     useful = wanted = None
@@ -110,6 +112,8 @@ def _walk(
                 op._free()
     finally:
         restore_recording(recorded)
+    if targets is None:
+        _add_to_leaves(grads, seeds[0], create_graph)
     return grads
 
 
@@ -161,12 +165,9 @@ def _add_to(grads: dict, key: Any, g: Tensor) -> None:
     grads[key] = g if before is None else Add()(before, g)
 
 
-def backward(y: Tensor, gradient: Any, retain_graph: bool, create_graph: bool) -> None:
-    """Implements `Tensor.backward`; see its docstring."""
-    seeds = _seeds([y], [gradient])
-    grads = _walk([y], seeds, None, retain_graph or create_graph, create_graph)
-    # Each leaf gets an array of its own, which may be changed freely.
-    owners = {id(owner(seeds[0]._data))}
+def _add_to_leaves(grads: dict, seed: Tensor, create_graph: bool) -> None:
+    """Adds to `grad` of every leaf. Each gets an array of its own, which may be changed freely."""
+    owners = {id(owner(seed._data))}
     # First all of them, as any may raise; then nothing but assignments.
     for leaf, g in grads.items():
         if leaf.grad is not None:
@@ -251,7 +252,7 @@ def grad(
     keep = (
         create_graph if retain_graph is None else check.flag("grad", "retain_graph", retain_graph)
     )
-    grads = _walk(ys, _seeds(ys, list(grad_outputs)), set(keys), keep, create_graph)
+    grads = walk(ys, list(grad_outputs), set(keys), keep, create_graph)
     for i, key in enumerate(keys):
         if key not in grads and not allow_unused:
             raise RuntimeError(

@@ -29,7 +29,7 @@ cdef class Record:
     cdef public Py_ssize_t _output_count, _number
     cdef public bint _live
     cdef object __weakref__
-    @cython.locals(x=Tensor, second=Tensor, third=Tensor, out=Tensor, declared=Declaration)
+    @cython.locals(x=Tensor, target=Tensor, second=Tensor, third=Tensor, out=Tensor, declared=Declaration)
     cpdef Tensor apply(self, tuple inputs)
     @cython.locals(x=Tensor, saves=tuple, all_alike=bint, any_changed=bint)
     cpdef _record(self, tuple inputs, Tensor out, Declaration declared)

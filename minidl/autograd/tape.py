@@ -85,7 +85,10 @@ class Record:
     _declared: Any
 
     def apply(self, inputs: tuple[Tensor, ...]) -> Tensor:
-        """The call, for inputs known to be Tensors: forward on their arrays, recorded if backward may come."""
+        """The call, for inputs known to be Tensors: forward on their arrays, recorded if backward may come.
+
+        An op in place overwrites input 0, which itself becomes the result, as later readers of it must see.
+        """
         if self._number:  # what it remembers belongs to the graph of that call
             raise RuntimeError(
                 f"{type(self).__name__}: an op object records one call; make a new one"
@@ -93,7 +96,11 @@ class Record:
         declared = declarations.get(type(self))
         if declared is None:
             declared = Declaration(type(self))
-        x = inputs[0]
+        target = x = inputs[0]
+        if declared.inplace:
+            check_inplace(getattr(self, "name", type(self).__name__), *inputs)
+            x = wrap(x._data, x._op, x._shared_changes(), x._requires_grad)  # as it was before
+            inputs = (x, *inputs[1:])
         if len(inputs) == 1:  # up to three inputs are written out for speed
             y = declared.forward(self, x._data)
         elif len(inputs) == 2:
@@ -120,7 +127,7 @@ class Record:
                 if recording():
                     self._record(inputs, out, declared)
                 break
-        return out
+        return become(target, out) if declared.inplace else out
 
     def _as_array(self, y: Any, method: str) -> np.ndarray:
         """What a method returned, as an array: NumPy makes scalars of 0-d arrays."""
@@ -248,17 +255,6 @@ def _count(x: Tensor | None) -> int:
 
 
 # ── Ops in place ─────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def apply_inplace(op: Any, x: Tensor, *others: Tensor) -> Tensor:
-    """Runs an op that overwrites x's memory; x itself becomes the result, as later readers of x must see.
-
-    Raises:
-        RuntimeError: as `check_inplace`.
-    """
-    check_inplace(getattr(op, "name", type(op).__name__), x, *others)
-    before = wrap(x._data, x._op, x._shared_changes(), x._requires_grad)
-    return become(x, op(before, *others))
 
 
 def check_inplace(name: str, x: Tensor, *others: Tensor) -> None:

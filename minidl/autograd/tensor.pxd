@@ -6,7 +6,7 @@ from minidl.autograd.changes cimport Changes, any_live
 from minidl.autograd.modes cimport recording
 
 cdef dict ops
-cdef object run_backward
+cdef object walk
 
 @cython.freelist(256)
 cdef class Tensor:

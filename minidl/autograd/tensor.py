@@ -15,14 +15,14 @@ from minidl.autograd.changes import Changes, any_live
 from minidl.autograd.modes import recording
 
 ops: dict[str, Any] = {}  # the functions of minidl.ops by name: Tensor's operators and methods
-run_backward: Any = None  # minidl.autograd.engine.backward
+walk: Any = None  # minidl.autograd.engine.walk
 
 
-def connect(functions: dict[str, Any], backward: Any) -> None:
+def connect(functions: dict[str, Any], engine_walk: Any) -> None:
     """Gives Tensor what is above this module: nothing imports upward, so `minidl/__init__.py` hands it in."""
-    global run_backward
+    global walk
     ops.update(functions)
-    run_backward = backward
+    walk = engine_walk
 
 
 _USUAL = frozenset(map(np.dtype, "fd?bBhHiIlLqQ"))  # what an array may be without a conversion
@@ -198,7 +198,7 @@ class Tensor:
                 graph was freed by an earlier `backward`; a tensor that backward needs was changed in place.
             ValueError: `gradient` has another shape.
         """
-        run_backward(self, gradient, retain_graph, create_graph)
+        walk([self], [gradient], None, retain_graph or create_graph, create_graph)
 
     # The operators are functions of minidl.ops; see their docstrings.
     def __add__(self, other: Any) -> Tensor:

@@ -6,8 +6,7 @@ from minidl.autograd.tensor cimport Tensor
 from minidl.ops.args cimport as_float
 
 cdef class Activation(Op):
-    cdef public object row, name
-    cdef public object a, b
+    cdef public object name, a, b
 
 cdef class ActivationFromY(Activation):
     pass
@@ -20,4 +19,4 @@ cdef class ActivationGrad(Op):
     cdef public object a, b
     cdef public bint from_y
 
-cpdef activate(str name, x, inplace=*, a=*, b=*)
+cpdef tuple prepared(str name, x, inplace=*, a=*, b=*)

@@ -17,12 +17,12 @@ from minidl import _kernels as K
 from minidl import check
 from minidl._kernels.reference.activations import ACTIVATIONS
 from minidl.autograd.op import Op
-from minidl.autograd.tape import apply_inplace
 from minidl.autograd.tensor import Tensor
 from minidl.ops.args import as_float, as_float_in_place
 
 Function = TypeVar("Function", bound=Callable[..., Tensor])
 FUNCTIONS: dict[str, Callable[..., Tensor]] = {}  # by name, as the rows are in ACTIVATIONS
+OPS: dict[str, type[Activation]] = {}
 SIGN_LOST = "(the sign of x is found from the result)"
 
 
@@ -135,6 +135,7 @@ def activation(class_name: str = "", **entries: Any) -> Callable[[Function], Fun
         function.__doc__ = "\n\n".join([first, *_common_docs(row), *others])
         function.__module__ = "minidl.functional"  # where pickle finds it
         ACTIVATIONS[name], FUNCTIONS[name] = row, function
+        OPS[name] = ActivationFromY if row.slope_from == "y" else Activation
         return function
 
     return declared
@@ -163,16 +164,16 @@ def _common_docs(row: Row) -> list[str]:
 
 
 class Activation(Op):
-    """y = f(x), element by element; a and b are the parameters of the row, as far as it has them."""
+    """y = f(x), element by element, by the row of that name; a and b are its parameters, as far as it has them."""
 
-    def __init__(self, row: Row, a: float, b: float) -> None:
-        self.row, self.name, self.a, self.b = row, row.name, a, b
+    def __init__(self, name: str, a: float, b: float) -> None:
+        self.name, self.a, self.b = name, a, b
 
     def forward(self, x: np.ndarray) -> np.ndarray:
         return K.activation_forward(self.name, x, self.a, self.b)
 
     def backward(self, gy: Tensor) -> Tensor:
-        return ActivationGrad(self.row, self.a, self.b, False)(self.input(0), gy)
+        return ActivationGrad(ACTIVATIONS[self.name], self.a, self.b, False)(self.input(0), gy)
 
     def fused_backward(self, gy: np.ndarray) -> np.ndarray:
         return K.activation_backward(self.name, self.input(0)._data, gy, self.a, self.b)
@@ -185,7 +186,7 @@ class ActivationFromY(Activation):
     saves_output = True
 
     def backward(self, gy: Tensor) -> Tensor:
-        return ActivationGrad(self.row, self.a, self.b, True)(self.output(), gy)
+        return ActivationGrad(ACTIVATIONS[self.name], self.a, self.b, True)(self.output(), gy)
 
     def fused_backward(self, gy: np.ndarray) -> np.ndarray:
         return K.activation_backward(self.name, self.output()._data, gy, self.a, self.b, True)
@@ -220,8 +221,10 @@ class ActivationGrad(Op):
         return g_xy, ActivationGrad(row, self.a, self.b, self.from_y)(xy, ggx)
 
 
-def activate(name: str, x: Any, inplace: bool = False, a: float = 0.0, b: float = 0.0) -> Tensor:
-    """Applies the activation of that name, with parameters a and b: the body of `F.relu` and its relatives."""
+def prepared(
+    name: str, x: Any, inplace: bool = False, a: float = 0.0, b: float = 0.0
+) -> tuple[Activation, tuple[Tensor]]:
+    """The op of that name, with parameters a and b, and its input, checked: `F.relu` applies the one to the other."""
     row = ACTIVATIONS[name]
     if type(a) is not float or type(b) is not float:
         a, b = row.as_floats(a, b)
@@ -230,10 +233,9 @@ def activate(name: str, x: Any, inplace: bool = False, a: float = 0.0, b: float 
     if inplace is not False and inplace is not True:
         inplace = check.flag(name, "inplace", inplace)
     if not inplace:
-        op = ActivationFromY if row.slope_from == "y" else Activation
-        return op(row, a, b).apply((as_float(x),))
+        return OPS[name](name, a, b), (as_float(x),)
     row.check_params(a, b, from_y=True)
-    return apply_inplace(ActivationInPlace(row, a, b), as_float_in_place(name, x))
+    return ActivationInPlace(name, a, b), (as_float_in_place(name, x),)
 
 
 def selected(name: str, approximate: Any, owner: str = "") -> str:

@@ -11,7 +11,7 @@ import numpy as np
 from minidl import _kernels as K
 from minidl import check
 from minidl.autograd.op import Op
-from minidl.autograd.tape import apply_inplace, will_record
+from minidl.autograd.tape import will_record
 from minidl.autograd.tensor import Tensor
 from minidl.ops.activations.piecewise_linear import leaky_relu
 from minidl.ops.args import as_float, as_float_in_place
@@ -128,7 +128,8 @@ def rrelu(
         return leaky_relu(x, mean, inplace)
     x = as_float_in_place("rrelu", x) if inplace else as_float(x)
     settings = (lower, upper, draw_key(rng, "rrelu"), will_record(x))
-    return apply_inplace(RReLUInPlace(*settings), x) if inplace else RReLU(*settings)(x)
+    op = RReLUInPlace(*settings) if inplace else RReLU(*settings)
+    return op(x)
 
 
 def dropout(x: Any, p: float = 0.5, training: bool = True, rng: Any = None) -> Tensor:

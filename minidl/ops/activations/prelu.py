@@ -10,7 +10,7 @@ import numpy as np
 from minidl import _kernels as K
 from minidl import check
 from minidl.autograd.op import Op
-from minidl.autograd.tape import apply_inplace, will_record
+from minidl.autograd.tape import will_record
 from minidl.autograd.tensor import Tensor, as_tensor
 from minidl.ops.args import as_float, as_float_in_place
 from minidl.ops.arithmetic import where
@@ -131,8 +131,8 @@ def prelu(
             seen, slope = (1, x.size, 1), reshape(full, (-1,))
     if inplace:
         _check_inplace(slope)
-        return apply_inplace(PReLUInPlace(seen), x, slope)
-    return PReLU(seen)(x, slope)
+    op = PReLUInPlace(seen) if inplace else PReLU(seen)
+    return op(x, slope)
 
 
 def _wrong_call(unknown: dict[str, Any]) -> str:

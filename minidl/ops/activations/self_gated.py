@@ -10,7 +10,7 @@ import numpy as np
 from minidl._kernels.reference import activations as in_numpy
 from minidl.autograd.tensor import Tensor
 from minidl.ops import arithmetic as T
-from minidl.ops.activations.activation import activate, activation, selected
+from minidl.ops.activations.activation import activation, prepared, selected
 from minidl.ops.activations.smooth import inside, near, sigmoid, softplus, tanh
 
 INF = math.inf
@@ -42,7 +42,8 @@ def silu(x: Any) -> Tensor:
     >>> print(*F.silu([-1.0, 0.0, 2.0]).numpy().round(4))
     -0.2689 0.0 1.7616
     """
-    return activate("silu", x)
+    op, inputs = prepared("silu", x)
+    return op.apply(inputs)
 
 
 @activation(
@@ -63,7 +64,8 @@ def hardswish(x: Any) -> Tensor:
     >>> print(*F.hardswish([-4.0, 1.0, 5.0]).numpy().round(4))
     0.0 0.6667 5.0
     """
-    return activate("hardswish", x)
+    op, inputs = prepared("hardswish", x)
+    return op.apply(inputs)
 
 
 def mish_curvature(x: Tensor) -> Tensor:
@@ -91,7 +93,8 @@ def mish(x: Any) -> Tensor:
     >>> print(*F.mish([-1.0, 0.0, 2.0]).numpy().round(4))
     -0.3034 0.0 1.944
     """
-    return activate("mish", x)
+    op, inputs = prepared("mish", x)
+    return op.apply(inputs)
 
 
 def gelu_curvature(x: Tensor) -> Tensor:
@@ -118,7 +121,8 @@ def gelu(x: Any, approximate: str = "none") -> Tensor:
     >>> print(*F.gelu([-1.0, 0.0, 2.0]).numpy().round(4))
     -0.1587 0.0 1.9545
     """
-    return activate(selected("gelu", approximate), x)
+    op, inputs = prepared(selected("gelu", approximate), x)
+    return op.apply(inputs)
 
 
 def gelu_tanh_curvature(x: Tensor) -> Tensor:
@@ -146,4 +150,5 @@ def gelu_tanh(x: Any) -> Tensor:
     >>> print(*F.gelu_tanh([-1.0, 0.0, 2.0]).numpy().round(4))
     -0.1588 0.0 1.9546
     """
-    return activate("gelu_tanh", x)
+    op, inputs = prepared("gelu_tanh", x)
+    return op.apply(inputs)

@@ -10,7 +10,7 @@ import numpy as np
 from minidl._kernels.reference import activations as in_numpy
 from minidl.autograd.tensor import Tensor
 from minidl.ops import arithmetic as T
-from minidl.ops.activations.activation import SIGN_LOST, FromY, activate, activation
+from minidl.ops.activations.activation import SIGN_LOST, FromY, activation, prepared
 
 INF = math.inf
 SELU_ALPHA, SELU_SCALE = 1.6732632423543772, 1.0507009873554805
@@ -49,7 +49,8 @@ def elu(x: Any, alpha: float = 1.0, inplace: bool = False) -> Tensor:
     >>> print(*F.elu([-1.0, 0.0, 2.0]).numpy().round(4))
     -0.6321 0.0 2.0
     """
-    return activate("elu", x, inplace, alpha)
+    op, inputs = prepared("elu", x, inplace, alpha)
+    return op.apply(inputs)
 
 
 @activation(
@@ -76,7 +77,8 @@ def selu(x: Any) -> Tensor:
     >>> print(*F.selu([-1.0, 0.0, 2.0]).numpy().round(4))
     -1.1113 0.0 2.1014
     """
-    return activate("selu", x)
+    op, inputs = prepared("selu", x)
+    return op.apply(inputs)
 
 
 @activation(
@@ -100,7 +102,8 @@ def celu(x: Any, alpha: float = 1.0) -> Tensor:
     >>> print(*F.celu([-1.0, 0.0, 2.0]).numpy().round(4))
     -0.6321 0.0 2.0
     """
-    return activate("celu", x, False, alpha)
+    op, inputs = prepared("celu", x, False, alpha)
+    return op.apply(inputs)
 
 
 @activation(
@@ -119,7 +122,8 @@ def sigmoid(x: Any) -> Tensor:
     >>> print(*F.sigmoid([-1.0, 0.0, 2.0]).numpy().round(4))
     0.2689 0.5 0.8808
     """
-    return activate("sigmoid", x)
+    op, inputs = prepared("sigmoid", x)
+    return op.apply(inputs)
 
 
 @activation(
@@ -138,7 +142,8 @@ def logsigmoid(x: Any) -> Tensor:
     >>> print(*F.logsigmoid([-100.0, 0.0, 2.0]).numpy().round(4))
     -100.0 -0.6931 -0.1269
     """
-    return activate("logsigmoid", x)
+    op, inputs = prepared("logsigmoid", x)
+    return op.apply(inputs)
 
 
 @activation(
@@ -157,7 +162,8 @@ def tanh(x: Any) -> Tensor:
     >>> print(*F.tanh([-1.0, 0.0, 2.0]).numpy().round(4))
     -0.7616 0.0 0.964
     """
-    return activate("tanh", x)
+    op, inputs = prepared("tanh", x)
+    return op.apply(inputs)
 
 
 def softsign_curvature(x: Tensor) -> Tensor:
@@ -181,7 +187,8 @@ def softsign(x: Any) -> Tensor:
     >>> print(*F.softsign([-1.0, 0.0, 3.0]).numpy().round(4))
     -0.5 0.0 0.75
     """
-    return activate("softsign", x)
+    op, inputs = prepared("softsign", x)
+    return op.apply(inputs)
 
 
 @activation(
@@ -201,7 +208,8 @@ def softplus(x: Any, beta: float = 1.0) -> Tensor:
     >>> print(*F.softplus([-1.0, 0.0, 1000.0]).numpy().round(4))
     0.3133 0.6931 1000.0
     """
-    return activate("softplus", x, False, beta)
+    op, inputs = prepared("softplus", x, False, beta)
+    return op.apply(inputs)
 
 
 def tanhshrink_curvature(x: Tensor) -> Tensor:
@@ -225,4 +233,5 @@ def tanhshrink(x: Any) -> Tensor:
     >>> print(*F.tanhshrink([-1.0, 0.0, 2.0]).numpy().round(4))
     -0.2384 0.0 1.036
     """
-    return activate("tanhshrink", x)
+    op, inputs = prepared("tanhshrink", x)
+    return op.apply(inputs)
