@@ -287,6 +287,7 @@ def translate(extensions: list[Extension], force: bool) -> None:
     for suffix, directives in ((".pyx", KERNEL_DIRECTIVES), (".py", ENGINE_DIRECTIVES)):
         for made in cythonize(
             [module(source) for source in sources if source.endswith(suffix)],
+            nthreads=os.cpu_count() or 1,
             build_dir="build/cython",
             compiler_directives=directives,
             force=force,

@@ -50,7 +50,12 @@ def main() -> int:
         "--family", default="", help="one of those in tests/fuzz/families; all by default"
     )
     parser.add_argument(
-        "--guard", action="store_true", help="operands against a page without access"
+        "--guard",
+        nargs="?",
+        type=int,
+        const=1,
+        metavar="N",
+        help="operands of every case, or of every Nth, against a page without access",
     )
     parser.add_argument(
         "--case", type=int, help="run this case here, with a traceback if it raises"
@@ -84,7 +89,8 @@ def watch(options: argparse.Namespace) -> int:
             f"--first={first}",
         ]
         command += [f"--cases={last - first}", f"--family={options.family}"]
-        command += ["--guard"] * options.guard + ["--valid"] * options.valid
+        command += [f"--guard={options.guard}"] * bool(options.guard)
+        command += ["--valid"] * options.valid
         with tempfile.TemporaryFile() as errors:
             process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, bufsize=0)
             assert process.stdout is not None
@@ -127,8 +133,12 @@ def like(family: str, text: str) -> str:
 
 
 def report(options: argparse.Namespace, family: str, number: int, text: str) -> None:
-    guard = " --guard" * options.guard
+    guard = " --guard" * guarded(options, number)
     print(f"--seed {options.seed} --family {family} --case {number}{guard}\n    {text}", flush=True)
+
+
+def guarded(options: argparse.Namespace, number: int) -> bool:
+    return bool(options.guard) and number % options.guard == 0
 
 
 def child(options: argparse.Namespace) -> int:
@@ -174,7 +184,8 @@ def one_case(options: argparse.Namespace, number: int) -> str | None:
         torch.set_num_threads(1)
     name = getattr(options, "family_of_case", options.family)
     draw = Draw(
-        np.random.default_rng([options.seed, number, zlib.crc32(name.encode())]), options.guard
+        np.random.default_rng([options.seed, number, zlib.crc32(name.encode())]),
+        guarded(options, number),
     )
     md.set_num_threads(draw.choice([1, 2, 4]))
     case = None

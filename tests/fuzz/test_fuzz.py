@@ -7,15 +7,9 @@ from pathlib import Path
 RUN = str(Path(__file__).with_name("run.py"))
 
 
-def run(*arguments):
-    return subprocess.run([sys.executable, RUN, *arguments], capture_output=True, text=True)
-
-
-def test_random_calls_are_right():
-    found = run("--cases=1000", "--seed=15", "--valid")
+def test_random_calls_are_right_and_touch_nothing_beyond_their_operands():
+    """In one process, because importing PyTorch takes longer than the cases."""
+    command = [sys.executable, RUN, "--cases=1500", "--seed=17", "--valid", "--guard=3"]
+    found = subprocess.run(command, capture_output=True, text=True)
     assert found.returncode == 0, found.stdout + found.stderr
-
-
-def test_operands_at_the_edge_of_memory():
-    found = run("--cases=500", "--seed=16", "--valid", "--guard")
-    assert found.returncode == 0, found.stdout + found.stderr
+    assert "1500 cases, 0 findings" in found.stdout

@@ -41,10 +41,20 @@ def matrix(rng, rows, columns, dtype, layout):
     }[layout]()
 
 
+class Truth:
+    """The product in float64, and the size of its terms."""
+
+    def __init__(self, a, b):
+        a, b = a.astype(np.float64), b.astype(np.float64)
+        self.product, self.terms, self.k = a @ b, np.abs(a) @ np.abs(b), a.shape[-1]
+
+    def assert_close(self, c, plus=0.0):
+        """c is the product + plus, within the rounding of a sum of K products, element by element."""
+        plus = np.asarray(plus, np.float64)
+        error = np.abs(c - (self.product + plus))
+        bound = self.terms + np.abs(plus)
+        assert (error <= (self.k + 3) * np.finfo(c.dtype).eps * bound).all()
+
+
 def assert_close(c, a, b, plus=0.0):
-    """Within the rounding of a sum of K products, element by element."""
-    a, b = a.astype(np.float64), b.astype(np.float64)
-    plus = np.asarray(plus, np.float64)
-    bound = np.abs(a) @ np.abs(b) + np.abs(plus)
-    error = np.abs(c - (a @ b + plus))
-    assert (error <= (a.shape[-1] + 3) * np.finfo(c.dtype).eps * bound).all()
+    Truth(a, b).assert_close(c, plus)

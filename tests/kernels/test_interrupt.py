@@ -107,6 +107,7 @@ print("done")
 
 def test_a_handler_that_returns_stops_nothing():
     body = """
+matrix = np.ones((2500, 2500))  # long enough for a handler to run within
 seen = []
 signal.signal(signal.SIGINT, lambda *_: seen.append(K.matmul(right.T, right)))
 expected = calls["matmul"]()

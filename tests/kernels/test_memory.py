@@ -22,8 +22,15 @@ needs_linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 MB = 1 << 20
 
 
+@pytest.fixture(autouse=True, scope="module")
+def collect_quickly():
+    """What earlier tests left behind (a million objects) is collected once, not in each test."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(autouse=True)
-def start_with_nothing_kept():
+def start_with_nothing_kept(collect_quickly):
     limit = memory.memory_stats()["limit"]
     gc.collect()
     memory.release_memory()
@@ -199,7 +206,7 @@ def test_visible_memory_is_never_reused(name):
 
 def test_stress_with_threads_and_random_lifetimes():
     """Every thread fills arrays, keeps views of them for a while and finds its own values there."""
-    memory.set_memory_limit(8 * MB)  # so that blocks are freed as well as kept
+    memory.set_memory_limit(8 * MB)  # so that allocations are freed as well as kept
     errors, exchange, door = [], [], threading.Lock()
 
     views = [
@@ -215,7 +222,7 @@ def test_stress_with_threads_and_random_lifetimes():
         rng, mine = random.Random(seed), []
         try:
             for step in range(1500):
-                # Few sizes, so that the threads want the same blocks; a large one now and then.
+                # Few sizes, so that the threads want the same allocations; a large one now and then.
                 size = rng.choice([16, 100, 1000, 5000, rng.randrange(2, 40_000)])
                 if step % 50 == 0:
                     size = 300_000
