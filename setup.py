@@ -41,8 +41,10 @@ import check_machine
 import minima
 
 KERNELS = Path("minidl/_kernels")
-COMPILED_ONCE = {"copying", "cpu", "epilogues", "memory", "pool", "runtimecheck"}
-TEST_ONLY = {"mathcheck", "runtimecheck"}  # not in the wheel
+TESTS = Path(
+    "tests/kernels"
+)  # has kernels too, by which the tests reach what is inside of others: not in the wheel
+COMPILED_ONCE = {"copying", "cpu", "epilogues", "memory", "pool"}
 ENGINE = [
     *(
         f"minidl/autograd/{name}.py"
@@ -150,7 +152,7 @@ class BuildKernels(build_ext):
             self.force = True  # other tools or flags than the last time: nothing of then is good
         if not (self.inplace or self.editable_mode):  # tests run in a checkout, not in a wheel
             self.extensions = [
-                ext for ext in self.extensions if ext.name.rpartition(".")[2] not in TEST_ONLY
+                ext for ext in self.extensions if TESTS not in Path(ext.sources[0]).parents
             ]
         self.include_dirs.append(numpy.get_include())
         translate(self.extensions, self.force)
@@ -254,7 +256,7 @@ def expanded(
     found = []
     for module in modules:
         stem = module.name.rpartition(".")[2]
-        if "_kernels" not in module.name:
+        if module.sources[0].endswith(".py"):
             flags = ["-O2" if stem in QUICK else "-Os", *LEAN] if os.name == "posix" else []
             found.append(compiled(module, module.name, flags))
         elif stem in COMPILED_ONCE:
@@ -312,9 +314,8 @@ def module(source: str) -> Extension:
 
 
 def modules() -> list[Extension]:
-    return [
-        module(source) for source in (*sorted(map(Path.as_posix, KERNELS.glob("*/*.pyx"))), *ENGINE)
-    ]
+    kernels = map(Path.as_posix, (*KERNELS.glob("*/*.pyx"), *TESTS.glob("*.pyx")))
+    return [module(source) for source in (*sorted(kernels), *ENGINE)]
 
 
 def main() -> None:

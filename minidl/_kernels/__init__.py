@@ -66,7 +66,7 @@ def _entry_points(module) -> dict:
 def load(level: str, modules: tuple[str, ...] = MODULES) -> SimpleNamespace:
     """All kernels of one level, "reference" included, as attributes.
 
-    modules: which; "mathcheck", the functions inside other kernels for their tests, is not in the wheel.
+    modules: which; besides these there are those of the tests, which are not in the wheel (tests/kernels/*.pyx).
     """
     if level == "reference":
         modules = REFERENCE

@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 from numpy.lib.stride_tricks import as_strided
 
-from minidl._kernels.runtime import memory, runtimecheck
+from minidl._kernels.baseline import runtimecheck
+from minidl._kernels.runtime import memory
 
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 needs_linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")

@@ -10,7 +10,8 @@ import time
 
 import pytest
 
-from minidl._kernels.runtime import pool, runtimecheck
+from minidl._kernels.baseline import runtimecheck
+from minidl._kernels.runtime import pool
 
 HAS_THREADS = os.name == "posix"
 HAS_FORK = hasattr(os, "fork")
@@ -39,7 +40,8 @@ def run_python(code, timeout=60, **env):
     command = [
         sys.executable,
         "-c",
-        "from minidl._kernels.runtime import pool, runtimecheck\n" + code,
+        "from minidl._kernels.runtime import pool\nfrom minidl._kernels.baseline import runtimecheck\n"
+        + code,
     ]
     env = {k: v for k, v in os.environ.items() if k != "MINIDL_NUM_THREADS"} | env
     done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, env=env)
@@ -125,7 +127,8 @@ def test_the_affinity_is_respected_and_one_processor_gets_no_workers():
     code = """
 import os
 os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:1])
-from minidl._kernels.runtime import pool, runtimecheck
+from minidl._kernels.baseline import runtimecheck
+from minidl._kernels.runtime import pool
 before = len(os.listdir("/proc/self/task"))
 runs = runtimecheck.run_tasks(50)[0]
 print(pool.get_num_threads(), runs == [1] * 50, len(os.listdir("/proc/self/task")) - before)
@@ -215,7 +218,8 @@ except KeyboardInterrupt:
     command = [
         sys.executable,
         "-c",
-        "from minidl._kernels.runtime import pool, runtimecheck\n" + code,
+        "from minidl._kernels.runtime import pool\nfrom minidl._kernels.baseline import runtimecheck\n"
+        + code,
     ]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout.readline() == "ready\n"

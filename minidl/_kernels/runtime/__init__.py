@@ -2,5 +2,5 @@
 
 In the order of reading: `pool` (the thread pool), `memory` (recycled arrays), `cpu` (which levels run here),
 `epilogues` (activations that other kernels apply), `platform` (what the pool needs of the operating system), `sizes`
-(products that cannot overflow), `runtimecheck` (tasks that check the pool and the memory, for the tests).
+(products that cannot overflow).
 """
