@@ -1,27 +1,29 @@
-"""The optimizer steps: SGD and Adam over all parameters of all groups in one call.
+"""The optimizer steps: SGD and Adam over all parameters in one call.
 
 Each parameter is walked once, in place: parameter, gradient and moments are read and written in one
 pass. Arrays are cut into chunks of fixed size, and the chunks of all parameters go to the threads
 together. Elements do not depend on one another, so the bits do not depend on the number of threads.
 
-An entry point takes groups, each a tuple of lists with one item per parameter, and the group's settings. It
-checks and allocates everything before it changes anything, and it counts the step itself: whatever is
-raised, no group has been stepped without another, nor a parameter without its count.
+An entry point takes parameter groups, as optimizers know them: tuples of lists with one item per
+parameter, and of the settings that these have in common. It checks and allocates everything before it
+changes anything, and it counts the step itself: whatever is raised, no parameter has been stepped
+without another, nor without its count.
 """
 
+cimport cython
 cimport numpy as cnp
 from libc.float cimport DBL_MIN, FLT_MIN
 from libc.math cimport pow, sqrt, sqrtf
 from minidl._kernels.loops.driver cimport loop_t, run
 from minidl._kernels.runtime cimport memory
 from minidl._kernels.arrays.checks cimport check_out, dense, same_layout
-from minidl._kernels.arrays.layout cimport same_shape
+from minidl._kernels.arrays.layout cimport is_double, same_shape
 from minidl._kernels.math.elementary cimport real
 
 cnp.import_array()
 
 cdef enum:
-    CHUNK = 4096  # elements: few, so that the threads have equal shares of a small network too
+    CHUNK = 4096  # elements: few, so that the threads have equally much to do with a small network too
     COST = 32     # of an element, in additions
 
 
@@ -42,11 +44,6 @@ cdef struct Param:  # its arrays, and the numbers of this step
 
 # Computes n elements of a parameter from `start` on.
 ctypedef void (*step_t)(Param* w, Py_ssize_t start, Py_ssize_t n, void* array) noexcept nogil
-
-cdef struct Work:
-    step_t[2] step  # for float32 and float64
-    Param* params
-
 
 # ── The formulas ───────────────────────────────────────────────────────────────────────────────
 # The new moments are also kept in locals: reading back a vector that was just stored across two
@@ -107,7 +104,12 @@ cdef void adam(Param* w, Py_ssize_t start, Py_ssize_t n, real* p) noexcept nogil
         p[i] = keep * p[i] - lr * mi / (sqrt_(vi) * unbias + eps)
 
 
-# ── The entry points ───────────────────────────────────────────────────────────────────────────
+# ── The walk ───────────────────────────────────────────────────────────────────────────────────
+
+cdef struct Work:
+    step_t[2] step  # for float32 and float64
+    Param* params
+
 
 cdef void chunks(void* tag, Work* w, Py_ssize_t first, Py_ssize_t last, void* y) noexcept nogil:
     cdef Param* p = w.params
@@ -119,42 +121,52 @@ cdef void chunks(void* tag, Work* w, Py_ssize_t first, Py_ssize_t last, void* y)
         w.step[p.wide](p, start, min(p.n - start, <Py_ssize_t>CHUNK), p.p)
 
 
-cdef Py_ssize_t number_chunks(Param* params, Py_ssize_t count) noexcept:
-    cdef Py_ssize_t k, total = 0
-    for k in range(count):
-        params[k].first = total
-        total += (params[k].n + CHUNK - 1) // CHUNK
-    return total
+@cython.freelist(4)
+cdef class Params:
+    """All parameters of a call. Their arrays are kept alive."""
+
+    cdef Param* all
+    cdef Py_ssize_t count, size, chunks  # parameters, elements, chunks
+    cdef list kept
+
+    def __dealloc__(self):
+        memory.give(self.all)
+
+    cdef Param* add(self, cnp.ndarray x) except NULL:
+        cdef Param* w = self.all + self.count
+        w.p, w.n, w.wide, w.first = cnp.PyArray_DATA(x), cnp.PyArray_SIZE(x), is_double(x), self.chunks
+        w.m = w.v = NULL
+        self.count, self.size, self.chunks = self.count + 1, self.size + w.n, self.chunks + (w.n + CHUNK - 1) // CHUNK
+        self.kept.append(x)
+        return w
+
+    cdef Param* add_step(self, object p, object g, object count, double lr, double decay, str name) except NULL:
+        """Checks a parameter, its gradient and its count of steps, and adds them."""
+        cdef cnp.ndarray ps = own_memory(p, name), gs = same_layout(g, ps, name)
+        cdef Param* w = self.add(ps)
+        w.g, w.count, w.lr, w.decay = cnp.PyArray_DATA(gs), counter(count, name), lr, decay
+        self.kept.append(gs)
+        return w
+
+    cdef int run(self, step_t single, step_t wide) except -1:
+        """All chunks of all parameters."""
+        cdef Work work = Work([single, wide], self.all)
+        return run(<loop_t>chunks, &work, None, self.chunks, self.size // max(self.chunks, <Py_ssize_t>1), COST, True)
+
+    cdef int run_and_count(self, step_t single, step_t wide) except -1:
+        cdef Py_ssize_t k
+        self.run(single, wide)  # what it may raise comes before its first change
+        for k in range(self.count):
+            self.all[k].count[0] += 1
+        return 0
 
 
-cdef int run_all(step_t single, step_t wide, Param* params, Py_ssize_t count) except -1:
-    """All chunks of all parameters."""
-    cdef Py_ssize_t k, size = 0, total = number_chunks(params, count)
-    cdef Work work = Work([single, wide], params)
-    for k in range(count):
-        size += params[k].n
-    return run(<loop_t>chunks, &work, None, total, size // max(total, <Py_ssize_t>1), COST, True)
-
-
-cdef cnp.ndarray room_for(Py_ssize_t count, Py_ssize_t itemsize):
-    cdef cnp.npy_intp size = count * itemsize
-    return memory.empty(1, &size, cnp.NPY_BYTE)
-
-
-cdef cnp.ndarray fill(Param* w, object p, object g, double lr, double decay, str name):
-    """Checks a parameter and its gradient and writes them down; returns the gradient, laid out as p is,
-    to keep it alive.
-    """
-    cdef cnp.ndarray ps = dense(p, name)
-    if ps is not p:
-        raise ValueError(f"{name}: a parameter must be one dense, aligned block of memory")
-    check_out(ps, ps, name)
-    cdef cnp.ndarray gs = same_layout(g, ps, name)
-    w.p, w.g, w.m, w.v = cnp.PyArray_DATA(ps), cnp.PyArray_DATA(gs), NULL, NULL
-    w.n = cnp.PyArray_SIZE(ps)
-    w.wide = cnp.PyArray_TYPE(ps) == cnp.NPY_DOUBLE
-    w.lr, w.decay = lr, decay
-    return gs
+cdef cnp.ndarray own_memory(object x, str name):
+    """x, which will be overwritten."""
+    cdef cnp.ndarray xs = dense(x, name)
+    if xs is not x:
+        raise ValueError(f"{name}: an array must be one dense, aligned block of memory")
+    return check_out(xs, xs, name)
 
 
 cdef void* moment(object m, object p, str name) except NULL:
@@ -172,75 +184,73 @@ cdef cnp.int64_t* counter(object count, str name) except NULL:
     return <cnp.int64_t*>cnp.PyArray_DATA(<cnp.ndarray>count)
 
 
-cdef Py_ssize_t parameters_of(list groups) except -1:
+cdef Params room_for(Py_ssize_t most):
+    cdef Params params = Params.__new__(Params)
+    params.kept, params.all = [], <Param*>memory.take((most + 1) * sizeof(Param))
+    if params.all == NULL:
+        raise MemoryError(f"no memory for {most} parameters")
+    return params
+
+
+cdef Params room_for_groups(list groups):
     cdef Py_ssize_t total = 0
     for group in groups:
         total += len(<list?>(<tuple?>group)[0])
-    return total
+    return room_for(total)
 
 
-cdef int run_and_count(step_t single, step_t wide, Param* params, Py_ssize_t count) except -1:
-    cdef Py_ssize_t k
-    run_all(single, wide, params, count)  # what it may raise comes before its first change
-    for k in range(count):
-        params[k].count[0] += 1
-    return 0
-
+# ── The entry points ───────────────────────────────────────────────────────────────────────────
 
 def sgd_step(list groups):
-    """One SGD step, in place on the params, moments and counts of all groups.
+    """One SGD step, in place on the params, moments and counts of all parameter groups.
 
-    Each group is (params, grads, moments, counts, lrs, decays, momentum, nesterov): lists with one
+    Each is (params, grads, moments, counts, lrs, decays, momentum, nesterov): lists with one
     item per parameter, and two settings. Moments are arrays like params, or the list is None (no
     momentum); counts are int64 arrays of one element.
 
     d = g + decay p;  m = momentum m + d;  p -= lr m,  with Nesterov p -= lr (d + momentum m).
     """
-    cdef Py_ssize_t i, total = parameters_of(groups)
-    cdef cnp.ndarray room = room_for(total, sizeof(Param))
-    cdef Param* w = <Param*>cnp.PyArray_DATA(room) - 1
-    cdef list kept = [], params, grads, moments, counts, lrs, decays
+    cdef Params all_params = room_for_groups(groups)
+    cdef Param* w
+    cdef list params, grads, moments, counts, lrs, decays
     cdef double momentum
     cdef bint nesterov
+    cdef Py_ssize_t i
     for group in groups:
         params, grads, moments, counts, lrs, decays, momentum, nesterov = group
         for i in range(len(params)):
-            w += 1
-            kept.append(fill(w, params[i], grads[i], lrs[i], decays[i], "sgd_step"))
-            w.count = counter(counts[i], "sgd_step")
+            w = all_params.add_step(params[i], grads[i], counts[i], lrs[i], decays[i], "sgd_step")
             w.momentum, w.nesterov = momentum, nesterov
             if moments is not None:
                 w.m = moment(moments[i], params[i], "sgd_step")
-    run_and_count(<step_t>sgd[float], <step_t>sgd[double], <Param*>cnp.PyArray_DATA(room), total)
+    all_params.run_and_count(<step_t>sgd[float], <step_t>sgd[double])
 
 
 def adam_step(list groups):
-    """One Adam step, in place on the params, means, squares and counts of all groups.
+    """One Adam step, in place on the params, means, squares and counts of all parameter groups.
 
-    Each group is (params, grads, means, squares, counts, lrs, decays, beta1, beta2, eps, decoupled):
+    Each is (params, grads, means, squares, counts, lrs, decays, beta1, beta2, eps, decoupled):
     lists with one item per parameter, and four settings. Counts are int64 arrays of one element, the
     steps before this one.
 
     Decays are added to the gradient (L2), or, if `decoupled` (AdamW), shrink p by the factor 1 - lr
     decay.
     """
-    cdef Py_ssize_t i, total = parameters_of(groups)
-    cdef cnp.ndarray room = room_for(total, sizeof(Param))
-    cdef Param* w = <Param*>cnp.PyArray_DATA(room) - 1
-    cdef list kept = [], params, grads, means, squares, counts, lrs, decays
+    cdef Params all_params = room_for_groups(groups)
+    cdef Param* w
+    cdef list params, grads, means, squares, counts, lrs, decays
     cdef double beta1, beta2, eps, bias1, bias2
     cdef cnp.int64_t t
     cdef bint decoupled
+    cdef Py_ssize_t i
     for group in groups:
         params, grads, means, squares, counts, lrs, decays, beta1, beta2, eps, decoupled = group
         t = -1
         bias1 = bias2 = 1
         for i in range(len(params)):
-            w += 1
-            kept.append(fill(w, params[i], grads[i], lrs[i], decays[i], "adam_step"))
+            w = all_params.add_step(params[i], grads[i], counts[i], lrs[i], decays[i], "adam_step")
             w.m = moment(means[i], params[i], "adam_step")
             w.v = moment(squares[i], params[i], "adam_step")
-            w.count = counter(counts[i], "adam_step")
             if t != w.count[0] + 1:  # as a rule once for all parameters
                 t = w.count[0] + 1
                 bias1, bias2 = 1 - pow(beta1, t), 1 - pow(beta2, t)
@@ -250,7 +260,7 @@ def adam_step(list groups):
             w.beta1, w.beta2, w.eps = beta1, beta2, eps
             w.lr = w.lr / bias1
             w.unbias = 1 / sqrt(bias2)
-    run_and_count(<step_t>adam[float], <step_t>adam[double], <Param*>cnp.PyArray_DATA(room), total)
+    all_params.run_and_count(<step_t>adam[float], <step_t>adam[double])
 
 
 def first_misfit(list params, list grads):
@@ -298,39 +308,31 @@ cdef void scale(Param* w, Py_ssize_t start, Py_ssize_t n, real* x) noexcept nogi
         x[i] *= factor
 
 
-cdef void note(Param* w, cnp.ndarray x) noexcept:
-    w.p, w.n, w.wide = cnp.PyArray_DATA(x), cnp.PyArray_SIZE(x), cnp.PyArray_TYPE(x) == cnp.NPY_DOUBLE
-
-
 def sum_of_squares(list arrays):
     """The sum of the squares of all elements of all arrays, added in float64."""
-    cdef Py_ssize_t k, total, count = len(arrays)
-    cdef list kept = [dense(x, "sum_of_squares") for x in arrays]
-    cdef cnp.ndarray room = room_for(count, sizeof(Param)), sums
-    cdef Param* params = <Param*>cnp.PyArray_DATA(room)
+    cdef Params params = room_for(len(arrays))
+    cdef Py_ssize_t k
+    cdef double* sums
     cdef double result = 0
-    for k in range(count):
-        note(&params[k], <cnp.ndarray>kept[k])
-    total = number_chunks(params, count)
-    sums = room_for(total, sizeof(double))
-    for k in range(count):
-        params[k].sums = <double*>cnp.PyArray_DATA(sums)
-    run_all(<step_t>squares[float], <step_t>squares[double], params, count)
-    for k in range(total):
-        result += (<double*>cnp.PyArray_DATA(sums))[k]
+    for x in arrays:
+        params.add(dense(x, "sum_of_squares"))
+    sums = <double*>memory.take((params.chunks + 1) * sizeof(double))
+    if sums == NULL:
+        raise MemoryError(f"sum_of_squares: no memory for the sums of {params.chunks} chunks")
+    for k in range(params.count):
+        params.all[k].sums = sums
+    try:
+        params.run(<step_t>squares[float], <step_t>squares[double])
+        for k in range(params.chunks):
+            result += sums[k]
+    finally:
+        memory.give(sums)
     return result
 
 
 def scale_all(list arrays, double factor):
     """Multiplies all arrays by `factor`, in place."""
-    cdef Py_ssize_t k, count = len(arrays)
-    cdef cnp.ndarray room = room_for(count, sizeof(Param)), x
-    cdef Param* params = <Param*>cnp.PyArray_DATA(room)
-    for k in range(count):
-        x = dense(arrays[k], "scale_all")
-        if x is not arrays[k]:
-            raise ValueError("scale_all: an array must be one dense, aligned block of memory")
-        check_out(x, x, "scale_all")
-        note(&params[k], x)
-        params[k].factor = factor
-    run_all(<step_t>scale[float], <step_t>scale[double], params, count)
+    cdef Params params = room_for(len(arrays))
+    for x in arrays:
+        params.add(own_memory(x, "scale_all")).factor = factor
+    params.run(<step_t>scale[float], <step_t>scale[double])
