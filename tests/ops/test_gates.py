@@ -102,7 +102,7 @@ def test_the_most_pieces(level):
     x[0, -1] = 1
     _, gx = run(lambda t: F.maxout(t, 1 << 16), x)
     np.testing.assert_array_equal(np.flatnonzero(gx), [x.size - 1])
-    with pytest.raises(ValueError, match="maxout: expected 1 to 65536 parts, got 65537"):
+    with pytest.raises(ValueError, match="maxout: expected 1 to 65536 pieces, got 65537"):
         F.maxout(np.zeros((1, (1 << 16) + 1), "float32"), (1 << 16) + 1)
 
 

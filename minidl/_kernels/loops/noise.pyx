@@ -6,7 +6,7 @@ and at every CPU level. (Salmon, Moraes, Dror & Shaw, Parallel random numbers: a
 has 20 rounds, a wide margin; these are 13, the fewest for which known answers are published. Its sums, rotations and exclusive ors
 vectorise as they are; Philox of the same paper needs the upper half of 64-bit products, which they do not.)
 
-One group is LANES counters side by side and serves 4 LANES elements: element LANES w + i of group b gets word w of
+One draw is LANES counters side by side and serves 4 LANES elements: element LANES w + i of draw b gets word w of
 counter LANES b + i. A float64 takes the lower half of its bits from a second stream of counters, so that float32 and
 float64 get the same number, to rounding.
 
@@ -27,8 +27,8 @@ cnp.import_array()
 
 cdef enum:
     LANES = 16
-    GROUP = 64  # 4 LANES
-    BLOCK = 512  # elements whose words are drawn at once: whole groups, few enough for the first-level cache. They
+    DRAW = 64  # 4 LANES: elements of a draw
+    BLOCK = 512  # elements whose words are drawn at once: whole draws, few enough for the first-level cache. They
                  # divide the size of any task
     COST = 16  # of drawing an element, in additions
 
@@ -72,14 +72,14 @@ cdef inline void add_key(
 
 
 cdef void threefry(
-    uint32_t* words, Key key, uint64_t counter, uint32_t c2, uint32_t c3, Py_ssize_t groups
+    uint32_t* words, Key key, uint64_t counter, uint32_t c2, uint32_t c3, Py_ssize_t draws
 ) noexcept nogil:
-    """The words of `groups` groups. Lane i of the first has the counter (counter + i, c2, c3); no lane may carry."""
+    """The words of so many draws. Lane i of the first has the counter (counter + i, c2, c3); no lane may carry."""
     cdef uint32_t k0 = key.words[0], k1 = key.words[1], k2 = key.words[2], k3 = key.words[3], k4 = key.words[4]
     cdef uint32_t c0, c1, a, b, c, d
-    cdef Py_ssize_t group
+    cdef Py_ssize_t draw
     cdef int i
-    for group in range(groups):
+    for draw in range(draws):
         c0, c1 = <uint32_t>counter, <uint32_t>(counter >> 32)
         for i in range(LANES):
             a, b, c, d = c0 + <uint32_t>i, c1, c2, c3
@@ -93,7 +93,7 @@ cdef void threefry(
             mix(&a, &b, 6); mix(&c, &d, 20)
             words[i], words[LANES + i] = a, b
             words[2 * LANES + i], words[3 * LANES + i] = c, d
-        words, counter = words + GROUP, counter + LANES
+        words, counter = words + DRAW, counter + LANES
 
 
 cdef inline real uniform(uint32_t high, uint32_t low, real* _) noexcept nogil:
@@ -118,8 +118,8 @@ cdef struct Work:
 
 
 cdef inline void draw_block(uint32_t* words, Work* w, Py_ssize_t start, Py_ssize_t n, uint32_t stream) noexcept nogil:
-    """The words of elements start to start + n, where start is a multiple of GROUP."""
-    threefry(words, w.key, <uint64_t>(start // 4), stream, 0, (n + GROUP - 1) // GROUP)
+    """The words of elements start to start + n, where start is a multiple of DRAW."""
+    threefry(words, w.key, <uint64_t>(start // 4), stream, 0, (n + DRAW - 1) // DRAW)
 
 
 cdef void rrelu_factors(Work* w, real* f, Py_ssize_t start, Py_ssize_t n) noexcept nogil:
@@ -184,7 +184,7 @@ cdef void backward(void* tag, Work* w, Py_ssize_t first, Py_ssize_t last, real* 
 
 # ── The entry points ─────────────────────────────────────────────────────────────────────────────────────────────────
 
-cdef int draw(Work* w, cnp.ndarray x, cnp.ndarray y, cnp.ndarray factor, object key, bint whole) except -1:
+cdef int run_forward(Work* w, cnp.ndarray x, cnp.ndarray y, cnp.ndarray factor, object key, bint whole) except -1:
     cdef uint64_t bits = key
     w.key = expand(<uint32_t>bits, <uint32_t>(bits >> 32), 0, 0)
     w.x, w.factor = cnp.PyArray_DATA(x), NULL if factor is None else cnp.PyArray_DATA(factor)
@@ -200,7 +200,7 @@ def rrelu_forward(x, double lower, double upper, key, bint keep=True, out=None):
     cdef cnp.ndarray factor = memory.empty_like(xs) if keep else None
     cdef Work w
     w.drops, w.lower, w.upper = False, lower, upper
-    draw(&w, xs, y, factor, key, out is not None)
+    run_forward(&w, xs, y, factor, key, out is not None)
     return y, factor
 
 
@@ -213,7 +213,7 @@ def dropout_forward(x, double p, key, bint keep=True):
     cdef Work w
     w.drops, w.scale = True, 1 / (1 - p) if p < 1 else 0
     w.last = <uint32_t>(ceil(p * 4294967296.0) - 1)  # this number + 1 of the 2^32 words drop
-    draw(&w, xs, y, factor, key, False)
+    run_forward(&w, xs, y, factor, key, False)
     return y, factor
 
 

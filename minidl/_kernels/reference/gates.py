@@ -12,7 +12,7 @@ def _sigmoid(x):
 
 def maxout_forward(x, keep=True):
     if not 1 <= x.shape[1] <= 1 << 16:  # their numbers take 16 bits
-        raise ValueError(f"maxout: expected 1 to {1 << 16} parts, got {x.shape[1]}")
+        raise ValueError(f"maxout: expected 1 to {1 << 16} pieces, got {x.shape[1]}")
     nan = np.isnan(x).any(axis=1)
     which = np.where(nan, np.isnan(x).argmax(axis=1), x.argmax(axis=1)).astype(np.uint16)
     y = np.take_along_axis(x, which[:, None].astype(np.intp), axis=1)[:, 0]
