@@ -39,7 +39,7 @@ cdef struct Param:  # its arrays, and the numbers of this step
     double lr, decay, keep, momentum, beta1, beta2, unbias, eps
     double factor
     double* sums  # of each chunk
-    cnp.int64_t* count  # steps of this parameter
+    cnp.int64_t* count  # steps of this parameter; NULL if it is not stepped
 
 
 # Computes n elements of a parameter from `start` on.
@@ -135,7 +135,7 @@ cdef class Params:
     cdef Param* add(self, cnp.ndarray x) except NULL:
         cdef Param* w = self.all + self.count
         w.p, w.n, w.wide, w.first = cnp.PyArray_DATA(x), cnp.PyArray_SIZE(x), is_double(x), self.chunks
-        w.m = w.v = NULL
+        w.m, w.v, w.count = NULL, NULL, NULL
         self.count, self.size, self.chunks = self.count + 1, self.size + w.n, self.chunks + (w.n + CHUNK - 1) // CHUNK
         self.kept.append(x)
         return w
@@ -148,17 +148,16 @@ cdef class Params:
         self.kept.append(gs)
         return w
 
-    cdef int run(self, step_t single, step_t wide) except -1:
-        """All chunks of all parameters."""
-        cdef Work work = Work([single, wide], self.all)
-        return run(<loop_t>chunks, &work, None, self.chunks, self.size // max(self.chunks, <Py_ssize_t>1), COST, True)
 
-    cdef int run_and_count(self, step_t single, step_t wide) except -1:
-        cdef Py_ssize_t k
-        self.run(single, wide)  # what it may raise comes before its first change
-        for k in range(self.count):
-            self.all[k].count[0] += 1
-        return 0
+cdef int run_all(Params params, step_t single, step_t wide) except -1:
+    """All chunks of all parameters; then the step is counted."""
+    cdef Work work = Work([single, wide], params.all)
+    cdef Py_ssize_t k, width = params.size // max(params.chunks, <Py_ssize_t>1)
+    run(<loop_t>chunks, &work, None, params.chunks, width, COST, True)  # what it may raise comes before its first change
+    for k in range(params.count):
+        if params.all[k].count != NULL:
+            params.all[k].count[0] += 1
+    return 0
 
 
 cdef cnp.ndarray own_memory(object x, str name):
@@ -223,7 +222,7 @@ def sgd_step(list groups):
             w.momentum, w.nesterov = momentum, nesterov
             if moments is not None:
                 w.m = moment(moments[i], params[i], "sgd_step")
-    all_params.run_and_count(<step_t>sgd[float], <step_t>sgd[double])
+    run_all(all_params, <step_t>sgd[float], <step_t>sgd[double])
 
 
 def adam_step(list groups):
@@ -260,7 +259,7 @@ def adam_step(list groups):
             w.beta1, w.beta2, w.eps = beta1, beta2, eps
             w.lr = w.lr / bias1
             w.unbias = 1 / sqrt(bias2)
-    all_params.run_and_count(<step_t>adam[float], <step_t>adam[double])
+    run_all(all_params, <step_t>adam[float], <step_t>adam[double])
 
 
 def first_misfit(list params, list grads):
@@ -322,7 +321,7 @@ def sum_of_squares(list arrays):
     for k in range(params.count):
         params.all[k].sums = sums
     try:
-        params.run(<step_t>squares[float], <step_t>squares[double])
+        run_all(params, <step_t>squares[float], <step_t>squares[double])
         for k in range(params.chunks):
             result += sums[k]
     finally:
@@ -335,4 +334,4 @@ def scale_all(list arrays, double factor):
     cdef Params params = room_for(len(arrays))
     for x in arrays:
         params.add(own_memory(x, "scale_all")).factor = factor
-    params.run(<step_t>scale[float], <step_t>scale[double])
+    run_all(params, <step_t>scale[float], <step_t>scale[double])
