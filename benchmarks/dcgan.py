@@ -7,12 +7,11 @@ for all.
 
 from __future__ import annotations
 
-import gzip
 import math
 from pathlib import Path
 
 import numpy as np
-from environments import ROOT
+from mlps import digits
 
 BATCH = 64
 # Adam's first steps are the sign of the gradient, whatever its size: where it is near zero, rounding
@@ -125,7 +124,7 @@ def data_file(
         rng = np.random.default_rng(0)
         n = BATCHES_KEPT[size] * BATCH
         arrays: dict = {
-            "images": digits(n) if channels == 1 else pictures(n, channels, size, rng),
+            "images": padded_digits(n) if channels == 1 else pictures(n, channels, size, rng),
             "noise": rng.standard_normal((n, nz, 1, 1), np.float32),
         }
         for name, layers in networks.items():
@@ -139,11 +138,10 @@ def data_file(
     return target
 
 
-def digits(n: int) -> np.ndarray:
-    """The embedded MNIST images, padded to (n, 1, 32, 32)."""
-    file = ROOT / "minidl" / "data" / "digits-train-images.gz"
-    images = np.frombuffer(gzip.decompress(file.read_bytes())[16:], np.uint8)
-    return np.pad(images.reshape(-1, 1, 28, 28)[:n], [(0, 0), (0, 0), (2, 2), (2, 2)])
+def padded_digits(n: int) -> np.ndarray:
+    """The first embedded MNIST images, padded to (n, 1, 32, 32)."""
+    images = digits(n)[0].reshape(-1, 1, 28, 28)
+    return np.pad(images, [(0, 0), (0, 0), (2, 2), (2, 2)])
 
 
 def pictures(n: int, channels: int, size: int, rng: np.random.Generator) -> np.ndarray:

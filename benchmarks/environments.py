@@ -57,6 +57,7 @@ class Peer:
 
 PEERS = {
     "minidl": Peer("minidl", "minidl"),
+    "minidl_captured": Peer("minidl, captured", "minidl", "captured"),
     "numpy": Peer("NumPy by hand", "numpy"),
     "torch": Peer("PyTorch", "torch"),
     "torch_fused": Peer("PyTorch, fused Adam", "torch", "fused"),

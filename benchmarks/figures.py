@@ -15,7 +15,8 @@ from matplotlib.ticker import LogLocator, NullFormatter
 from results import OURS, Section
 
 COLOURS = {
-    "minidl": "#c0392b", "torch": "#2471a3", "torch_fused": "#5dade2", "torch_compile": "#1b4f72",
+    "minidl": "#c0392b", "minidl_captured": "#f1948a",
+    "torch": "#2471a3", "torch_fused": "#5dade2", "torch_compile": "#1b4f72",
     "torch_channels_last": "#5499c7",
     "jax": "#1e8449", "jax_scan": "#58d68d", "tf": "#d68910", "numpy": "#7f8c8d",
     "nnabla": "#8e44ad",
@@ -30,11 +31,20 @@ def draw(sections: dict[str, Section], folder: Path) -> list[Path]:
             paths.append(step_bars(sections[name], network, folder / f"{name}.png"))
     if "activations" in sections:
         paths.append(activation_dots(sections["activations"], folder / "activations.png"))
-    sweeps: list[str] = [name for name in ("batches", "widths") if name in sections]
-    if sweeps:
-        paths.append(
-            sweep_lines([sections[name] for name in sweeps], sweeps, folder / "scaling.png")
-        )
+    sweeps = {
+        "batches": ("batch", "784-256-256-10"),
+        "widths": ("width", "784-w-w-10, batch 128"),
+    }
+    panels = [(sections[name], *text) for name, text in sweeps.items() if name in sections]
+    if panels:
+        paths.append(sweep_lines(panels, folder / "scaling.png"))
+    if "small" in sections:
+        section = sections["small"]
+        panels = [
+            (section.part("width"), "width", "16-w-w-4 tanh, batch 64"),
+            (section.part("batch"), "batch", "4-32-16-4 tanh"),
+        ]
+        paths.append(sweep_lines(panels, folder / "small.png"))
     return paths
 
 
@@ -111,10 +121,13 @@ def activation_dots(section: Section, path: Path) -> Path:
     return save(figure, path)
 
 
-def sweep_lines(sections: list[Section], names: list[str], path: Path) -> Path:
-    """Time of a training step against batch or width, log-log, with the limit that the FMA peak sets."""
-    figure, axes = plt.subplots(1, len(sections), figsize=(6 * len(sections), 4.5), squeeze=False)
-    for axis, section, name in zip(axes[0], sections, names, strict=True):
+def sweep_lines(panels: list[tuple[Section, str, str]], path: Path) -> Path:
+    """Time of a training step against batch or width, log-log, with the limit that the FMA peak sets.
+
+    A panel is a section, what its cases differ in, and the network.
+    """
+    figure, axes = plt.subplots(1, len(panels), figsize=(6 * len(panels), 4.5), squeeze=False)
+    for axis, (section, name, network) in zip(axes[0], panels, strict=True):
         sizes = [int(case.name.split()[1]) for case in section.cases]
         for peer in section.peers:
             points = [
@@ -139,12 +152,11 @@ def sweep_lines(sections: list[Section], names: list[str], path: Path) -> Path:
             xscale="log",
             yscale="log",
             ylabel="us/step",
-            xlabel=name[:-2] if name == "batches" else "width",
+            xlabel=name,
         )
-        shape = "784-256-256-10" if name == "batches" else "784-w-w-10, batch 128"
         axis.set_xscale("log", base=2)
         axis.set_xticks(sizes, sizes)
-        axis.set_title(f"MLP {shape}", fontsize=10)
+        axis.set_title(f"MLP {network}", fontsize=10)
         axis.grid(alpha=0.3, which="both")
         axis.legend(fontsize=8)
     return save(figure, path)

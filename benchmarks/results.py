@@ -7,7 +7,7 @@ import statistics
 from dataclasses import dataclass
 from pathlib import Path
 
-OURS = "minidl"
+OURS, CAPTURED = "minidl", "minidl_captured"
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,8 @@ class Case:
     def __init__(self, measured: dict) -> None:
         self.measured = measured
         self.name: str = measured["name"]
-        self.peers: list[str] = list(measured["peers"])
+        asked = measured.get("peers_asked", measured["peers"])
+        self.peers: list[str] = [peer for peer in measured["peers"] if peer in asked]
         rounds = measured["rounds"]
         fit = [i for i, entry in enumerate(rounds) if entry["fit"]]
         self.noisy = len(fit) < len(rounds)
@@ -67,18 +68,24 @@ class Case:
         values = [entry["ns"] for entry in self.rounds(peer) if "ns" in entry]
         return Spread.of(values) if values else None
 
-    def ratio(self, peer: str) -> Spread | None:
+    def ratio(self, peer: str, ours: str = OURS) -> Spread | None:
         """Peer's time / minidl's time, round by round: above 1 minidl is faster."""
-        ours, theirs = self.rounds(OURS), self.rounds(peer)
-        if len(ours) != len(theirs) or not ours or "ns" not in ours[0]:
+        own, theirs = self.rounds(ours), self.rounds(peer)
+        if len(own) != len(theirs) or not own or "ns" not in own[0]:
             return None
-        return Spread.of([b["ns"] / a["ns"] for a, b in zip(ours, theirs, strict=True)])
+        return Spread.of([b["ns"] / a["ns"] for a, b in zip(own, theirs, strict=True)])
+
+    def speed(self, peer: str) -> float | None:
+        """GFLOP/s."""
+        spread = self.ns(peer)
+        return self.measured["flops"] / spread.median if spread else None
 
     def best_peer(self) -> str | None:
         """The fastest of the others: the one with the lowest ratio, which the targets are compared with.
         (The medians of their own times could name a slower one, if some rounds were slow for all.)
         """
-        ratios = {p: s.median for p in self.peers if p != OURS and (s := self.ratio(p))}
+        others = [peer for peer in self.peers if peer not in (OURS, CAPTURED)]
+        ratios = {p: s.median for p in others if (s := self.ratio(p))}
         return min(ratios, key=ratios.__getitem__) if ratios else None
 
     def brief(self, peer: str) -> str:
@@ -119,6 +126,11 @@ class Section:
 
     def case(self, name: str) -> Case | None:
         return next((case for case in self.cases if case.name == name), None)
+
+    def part(self, table: str) -> Section:
+        """The cases that are shown in one table."""
+        cases = [case for case in self.raw["cases"] if case.get("table", "") == table]
+        return Section({**self.raw, "cases": cases})
 
     def medians(self, peer: str) -> dict[str, float] | None:
         """Median of each figure of a peer, in the sections that measure whole processes."""

@@ -33,6 +33,9 @@ def measure_case(
     """
     peers: dict[str, dict] = {peer: {"rounds": []} for peer in workers}
     for peer, worker in workers.items():
+        if peer not in case.get("peers_asked", peers):
+            peers[peer].update(error="not asked", absent=True)
+            continue
         try:
             peers[peer]["check"] = worker.ask({"do": "prepare", "case": case}, timeout=600)["check"]
         except WorkerFailed as failure:

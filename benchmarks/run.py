@@ -24,12 +24,13 @@ sys.path.insert(0, str(Path(__file__).parent))
 import report
 from dcgan import DCGANS, dcgan_case
 from environments import PEERS, ROOT, Unavailable, freeze, prepare
+from mlps import MLPS, mlp_case
 from probe import Probe
 from processes import SETTINGS, WorkerFailed, WorkerProcess, two_cpus
 from results import Case
 from rounds import ATTEMPTS, measure_case
 from startup import MODULES, measure_memory, measure_startup
-from workloads import MLPS, SECTIONS, Context, mlp_case
+from workloads import SECTIONS, Context
 
 MEMORY_STEPS = 20  # after which the peak of memory is read
 
@@ -158,7 +159,7 @@ def dump(result: dict) -> str:
 
 def _first_mlp(context: Context) -> dict:
     name, (widths, batch) = next(iter(MLPS.items()))
-    return mlp_case(context, name, widths, batch)
+    return mlp_case(context.inputs, name, widths, batch)
 
 
 def _first_dcgan(context: Context) -> dict:

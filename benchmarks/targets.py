@@ -8,8 +8,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from dcgan import DCGANS
-from results import OURS, Case, Section, contention_ratio
-from workloads import MLPS
+from mlps import MLPS
+from results import CAPTURED, OURS, Case, Section, contention_ratio
+from small import CONV, LENET, PASSES, POOL, STEPS, TINY
 
 # Activations that are a few multiplications and comparisons; all others evaluate an exponential or a
 # similar function.
@@ -61,8 +62,8 @@ def worst(
     return max(known) if at_most else min(known)
 
 
-def ratio_to(case: Case | None, peer: str | None) -> float | None:
-    spread = case.ratio(peer) if case and peer else None
+def ratio_to(case: Case | None, peer: str | None, ours: str = OURS) -> float | None:
+    spread = case.ratio(peer, ours) if case and peer else None
     return spread.median if spread else None
 
 
@@ -78,7 +79,62 @@ def mlp(section: Section) -> list[Target]:
             targets.append(
                 Target(f"MLP {name}", "the best peer", ratio_to(case, best), must, aim, best or "")
             )
+    for name, goal in zip(list(MLPS)[1:], [(1.3, 1.4), (1.05, 1.15)], strict=True):
+        targets += captured_step(section.case(name), f"MLP {name}, captured", goal)
     return targets
+
+
+def captured_step(case: Case | None, work: str, goal: tuple[float, float | None]) -> list[Target]:
+    """A captured step against the best peer, if one was measured."""
+    if case is None or CAPTURED not in case.peers:
+        return []
+    best = case.best_peer()
+    return [Target(work, "the best peer", ratio_to(case, best, CAPTURED), *goal, best or "")]
+
+
+# name: microseconds of a captured step at most, and of one that is not; its ratio to the best peer
+GRADIENT, SMALLEST, MANY_ROWS, DIGITS = STEPS
+SMALL_GOALS: dict[str, dict[str, tuple[float, float | None]]] = {
+    GRADIENT: {CAPTURED: (10, 5), "ratio": (8.0, None)},
+    SMALLEST: {CAPTURED: (9, 4.5), OURS: (30, 20), "ratio": (2.5, None)},
+    MANY_ROWS: {"ratio": (1.6, 2.5)},
+    LENET: {"ratio": (2.5, 4.0)},
+    DIGITS: {"ratio": (1.5, 2.0)},
+}
+CONV_GOALS = dict(zip(PASSES, (90, 60, 90), strict=True))  # GFLOP/s a core
+
+
+def small(section: Section) -> list[Target]:
+    targets: list[Target] = []
+    for name, goals in SMALL_GOALS.items():
+        case = section.case(name)
+        for peer, suffix in ((CAPTURED, ", captured"), (OURS, "")):
+            if peer in goals:
+                targets.append(time_target(case, peer, name + suffix, goals[peer], 1e3, "us"))
+        targets += captured_step(case, f"{name}, captured", goals["ratio"])
+    case = section.case(POOL)
+    targets.append(time_target(case, OURS, POOL, (2, 1), 1, "ns an output"))
+    for what, must in CONV_GOALS.items():
+        name = f"{CONV}, {what}"
+        case = section.case(name)
+        speed = case.speed(OURS) if case else None
+        form = "{:.0f} GFLOP/s"
+        targets.append(Target(name, "speed a core", speed and speed / 2, must, 120, form=form))
+    name = f"{TINY}, captured"
+    return [*targets, time_target(section.case(TINY), CAPTURED, name, (150, 62), 1, "ns an op")]
+
+
+def time_target(
+    case: Case | None,
+    peer: str,
+    work: str,
+    goal: tuple[float, float | None],
+    unit: float,
+    form: str,
+) -> Target:
+    spread = case.ns(peer) if case else None
+    value = spread.median / unit if spread else None
+    return Target(work, "time", value, *goal, at_most=True, form="{:.3g} " + form)
 
 
 def gemm(section: Section) -> list[Target]:
@@ -262,4 +318,5 @@ MAKERS = {
     "dcgan": dcgan,
     "layers": layers,
     "memory": memory,
+    "small": small,
 }

@@ -6,19 +6,19 @@ arguments. `name` is the case's key in the results.
 
 from __future__ import annotations
 
-import gzip
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-import numpy as np
 from dcgan import DCGANS, LAYERS, dcgan_case, layer_case
-from environments import ROOT
+from mlps import MLPS, mlp_case
+from small import small_cases
 
-ALL = (
+SMALL = (
     "minidl",
+    "minidl_captured",
     "numpy",
     "torch",
     "torch_fused",
@@ -26,18 +26,10 @@ ALL = (
     "jax",
     "jax_scan",
     "tf",
-    "nnabla",
 )
+ALL = (*SMALL, "nnabla")
 IMAGES = ("minidl", "torch", "torch_channels_last", "jax", "tf")  # those with convolutions
 ONE_EACH = ("minidl", "numpy", "torch", "jax", "tf", "nnabla")
-SAMPLES = 4096  # training images that the MLP cases cycle over
-STEPS_CHECKED = 20
-
-MLPS = {
-    "784-100-10, batch 32": ([784, 100, 10], 32),
-    "784-256-256-10, batch 128": ([784, 256, 256, 10], 128),
-    "784-1024-1024-10, batch 256": ([784, 1024, 1024, 10], 256),
-}
 # The DCGAN layers as matrix products (4x4 kernels, stride 2): rows are output pixels of the whole
 # batch.
 DCGAN_PRODUCTS = {
@@ -74,59 +66,8 @@ class Context:
     quick: bool
 
 
-def mlp_case(
-    context: Context, name: str, widths: list[int], batch: int, checked: int = STEPS_CHECKED
-) -> dict:
-    return {
-        "kind": "mlp",
-        "name": name,
-        "widths": widths,
-        "batch": batch,
-        "data": str(digits_file(context.inputs)),
-        "weights": str(weights_file(context.inputs, widths)),
-        "steps_checked": checked,
-        "flops": mlp_flops(widths, batch),
-    }
-
-
-def mlp_flops(widths: list[int], batch: int) -> float:
-    """Forward, weight gradients, and input gradients of all layers but the first; without biases and
-    Adam.
-    """
-    products = [batch * a * b for a, b in pairwise(widths)]
-    return 2.0 * (3 * sum(products) - products[0])
-
-
-def digits_file(inputs: Path) -> Path:
-    """The embedded MNIST images as float32 in [0, 1] and their labels: real data, the same for all."""
-    target = inputs / "digits.npz"
-    if not target.exists():
-        folder = ROOT / "minidl" / "data"
-        images = gzip.decompress((folder / "digits-train-images.gz").read_bytes())[16:]
-        labels = gzip.decompress((folder / "digits-train-labels.gz").read_bytes())[8:]
-        x = np.frombuffer(images, np.uint8).reshape(-1, 784)[:SAMPLES].astype(np.float32) / 255
-        np.savez(
-            target, images=x, labels=np.frombuffer(labels, np.uint8)[:SAMPLES].astype(np.int32)
-        )
-    return target
-
-
-def weights_file(inputs: Path, widths: list[int]) -> Path:
-    """Initial weights (out, in) and biases, uniform with bound 1/sqrt(in)."""
-    target = inputs / f"weights-{'-'.join(map(str, widths))}.npz"
-    if not target.exists():
-        rng = np.random.default_rng(0)
-        arrays: dict = {}
-        for i, (a, b) in enumerate(pairwise(widths)):
-            bound = 1 / math.sqrt(a)
-            arrays[f"w{i}"] = rng.uniform(-bound, bound, (b, a)).astype(np.float32)
-            arrays[f"b{i}"] = rng.uniform(-bound, bound, b).astype(np.float32)
-        np.savez(target, **arrays)
-    return target
-
-
 def mlps(context: Context) -> list[dict]:
-    return [mlp_case(context, name, *shape) for name, shape in MLPS.items()]
+    return [mlp_case(context.inputs, name, *shape) for name, shape in MLPS.items()]
 
 
 def activations(context: Context) -> list[dict]:
@@ -216,12 +157,12 @@ def contention(context: Context) -> list[dict]:
 
 def batches(context: Context) -> list[dict]:
     chosen = BATCHES[:3] if context.quick else BATCHES
-    return [mlp_case(context, f"batch {b}", [784, 256, 256, 10], b, 5) for b in chosen]
+    return [mlp_case(context.inputs, f"batch {b}", [784, 256, 256, 10], b, 5) for b in chosen]
 
 
 def widths(context: Context) -> list[dict]:
     chosen = WIDTHS[:3] if context.quick else WIDTHS
-    return [mlp_case(context, f"width {w}", [784, w, w, 10], 128, 5) for w in chosen]
+    return [mlp_case(context.inputs, f"width {w}", [784, w, w, 10], 128, 5) for w in chosen]
 
 
 def dcgans(context: Context) -> list[dict]:
@@ -234,14 +175,21 @@ def layers(context: Context) -> list[dict]:
     return [layer_case(name) for name in LAYERS]
 
 
+def small(context: Context) -> list[dict]:
+    return small_cases(context.inputs, context.quick)
+
+
 SECTIONS = {
     "mlp": Section("Training step of an MLP", ALL, mlps, 1.0),
     "activations": Section("Activations", ONE_EACH, activations, 0.12),
     "tiny": Section("A chain of tiny operations", ONE_EACH, tiny, 0.3),
     "gemm": Section("Matrix products", ("minidl", "numpy", "torch"), gemm, 0.15),
     "contention": Section("Alternating with NumPy", ("minidl", "numpy", "torch"), contention, 0.4),
-    "dcgan": Section("Training step of a DCGAN", (*IMAGES, "nnabla"), dcgans, 1.0),
+    "dcgan": Section(
+        "Training step of a DCGAN", (*IMAGES, "minidl_captured", "nnabla"), dcgans, 1.0
+    ),
     "layers": Section("Single layers", IMAGES, layers, 0.5),
+    "small": Section("Small networks", SMALL, small, 0.1),
     "batches": Section("Cost against batch", ("minidl", "torch", "jax", "tf"), batches, 0.4),
     "widths": Section("Cost against width", ("minidl", "torch", "jax", "tf"), widths, 0.4),
 }

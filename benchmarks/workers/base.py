@@ -186,16 +186,18 @@ def normal(shape: tuple, seed: int) -> np.ndarray:
     return np.random.default_rng(seed).standard_normal(shape, dtype=np.float32)
 
 
-class MLPData:
-    """Batches and initial weights of an MLP case, from the .npz that the orchestrator wrote."""
+class ClassifierData:
+    """Batches and initial weights of an MLP or of LeNet-5, from the .npz that the orchestrator wrote."""
 
     def __init__(self, case: dict) -> None:
         with np.load(case["data"]) as file:
             images, labels = file["images"], file["labels"]
-        with np.load(case["weights"]) as file:
-            layers = len(case["widths"]) - 1
+        with np.load(case.get("weights", case["data"])) as file:
+            layers = sum(name.startswith("w") for name in file)
             self.weights = [file[f"w{i}"] for i in range(layers)]  # (out, in)
             self.biases = [file[f"b{i}"] for i in range(layers)]
+        self.activation = case.get("activation", "relu")
+        self.trains = case.get("adam", True)  # False: a step computes the gradient only
         n = case["batch"]
         starts = range(0, len(images) - n + 1, n)
         self.x = [np.ascontiguousarray(images[s : s + n]) for s in starts]
@@ -205,6 +207,12 @@ class MLPData:
 
     def __len__(self) -> int:
         return len(self.x)
+
+    @property
+    def initial(self) -> list:
+        """The parameters in the order of the layers: each one's weight and bias."""
+        pairs = zip(self.weights, self.biases, strict=True)
+        return [array for pair in pairs for array in pair]
 
 
 def training_task(
@@ -253,6 +261,13 @@ def sample(*arrays: np.ndarray) -> list:
         )
         picked += [float(v) for v in flat[:: max(1, flat.size // 64)][:64]]
     return picked
+
+
+def affine_operands(case: dict) -> tuple:
+    """x, weight (out, in), bias and gy of an affine case."""
+    rows, n_in, n_out = case["shape"]
+    shapes = (rows, n_in), (n_out, n_in), (n_out,), (rows, n_out)
+    return tuple(normal(shape, seed) for seed, shape in enumerate(shapes, 1))
 
 
 def operands(case: dict) -> tuple:

@@ -6,9 +6,11 @@ the same methods, so the timed loops are the same lines.
 
 import numpy as np
 from base import (
+    ClassifierData,
     Task,
     Worker,
     activation_input,
+    affine_operands,
     normal,
     operands,
     prelu_slopes,
@@ -28,6 +30,10 @@ class EagerWorker(Worker):
         raise NotImplementedError
 
     def array(self, tensor):
+        raise NotImplementedError
+
+    def labels(self, array):
+        """Class indices (int32) as the framework's cross-entropy takes them."""
         raise NotImplementedError
 
     def no_grad(self):
@@ -55,11 +61,62 @@ class EagerWorker(Worker):
         """A Sequential of a DCGAN's layers."""
         raise NotImplementedError
 
+    def perceptron(self, data):
+        """A Sequential of an MLP's layers."""
+        raise NotImplementedError
+
+    def lenet5(self):
+        """A Sequential of LeNet-5's layers."""
+        raise NotImplementedError
+
     def adam(self, parameters, lr, betas):
         raise NotImplementedError
 
     def assign(self, parameter, array):
         raise NotImplementedError
+
+    def compiled(self, function):
+        """A part of a step, as the variant compiles it."""
+        return function
+
+    def captured(self, step):
+        """A whole step, as the variant captures it."""
+        return step
+
+    def mlp(self, case: dict) -> Task:
+        data = ClassifierData(case)
+        return self.training(self.perceptron(data), data)
+
+    def lenet(self, case: dict) -> Task:
+        return self.training(self.lenet5(), ClassifierData(case))
+
+    def training(self, model, data) -> Task:
+        parameters = list(model.parameters())
+
+        def restore() -> None:
+            for p, value in zip(parameters, data.initial, strict=True):
+                self.assign(p, value)
+
+        restore()
+        optimizer = self.adam(parameters, data.lr, (0.9, 0.999))
+        cross_entropy = self.function("cross_entropy")
+        loss_of = self.compiled(lambda x, t: cross_entropy(model(x), t))
+        update = self.compiled(lambda: optimizer.step())
+
+        def train(x, t):
+            loss = loss_of(x, t)
+            optimizer.zero_grad()
+            loss.backward()
+            if data.trains:
+                update()
+            return loss
+
+        train = self.captured(train)
+        xs, ts = [self.tensor(x) for x in data.x], [self.labels(t) for t in data.t]
+        task = training_task(lambda i: train(xs[i], ts[i]), lambda loss: loss.item(), data, restore)
+        if not data.trains:
+            task.check += sample(*(self.array(p.grad) for p in parameters))
+        return task
 
     def activation(self, case: dict) -> Task:
         function, params, mode = self.function(case["activation"]), case["params"], case["mode"]
@@ -108,6 +165,7 @@ class EagerWorker(Worker):
             y.backward(gy)
             return y
 
+        call = self.captured(call)
         return Task(repeat(call), sample(self.array(call()), self.array(x.grad)), units=case["ops"])
 
     def gemm(self, case: dict) -> Task:
@@ -119,20 +177,65 @@ class EagerWorker(Worker):
         return Task(repeat(call), sample(self.array(call())))
 
     def layer(self, case: dict) -> Task:
-        """A layer as it is inside a network: forward, gradients of input and weight."""
+        """A layer as it is inside a network: forward, gradients of input and weight; or one of the three."""
+        what = case.get("pass")
         x, w, gy = layer_operands(case)
-        x, w = self.images(x, requires_grad=True), self.weight(w, requires_grad=True)
+        x = self.images(x, requires_grad=what in (None, "input gradient"))
+        w = self.weight(w, requires_grad=what in (None, "weight gradient"))
         gy = self.images(gy)
         function = self.function(case["operation"])
         window = {"stride": case["stride"], "padding": case["padding"]}
 
+        def forward():
+            return function(x, w, **window)
+
+        if what is not None:
+            return self.one_pass(forward, gy, [leaf for leaf in (x, w) if leaf.requires_grad])
+
         def call():
-            y = function(x, w, **window)
+            y = forward()
             x.grad = w.grad = None
             y.backward(gy)
             return y
 
         return Task(repeat(call), sample(*map(self.array, (call(), x.grad, w.grad))))
+
+    def affine(self, case: dict) -> Task:
+        x, w, b, gy = affine_operands(case)
+        x = self.tensor(x, requires_grad=case["pass"] == "input gradient")
+        w, b = (self.tensor(v, requires_grad=case["pass"] == "weight gradient") for v in (w, b))
+        function, gy = self.function("affine"), self.tensor(gy)
+        leaves = [leaf for leaf in (x, w, b) if leaf.requires_grad]
+        return self.one_pass(lambda: function(x, w, b), gy, leaves)
+
+    def one_pass(self, forward, gy, leaves) -> Task:
+        """The gradients of the leaves alone, or the forward pass if there are none."""
+        if leaves:
+            y = forward()
+
+            def call():
+                for leaf in leaves:
+                    leaf.grad = None
+                y.backward(gy, retain_graph=True)
+                return [leaf.grad for leaf in leaves]
+
+        else:
+
+            def call():
+                with self.no_grad():
+                    return [forward()]
+
+        return Task(repeat(call), sample(*map(self.array, call())))
+
+    def max_pool(self, case: dict) -> Task:
+        x, function = self.images(normal(tuple(case["shape"]), 1)), self.function("max_pool")
+
+        def call():
+            with self.no_grad():
+                return function(x, case["window"])
+
+        y = self.array(call())
+        return Task(repeat(call), sample(y), units=y.size)
 
     def dcgan(self, case: dict) -> Task:
         data = DCGANData(case)
@@ -144,9 +247,9 @@ class EagerWorker(Worker):
         noise = [self.tensor(z) for z in data.noise]
         ones, zeros = (self.tensor(np.full((case["batch"], 1), v, np.float32)) for v in (1, 0))
 
-        def step(i: int):
-            fake = G(noise[i])
-            D_loss = bce(D(reals[i]), ones) + bce(D(fake.detach()), zeros)
+        def train(real, z):
+            fake = G(z)
+            D_loss = bce(D(real), ones) + bce(D(fake.detach()), zeros)
             D_adam.zero_grad()
             D_loss.backward()
             D_adam.step()
@@ -156,13 +259,20 @@ class EagerWorker(Worker):
             G_adam.step()
             return D_loss, G_loss
 
+        train = self.captured(train)
+
         def restore() -> None:
             values = [v for each in data.generator + data.discriminator for v in each.initial]
             for p, value in zip([*G.parameters(), *D.parameters()], values, strict=True):
                 self.assign(p, value)
 
         restore()
-        return training_task(step, lambda losses: [v.item() for v in losses], data, restore)
+        return training_task(
+            lambda i: train(reals[i], noise[i]),
+            lambda losses: [v.item() for v in losses],
+            data,
+            restore,
+        )
 
     def elementwise(self, elements: int):
         tanh, x = self.function("tanh"), self.tensor(normal((elements,), 3))

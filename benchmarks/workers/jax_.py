@@ -9,17 +9,18 @@ import jax.numpy as jnp
 import numpy as np
 from base import (
     BIG,
-    MLPData,
+    ClassifierData,
     Task,
     Worker,
     activation_input,
+    affine_operands,
     main,
     normal,
     prelu_slopes,
     sample,
     training_task,
 )
-from networks import NCHW, NHWC, DCGANData, layer_operands
+from networks import NCHW, NHWC, PASSES, DCGANData, layer_operands
 
 FUNCTIONS = {
     "identity": lambda x: x,
@@ -116,6 +117,12 @@ def convolve(operation, x, w, stride, padding):
     )
 
 
+def pooled(x):
+    """The largest of each 2x2 pixels."""
+    window = (1, 2, 2, 1)
+    return jax.lax.reduce_window(x, -jnp.inf, jax.lax.max, window, window, "VALID")
+
+
 def forward(layers, params, x):
     """A DCGAN's network. BatchNorm's running statistics are left out: no result depends on them."""
     for each, (w, *norm) in zip(layers, params, strict=True):
@@ -159,20 +166,52 @@ class Jax(Worker):
         return {"jax": jax.__version__, "numpy": np.__version__}
 
     def mlp(self, case: dict) -> Task:
-        data = MLPData(case)
+        jax.config.update("jax_enable_x64", case["dtype"] == "float64")
+        data = ClassifierData(case)
+        activation = {"relu": jax.nn.relu, "tanh": jnp.tanh}[data.activation]
         # Transposed once, outside the clock: the layout in which XLA multiplies without a copy.
         initial = [(w.T.copy(), b) for w, b in zip(data.weights, data.biases, strict=True)]
 
-        def loss_of(params, x, t):
+        def scores(params, x):
             *hidden, (w_last, b_last) = params
             for w, b in hidden:
+                x = activation(x @ w + b)
+            return x @ w_last + b_last
+
+        task = self.training(scores, initial, data)
+        if not data.trains:  # the others' weights are (out, in)
+            task.check += sample(*(np.asarray(g).T for pair in self.gradients for g in pair))
+        return task
+
+    def lenet(self, case: dict) -> Task:
+        data = ClassifierData(case)
+        (w1, w2, w3, w4, w5), biases = data.weights, data.biases
+        # A row of the first matrix is a pixel's channels here, a channel's pixels in the file.
+        w3 = w3.reshape(len(w3), 16, 4, 4).transpose(0, 2, 3, 1).reshape(len(w3), -1)
+        weights = [*(kernel("conv", w) for w in (w1, w2)), *(w.T.copy() for w in (w3, w4, w5))]
+        data.x = [x.transpose(NHWC) for x in data.x]
+
+        def scores(params, x):
+            for w, b in params[:2]:
+                x = pooled(jax.nn.relu(convolve("conv", x, w, 1, 0) + b))
+            x = x.reshape(len(x), -1)
+            for w, b in params[2:4]:
                 x = jax.nn.relu(x @ w + b)
-            logp = jax.nn.log_softmax(x @ w_last + b_last)
-            return -(jax.nn.one_hot(t, logp.shape[1]) * logp).sum(1).mean()
+            w, b = params[4]
+            return x @ w + b
+
+        return self.training(scores, list(zip(weights, biases, strict=True)), data)
+
+    def training(self, scores, initial, data) -> Task:
+        """The Task of a classifier: scores(params, x) of its classes."""
+
+        def loss_of(params, x, t):
+            logp = jax.nn.log_softmax(scores(params, x))
+            return -(jax.nn.one_hot(t, logp.shape[1], dtype=logp.dtype) * logp).sum(1).mean()
 
         def train(state, batch):
             loss, g = jax.value_and_grad(loss_of)(state[0], *batch)
-            return adam(state, g, data.lr), loss
+            return (adam(state, g, data.lr), loss) if data.trains else (state, (loss, g))
 
         def start():
             return adam_start(initial)
@@ -192,17 +231,23 @@ class Jax(Worker):
             return loss
 
         task = training_task(
-            step, float, data, restore, wait=lambda out: jax.block_until_ready(state[0])
+            step,
+            lambda out: float(out if data.trains else out[0]),
+            data,
+            restore,
+            wait=lambda out: jax.block_until_ready((state[0], out)),
         )
+        if not data.trains:
+            self.gradients = step((data.steps_checked - 1) % len(data))[1]
         if self.variant != "scan":
             return task
         epoch = jax.jit(lambda state, xs: jax.lax.scan(train, state, xs), donate_argnums=0)
-        stacked = (jnp.stack([x for x, _ in batches]), jnp.stack([t for _, t in batches]))
+        stacked = (jnp.array(np.stack(data.x)), jnp.array(np.stack(data.t), jnp.int32))
 
         def run(n: int) -> None:
             for _ in range(n):
-                state[0], _ = epoch(state[0], stacked)
-            jax.block_until_ready(state[0])
+                state[0], out = epoch(state[0], stacked)
+            jax.block_until_ready((state[0], out))
 
         return Task(run, task.check, units=len(batches), restore=restore)
 
@@ -270,7 +315,34 @@ class Jax(Worker):
             return x.transpose(NCHW)
 
         views = (back, back, lambda w: kernel_back(operation, w))
-        return calling(both, *map(jnp.array, inputs), views=views)
+        if "pass" not in case:
+            return calling(both, *map(jnp.array, inputs), views=views)
+        which = PASSES.index(case["pass"])
+        inputs = tuple(map(jnp.array, inputs))
+        return calling(lambda *inputs: both(*inputs)[which], *inputs, views=(views[which],))
+
+    def affine(self, case: dict) -> Task:
+        x, w, b, gy = affine_operands(case)
+
+        def forward(x, w, b, gy):
+            return x @ w + b
+
+        def input_gradient(x, w, b, gy):
+            return gy @ w.T
+
+        def weight_gradient(x, w, b, gy):
+            return x.T @ gy, gy.sum(0)
+
+        function = (forward, input_gradient, weight_gradient)[PASSES.index(case["pass"])]
+        views = (np.transpose, np.asarray) if function is weight_gradient else ()
+        return calling(function, *map(jnp.array, (x, w.T.copy(), b, gy)), views=views)
+
+    def max_pool(self, case: dict) -> Task:
+        x = normal(tuple(case["shape"]), 1).transpose(NHWC)
+        task = calling(pooled, jnp.array(x), views=(lambda y: y.transpose(NCHW),))
+        n, c, h, w = case["shape"]
+        task.units = n * c * h * w // 4
+        return task
 
     def dcgan(self, case: dict) -> Task:
         data = DCGANData(case)

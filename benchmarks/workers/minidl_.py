@@ -4,7 +4,7 @@ import contextlib
 import io
 
 import numpy as np
-from base import MLPData, Task, main, training_task
+from base import main
 from eager import EagerWorker
 from networks import NCHW, NHWC
 
@@ -62,6 +62,9 @@ class Minidl(EagerWorker):
     def array(self, tensor):
         return tensor.data
 
+    def labels(self, array):
+        return array
+
     def function(self, name):
         if name == "rrelu":
             return lambda x, **params: F.rrelu(x, **params, training=True)
@@ -85,29 +88,27 @@ class Minidl(EagerWorker):
     def assign(self, parameter, array):
         parameter.data[...] = array
 
-    def mlp(self, case: dict) -> Task:
-        data = MLPData(case)
+    def perceptron(self, data):
+        activation = {"relu": nn.ReLU, "tanh": nn.Tanh}[data.activation]
         layers: list = []
-        for w, b in zip(data.weights, data.biases, strict=True):
-            layers += [nn.Affine(w.shape[1], w.shape[0], weight=w.copy(), bias=b.copy()), nn.ReLU()]
-        model = nn.Sequential(*layers[:-1])
+        for w in data.weights:
+            layers += [nn.Affine(w.shape[1], w.shape[0]), activation()]
+        return nn.Sequential(*layers[:-1]).astype(data.weights[0].dtype)
 
-        def restore() -> None:
-            for layer, w, b in zip(layers[::2], data.weights, data.biases, strict=True):
-                layer.weight.data[...] = w
-                layer.bias.data[...] = b
+    def lenet5(self):
+        return nn.Sequential(
+            *(nn.Conv(1, 6, 5), nn.ReLU(), nn.MaxPool(2)),
+            *(nn.Conv(6, 16, 5), nn.ReLU(), nn.MaxPool(2)),
+            *(nn.Flatten(), nn.Affine(256, 120), nn.ReLU()),
+            *(nn.Affine(120, 84), nn.ReLU(), nn.Affine(84, 10)),
+        )
 
-        optimizer = optim.Adam(model.parameters(), lr=data.lr)
-        xs, ts = [md.Tensor(x) for x in data.x], data.t
-
-        def step(i: int):
-            loss = F.cross_entropy(model(xs[i]), ts[i])
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            return loss
-
-        return training_task(step, lambda loss: loss.item(), data, restore)
+    def captured(self, step):
+        if self.variant != "captured":
+            return step
+        if not hasattr(md, "capture"):
+            raise NotImplementedError
+        return md.capture(step)
 
 
 if __name__ == "__main__":

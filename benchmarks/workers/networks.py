@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from base import normal
 
+PASSES = ("forward", "input gradient", "weight gradient")  # of a layer, measured alone
 NHWC, NCHW = (0, 2, 3, 1), (0, 3, 1, 2)  # axes for transpose: from the other one
 
 
@@ -74,8 +75,10 @@ def layers(described: list, network: str, file) -> list:
 def layer_operands(case: dict) -> tuple:
     """x, weight and gy of a layer case."""
     weight = normal(tuple(case["weight"]), 2) * np.float32(0.02)
-    n, _, h, w = case["shape"]
-    s = case["stride"]  # the padding is such that a stride divides or multiplies the size
-    y = (h // s, w // s) if case["operation"] == "conv" else (h * s, w * s)
-    out = weight.shape[0 if case["operation"] == "conv" else 1]
-    return normal(tuple(case["shape"]), 1), weight, normal((n, out, *y), 3)
+    n, _, *size = case["shape"]
+    stride, padding, kernel = case["stride"], case["padding"], case["weight"][2]
+    if case["operation"] == "conv":
+        out, size = weight.shape[0], [(s + 2 * padding - kernel) // stride + 1 for s in size]
+    else:
+        out, size = weight.shape[1], [(s - 1) * stride + kernel - 2 * padding for s in size]
+    return normal(tuple(case["shape"]), 1), weight, normal((n, out, *size), 3)

@@ -6,7 +6,7 @@ import nnabla.solvers as S
 import numpy as np
 from base import (
     EARLY_EPS,
-    MLPData,
+    ClassifierData,
     Task,
     Worker,
     activation_input,
@@ -92,7 +92,7 @@ class NNabla(Worker):
         return {"nnabla": nn.__version__, "numpy": np.__version__}
 
     def mlp(self, case: dict) -> Task:
-        data = MLPData(case)
+        data = ClassifierData(case)
         x = nn.Variable(data.x[0].shape)
         t = nn.Variable((case["batch"], 1))
         initial = [

@@ -5,10 +5,11 @@ nothing wasted.
 import numpy as np
 from base import (
     EARLY_EPS,
-    MLPData,
+    ClassifierData,
     Task,
     Worker,
     activation_input,
+    affine_operands,
     main,
     normal,
     operands,
@@ -234,7 +235,7 @@ class NumPy(Worker):
         return task
 
     def training(self, case: dict, early_eps: bool = False) -> Task:
-        data = MLPData(case)
+        data = ClassifierData(case)
         # All parameters in one array, so that Adam is a few calls whatever the number of layers.
         pieces = [p for w, b in zip(data.weights, data.biases, strict=True) for p in (w, b)]
         flat = np.concatenate([p.ravel() for p in pieces])
@@ -247,13 +248,18 @@ class NumPy(Worker):
         ts = [t.astype(np.intp) for t in data.t]
         count = [0]
 
+        activate, slope = {
+            "relu": (lambda z: np.maximum(z, 0, out=z), lambda y: y > 0),
+            "tanh": (lambda z: np.tanh(z, out=z), lambda y: 1 - y * y),
+        }[data.activation]
+
         def step(i: int):
             hidden = [data.x[i]]
             for k in range(0, len(params), 2):
                 z = hidden[-1] @ params[k].T
                 z += params[k + 1]
                 if k + 2 < len(params):
-                    np.maximum(z, 0, out=z)
+                    activate(z)
                 hidden.append(z)
             p = hidden.pop()
             p -= p.max(1, keepdims=True)
@@ -263,7 +269,7 @@ class NumPy(Worker):
             loss = (np.log(total).sum() - picked.sum()) / len(rows)
             p /= total
             p[rows, ts[i]] -= 1
-            p *= np.float32(1 / len(rows))
+            p *= p.dtype.type(1 / len(rows))
             gz = p
             for k in range(len(params) - 2, -1, -2):
                 x = hidden.pop()
@@ -271,8 +277,9 @@ class NumPy(Worker):
                 np.sum(gz, axis=0, out=grads[k + 1])
                 if k:
                     gz = gz @ params[k]
-                    gz *= x > 0
-            adam()
+                    gz *= slope(x)
+            if data.trains:
+                adam()
             return loss
 
         def adam() -> None:
@@ -295,7 +302,10 @@ class NumPy(Worker):
         def restore() -> None:
             flat[:] = initial
 
-        return training_task(step, float, data, restore)
+        task = training_task(step, float, data, restore)
+        if not data.trains:
+            task.check += sample(*grads)
+        return task
 
     def activation(self, case: dict) -> Task:
         name, mode = case["activation"], case["mode"]
@@ -337,6 +347,26 @@ class NumPy(Worker):
             return np.matmul(a, b)
 
         return Task(repeat(call), sample(call()))
+
+    def affine(self, case: dict) -> Task:
+        x, w, b, gy = affine_operands(case)
+        y, gx, gw, gb = (np.empty_like(a) for a in (gy, x, w, b))
+
+        def forward():
+            np.matmul(x, w.T, out=y)
+            np.add(y, b, out=y)
+
+        def weight_gradient():
+            np.matmul(gy.T, x, out=gw)
+            np.sum(gy, axis=0, out=gb)
+
+        call, outputs = {
+            "forward": (forward, (y,)),
+            "input gradient": (lambda: np.matmul(gy, w, out=gx), (gx,)),
+            "weight gradient": (weight_gradient, (gw, gb)),
+        }[case["pass"]]
+        call()
+        return Task(repeat(call), sample(*outputs))
 
     def elementwise(self, elements: int):
         x = normal((elements,), 3)

@@ -7,10 +7,11 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np
 import tensorflow as tf
 from base import (
-    MLPData,
+    ClassifierData,
     Task,
     Worker,
     activation_input,
+    affine_operands,
     main,
     normal,
     prelu_slopes,
@@ -18,7 +19,7 @@ from base import (
     sample,
     training_task,
 )
-from networks import NCHW, NHWC, DCGANData, layer_operands
+from networks import NCHW, NHWC, PASSES, DCGANData, layer_operands
 
 tf.config.threading.set_intra_op_parallelism_threads(2)
 tf.config.threading.set_inter_op_parallelism_threads(2)
@@ -148,30 +149,72 @@ class TensorFlow(Worker):
         return {"tensorflow": tf.__version__, "numpy": np.__version__}
 
     def mlp(self, case: dict) -> Task:
-        data = MLPData(case)
-        initial = [
-            (w.T, b) for w, b in zip(data.weights, data.biases, strict=True)
-        ]  # TensorFlow's layout: (in, out)
-        params = [tf.Variable(v) for pair in initial for v in pair]
-        adam = Adam(params, data.lr)
+        data = ClassifierData(case)
+        activation = {"relu": tf.nn.relu, "tanh": tf.tanh}[data.activation]
+        initial = [v.T for v in data.initial]  # TensorFlow's layout: (in, out)
+
+        def scores(params, x):
+            for i in range(0, len(params), 2):
+                x = tf.nn.bias_add(tf.matmul(x, params[i]), params[i + 1])
+                x = activation(x) if i + 2 < len(params) else x
+            return x
+
+        task, gradients = self.training(scores, initial, data)
+        if not data.trains:  # the others' weights are (out, in)
+            task.check += sample(*(g.numpy().T for g in gradients))
+        return task
+
+    def lenet(self, case: dict) -> Task:
+        data = ClassifierData(case)
+        w1, b1, w2, b2, w3, *others = data.initial
+        # A row of the first matrix is a pixel's channels here, a channel's pixels in the file.
+        w3 = w3.reshape(len(w3), 16, 4, 4).transpose(0, 2, 3, 1).reshape(len(w3), -1)
+        initial = [w1.transpose(KERNEL), b1, w2.transpose(KERNEL), b2, w3.T, *(v.T for v in others)]
+        data.x = [x.transpose(NHWC) for x in data.x]
+
+        def scores(params, x):
+            for i in (0, 2):
+                x = tf.nn.relu(
+                    tf.nn.bias_add(tf.nn.conv2d(x, params[i], 1, "VALID"), params[i + 1])
+                )
+                x = tf.nn.max_pool2d(x, 2, 2, "VALID")
+            x = tf.reshape(x, (x.shape[0], -1))
+            for i in (4, 6, 8):
+                x = tf.nn.bias_add(tf.matmul(x, params[i]), params[i + 1])
+                x = tf.nn.relu(x) if i < 8 else x
+            return x
+
+        return self.training(scores, initial, data)[0]
+
+    def training(self, scores, initial, data) -> tuple:
+        """The Task of a classifier, scores(params, x) of its classes; and its last gradients."""
+        params = [tf.Variable(v) for v in initial]
+        adam = Adam(params, data.lr) if data.trains else None
 
         @tf.function
         def train(x, t):
             with tf.GradientTape() as tape:
-                for i in range(0, len(params), 2):
-                    x = tf.nn.bias_add(tf.matmul(x, params[i]), params[i + 1])
-                    x = tf.nn.relu(x) if i + 2 < len(params) else x
-                loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(t, x))
-            adam.step(tape.gradient(loss, params))
-            return loss
+                y = scores(params, x)
+                loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(t, y))
+            gradients = tape.gradient(loss, params)
+            if adam is None:
+                return loss, gradients
+            adam.step(gradients)
+            return loss, []
 
         def restore() -> None:
-            for p, value in zip(params, [v for pair in initial for v in pair], strict=True):
+            for p, value in zip(params, initial, strict=True):
                 p.assign(value)
 
         xs = [tf.constant(x) for x in data.x]
         ts = [tf.constant(t, tf.int32) for t in data.t]
-        return training_task(lambda i: train(xs[i], ts[i]), float, data, restore, wait=float)
+
+        def loss_of(out):
+            return float(out[0])
+
+        task = training_task(lambda i: train(xs[i], ts[i]), loss_of, data, restore, wait=loss_of)
+        last = (data.steps_checked - 1) % len(data)
+        return task, [] if data.trains else train(xs[last], ts[last])[1]
 
     def activation(self, case: dict) -> Task:
         name, mode, params = case["activation"], case["mode"], case["params"]
@@ -230,7 +273,31 @@ class TensorFlow(Worker):
                 y = convolve(case["operation"], x, w, case["stride"], case["padding"])
             return y, *tape.gradient(y, (x, w), gy)
 
-        return calling(both, x, w, gy, axes=(NCHW, NCHW, KERNEL_BACK))
+        axes = (NCHW, NCHW, KERNEL_BACK)
+        if "pass" not in case:
+            return calling(both, x, w, gy, axes=axes)
+        which = PASSES.index(case["pass"])
+        return calling(lambda *inputs: both(*inputs)[which], x, w, gy, axes=axes[which : which + 1])
+
+    def affine(self, case: dict) -> Task:
+        x, w, b, gy = affine_operands(case)
+        x, w, b, gy = map(tf.constant, (x, w.T.copy(), b, gy))
+        if case["pass"] == "forward":
+            return calling(lambda x, w, b: tf.nn.bias_add(tf.matmul(x, w), b), x, w, b)
+        if case["pass"] == "input gradient":
+            return calling(lambda gy, w: tf.matmul(gy, w, transpose_b=True), gy, w)
+
+        def weight_gradient(x, gy):
+            return tf.matmul(x, gy, transpose_a=True), tf.reduce_sum(gy, 0)
+
+        return calling(weight_gradient, x, gy, axes=((1, 0), (0,)))
+
+    def max_pool(self, case: dict) -> Task:
+        x = tf.constant(normal(tuple(case["shape"]), 1).transpose(NHWC))
+        task = calling(lambda x: tf.nn.max_pool2d(x, 2, 2, "VALID"), x, axes=(NCHW,))
+        n, c, h, w = case["shape"]
+        task.units = n * c * h * w // 4
+        return task
 
     def dcgan(self, case: dict) -> Task:
         data = DCGANData(case)

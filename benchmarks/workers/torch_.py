@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 import torch.nn.functional as F
-from base import MLPData, Task, main, training_task
+from base import main
 from eager import EagerWorker
 
 torch.set_num_threads(2)
@@ -20,8 +20,10 @@ FUNCTIONS = {
     "gelu_tanh": lambda x: F.gelu(x, approximate="tanh"),
     "sigmoid": torch.sigmoid,
     "tanh": torch.tanh,
+    "affine": F.linear,
     "conv": F.conv2d,
     "conv_transpose": F.conv_transpose2d,
+    "max_pool": F.max_pool2d,
 }
 # What follows a convolution in a DCGAN.
 AFTER = {
@@ -44,6 +46,9 @@ class Torch(EagerWorker):
 
     def array(self, tensor):
         return tensor.detach().numpy()
+
+    def labels(self, array):
+        return torch.from_numpy(array.astype(np.int64))
 
     def function(self, name):
         function = FUNCTIONS.get(name) or getattr(F, name, None)
@@ -71,47 +76,32 @@ class Torch(EagerWorker):
             modules.append(AFTER[each.activation]())
         return torch.nn.Sequential(*modules).to(memory_format=self.layout)
 
+    def perceptron(self, data):
+        activation = {"relu": torch.nn.ReLU, "tanh": torch.nn.Tanh}[data.activation]
+        layers: list = []
+        for w in data.weights:
+            layers += [torch.nn.Linear(w.shape[1], w.shape[0]), activation()]
+        return torch.nn.Sequential(*layers[:-1]).to(torch.from_numpy(data.weights[0]).dtype)
+
+    def lenet5(self):
+        conv, linear, relu = torch.nn.Conv2d, torch.nn.Linear, torch.nn.ReLU
+        return torch.nn.Sequential(
+            *(conv(1, 6, 5), relu(), torch.nn.MaxPool2d(2)),
+            *(conv(6, 16, 5), relu(), torch.nn.MaxPool2d(2)),
+            *(torch.nn.Flatten(), linear(256, 120), relu()),
+            *(linear(120, 84), relu(), linear(84, 10)),
+        )
+
     def adam(self, parameters, lr, betas):
-        return torch.optim.Adam(parameters, lr, betas)
+        fused = True if self.variant == "fused" else None  # None is the default
+        return torch.optim.Adam(parameters, lr, betas, fused=fused)
 
     def assign(self, parameter, array):
         with torch.no_grad():
             parameter.copy_(torch.from_numpy(array))
 
-    def mlp(self, case: dict) -> Task:
-        data = MLPData(case)
-        layers: list = []
-        for w in data.weights:
-            layers += [torch.nn.Linear(w.shape[1], w.shape[0]), torch.nn.ReLU()]
-        model = torch.nn.Sequential(*layers[:-1])
-
-        def restore() -> None:
-            with torch.no_grad():
-                for layer, w, b in zip(layers[::2], data.weights, data.biases, strict=True):
-                    layer.weight.copy_(torch.from_numpy(w))
-                    layer.bias.copy_(torch.from_numpy(b))
-
-        restore()
-        fused = True if self.variant == "fused" else None  # None is the default
-        optimizer = torch.optim.Adam(model.parameters(), lr=data.lr, fused=fused)
-        xs = [torch.from_numpy(x) for x in data.x]
-        ts = [torch.from_numpy(t.astype(np.int64)) for t in data.t]
-
-        def forward(x, t):
-            return F.cross_entropy(model(x), t)
-
-        update = optimizer.step
-        if self.variant == "compile":
-            forward, update = torch.compile(forward), torch.compile(lambda: optimizer.step())
-
-        def step(i: int):
-            loss = forward(xs[i], ts[i])
-            optimizer.zero_grad()
-            loss.backward()
-            update()
-            return loss
-
-        return training_task(step, lambda loss: loss.item(), data, restore)
+    def compiled(self, function):
+        return torch.compile(function) if self.variant == "compile" else function
 
 
 if __name__ == "__main__":
