@@ -40,11 +40,11 @@ def any_live() -> bool:
 
 
 class Changes:
-    """Counts the in-place changes of one block of memory; shared by all tensors that are views of it.
+    """Counts the in-place changes of one piece of memory; shared by all tensors that are views of it.
 
-    `overwritten` counts those that are part of the graph. A tensor that has `_seen` fewer is a view from before: its op
-    no longer tells how its values came about. `viewed`: an op has made a view of the memory. `handed`: the arrays that
-    were handed out while ops were live, each with the number of ops recorded before and its fingerprint; or None.
+    `overwritten` counts those that are part of the graph. A tensor whose `_seen` is smaller is a view taken before: its
+    op no longer says how its values came about. `viewed`: an op has made a view of the memory. `handed`: the arrays
+    that were handed out while ops were live, each with the number of ops recorded before and its fingerprint; or None.
     """
 
     __slots__ = ("count", "handed", "overwritten", "viewed")

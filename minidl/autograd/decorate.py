@@ -58,7 +58,7 @@ def decorated(owner: str, context: Callable[[], AbstractContextManager], fn: Any
 
 
 def _in_steps(context: Callable[[], AbstractContextManager], inner: Any) -> Generator:
-    """What ``yield from inner`` does, but inner runs inside the context, and whoever waits for it does not."""
+    """What ``yield from inner`` does, but inner runs inside the context, and the code that waits for it does not."""
     try:
         with context():
             item = inner.send(None)

@@ -1,4 +1,4 @@
-"""The engine: reverse-mode automatic differentiation on one page.
+"""The engine: reverse-mode automatic differentiation in one file.
 
 A `Tensor` is an array that remembers which `Op` made it. An op's `forward` works on arrays and calls kernels; its
 `backward` works on Tensors, so that a gradient is computed by ops again and has a gradient of its own, to any order.

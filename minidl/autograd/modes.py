@@ -90,7 +90,7 @@ def textbook() -> bool:
 class no_grad:
     """Nothing is recorded inside: ``with no_grad(): ...`` or ``@no_grad()``. Results do not require a gradient.
 
-    A decorated generator or coroutine runs inside, step by step; whoever waits for its next step does not.
+    A decorated generator or coroutine runs inside, step by step; the code that waits for its next step does not.
     """
 
     mode, value = _recording, False

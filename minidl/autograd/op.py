@@ -16,7 +16,7 @@ class Op(Record):
     """One operation: what it computes, and how a gradient passes through it.
 
     A subclass writes ``forward(self, *arrays) -> ndarray`` and ``backward(self, gy) -> gradient of each input`` (a
-    Tensor or None; a tuple of these for several inputs). Settings that are no tensors go to its constructor. Backward
+    Tensor or None; a tuple of these for several inputs). Settings that are not tensors go to its constructor. Backward
     may return a gradient in the broadcast shape or in another float dtype: the engine sums and casts it back.
 
     ``backward`` is the textbook formula in Tensor operations, so that the gradient has gradients. Where a kernel is

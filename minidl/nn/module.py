@@ -290,7 +290,7 @@ def _unpacked(name: str, value: Any) -> Iterator[tuple[str, Any]]:
 
 def _described(name: str, parameter: Parameter) -> str:
     shape = (
-        "of a shape that the first batch tells" if parameter.waits_for_shape else parameter.shape
+        "of a shape inferred from the first batch" if parameter.waits_for_shape else parameter.shape
     )
     lr_mult = f" lr_mult={parameter.lr_mult:g}" if parameter.lr_mult != 1 else ""
     return f"{name} {shape}{lr_mult}"

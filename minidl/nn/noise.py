@@ -41,7 +41,7 @@ class RReLU(Module):
     upper). Evaluation: all slopes are the mean.
 
     Args:
-        lower, upper: the bounds of the slopes; defaults as in PyTorch. `F.rrelu` tells how the
+        lower, upper: the bounds of the slopes; defaults as in PyTorch. `F.rrelu` says how the
             original paper's form, x / a with a from U(3, 8), differs.
         inplace: overwrite x's own memory; needs lower >= 0.
         rng: a `numpy.random.Generator`, an int seed, or None for the library's own.

@@ -51,7 +51,7 @@ class Parameter(Tensor):
 
     @property
     def waits_for_shape(self) -> bool:
-        """True until the first batch tells its shape; it is empty, of shape (0,), until then."""
+        """True until its shape is inferred from the first batch; it is empty, of shape (0,), until then."""
         return self._initializer is not None
 
     @property

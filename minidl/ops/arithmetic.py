@@ -333,7 +333,7 @@ def astype(x: Any, dtype: Any) -> Tensor:
 
 
 def equal(x0: Any, x1: Any) -> Tensor:
-    """x0 == x1, as a bool tensor. (Not implemented for what is no number: Python then compares identities.)"""
+    """x0 == x1, as a bool tensor. (NotImplemented for anything but numbers: Python then compares identities.)"""
     return _compared(np.equal, "==", x0, x1)
 
 

@@ -84,7 +84,7 @@ class ActivatedBatchNorm(BatchNorm):
 
     def fused_backward(self, gy: np.ndarray) -> tuple:  # type: ignore[override]
         name, a, b = self.row.name, self.a, self.b
-        y = None if self.row.sign_only else self.output()._data  # x tells the sign
+        y = None if self.row.sign_only else self.output()._data  # x has the sign
         return super().fused_backward(gy, name, a, b, y)
 
 

@@ -203,7 +203,7 @@ def one_hot(ids: Any, n: int, dtype: Any = "float32") -> Tensor:
 
 
 def _rows(name: str, x: Tensor) -> Tensor:
-    """Scores (N, C, ...) as rows (N..., C): the classes stand on axis 1, or on axis 0 of a single sample."""
+    """Scores (N, C, ...) as rows (N..., C): the classes are on axis 1, or on axis 0 of a single sample."""
     if x.ndim == 0:
         raise ValueError(f"{name}: expected scores of shape (N, classes), got a scalar")
     if x.ndim <= 2:

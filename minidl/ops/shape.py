@@ -47,7 +47,7 @@ class Transpose(Op):
 
 
 class GetItem(Op):
-    """y = x[index] for an index with arrays in it: a copy, in which elements may stand several times."""
+    """y = x[index] for an index with arrays in it: a copy, which may hold an element several times."""
 
     saves = ()
     unique = False
@@ -64,7 +64,7 @@ class GetItem(Op):
 
 
 class Slice(GetItem):
-    """y = x[index] for a basic index: a view, in which each element stands once."""
+    """y = x[index] for a basic index: a view, which holds each element once."""
 
     shares = "view"
     unique = True
@@ -341,7 +341,7 @@ def _check_same(name: str, tensors: Sequence[Tensor], skip: int | None) -> None:
 
 
 def normalize_axis(name: str, axis: int, ndim: int) -> int:
-    """axis counted from the front; an error naming the function if there is no such axis, or it is no integer."""
+    """axis counted from the front; an error naming the function if there is no such axis, or it is not an integer."""
     if type(axis) is not int:
         axis = check.integer(name, "axis", axis)
     if not -ndim <= axis < ndim:

@@ -135,7 +135,7 @@ def fit(
             The loss says what accuracy is: the greatest score names the class (cross_entropy,
             nll_loss); each label is a yes where its probability is above 0.5 (binary_cross_entropy)
             or its logit above 0 (binary_cross_entropy_with_logits); another loss, or none: as
-            `minidl.training.metrics.accuracy` tells by the shapes. It is left out for the losses of real
+            `minidl.training.metrics.accuracy` infers from the shapes. It is left out for the losses of real
             numbers (mse_loss, l1_loss, huber_loss).
         callbacks: functions called with the `Training` after each epoch, or objects with methods
             such as ``on_batch_end``: see the top of this module.
@@ -148,7 +148,7 @@ def fit(
         FloatingPointError: a loss that is NaN or infinite.
     Whatever a batch raises before the optimizer steps: parameters, the optimizer's state and buffers
     (running statistics) are as the batch before left them. Random generators and the loader have
-    gone on.
+    advanced.
     """
     if loss is None:
         raise TypeError("fit: loss: expected a function or its name, got None")

@@ -1,4 +1,4 @@
-"""What accuracy means goes by the loss; a batch that comes to nothing leaves nothing behind."""
+"""What accuracy means depends on the loss; a batch that comes to nothing leaves nothing behind."""
 
 import copy
 import pickle

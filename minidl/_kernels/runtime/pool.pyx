@@ -224,7 +224,7 @@ def set_num_threads(n):
     """Use n threads, the calling one included; more than there are processors is allowed.
 
     Results have the same bits for every n. Where the build has no threads (Windows), n stays 1.
-    Raises TypeError if n is no int, ValueError if it is not in 1..1024.
+    Raises TypeError if n is not an int, ValueError if it is not in 1..1024.
     """
     if isinstance(n, bool) or not hasattr(n, "__index__") or getattr(n, "shape", ()) != ():
         raise TypeError(f"set_num_threads: n must be an int, got {n!r}")

@@ -18,7 +18,7 @@ Axes = tuple[int, ...]
 
 
 class MaxPool(Op):
-    """y = the greatest value of each window of x (N, C, ...); `kept` is the place where it stands."""
+    """y = the greatest value of each window of x (N, C, ...); `kept` is its place."""
 
     saves = ()
 
