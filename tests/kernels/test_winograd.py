@@ -51,9 +51,14 @@ def kernel(level, name, given, settings, on=True):
     keywords = {"stride": (stride, stride), "padding": padding}
     module._use_winograd(on)
     try:
-        return getattr(module, name)(*given, **keywords)
+        return image_or_weights(getattr(module, name)(*given, **keywords))
     finally:
         module._use_winograd(K.winograd)
+
+
+def image_or_weights(found):
+    """Without the gradient of a bias."""
+    return found[0] if isinstance(found, tuple) else found
 
 
 @every_sum
@@ -62,6 +67,7 @@ def test_the_definition_is_a_convolution(name, case):
     given, (stride, padding) = arguments(name, case)
     y = getattr(reference, name.replace("conv", "winograd"))(*given, stride, padding)
     expected = getattr(reference, name)(*given, stride=(stride, stride), padding=padding)
+    expected = image_or_weights(expected)
     assert y.dtype == expected.dtype
     np.testing.assert_allclose(y, expected, rtol=1e-12, atol=1e-12 * np.abs(expected).max())
 

@@ -5,6 +5,6 @@ phase of a stride (`phases`), with vectors along the pixels where outputs are fe
 (`winograd`, `winograd_sums`), which takes fewer products for 3 x 3 kernels, and 4 x 4 with stride 2: docs/winograd.md
 explains and measures it, MINIDL_WINOGRAD=0 turns it off.
 
-In the order of reading: `conv` (entry points), `image` (padding), `direct`, `phases`, `runs`, `weight_gradient`,
-`winograd`, `winograd_sums`.
+In the order of reading: `conv` (entry points), `image` (padding), `direct`, `phases`, `weight_gradient`, `runs`,
+`runs_gradient`, `winograd`, `winograd_sums`.
 """

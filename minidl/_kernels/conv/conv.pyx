@@ -8,7 +8,8 @@ Ways to compute the same three sums, each faster on some shapes and harder to re
     runs       runs.pxd               few output channels: vectors along the pixels instead of the channels
     Winograd   winograd.pxd           fewer products, for 3 x 3 taps and for 4 x 4 with stride 2 (docs/winograd.md)
 
-`way_of`, below, says which one runs. The weight gradient has a direct sum of its own, weight_gradient.pxd.
+`way_of`, below, says which one runs. The weight gradient, and the bias's with it, has sums of its own, direct
+(weight_gradient.pxd) and by runs (runs_gradient.pxd); `compute_gradients` chooses.
 MINIDL_WINOGRAD=0 leaves the last step out, MINIDL_KERNELS=reference all but the first. Images come in any layout and
 leave as arrays (N, C, *size) with their channels innermost in memory, those of the runs in C order.
 """
@@ -25,6 +26,7 @@ from minidl._kernels.conv.image cimport AXES, Image
 from minidl._kernels.math.elementary cimport real
 from minidl._kernels.conv.phases cimport Job, Window, convolve
 from minidl._kernels.conv.runs cimport convolve_runs, runs_pay
+from minidl._kernels.conv.runs_gradient cimport gradient_runs_pay, runs_gradient
 from minidl._kernels.conv.winograd_sums cimport (
     LEAST_CHANNELS, LEAST_PAIRS, winograd_convolve, winograd_pays, winograd_weight_gradient,
 )
@@ -160,12 +162,15 @@ cdef inline bint compute(real* kind, const Window* w, Job* job, Way way) noexcep
     return convolve(kind, w, job)
 
 
-cdef inline bint compute_gradient(
-    real* kind, const Window* w, const Image* x, const Image* gy, char* gw
+cdef inline bint compute_gradients(
+    real* kind, const Window* w, Job* job, char* gw, char* gb
 ) noexcept nogil:
-    if winograd and x.c * gy.c >= LEAST_PAIRS and winograd_pays(kind, w, x, gy, 0):
-        return winograd_weight_gradient(kind, w, x, gy, gw)
-    return weight_gradient(kind, w, x, gy, gw)
+    """Of weights and bias, from job.x and gy, job.y. Which way is decided here, by the shape."""
+    if winograd and job.x.c * job.y.c >= LEAST_PAIRS and winograd_pays(kind, w, &job.x, &job.y, 0):
+        return winograd_weight_gradient(kind, w, &job.x, &job.y, gw, gb)
+    if gradient_runs_pay(kind, w, job):
+        return runs_gradient(kind, w, job, gw, gb)
+    return weight_gradient(kind, w, &job.x, &job.y, gw, gb)
 
 
 cdef cnp.ndarray run(
@@ -273,14 +278,14 @@ def conv_input_grad(
 def conv_weight_grad(
     x, gy, kernel, stride=(1, 1), padding=(0, 0), dilation=(1, 1), Py_ssize_t groups=1
 ):
-    """gw (O, C/groups, *kernel) from x (N, C, ...) and gy (N, O, ...).
+    """(gw, gb): gw (O, C/groups, *kernel) from x (N, C, ...) and gy (N, O, ...), and gb (O,), the sum of gy's pixels.
 
     Raises ValueError on shapes that do not fit, TypeError on dtypes other than float32 or float64 throughout.
     """
     cdef cnp.ndarray xs = behaved(x, "conv_weight_grad: x")
-    cdef cnp.ndarray gys = behaved(gy, "conv_weight_grad: gy"), gw
+    cdef cnp.ndarray gys = behaved(gy, "conv_weight_grad: gy"), gw, gb
     cdef cnp.npy_intp[AXES + 2] shape
-    cdef Image x_image, gy_image
+    cdef Job job
     cdef Window w
     cdef bint done
     cdef int axis, ndim = cnp.PyArray_NDIM(xs)
@@ -296,20 +301,22 @@ def conv_weight_grad(
     for axis in range(ndim - 2):
         shape[axis + 2] = kernel[axis]
     gw = memory.empty(ndim, shape, cnp.PyArray_TYPE(xs))
+    gb = memory.empty(1, shape, cnp.PyArray_TYPE(xs))
     if cnp.PyArray_SIZE(gys) == 0:
         cnp.PyArray_FILLWBYTE(gw, 0)
-    if cnp.PyArray_SIZE(gw) == 0 or cnp.PyArray_SIZE(gys) == 0:
-        return gw
-    view(xs, &x_image)
-    view(gys, &gy_image)
-    fit_steps(&w, False, &gy_image, "conv_weight_grad")
+        cnp.PyArray_FILLWBYTE(gb, 0)
+        return gw, gb
+    memset(&job, 0, sizeof(Job))
+    view(xs, &job.x)
+    view(gys, &job.y)
+    fit_steps(&w, False, &job.y, "conv_weight_grad")
     with nogil:
         if cnp.PyArray_TYPE(xs) == cnp.NPY_FLOAT:
-            done = compute_gradient(<float*> NULL, &w, &x_image, &gy_image,
-                                    <char*> cnp.PyArray_DATA(gw))
+            done = compute_gradients(<float*> NULL, &w, &job, <char*> cnp.PyArray_DATA(gw),
+                                     <char*> cnp.PyArray_DATA(gb))
         else:
-            done = compute_gradient(<double*> NULL, &w, &x_image, &gy_image,
-                                    <char*> cnp.PyArray_DATA(gw))
+            done = compute_gradients(<double*> NULL, &w, &job, <char*> cnp.PyArray_DATA(gw),
+                                     <char*> cnp.PyArray_DATA(gb))
     if not done:
         pool.fail("conv_weight_grad")
-    return gw
+    return gw, gb

@@ -32,7 +32,6 @@ from minidl._kernels.conv.direct cimport SERIAL_FLOPS, Taps, Weights
 from minidl._kernels.conv.image cimport AXES, Image
 from minidl._kernels.conv.phases cimport Job, Window, lay_axes, phases_of, weights_of
 from minidl._kernels.math.elementary cimport real
-from minidl._kernels.runtime.epilogues cimport activate_in_place
 from minidl._kernels.product.product cimport TASK_FLOPS, TASKS, activation_t, ceil_div, run_tasks, task_t
 from minidl._kernels.product.tile cimport (
     TILE_LANES, One, Three, broadcast, doubles, floats, lanes, transpose, vec, zeros,
@@ -124,19 +123,19 @@ cdef inline Py_ssize_t pitch_of(const Runs* s, const Taps* columns) noexcept nog
 
 
 cdef inline void stage_row(
-    real* kind, const Runs* s, const char* x, real* y, Py_ssize_t y_channel
+    real* kind, const Image* image, Py_ssize_t channels, const char* x, real* y, Py_ssize_t y_channel
 ) noexcept nogil:
-    """All channels of a row of x."""
-    cdef Py_ssize_t size = sizeof(real), step = s.x.steps[2], width = s.x.size[2], c, i
+    """Some channels of the row of an image that begins at x."""
+    cdef Py_ssize_t size = sizeof(real), step = image.steps[2], width = image.size[2], c, i
     if step == size:
-        for c in range(s.inputs):
-            memcpy(y + c * y_channel, x + c * s.x.c_step, width * size)
-    elif s.x.c_step == size:
-        transpose(kind, x, step, <char*> y, y_channel * size, width, s.inputs, width)
+        for c in range(channels):
+            memcpy(y + c * y_channel, x + c * image.c_step, width * size)
+    elif image.c_step == size:
+        transpose(kind, x, step, <char*> y, y_channel * size, width, channels, width)
     else:
-        for c in range(s.inputs):
+        for c in range(channels):
             for i in range(width):
-                y[c * y_channel + i] = (<const real*> (x + c * s.x.c_step + i * step))[0]
+                y[c * y_channel + i] = (<const real*> (x + c * image.c_step + i * step))[0]
 
 
 cdef inline void copy_vectors(vec* kind, const char* x, char* y, Py_ssize_t count) noexcept nogil:
@@ -176,18 +175,50 @@ cdef inline void copy_rows(
                      + (row - first) // s.step[1] * pitch_of(s, t2))
             if not s.apart:
                 if inside:
-                    stage_row(kind, s, x + d * s.x.steps[0] + row * s.x.steps[1],
+                    stage_row(kind, &s.x, s.inputs, x + d * s.x.steps[0] + row * s.x.steps[1],
                               place + i * s.plane + s.low, t0.count * s.plane)
                 continue
             place += i * t2.count * s.plane
             if inside:
-                stage_row(kind, s, x + d * s.x.steps[0] + row * s.x.steps[1],
+                stage_row(kind, &s.x, s.inputs, x + d * s.x.steps[0] + row * s.x.steps[1],
                           runs + s.staged + s.low, staged)
             for c in range(s.inputs):
                 given = runs + s.staged + s.low + (c if inside else s.inputs) * staged
                 for k in range(t2.count):
                     copy_apart(kind, given + t2.offset[k], s.step[2], t2.pixels, place + k * s.plane)
                 place += t0.count * t2.count * s.plane
+
+
+cdef inline Py_ssize_t find_terms(
+    real* kind, const Window* w, const Runs* r, Py_ssize_t in_step, Py_ssize_t* start,
+    Py_ssize_t* shifts, Py_ssize_t* sources
+) noexcept nogil:
+    """Where the runs are and where the weights, in bytes. The terms of a phase's sum follow on each other: (channel,
+    depth, row, column of taps). Returns how many there are; a tap that no pixel sees has none."""
+    cdef Py_ssize_t d, h, v, c, i, j, k, at, term = 0, phase = 0, size = sizeof(real)
+    cdef const Taps* t0
+    cdef const Taps* t1
+    cdef const Taps* t2
+    for d in range(r.phases[0]):
+        for h in range(r.phases[1]):
+            for v in range(r.phases[2]):
+                t0, t1, t2 = &r.axes[0][d], &r.axes[1][h], &r.axes[2][v]
+                start[phase] = term
+                for c in range(r.inputs):
+                    for i in range(t0.count):
+                        for j in range(t1.count):
+                            at = (t1.offset[j] - r.top) // r.step[1] * pitch_of(r, t2)
+                            at += (t1.offset[j] - r.top) % r.step[1] * r.rows
+                            for k in range(t2.count):
+                                shifts[term] = size * (at + (
+                                    ((c * t0.count + i) * t2.count + k) * r.plane if r.apart else
+                                    (c * t0.count + i) * r.plane + r.low + t2.offset[k]))
+                                sources[term] = c * in_step + size * (
+                                    (t0.tap[i] * w.kernel[1] + t1.tap[j]) * w.kernel[2] + t2.tap[k])
+                                term += 1
+                phase += 1
+                start[phase] = term
+    return term
 
 
 # ── The sums ──────────────────────────────────────────────────────────────────────────────────────
@@ -294,7 +325,7 @@ cdef inline bint convolve_runs(real* kind, const Window* w, Job* job) noexcept n
     flops = 2.0 * job.y.size[0] * job.y.size[1] * job.y.size[2] * s.terms * job.y.c
     s.block = max(1, min(job.x.n // TASKS, <Py_ssize_t> (8 * TASK_FLOPS / max(1.0, flops))))
     s.blocks = ceil_div(job.x.n, s.block)
-    find_terms(kind, w, &s)
+    s.terms = find_terms(kind, w, &s.runs, s.weights.in_step, s.start, s.shifts, s.sources)
     done = run_tasks(
         <task_t> pack_task[real], &s, s.groups * s.outputs, True
     ) and run_tasks(
@@ -303,35 +334,6 @@ cdef inline bint convolve_runs(real* kind, const Window* w, Job* job) noexcept n
     ) and not s.failed
     memory.give(axes[0])
     return done
-
-
-cdef inline void find_terms(real* kind, const Window* w, Plan* s) noexcept nogil:
-    """The terms of a phase's sum follow on each other: (channel, depth, row, column of taps)."""
-    cdef const Runs* r = &s.runs
-    cdef Py_ssize_t d, h, v, c, i, j, k, at, term = 0, phase = 0, size = sizeof(real)
-    cdef const Taps* t0
-    cdef const Taps* t1
-    cdef const Taps* t2
-    for d in range(r.phases[0]):
-        for h in range(r.phases[1]):
-            for v in range(r.phases[2]):
-                t0, t1, t2 = &r.axes[0][d], &r.axes[1][h], &r.axes[2][v]
-                s.start[phase] = term
-                for c in range(r.inputs):
-                    for i in range(t0.count):
-                        for j in range(t1.count):
-                            at = (t1.offset[j] - r.top) // r.step[1] * pitch_of(r, t2)
-                            at += (t1.offset[j] - r.top) % r.step[1] * r.rows
-                            for k in range(t2.count):
-                                s.shifts[term] = size * (at + (
-                                    ((c * t0.count + i) * t2.count + k) * r.plane if r.apart else
-                                    (c * t0.count + i) * r.plane + r.low + t2.offset[k]))
-                                s.sources[term] = c * s.weights.in_step + size * (
-                                    (t0.tap[i] * w.kernel[1] + t1.tap[j]) * w.kernel[2] + t2.tap[k])
-                                term += 1
-                phase += 1
-                s.start[phase] = term
-    s.terms = term  # those that a pixel sees
 
 
 cdef inline void pack_task(real* kind, Plan* s, Py_ssize_t index) noexcept nogil:

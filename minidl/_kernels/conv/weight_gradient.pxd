@@ -2,7 +2,7 @@
 #
 #     gw[t, c, o] = sum over output pixels j of  x[n, c, j * stride + t * dilation - padding] gy[n, o, j]
 #
-# on the register tile (tile.pxd). A row of the tile is a tap and a channel of x; it steps from
+# and of its bias, the same with a one in place of x, on the register tile (tile.pxd). A row of the tile is a tap and a channel of x; it steps from
 # pixel to pixel, and a span is a row of pixels of gy. The right operand is gy, channels innermost,
 # pixel after pixel. Both are read in place or in small copies that stay in the cache, whichever
 # is faster. From the outside in:
@@ -38,8 +38,10 @@ cdef enum:
 cdef struct Plan:
     const char* x
     const char* gy
-    char* gw                    # the result (groups, o, c, taps)
-    char* sums                  # of each share: (groups, tap, c, o), o padded to whole vectors
+    char* gw                    # the results (groups, o, c, taps)
+    char* gb                    # and (groups, o)
+    char* sums                  # of each share: (groups, tap, c, o), o padded to whole vectors, and a row for the bias
+    Py_ssize_t rows             # of sums, of a group
     const Py_ssize_t* taps      # where x begins for each tap, in bytes
     const Py_ssize_t* shifts    # of the spans
     Py_ssize_t count, groups    # of taps; of groups
@@ -70,9 +72,9 @@ cdef struct Part:
 
 
 cdef inline bint weight_gradient(
-    real* kind, const Window* w, const Image* x, const Image* gy, char* gw
+    real* kind, const Window* w, const Image* x, const Image* gy, char* gw, char* gb
 ) noexcept nogil:
-    """gw from x and gy. False: no memory, or the work was stopped."""
+    """gw and gb from x and gy. False: no memory, or the work was stopped."""
     cdef Py_ssize_t[AXES] low, high
     cdef Image xs, gys
     cdef bint done = False
@@ -90,22 +92,23 @@ cdef inline bint weight_gradient(
     if not pad_image(kind, x, low, high, False, &xs):
         return False
     if pad_image(kind, gy, NULL, NULL, not dense, &gys):
-        done = sum_gradient(kind, w, &xs, &gys, gw)
+        done = sum_gradient(kind, w, &xs, &gys, gw, gb)
         memory.give(gys.scratch)
     memory.give(xs.scratch)
     return done
 
 
 cdef inline bint sum_gradient(
-    real* kind, const Window* w, const Image* x, const Image* gy, char* gw
+    real* kind, const Window* w, const Image* x, const Image* gy, char* gw, char* gb
 ) noexcept nogil:
     cdef Plan s
     cdef Py_ssize_t[AXES + 1] lengths, steps
     cdef Py_ssize_t size = sizeof(real), i, d, h, v, at
     cdef Py_ssize_t* numbers
     cdef int axes, axis
-    s.x, s.gy, s.gw = x.data, gy.data, gw
+    s.x, s.gy, s.gw, s.gb = x.data, gy.data, gw, gb
     s.groups, s.c, s.o, s.count = w.groups, x.c // w.groups, gy.c // w.groups, w.taps
+    s.rows = s.count * s.c + 1
     s.pixel = gy.c * size
     axes = join_axes(w, x, gy, lengths, steps)
     s.k, s.step, s.spans = lengths[axes - 1], steps[axes - 1], 1
@@ -114,7 +117,7 @@ cdef inline bint sum_gradient(
     plan(kind, &s)
     numbers = <Py_ssize_t*> memory.take(times(s.count + s.spans + 1, sizeof(Py_ssize_t)))
     s.sums = <char*> memory.take(
-        plus(times(times(s.shares * s.groups, s.count), s.c * s.pitch), 1))
+        times(times(s.shares * s.groups, s.rows), s.pitch))
     if numbers == NULL or s.sums == NULL:
         memory.give(numbers)
         memory.give(s.sums)
@@ -138,7 +141,7 @@ cdef inline bint sum_gradient(
         <task_t> sum_task[real], &s, s.shares * s.groups * s.blocks,
         2.0 * s.spans * s.k * s.count * x.c * s.o <= SERIAL_FLOPS
     ) or s.failed or not run_tasks(
-        <task_t> turn_task[real], &s, s.groups * ceil_div(s.c, TURN_CHANNELS),
+        <task_t> turn_task[real], &s, s.groups * max(1, ceil_div(s.c, TURN_CHANNELS)),
         s.shares * s.count * x.c * s.o <= SERIAL_TURN
     )
     memory.give(numbers)
@@ -176,7 +179,7 @@ cdef inline void plan(real* kind, Plan* s) noexcept nogil:
     s.pitch = column(&s.panels, s.panels.count) * <Py_ssize_t> sizeof(real)
     s.pack = s.panels.count > 1 or s.groups > 1 or s.pixel != s.pitch  # else gy is a panel already
     s.block = max(1, SUM_BYTES // max(1, s.pitch * TILE_ROWS)) * TILE_ROWS
-    s.blocks = ceil_div(s.count * s.c, s.block)
+    s.blocks = max(1, ceil_div(s.rows - 1, s.block))
     s.failed = False
     s.part_k = max(1, min(s.k, PART_PIXELS))
     s.k_parts = ceil_div(s.k, s.part_k)
@@ -197,9 +200,9 @@ cdef inline void sum_task(real* kind, Plan* s, Py_ssize_t index) noexcept nogil:
     cdef const char* gy = s.gy + group * s.o * size
     cdef Part p
     p.top = index % s.blocks * s.block
-    p.bottom = min(p.top + s.block, s.count * s.c)
+    p.bottom = min(p.top + s.block, s.rows - 1)
     p.x = s.x + group * s.c * size
-    p.sums = s.sums + (share * s.groups + group) * s.count * s.c * s.pitch
+    p.sums = s.sums + (share * s.groups + group) * s.rows * s.pitch
     p.packed = <char*> memory.take(PART_PIXELS * s.pitch) if s.pack else NULL
     if s.pack and p.packed == NULL:
         s.failed = True
@@ -210,6 +213,8 @@ cdef inline void sum_task(real* kind, Plan* s, Py_ssize_t index) noexcept nogil:
         p.spans = min(s.part_spans, s.spans - span) if part < end else 0
         p.gy, p.add = gy + (span * s.k + k) * s.pixel, part > first
         sum_part(kind, s, &p)
+        if p.top == 0:
+            sum_pixels(kind, s, &p)
         if pool.stopped():
             break
     memory.give(p.packed)
@@ -246,11 +251,35 @@ cdef inline void sum_part(real* kind, const Plan* s, const Part* p) noexcept nog
             left = column(&s.panels, panel)
             for i in range(TILE_ROWS):
                 strip.out[i] = y[i] + left * size
-            strip.b, strip.b_row = p.gy, s.pixel
-            if s.pack:
-                strip.b, strip.b_row = p.packed + left * pixels * size, width(&s.panels, panel) * size
+            point_at_gy(kind, s, p, panel, &strip)
             tile_of(kind, TILE_ROWS, width(&s.panels, panel) // lanes(kind))(NULL, NULL, NULL, &strip)
         row += TILE_ROWS
+
+
+cdef inline void point_at_gy(
+    real* kind, const Plan* s, const Part* p, Py_ssize_t panel, Strip* strip
+) noexcept nogil:
+    """The right operand."""
+    cdef Py_ssize_t size = sizeof(real)
+    strip.b, strip.b_row = p.gy, s.pixel
+    if s.pack:
+        strip.b = p.packed + column(&s.panels, panel) * p.spans * p.k * size
+        strip.b_row = width(&s.panels, panel) * size
+
+
+cdef inline void sum_pixels(real* kind, const Plan* s, const Part* p) noexcept nogil:
+    """The row of the bias: a strip of ones."""
+    cdef Py_ssize_t size = sizeof(real), panel, left, i, none = 0
+    cdef real one = 1
+    cdef Strip strip
+    strip.step, strip.shifts, strip.spans, strip.k, strip.count = 0, &none, 1, p.spans * p.k, 1
+    strip.add, strip.bias = p.add, NULL
+    for panel in range(s.panels.count):
+        left = column(&s.panels, panel)
+        for i in range(TILE_ROWS):
+            strip.rows[i], strip.out[i] = <char*> &one, p.sums + (s.rows - 1) * s.pitch + left * size
+        point_at_gy(kind, s, p, panel, &strip)
+        tile_of(kind, 2, width(&s.panels, panel) // lanes(kind))(NULL, NULL, NULL, &strip)
 
 
 cdef inline void copy_strip(
@@ -271,20 +300,27 @@ cdef inline void copy_strip(
 
 
 cdef inline void turn_task(real* kind, const Plan* s, Py_ssize_t index) noexcept nogil:
-    """Adds the shares of some channels and transposes (tap, c, o) to (o, c, tap)."""
-    cdef Py_ssize_t size = sizeof(real), tasks = ceil_div(s.c, TURN_CHANNELS), c, t, share, i
+    """Adds the shares of some channels and transposes (tap, c, o) to (o, c, tap). The first ones bring the bias."""
+    cdef Py_ssize_t size = sizeof(real), tasks = max(1, ceil_div(s.c, TURN_CHANNELS)), c, t
     cdef Py_ssize_t group = index // tasks, first = index % tasks * TURN_CHANNELS
-    cdef Py_ssize_t pitch = s.pitch // size, height = s.count * s.c
-    cdef real* sums = <real*> s.sums + group * height * pitch
-    cdef real* total
-    cdef const real* part
+    cdef Py_ssize_t pitch = s.pitch // size
+    cdef real* sums = <real*> s.sums + group * s.rows * pitch
     for c in range(first, min(first + TURN_CHANNELS, s.c)):
-        for share in range(1, s.shares):
-            for t in range(s.count):
-                total = sums + (t * s.c + c) * pitch
-                part = total + share * s.groups * height * pitch
-                for i in range(s.o):
-                    total[i] += part[i]
+        for t in range(s.count):
+            add_shares(kind, s, sums + (t * s.c + c) * pitch)
         transpose(kind, <char*> (sums + c * pitch), s.c * pitch * size,
                   s.gw + (group * s.o * s.c + c) * s.count * size, s.c * s.count * size,
                   s.count, s.o, s.count)
+    if first == 0:
+        add_shares(kind, s, sums + (s.rows - 1) * pitch)
+        memcpy(s.gb + group * s.o * size, sums + (s.rows - 1) * pitch, s.o * size)
+
+
+cdef inline void add_shares(real* kind, const Plan* s, real* total) noexcept nogil:
+    """To a row of the first share's sums those of the others, in order."""
+    cdef Py_ssize_t share, i
+    cdef const real* part
+    for share in range(1, s.shares):
+        part = total + share * s.groups * s.rows * (s.pitch // <Py_ssize_t> sizeof(real))
+        for i in range(s.o):
+            total[i] += part[i]

@@ -71,6 +71,8 @@ cdef struct Plan:
     activation_t activation
     double alpha, beta
     char* gw
+    char* gb
+    char* pixel_sums                # (share, output)
     bint failed                     # for lack of memory
 
 
@@ -256,10 +258,10 @@ cdef inline void write_patch(
 # ── A weight gradient ─────────────────────────────────────────────────────────────────────────────
 
 cdef inline bint winograd_weight_gradient(
-    real* kind, const Window* w, const Image* x, const Image* gy, char* gw
+    real* kind, const Window* w, const Image* x, const Image* gy, char* gw, char* gb
 ) noexcept nogil:
-    """gw from x and gy. False: no memory, or the work was stopped."""
-    cdef Py_ssize_t size = sizeof(real), tasks, sums
+    """gw and gb from x and gy. False: no memory, or the work was stopped."""
+    cdef Py_ssize_t size = sizeof(real), tasks, sums, padded
     cdef Image xs, gys
     cdef Plan s
     cdef bint done = False
@@ -270,12 +272,13 @@ cdef inline bint winograd_weight_gradient(
         tasks = s.parts * s.cut.groups
         s.per = ceil_div(s.cut.blocks, min(s.cut.blocks, ceil_div(SHARED_TASKS, tasks)))
         s.shares = ceil_div(s.cut.blocks, s.per)
-        s.gw = gw
-        sums = s.shares * s.parts * s.positions * s.depth * column(&s.panels, s.panels.count)
-        s.numbers = <char*> memory.take((sums + max(xs.c, gys.c)) * size)
+        s.gw, s.gb, padded = gw, gb, column(&s.panels, s.panels.count)
+        sums = s.shares * s.parts * s.positions * s.depth * padded
+        s.numbers = <char*> memory.take((sums + s.shares * padded + max(xs.c, gys.c)) * size)
         if s.numbers != NULL:
-            s.zeros = s.numbers + sums * size
-            memset(s.numbers + sums * size, 0, max(xs.c, gys.c) * size)
+            s.pixel_sums = s.numbers + sums * size
+            s.zeros = s.pixel_sums + s.shares * padded * size
+            memset(<char*> s.zeros, 0, max(xs.c, gys.c) * size)
             done = run_tasks(
                 <task_t> sum_task[real], &s, s.shares * tasks, False
             ) and run_tasks(
@@ -300,6 +303,7 @@ cdef inline void sum_task(real* kind, Plan* s, Py_ssize_t index) noexcept nogil:
     cdef char* v = <char*> memory.take(s.positions * (apart(s, pitch) + apart(s, row)))
     cdef char* w = v + s.positions * apart(s, pitch)  # (position, patch, output)
     cdef char* sums = s.numbers + (share * s.parts + part) * s.positions * s.depth * all
+    cdef real one = 1
     if v == NULL:
         s.failed = True
         return
@@ -317,6 +321,14 @@ cdef inline void sum_task(real* kind, Plan* s, Py_ssize_t index) noexcept nogil:
                     kind, width(&s.panels, panel), v + position * apart(s, pitch), size, pitch, s.depth,
                     patches, w + position * apart(s, row) + (left - start) * size, row,
                     sums + position * s.depth * all + left * size, all, block > share * s.per)
+        # The transform has the sum of a patch's four pixels at the second position of both axes.
+        position = s.patches.x.lines + 1
+        for panel in range(from_, end if part == 0 else from_):
+            left = column(&s.panels, panel)
+            multiply_panel(
+                kind, width(&s.panels, panel), <char*> &one, 0, 0, 1, patches,
+                w + position * apart(s, row) + (left - start) * size, row,
+                s.pixel_sums + share * all + left * size, 0, block > share * s.per)
         if pool.stopped():
             break
     memory.give(v)
@@ -368,4 +380,9 @@ cdef inline void turn_task(real* kind, Plan* s, Py_ssize_t index) noexcept nogil
                            s.depth * all * size, NULL, taps, i * lane * size)
         transpose(kind, turned, all * size, s.gw + c * s.taps * size, s.inputs * s.taps * size,
                   s.taps, s.outputs, s.taps)
+    if index == 0:
+        for i in range(s.outputs):
+            (<real*> s.gb)[i] = 0
+            for share in range(s.shares):
+                (<real*> s.gb)[i] += (<const real*> s.pixel_sums)[share * all + i]
     memory.give(turned)

@@ -188,7 +188,7 @@ def conv_weight_grad(
         for tap, seen in _taps(kernel, size, stride, dilation):
             part = padded[(..., *seen)].swapaxes(0, 1).reshape(groups, channels, pixels)
             gw[(..., *tap)] = g @ part.swapaxes(1, 2)
-    return gw.reshape(gy.shape[1], channels, *kernel)
+    return gw.reshape(gy.shape[1], channels, *kernel), gy.sum((0, *range(2, gy.ndim)))
 
 
 # ── Winograd's algorithm: the definition of conv/winograd.pxd (docs/winograd.md) ──────────────────

@@ -74,14 +74,14 @@ class Conv(_Fused):
 
     def fused_backward(self, gy: np.ndarray) -> tuple:
         x, w, gy = self.input(0)._data, self.input(1)._data, self._fused_before_activation(gy)
-        gx = gw = None
+        gx = gw = gb = None
         if self.needs(0):
             gx = K.conv_input_grad(gy, w, x.shape[2:], *self.window)
         if self.needs(1):
-            gw = K.conv_weight_grad(x, gy, w.shape[2:], *self.window)
+            gw, gb = K.conv_weight_grad(x, gy, w.shape[2:], *self.window)
         if len(self.edges) == 2:
             return gx, gw
-        return gx, gw, _pixel_sum(gy) if self.needs(2) else None
+        return gx, gw, _pixel_sum(gy) if gb is None else gb
 
 
 class ConvTranspose(_Fused):
@@ -102,7 +102,7 @@ class ConvTranspose(_Fused):
         if self.needs(0):
             gx = K.conv_forward(gy, w, None, *self.window, x.shape[2:])
         if self.needs(1):
-            gw = K.conv_weight_grad(gy, x, w.shape[2:], *self.window)
+            gw, _ = K.conv_weight_grad(gy, x, w.shape[2:], *self.window)
         if len(self.edges) == 2:
             return gx, gw
         return gx, gw, _pixel_sum(gy) if self.needs(2) else None
@@ -132,7 +132,7 @@ class ConvWeightGrad(Op):
         self.window, self.kernel = window, kernel
 
     def forward(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        return K.conv_weight_grad(x, y, self.kernel, *self.window)
+        return K.conv_weight_grad(x, y, self.kernel, *self.window)[0]
 
     def backward(self, gw: Tensor) -> tuple:
         x, y, v = self.input(0), self.input(1), self.window

@@ -1,0 +1,217 @@
+# The gradients of weights and bias by the runs of runs.pxd, for few outputs and many pixels: dot products.
+#
+#     gw[o, c, t] = gy[o] . run[c, t]        gb[o] = gy[o] . (1 1 1 ...), which is the run of one more term
+#
+# Each lane of a vector sums every so manieth pixel. The lanes are added last, and then the shares, in order. From the
+# outside in:
+#
+#   for tasks: a share of all samples, depths and bands of rows; a group of channels    over the threads
+#     for bands: the rows of x are copied, and those of gy
+#       for up to three outputs, for SUMS pairs of one of them and a term
+#         for vectors of pixels: SUMS products
+
+from libc.string cimport memmove, memset
+
+from minidl._kernels.conv.direct cimport SERIAL_FLOPS, Taps
+from minidl._kernels.conv.image cimport AXES, Image
+from minidl._kernels.conv.phases cimport Job, Window, lay_axes
+from minidl._kernels.conv.runs cimport (
+    MOST_ROWS, SUMS, Outputs, Runs, copy_rows, find_terms, lay_runs, runs_pay, stage_row,
+)
+from minidl._kernels.math.elementary cimport real
+from minidl._kernels.product.product cimport TASK_FLOPS, TASKS, ceil_div, run_tasks, task_t
+from minidl._kernels.product.tile cimport One, Three, doubles, floats, lanes, vec
+from minidl._kernels.runtime cimport memory, pool
+from minidl._kernels.runtime.sizes cimport times
+
+cdef enum:
+    LEAST_RUN = 16          # vectors of a run: each sum is loaded and stored once for so many
+
+
+cdef struct Plan:
+    Runs runs
+    Image gy
+    Py_ssize_t groups, outputs  # of a group
+    Py_ssize_t terms            # of an output's sum, and with the bias, padded to a multiple of SUMS
+    Py_ssize_t padded
+    Py_ssize_t* shifts          # from the start of the copies, in bytes
+    Py_ssize_t bands, shares    # of all samples together; how many share them
+    char* sums                  # (share, group, output, term, lane)
+    char* gw
+    char* gb
+    bint failed                 # for lack of memory
+
+
+cdef struct Dots:
+    # SUMS sums: of one output and SUMS terms, or three outputs and a third of them; two are three, the second one twice.
+    const char* gy[MOST_ROWS]
+    char* sums[MOST_ROWS]       # vectors, term after term
+    const char* x               # the copies,
+    const Py_ssize_t* shifts    # and where the runs of the terms begin in them
+    Py_ssize_t count            # of vectors of pixels; the last one begins
+    Py_ssize_t back             # so many bytes before the end of the one before, and gy has zeros there
+
+
+cdef inline void sum_dots(Outputs* outputs, vec* kind, const Dots* s) noexcept nogil:
+    cdef vec[SUMS] sums
+    cdef vec[MOST_ROWS] g
+    cdef const char* gy[MOST_ROWS]
+    cdef const char* xs[SUMS]
+    cdef vec x
+    cdef Py_ssize_t p
+    cdef int i, j, rows = 1 if Outputs is One else 3
+    cdef int terms = SUMS // rows
+    for j in range(terms):
+        xs[j] = s.x + s.shifts[j]
+    for i in range(rows):
+        gy[i] = s.gy[i]
+        for j in range(terms):
+            sums[i * terms + j] = (<const vec*> s.sums[i])[j]
+    for p in range(s.count):
+        if p == s.count - 1:
+            for j in range(terms):
+                xs[j] -= s.back
+        for i in range(rows):
+            g[i] = (<const vec*> gy[i])[p]
+        for j in range(terms):
+            x = (<const vec*> xs[j])[p]
+            for i in range(rows):
+                sums[i * terms + j] = sums[i * terms + j] + g[i] * x
+    for i in range(rows):
+        for j in range(terms):
+            (<vec*> s.sums[i])[j] = sums[i * terms + j]
+
+
+ctypedef void (*dots_t)(void* outputs, void* kind, const Dots* s) noexcept nogil
+
+
+cdef inline void any_dots(real* kind, bint one, const Dots* s) noexcept nogil:
+    """(Through a pointer, as in product/tile.pxd.)"""
+    cdef dots_t[2] dots
+    if real is float:
+        dots[0], dots[1] = <dots_t> sum_dots[Three, floats], <dots_t> sum_dots[One, floats]
+    else:
+        dots[0], dots[1] = <dots_t> sum_dots[Three, doubles], <dots_t> sum_dots[One, doubles]
+    dots[one](NULL, NULL, s)
+
+
+cdef inline bint gradient_runs_pay(real* kind, const Window* w, const Job* job) noexcept nogil:
+    return (
+        job.y.size[2] >= lanes(kind) and runs_pay(kind, w, job)
+        and job.y.size[1] * job.y.size[2] >= LEAST_RUN * lanes(kind)
+    )
+
+
+cdef inline bint runs_gradient(real* kind, const Window* w, Job* job, char* gw, char* gb) noexcept nogil:
+    """gw and gb from job.x and job.y, which is gy. False: no memory, or the work was stopped."""
+    cdef Taps* axes[AXES]
+    cdef Py_ssize_t[AXES] low, high
+    cdef Py_ssize_t[2] start
+    cdef Py_ssize_t size = sizeof(real), row, numbers, t
+    cdef Plan s
+    cdef bint done
+    cdef double flops
+    s.groups, s.outputs, s.terms = w.groups, job.y.c // w.groups, job.x.c // w.groups * w.taps
+    s.padded = ceil_div(s.terms + 1, SUMS) * SUMS
+    s.gy, s.gw, s.gb, s.failed = job.y, gw, gb, False
+    s.shifts = <Py_ssize_t*> lay_axes(w, job, axes, low, high, (s.padded + s.terms) * sizeof(Py_ssize_t))
+    if s.shifts == NULL:
+        return False
+    lay_runs(kind, w, job, axes, low, high, True, &s.runs)
+    find_terms(kind, w, &s.runs, 0, start, s.shifts, s.shifts + s.padded)
+    for t in range(s.terms, s.padded):
+        s.shifts[t] = s.runs.sums * size  # ones
+    # Behind those the rows of gy.
+    s.runs.room = max(s.runs.room, s.runs.sums + (1 + s.outputs) * s.runs.sum_row)
+    s.bands = job.x.n * job.y.size[0] * s.runs.bands
+    flops = 2.0 * job.y.n * job.y.size[0] * job.y.size[1] * job.y.size[2] * s.terms * job.y.c
+    s.shares = max(1, min(min(s.bands, TASKS), <Py_ssize_t> min(TASKS, flops / s.groups / TASK_FLOPS)))
+    row = s.groups * s.outputs * s.padded * lanes(kind) * size
+    s.sums = <char*> memory.take(times(s.shares, row))
+    done = s.sums != NULL and run_tasks(
+        <task_t> dots_task[real], &s, s.shares * s.groups, flops <= SERIAL_FLOPS
+    ) and not s.failed and run_tasks(<task_t> lanes_task[real], &s, s.groups * s.outputs, flops <= SERIAL_FLOPS)
+    memory.give(s.sums)
+    memory.give(axes[0])
+    return done
+
+
+cdef inline void dots_task(real* kind, Plan* s, Py_ssize_t index) noexcept nogil:
+    """A share of the bands, a group."""
+    cdef const Runs* r = &s.runs
+    cdef Py_ssize_t size = sizeof(real), group = index % s.groups, share = index // s.groups, band, i, n, depth
+    cdef Py_ssize_t row = s.padded * lanes(kind) * size
+    cdef real* runs = <real*> memory.take(r.room * size)
+    cdef char* sums = s.sums + index * s.outputs * row
+    if runs == NULL:
+        s.failed = True
+        return
+    memset(sums, 0, s.outputs * row)
+    memset(runs, 0, r.room * size)
+    for i in range(r.sum_row):
+        runs[r.sums + i] = 1
+    for band in range(s.bands * share // s.shares, s.bands * (share + 1) // s.shares):
+        depth = band // r.bands % s.gy.size[0]
+        n = band // r.bands // s.gy.size[0]
+        copy_rows(kind, r, r.x.data + n * r.x.n_step + group * r.inputs * r.x.c_step, depth * r.step[0],
+                  band % r.bands, &r.axes[0][0], &r.axes[2][0], runs)
+        sum_band(kind, s, runs, band % r.bands,
+                 s.gy.data + n * s.gy.n_step + group * s.outputs * s.gy.c_step + depth * s.gy.steps[0], sums)
+        if pool.stopped():
+            break
+    memory.give(runs)
+
+
+cdef inline void sum_band(
+    real* kind, const Plan* s, real* runs, Py_ssize_t band, const char* gy, char* sums
+) noexcept nogil:
+    """The rows of gy in a band, and the products of all outputs and terms."""
+    cdef const Runs* r = &s.runs
+    cdef Py_ssize_t size = sizeof(real), first = band * r.band, rows = min(r.band, s.gy.size[1] - first)
+    cdef Py_ssize_t pixels = rows * s.gy.size[2], o, i, row, lane = lanes(kind), terms, t
+    cdef real* copy = runs + r.sums + r.sum_row
+    cdef real* end
+    cdef Dots dots
+    for row in range(rows):
+        stage_row(kind, &s.gy, s.outputs, gy + (first + row) * s.gy.steps[1], copy + row * s.gy.size[2],
+                  r.sum_row)
+    # The last numbers, if no whole vector, move to the end of one, behind zeros.
+    dots.count = ceil_div(pixels, lane)
+    dots.back = (dots.count * lane - pixels) * size
+    dots.x = <const char*> runs
+    for o in range(s.outputs):
+        end = copy + o * r.sum_row + (dots.count - 1) * lane
+        memmove(<char*> end + dots.back, end, lane * size - dots.back)
+        memset(end, 0, dots.back)
+    o = 0
+    while o < s.outputs:
+        terms = SUMS if o == s.outputs - 1 else SUMS // MOST_ROWS
+        for i in range(MOST_ROWS):
+            row = min(o + i, s.outputs - 1)
+            dots.gy[i] = <const char*> (copy + row * r.sum_row)
+        for t in range(ceil_div(s.terms + 1, terms)):
+            dots.shifts = s.shifts + t * terms
+            for i in range(MOST_ROWS):
+                row = min(o + i, s.outputs - 1)
+                dots.sums[i] = sums + (row * s.padded + t * terms) * lane * size
+            any_dots(kind, terms == SUMS, &dots)
+        o += 1 if terms == SUMS else MOST_ROWS
+
+
+cdef inline void lanes_task(real* kind, Plan* s, Py_ssize_t index) noexcept nogil:
+    """The sums of an output, of all lanes and shares."""
+    cdef Py_ssize_t lane = lanes(kind), row = s.padded * lane, share, t, i
+    cdef const real* sums
+    cdef real total, part
+    for t in range(s.terms + 1):
+        total = 0
+        for share in range(s.shares):
+            sums = <const real*> s.sums + (share * s.groups * s.outputs + index) * row + t * lane
+            part = sums[0]
+            for i in range(1, lane):
+                part += sums[i]
+            total += part
+        if t < s.terms:
+            (<real*> s.gw)[index * s.terms + t] = total
+        else:
+            (<real*> s.gb)[index] = total
