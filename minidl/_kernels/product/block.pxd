@@ -129,10 +129,10 @@ cdef inline bint is_ragged(const Plan* s, Py_ssize_t panel) noexcept nogil:
 
 
 cdef inline Py_ssize_t first_column(const Plan* s, Py_ssize_t panel) noexcept nogil:
-    """That a tile computes. A ragged panel that is read in place ends where B's rows do, and so it begins
-    among its neighbour's columns."""
+    """That a tile computes. A ragged panel that is read in place ends where B's rows do: it begins among its
+    neighbour's columns, if it has a neighbour."""
     cdef Py_ssize_t beyond = column(&s.panels, panel + 1) - s.product.n
-    return column(&s.panels, panel) - (max(beyond, 0) if s.packed == NULL else 0)
+    return column(&s.panels, panel) - (max(beyond, 0) if s.packed == NULL and s.panels.count > 1 else 0)
 
 
 cdef inline char* packed_panel(real* kind, const Plan* s, Py_ssize_t panel) noexcept nogil:

@@ -47,7 +47,9 @@ cdef enum:
     NEAR_BYTES = 1 << 20        # of B, packed, if A has no more than NEAR_ROWS rows
     BLOCK_ROWS = 128            # of A in a task; more, if they and those of C have less than
     BLOCK_BYTES = 32 << 10      # together, as much as a first-level cache
-    SHORT_BYTES = 512           # of a row of A and one of C, up to which tiles go down the rows
+    SHORT_BYTES = 512           # of a row of A and one of C, up to which tiles go down the rows, or of a
+                                # row of A^T and one of B, for which parts have no more steps than
+    NEAR_STEPS_BYTES = 24 << 10  # the first-level cache holds of them
     PACK_STEPS = 128            # steps of K in a task that packs
     SERIAL_PACK = 8_000         # elements of B that one thread packs faster than it calls for help
     IN_PLACE_BYTES = 512 << 10  # of B that fit the second-level cache: no need to pack it
@@ -67,8 +69,7 @@ cdef inline void multiply(real* kind, const Product* wanted) noexcept nogil:
     tasks."""
     cdef Product p = wanted[0]
     cdef Plan s
-    cdef Py_ssize_t size = sizeof(real), parts = max(1, ceil_div(p.k * size, DEPTH_BYTES))
-    cdef Py_ssize_t depth = max(1, ceil_div(p.k, parts)), panel_bytes, row_bytes, shared, columns
+    cdef Py_ssize_t size = sizeof(real), depth, whole, panel_bytes, row_bytes, shared, columns
     cdef double flops
     cdef char* room = NULL
     if multiply_shares(kind, wanted):
@@ -80,19 +81,20 @@ cdef inline void multiply(real* kind, const Product* wanted) noexcept nogil:
     if turning_pays(kind, wanted):
         turn(kind, &p)
     s.product, s.wanted, s.panels, s.end = &p, wanted, cut_columns(kind, p.n), 0
+    depth, whole = steps_of_part(&p, size), whole_steps(&s, size)
     panel_bytes = depth * TILE_VECTORS * s.panels.lane * size
     shared = max(1, (NEAR_BYTES if p.m <= NEAR_ROWS else SHARED_BYTES) // panel_bytes)
     while s.end < s.panels.count and not p.failed[0]:
         s.first, s.end, s.start, s.last = s.end, min(s.end + shared, s.panels.count), 0, False
         columns = column(&s.panels, s.end) - column(&s.panels, s.first)
         while not s.last and not p.failed[0]:
-            s.depth = min(depth, p.k - s.start)
+            s.depth = min(depth, (whole if s.start < whole else p.k) - s.start)
             s.add, s.last = p.add or s.start > 0, s.start + s.depth == p.k
             row_bytes = (s.depth + p.n) * size
             s.down = s.panels.count == 1 or row_bytes <= SHORT_BYTES
             flops = 2.0 * p.m * columns * s.depth
             s.packed = NULL
-            if not lies_well(&s, size):
+            if s.start >= whole or not lies_well(&s, size):
                 if room == NULL:
                     room = <char*> memory.take(min(shared, s.panels.count) * panel_bytes)
                 s.packed = room
@@ -108,6 +110,13 @@ cdef inline void multiply(real* kind, const Product* wanted) noexcept nogil:
     memory.give(room)
     if p.c != wanted.c:
         memory.give(p.c)
+
+
+cdef inline Py_ssize_t steps_of_part(const Product* p, Py_ssize_t size) noexcept nogil:
+    cdef Py_ssize_t parts = ceil_div(p.k * size, DEPTH_BYTES), step_bytes = (p.m + p.n) * size
+    if p.a_row == size and p.m > TILE_ROWS and step_bytes <= SHORT_BYTES:
+        parts = max(parts, p.k * step_bytes // NEAR_STEPS_BYTES)
+    return max(1, ceil_div(p.k, max(1, parts)))
 
 
 # ── Turning ───────────────────────────────────────────────────────────────────────────────────────
@@ -141,13 +150,25 @@ cdef inline void turn(real* kind, Product* p) noexcept nogil:
 
 # ── Packing ───────────────────────────────────────────────────────────────────────────────────────
 
+cdef inline Py_ssize_t whole_steps(const Plan* s, Py_ssize_t size) noexcept nogil:
+    """The steps of K up to which B may be read in place. If it has but one panel, and that is ragged, vectors
+    go beyond the ends of B's rows: into the next row, but after the last rows no longer into B."""
+    cdef const Product* p = s.product
+    cdef Py_ssize_t beyond = column(&s.panels, s.panels.count) - p.n
+    if s.panels.count > 1 or beyond == 0:
+        return p.k
+    if p.k <= p.m or p.b_row < p.n * size:  # the rest, packed, would be a second pass over C for little
+        return 0
+    return max(0, p.k - ceil_div(beyond * size, p.b_row))
+
+
 cdef inline bint lies_well(const Plan* s, Py_ssize_t size) noexcept nogil:
     """Whether B is better read in place than packed: vectors in its rows, and not too many."""
     cdef const Product* p = s.product
     cdef Py_ssize_t few = FEW_STRIPS if TILE_ROWS == 8 else FEW_LOW_STRIPS
     if p.b_row % CROWDED_BYTES:
         few = MORE_STRIPS
-    if p.b_col != size or (s.panels.count == 1 and column(&s.panels, 1) > p.n):
+    if p.b_col != size:
         return False
     return p.m <= few * TILE_ROWS or s.depth * max(p.b_row, -p.b_row) <= IN_PLACE_BYTES
 
@@ -226,12 +247,14 @@ cdef inline void sum_rows(real* kind, const Product* p) noexcept nogil:
 
 cdef inline void sum_task(real* kind, const Product* p, Py_ssize_t index) noexcept nogil:
     """The sums of SUM_COLUMNS rows. Their elements lie side by side, step after step; where few rows do so
-    without a gap, as many steps are added at a time as fill SUM_COLUMNS."""
+    without a gap, several steps are added at a time, and their sums folded at the end."""
     cdef Py_ssize_t size = sizeof(real), left = index * SUM_COLUMNS, n = min(p.m - left, SUM_COLUMNS)
-    cdef Py_ssize_t together = SUM_COLUMNS // n if p.a_col == n * size else 1, step = 0, end, i, j
+    cdef Py_ssize_t together = 1, step = 0, end, half, j
     cdef real[SUM_COLUMNS] part
     cdef real* total = <real*> p.a_sums + left
     cdef const real* a
+    while p.a_col == n * size and 2 * together * n <= SUM_COLUMNS and 16 * together <= p.k:
+        together *= 2
     for j in range(n):
         total[j] = 0
     while step < p.k:
@@ -243,6 +266,10 @@ cdef inline void sum_task(real* kind, const Product* p, Py_ssize_t index) noexce
             for j in range(n * min(together, end - step)):
                 part[j] += a[j]
             step += together
-        for i in range(together):
-            for j in range(n):
-                total[j] += part[i * n + j]
+        half = together // 2
+        while half > 0:
+            for j in range(n * half):
+                part[j] += part[n * half + j]
+            half //= 2
+        for j in range(n):
+            total[j] += part[j]

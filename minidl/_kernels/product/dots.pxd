@@ -20,6 +20,7 @@ from minidl._kernels.product.tile cimport (
 cdef enum:
     FEW_VECTORS = 4             # of K make dot products worth it if A has few rows, so that packing B
     EMPTY = 4                   # takes longer than the product, or if 1 in 4 of a tile's lanes is empty
+    FEW_ROWS = 16               # of A are so few that packing B takes longer than what empty lanes cost
     DOTS_EACH = 2               # else DOT_VECTORS, and no less than half the rows or columns of C
     DOT_TILES = 8               # one below the other, computed in one go
     COLUMN_ROWS = 32            # of a task of a matrix times a vector
@@ -98,11 +99,13 @@ cdef inline void dot_task(real* kind, const Product* p, Py_ssize_t index) noexce
 
 cdef inline bint multiply_dots(real* kind, const Product* p) noexcept nogil:
     """Computes p if all of K is contiguous and dot products are the fastest way, else False."""
-    cdef Py_ssize_t size = sizeof(real), vectors = p.k // lanes(kind)
+    cdef Py_ssize_t size = sizeof(real), vectors = p.k // lanes(kind), columns = p.n
     cdef Py_ssize_t least = max(<Py_ssize_t> DOT_VECTORS, min(p.m, p.n) // DOTS_EACH)
     cdef double flops = 2.0 * p.m * p.n * p.k
     cdef Dots d
-    if p.m <= TILE_ROWS or EMPTY * p.n <= (EMPTY - 1) * lanes(kind):
+    if p.m > FEW_ROWS:  # a tile of dot products may be as empty
+        columns = DOT_COLUMNS * ceil_div(p.n, DOT_COLUMNS)
+    if p.m <= TILE_ROWS or EMPTY * columns <= (EMPTY - 1) * lanes(kind):
         least = FEW_VECTORS
     if p.a_col != size or p.b_row != size or vectors < least:
         return False

@@ -300,8 +300,11 @@ def affine_weight_grad(x, gy, gw_out=None):
     cdef cnp.ndarray xs = flat_rows(x, "affine: x"), gys = flat_rows(gy, "affine: gy"), gw, gb
     cdef cnp.npy_intp[2] shape
     cdef Batch batch
+    cdef int ndim = cnp.PyArray_NDIM(<cnp.ndarray> x)
     check_pair(xs, gys, "affine")
-    if x.shape[: x.ndim - 1] != gy.shape[: gy.ndim - 1]:
+    if ndim != cnp.PyArray_NDIM(<cnp.ndarray> gy) or memcmp(
+            cnp.PyArray_DIMS(<cnp.ndarray> x), cnp.PyArray_DIMS(<cnp.ndarray> gy),
+            (ndim - 1) * sizeof(cnp.npy_intp)):
         raise ValueError(f"affine: x and gy must agree in all axes but the last, got {x.shape} "
                          f"and {gy.shape}")
     if cnp.PyArray_STRIDES(gys)[1] != cnp.PyArray_ITEMSIZE(gys):

@@ -177,14 +177,15 @@ cdef inline void tile(Width* width, Height* height, vec* kind, const Strip* s) n
     cdef int lines = TALL_ROWS if Height is Tall else TILE_ROWS if Height is Whole else 2
     # The compiler keeps the sums in registers because every loop over them is small, without a
     # condition, and inside this one: outermost loops it does not unroll early enough.
+    for i in range(lines):
+        row[i] = s.rows[i]
     for number in range(s.count):
-        step, b_row, b, down = s.step, s.b_row, s.b + number * s.next_b, number * s.next_rows
+        step, b_row, b = s.step, s.b_row, s.b + number * s.next_b
         for i in range(lines):
-            row[i] = s.rows[i] + down
             for j in range(vectors):
                 sums[i][j] = zeros(kind)
         for span in range(s.spans):
-            at, p = s.shifts[span], s.k
+            at, p = s.shifts[span] + number * s.next_rows, s.k
             while p > 0:  # (counting down takes one register less)
                 for j in range(vectors):
                     bs[j] = (<const vec*> b)[j]
