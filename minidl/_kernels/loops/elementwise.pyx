@@ -15,7 +15,7 @@ from minidl._kernels.loops.strided cimport Walk, row_t, run_strided, set_array, 
 from minidl._kernels.runtime cimport memory
 from minidl._kernels.arrays.axes cimport MAX_AXES
 from minidl._kernels.arrays.scalars cimport scalar
-from minidl._kernels.arrays.layout cimport in_elements, is_float, is_plain, same_shape, same_strides
+from minidl._kernels.arrays.layout cimport in_elements, is_double, is_float, is_plain, same_shape, same_strides
 from minidl._kernels.math.elementary cimport real, abs_, exp_, log_, pow_
 
 from minidl._kernels.reference.elementwise import binary as _numpy_binary
@@ -30,7 +30,6 @@ cdef extern from "numpy/arrayobject.h":
                        cnp.npy_intp* strides, void* data, int itemsize, int flags, void* base)
 
 cdef enum:
-    RULES = 32
     BLOCK = 64
 
 
@@ -157,60 +156,49 @@ cdef void row(
             y[i * sy] = rule(tag, x[i * sx], z[i * sz])
 
 
-cdef struct Loops:
-    row_t[2] row  # for float32 and float64
-    Py_ssize_t cost  # of an element, in additions
+cdef class Loops:
+    cdef row_t[2] row  # for float32 and float64
+    cdef Py_ssize_t cost  # of an element, in additions
 
 
-cdef Loops[RULES] LOOPS
-CODES = {}  # name -> place in LOOPS
-
-
-cdef Loops loops_of(Rule* tag, Py_ssize_t cost) noexcept:
-    cdef Loops loops
-    loops.row[0] = <row_t>row[Rule, float]
-    loops.row[1] = <row_t>row[Rule, double]
-    loops.cost = cost
+cdef Loops loops_of(Rule* tag, Py_ssize_t cost):
+    cdef Loops loops = Loops()
+    loops.row, loops.cost = [<row_t>row[Rule, float], <row_t>row[Rule, double]], cost
     return loops
 
 
-cdef int declare(str name, Loops loops) except -1:
-    assert len(CODES) < RULES, "the table of loops is full"
-    LOOPS[len(CODES)] = loops
-    CODES[name] = len(CODES)
+cdef dict LOOPS = {}
+LOOPS["add"] = loops_of[Add](NULL, 1)
+LOOPS["sub"] = loops_of[Sub](NULL, 1)
+LOOPS["mul"] = loops_of[Mul](NULL, 1)
+LOOPS["weigh"] = loops_of[Weigh](NULL, 1)
+LOOPS["div"] = loops_of[Div](NULL, 1)
+LOOPS["maximum"] = loops_of[Maximum](NULL, 1)
+LOOPS["minimum"] = loops_of[Minimum](NULL, 1)
+LOOPS["pow"] = loops_of[Pow](NULL, 8)
+LOOPS["equal"] = loops_of[Equal](NULL, 1)
+LOOPS["neg"] = loops_of[Neg](NULL, 1)
+LOOPS["abs"] = loops_of[Abs](NULL, 1)
+LOOPS["abs_backward"] = loops_of[AbsBackward](NULL, 1)
+LOOPS["sign"] = loops_of[Sign](NULL, 1)
+LOOPS["square"] = loops_of[Square](NULL, 1)
+LOOPS["square_backward"] = loops_of[SquareBackward](NULL, 1)
+LOOPS["cube"] = loops_of[Cube](NULL, 1)
+LOOPS["cube_backward"] = loops_of[CubeBackward](NULL, 1)
+LOOPS["reciprocal"] = loops_of[Reciprocal](NULL, 1)
+LOOPS["reciprocal_backward"] = loops_of[ReciprocalBackward](NULL, 1)
+LOOPS["sqrt"] = loops_of[Sqrt](NULL, 2)
+LOOPS["sqrt_backward"] = loops_of[SqrtBackward](NULL, 1)
+LOOPS["exp"] = loops_of[Exp](NULL, 4)
+LOOPS["log"] = loops_of[Log](NULL, 4)
 
 
-declare("add", loops_of[Add](NULL, 1))
-declare("sub", loops_of[Sub](NULL, 1))
-declare("mul", loops_of[Mul](NULL, 1))
-declare("weigh", loops_of[Weigh](NULL, 1))
-declare("div", loops_of[Div](NULL, 1))
-declare("maximum", loops_of[Maximum](NULL, 1))
-declare("minimum", loops_of[Minimum](NULL, 1))
-declare("pow", loops_of[Pow](NULL, 8))
-declare("equal", loops_of[Equal](NULL, 1))
-declare("neg", loops_of[Neg](NULL, 1))
-declare("abs", loops_of[Abs](NULL, 1))
-declare("abs_backward", loops_of[AbsBackward](NULL, 1))
-declare("sign", loops_of[Sign](NULL, 1))
-declare("square", loops_of[Square](NULL, 1))
-declare("square_backward", loops_of[SquareBackward](NULL, 1))
-declare("cube", loops_of[Cube](NULL, 1))
-declare("cube_backward", loops_of[CubeBackward](NULL, 1))
-declare("reciprocal", loops_of[Reciprocal](NULL, 1))
-declare("reciprocal_backward", loops_of[ReciprocalBackward](NULL, 1))
-declare("sqrt", loops_of[Sqrt](NULL, 2))
-declare("sqrt_backward", loops_of[SqrtBackward](NULL, 1))
-declare("exp", loops_of[Exp](NULL, 4))
-declare("log", loops_of[Log](NULL, 4))
-
-
-cdef cnp.ndarray run_flat(Loops* loops, cnp.ndarray x, cnp.ndarray z, Py_ssize_t sx, Py_ssize_t sz):
+cdef cnp.ndarray run_flat(Loops loops, cnp.ndarray x, cnp.ndarray z, Py_ssize_t sx, Py_ssize_t sz):
     """Dense arrays that lie in memory in one order; an operand of stride 0 has one element."""
     cdef Walk w
     cdef cnp.ndarray y = memory.empty_like(x)
     cdef Py_ssize_t n = cnp.PyArray_SIZE(y)
-    w.row = loops.row[cnp.PyArray_TYPE(y) == cnp.NPY_DOUBLE]
+    w.row = loops.row[is_double(y)]
     w.axes.count, w.axes.length[0] = 1, n
     w.axes.stride[0][0] = 0
     w.axes.stride[0][1], w.axes.stride[0][2], w.axes.stride[0][3] = sx, sz, 1
@@ -225,10 +213,10 @@ cdef cnp.ndarray run_flat(Loops* loops, cnp.ndarray x, cnp.ndarray z, Py_ssize_t
     return y
 
 
-cdef cnp.ndarray run_any(Loops* loops, cnp.ndarray x, cnp.ndarray z, object out, str name):
+cdef cnp.ndarray run_any(Loops loops, cnp.ndarray x, cnp.ndarray z, object out, str name):
     """Any shapes and strides."""
     cdef Walk w
-    w.row = loops.row[cnp.PyArray_TYPE(x) == cnp.NPY_DOUBLE]
+    w.row = loops.row[is_double(x)]
     return run_strided(&w, name, x, x, z, out, loops.cost)
 
 
@@ -309,14 +297,13 @@ def broadcast_to(x, tuple shape):
 
 
 def binary(str name, x0, x1, out=None):
-    """add, sub, mul, weigh (x0 x1, and 0 where x0 is 0), div, maximum, minimum, pow or equal (1 or 0) of x0 and x1, or a backward rule on what was saved and gy.
-
-    x0 and x1 are arrays that broadcast, or one of them is a Python number.
+    """add, sub, mul, weigh (x0 x1, and 0 where x0 is 0), div, maximum, minimum, pow or equal (1 or 0) of x0 and x1, or a
+    backward rule on what was saved and gy. x0 and x1 are arrays that broadcast, or one of them is a Python number.
 
     float32 and float64 run here, all else in NumPy. `out` may be x0 or x1. Raises ValueError for shapes that do not fit.
     """
     cdef cnp.ndarray x, z
-    cdef Loops* loops = &LOOPS[<int>CODES[name]]
+    cdef Loops loops = LOOPS[name]
     if not isinstance(x1, cnp.ndarray):
         x1 = as_operand(x1, x0)
     if not isinstance(x0, cnp.ndarray):
@@ -339,7 +326,7 @@ def unary(str name, x, out=None):
 
     float32 and float64 run here, all else in NumPy. `out` may be x. Raises ValueError for an `out` of another shape.
     """
-    cdef Loops* loops = &LOOPS[<int>CODES[name]]
+    cdef Loops loops = LOOPS[name]
     if isinstance(x, cnp.ndarray):
         if out is None and is_plain(<cnp.ndarray>x):
             return run_flat(loops, <cnp.ndarray>x, <cnp.ndarray>x, 1, 1)

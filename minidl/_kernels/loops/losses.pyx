@@ -23,7 +23,6 @@ cnp.import_array()
 
 cdef enum:
     BLOCK = 512    # losses that are kept until they are added up
-    LOSSES = 8     # at most
     CHUNK = 16384  # elements that are summed by themselves; fixed, so that the bits do not depend on the number of threads
 
 
@@ -81,6 +80,10 @@ cdef inline real rare(real x) noexcept nogil:
 
 # ── The loops ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
+ctypedef fused number:  # what is summed: `real`, or double
+    float
+    double
+
 cdef struct Work:
     const void* x
     const void* t
@@ -101,47 +104,38 @@ cdef void values(Loss* tag, Work* w, Py_ssize_t first, Py_ssize_t last, real* y)
         y[i] = value(tag, x[i], t[i], a)
 
 
+cdef double chunk_sum(
+    Loss* tag, Work* w, Py_ssize_t start, Py_ssize_t end, const real* x, const real* t, number* kind
+) noexcept nogil:
+    """Of losses in x's precision; or, if `wide`, in double and divided first."""
+    cdef number[BLOCK] y
+    cdef number a = <number>w.a
+    cdef Py_ssize_t i, n
+    cdef Pairs pairs
+    pairs.count = 0
+    while start < end:
+        n = min(end - start, <Py_ssize_t>BLOCK)
+        for i in range(n):
+            y[i] = value(tag, <number>x[start + i], <number>t[start + i], a)
+        if w.wide:
+            for i in range(n):
+                y[i] /= w.divisor
+        push(<Sum*>NULL, &pairs, row_fold(<Sum*>NULL, <const number*>&y[0], n, 1))
+        start += n
+    return total(<Sum*>NULL, &pairs)
+
+
 cdef void sums(Loss* tag, Work* w, Py_ssize_t first, Py_ssize_t last, real* _) noexcept nogil:
     """Of chunks `first` to `last - 1`."""
+    cdef const real* x = <const real*>w.x
+    cdef const real* t = <const real*>w.t
     cdef Py_ssize_t chunk, start, end
     for chunk in range(first, last):
         start, end = chunk * CHUNK, min((chunk + 1) * CHUNK, w.size)
-        w.partial[chunk] = wide_sum(tag, w, start, end, _) if w.wide else chunk_sum(tag, w, start, end, _)
-
-
-cdef double chunk_sum(Loss* tag, Work* w, Py_ssize_t start, Py_ssize_t end, real* _) noexcept nogil:
-    cdef real[BLOCK] y
-    cdef const real* x
-    cdef const real* t
-    cdef real a = <real>w.a
-    cdef Py_ssize_t i, n
-    cdef Pairs pairs
-    pairs.count = 0
-    while start < end:
-        n = min(end - start, <Py_ssize_t>BLOCK)
-        x, t = <const real*>w.x + start, <const real*>w.t + start
-        for i in range(n):
-            y[i] = value(tag, x[i], t[i], a)
-        push(<Sum*>NULL, &pairs, row_fold(<Sum*>NULL, <const real*>&y[0], n, 1))
-        start += n
-    return total(<Sum*>NULL, &pairs)
-
-
-cdef double wide_sum(Loss* tag, Work* w, Py_ssize_t start, Py_ssize_t end, real* _) noexcept nogil:
-    """Of losses in double that are divided first."""
-    cdef const real* x = <const real*>w.x
-    cdef const real* t = <const real*>w.t
-    cdef double[BLOCK] y
-    cdef Py_ssize_t i, n
-    cdef Pairs pairs
-    pairs.count = 0
-    while start < end:
-        n = min(end - start, <Py_ssize_t>BLOCK)
-        for i in range(n):
-            y[i] = value[Loss, double](tag, x[start + i], t[start + i], w.a) / w.divisor
-        push(<Sum*>NULL, &pairs, row_fold(<Sum*>NULL, <const double*>&y[0], n, 1))
-        start += n
-    return total(<Sum*>NULL, &pairs)
+        if w.wide:
+            w.partial[chunk] = chunk_sum(tag, w, start, end, x, t, <double*>NULL)
+        else:
+            w.partial[chunk] = chunk_sum(tag, w, start, end, x, t, <real*>NULL)
 
 
 cdef void slopes(Loss* tag, Work* w, Py_ssize_t first, Py_ssize_t last, real* gx) noexcept nogil:
@@ -161,36 +155,26 @@ cdef void slopes(Loss* tag, Work* w, Py_ssize_t first, Py_ssize_t last, real* gx
             gx[i] = g * slope(tag, x[i], t[i], a)
 
 
-cdef struct Loops:
-    loop_t[2] values  # for float32 and float64
-    loop_t[2] sums
-    loop_t[2] slopes
-    Py_ssize_t cost  # of an element, in additions
-
-cdef Loops[LOSSES] LOOPS
-CODES = {}  # name -> place in LOOPS
+cdef class Loops:
+    cdef loop_t[2] values, sums, slopes  # for float32 and float64
+    cdef Py_ssize_t cost  # of an element, in additions
 
 
-cdef Loops loops_of(Loss* tag, Py_ssize_t cost) noexcept:
-    cdef Loops loops
-    loops.values[0], loops.values[1] = <loop_t>values[Loss, float], <loop_t>values[Loss, double]
-    loops.sums[0], loops.sums[1] = <loop_t>sums[Loss, float], <loop_t>sums[Loss, double]
-    loops.slopes[0], loops.slopes[1] = <loop_t>slopes[Loss, float], <loop_t>slopes[Loss, double]
+cdef Loops loops_of(Loss* tag, Py_ssize_t cost):
+    cdef Loops loops = Loops()
+    loops.values = [<loop_t>values[Loss, float], <loop_t>values[Loss, double]]
+    loops.sums = [<loop_t>sums[Loss, float], <loop_t>sums[Loss, double]]
+    loops.slopes = [<loop_t>slopes[Loss, float], <loop_t>slopes[Loss, double]]
     loops.cost = cost
     return loops
 
 
-cdef int declare(str name, Loops loops) except -1:
-    assert len(CODES) < LOSSES, "the table of loops is full"
-    LOOPS[len(CODES)] = loops
-    CODES[name] = len(CODES)
-
-
-declare("squared", loops_of[Squared](NULL, 1))
-declare("absolute", loops_of[Absolute](NULL, 1))
-declare("huber", loops_of[Huber](NULL, 1))
-declare("probability", loops_of[Probability](NULL, 8))
-declare("logit", loops_of[Logit](NULL, 8))
+cdef dict LOOPS = {}
+LOOPS["squared"] = loops_of[Squared](NULL, 1)
+LOOPS["absolute"] = loops_of[Absolute](NULL, 1)
+LOOPS["huber"] = loops_of[Huber](NULL, 1)
+LOOPS["probability"] = loops_of[Probability](NULL, 8)
+LOOPS["logit"] = loops_of[Logit](NULL, 8)
 
 
 # ── The entry points ─────────────────────────────────────────────────────────────────────────────────────────────────
@@ -231,7 +215,7 @@ def loss_forward(str name, x, t, double a=0, double divisor=0):
     """The loss of each element of x with its target in t: squared, absolute, huber (a: its delta), probability (binary
     cross-entropy) or logit (that of sigmoid(x)). With a divisor, their sum divided by it: 1, or their number.
     """
-    cdef Loops* loops = &LOOPS[<int>CODES[name]]
+    cdef Loops loops = LOOPS[name]
     cdef cnp.ndarray xs = dense(x, "loss"), ts = same_layout(t, xs, "loss"), y
     cdef Work w = work_of(xs, ts, a, divisor)
     if divisor != 0:
@@ -243,7 +227,7 @@ def loss_forward(str name, x, t, double a=0, double divisor=0):
 
 def loss_backward(str name, x, t, gy, double a=0, double divisor=1):
     """gx = gy / divisor * slope, with one gy an element, or one number where the loss was reduced."""
-    cdef Loops* loops = &LOOPS[<int>CODES[name]]
+    cdef Loops loops = LOOPS[name]
     cdef cnp.ndarray xs = dense(x, "loss"), ts = same_layout(t, xs, "loss"), gs, gx = memory.empty_like(xs)
     cdef Work w = work_of(xs, ts, a, divisor)
     w.gy_moves = not isinstance(gy, cnp.ndarray) or cnp.PyArray_NDIM(<cnp.ndarray>gy) != 0 or cnp.PyArray_NDIM(xs) == 0

@@ -8,7 +8,7 @@ the cache, so that one loop serves all layouts and vectorises.
 cimport numpy as cnp
 from libc.math cimport INFINITY
 from minidl._kernels.loops.strided cimport Walk, row_t, run_strided, strides_of
-from minidl._kernels.arrays.layout cimport in_elements
+from minidl._kernels.arrays.layout cimport in_elements, is_double
 from minidl._kernels.math.elementary cimport real
 
 from minidl._kernels.reference import selection as _twins
@@ -118,31 +118,28 @@ cdef void choose(
         first += BLOCK
 
 
-cdef enum:
-    CHOOSE, CLIP, INSIDE, GREATER, LESS, EQUAL
-
-cdef row_t[12] ROWS
+cdef struct Rows:
+    row_t[2] of  # float32 and float64
 
 
-cdef void declare(Rule* tag, int code):
-    ROWS[2 * code] = <row_t>row[Rule, float]
-    ROWS[2 * code + 1] = <row_t>row[Rule, double]
+cdef Rows rows_of(Rule* tag) noexcept:
+    return Rows([<row_t>row[Rule, float], <row_t>row[Rule, double]])
 
 
-ROWS[0], ROWS[1] = <row_t>choose[float], <row_t>choose[double]
-declare[Clip](NULL, CLIP)
-declare[Inside](NULL, INSIDE)
-declare[Greater](NULL, GREATER)
-declare[Less](NULL, LESS)
-declare[Equal](NULL, EQUAL)
+cdef Rows CHOOSE = Rows([<row_t>choose[float], <row_t>choose[double]])
+cdef Rows CLIP = rows_of[Clip](NULL)
+cdef Rows INSIDE = rows_of[Inside](NULL)
+cdef Rows GREATER = rows_of[Greater](NULL)
+cdef Rows LESS = rows_of[Less](NULL)
+cdef Rows EQUAL = rows_of[Equal](NULL)
 
 
 cdef cnp.ndarray choice(
-    str name, int code, cnp.ndarray x0, cnp.ndarray x1, cnp.ndarray x2, double low=0, double high=0
+    str name, Rows rows, cnp.ndarray x0, cnp.ndarray x1, cnp.ndarray x2, double low=0, double high=0
 ):
     """The operands are x0 (of any kind that the rule reads), x1 and x2 (of the result's)."""
     cdef Walk w
-    w.row, w.low, w.high = ROWS[2 * code + (cnp.PyArray_TYPE(x1) == cnp.NPY_DOUBLE)], low, high
+    w.row, w.low, w.high = rows.of[is_double(x1)], low, high
     return run_strided(&w, name, x0, x1, x2, None, 1)
 
 
@@ -178,10 +175,10 @@ def where_equal(x, z, g):
 
 def extremum_backward(str name, x, z, gy):
     """gx of maximum(x, z) or minimum(x, z): gy where x was chosen, half of it where x == z. Otherwise as `where`."""
-    cdef int code = {"maximum": GREATER, "minimum": LESS}[name]
+    cdef Rows rows = GREATER if {"maximum": True, "minimum": False}[name] else LESS
     if not alike(x, z) or not alike(x, gy):
         return _twins.extremum_backward(name, x, z, gy)
-    return choice(name, code, <cnp.ndarray>x, <cnp.ndarray>z, <cnp.ndarray>gy)
+    return choice(name, rows, <cnp.ndarray>x, <cnp.ndarray>z, <cnp.ndarray>gy)
 
 
 def clip(x, low=None, high=None):
