@@ -44,7 +44,7 @@ KERNELS = Path("minidl/_kernels")
 TESTS = Path(
     "tests/kernels"
 )  # has kernels too, by which the tests reach what is inside of others: not in the wheel
-COMPILED_ONCE = {"copying", "cpu", "epilogues", "memory", "pool"}
+COMPILED_ONCE = {"buffers", "copying", "cpu", "epilogues", "memory", "pool", "prepared"}
 ENGINE = [
     *(
         f"minidl/autograd/{name}.py"
@@ -54,6 +54,8 @@ ENGINE = [
         f"minidl/ops/{name}.py"
         for name in ("args", "arithmetic", "linalg", "loss", "norm", "reduction", "shape")
     ),
+    *(f"minidl/replay/{name}.py" for name in ("watch", "record", "capture")),
+    "minidl/optim/again.py",
     *(f"minidl/ops/activations/{name}.py" for name in ("activation", "prelu", "softmax")),
     "minidl/ops/spatial/conv.py",
 ]

@@ -39,6 +39,7 @@ from minidl.ops.shape import (
     transpose,
 )
 from minidl.random import manual_seed
+from minidl.replay.capture import CaptureError, capture
 
 _connect(vars(ops), _walk)  # x + y is ops.add(x, y); x.backward() walks back from x
 

@@ -2,11 +2,14 @@
 
 cimport cython
 from numpy cimport ndarray
+from minidl._kernels.runtime.prepared cimport Recorder, capturing
 from minidl.autograd.modes cimport restore_recording, switch_recording, textbook, watching
 from minidl._kernels.runtime.memory cimport alike, owner, steppable
 from minidl.autograd.op cimport Add, Cast, Op, SumTo
 from minidl.autograd.tape cimport Declaration
 from minidl.autograd.tensor cimport Tensor, wrap
+
+cdef Recorder recorder
 
 @cython.locals(op=Op, root=Tensor, before=Py_ssize_t, in_order=bint, seen=set, order=list, known=Py_ssize_t)
 cdef list _consumers_first(list roots)
@@ -23,7 +26,9 @@ cdef Tensor _as_input(Op op, Py_ssize_t i, Tensor gx, Tensor gy)
 
 cdef _add_to(dict grads, object key, Tensor g)
 
-@cython.locals(leaf=Tensor, g=Tensor, owners=set)
+cdef Tensor _noted_gradient(Tensor leaf)
+
+@cython.locals(leaf=Tensor, g=Tensor, before=Tensor, owners=set)
 cdef _add_to_leaves(dict grads, Tensor seed, bint create_graph)
 
 @cython.locals(y=Tensor, seed=Tensor)

@@ -25,6 +25,15 @@ from numpy import ndarray
 from minidl import _kernels as K
 from minidl import check
 from minidl._kernels.runtime.memory import alike, owner, steppable
+from minidl._kernels.runtime.prepared import (
+    begins,
+    buffer_for,
+    capturing,
+    is_older,
+    note,
+    reads,
+    recorder,
+)
 from minidl.autograd.modes import restore_recording, switch_recording, textbook, watching
 from minidl.autograd.op import Add, Cast, Op, SumTo
 from minidl.autograd.tape import check_history
@@ -103,6 +112,8 @@ def walk(
                     op._details.wanted = None
                 declared = op._declared
                 quick = fused and declared.fused is not None
+                if recorder.on and capturing():
+                    begins(f"{type(op).__name__} backward")
                 if quick:
                     result = declared.fused(op, gy._data)  # op.fused_backward, found faster
                 else:
@@ -131,6 +142,8 @@ def _pass_on(op: Op, result: Any, fused: bool, gy: Tensor, grads: dict) -> None:
         if gx is not None and op.needs(i):
             if fused:
                 gx = wrap(gx if type(gx) is ndarray else op._as_array(gx, "fused_backward"))
+                if recorder.on and capturing():
+                    reads(gx._data)
             elif not isinstance(gx, Tensor):
                 raise TypeError(
                     f"{type(op).__name__}: its backward must return Tensors, got {type(gx).__name__} for input {i}"
@@ -170,9 +183,12 @@ def _add_to_leaves(grads: dict, seed: Tensor, create_graph: bool) -> None:
     owners = {id(owner(seed._data))}
     # First all of them, as any may raise; then nothing but assignments.
     for leaf, g in grads.items():
-        if leaf.grad is not None:
+        before = leaf.grad
+        if recorder.on and capturing():
+            before = _noted_gradient(leaf)
+        if before is not None:
             grads[leaf] = (
-                leaf.grad + g if create_graph else wrap(K.binary("add", leaf.grad._data, g._data))
+                before + g if create_graph else wrap(K.binary("add", before._data, g._data))
             )
             continue
         its = id(owner(g._data))
@@ -184,6 +200,16 @@ def _add_to_leaves(grads: dict, seed: Tensor, create_graph: bool) -> None:
             grads[leaf] = wrap(K.copy(g._data) if shared else g._data)
     for leaf, g in grads.items():
         leaf.grad = g
+
+
+def _noted_gradient(leaf: Tensor) -> Tensor | None:
+    """The leaf's gradient, in a step that is captured: one from an earlier call is another array in each."""
+    note("gradient", (leaf, leaf.grad))
+    if leaf.grad is None or not is_older(leaf.grad._data):
+        return leaf.grad
+    buffer = buffer_for(leaf.grad._data)
+    note("added", (leaf, buffer))
+    return wrap(buffer)
 
 
 def _seeds(outputs: Sequence[Tensor], gradients: Sequence[Any]) -> list[Tensor]:

@@ -3,9 +3,12 @@
 cimport cython
 from numpy cimport ndarray
 from minidl._kernels.runtime.memory cimport alike, fingerprint, owner
+from minidl._kernels.runtime.prepared cimport Recorder, capturing
 from minidl.autograd.changes cimport Changes, next_number, op_gone
 from minidl.autograd.modes cimport recording, watching
 from minidl.autograd.tensor cimport Tensor, wrap
+
+cdef Recorder recorder
 
 cdef dict declarations
 

@@ -13,6 +13,15 @@ import numpy as np
 from numpy import ndarray
 
 from minidl._kernels.runtime.memory import alike, fingerprint, owner
+from minidl._kernels.runtime.prepared import (
+    begins,
+    capturing,
+    is_older,
+    note,
+    reads,
+    recorder,
+    refuse,
+)
 from minidl.autograd.changes import Changes, next_number, op_gone
 from minidl.autograd.modes import recording, watching
 from minidl.autograd.tensor import Tensor, wrap
@@ -96,6 +105,8 @@ class Record:
         declared = declarations.get(type(self))
         if declared is None:
             declared = Declaration(type(self))
+        if recorder.on and capturing():
+            _note_call(self, inputs)
         target = x = inputs[0]
         if declared.inplace:
             check_inplace(getattr(self, "name", type(self).__name__), *inputs)
@@ -113,10 +124,12 @@ class Record:
             y = declared.forward(self, *[x._data for x in inputs])
         if type(y) is not ndarray:
             y = self._as_array(y, "forward")
+        if recorder.on and capturing():
+            _note_result(y)
         out = wrap(y)
         if declared.shares:
             if declared.inplace:
-                x._mark_changed()
+                x._shared_changes().mark()
             if declared.inplace or owner(y) is owner(
                 x._data
             ):  # (some views must be copies: reshape)
@@ -252,6 +265,25 @@ def _edge(x: Tensor) -> Any:
 
 def _count(x: Tensor | None) -> int:
     return 0 if x is None or x._changes is None else x._changes.count
+
+
+def _note_call(op: Any, inputs: tuple[Tensor, ...]) -> None:
+    """While a step is captured: what a call reads that was there before; CaptureError for what only Python could do."""
+    begins(type(op).__name__)
+    if not type(op).__module__.startswith("minidl."):
+        refuse("an op of your own: its forward is Python, which would not run again")
+    elif op.shares == "inplace" and is_older(inputs[0]._data):
+        refuse("a tensor that was there before the call is changed in place")
+    for x in inputs:
+        if capturing() and is_older(x._data):
+            note("tensor", x)
+
+
+def _note_result(y: np.ndarray) -> None:
+    """That y was computed by calls that will be done again, or is a view of what was there before."""
+    reads(y)
+    if capturing() and is_older(y):
+        note("made", y)
 
 
 # ── Ops in place ─────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -2,8 +2,11 @@
 
 cimport cython
 
+from minidl._kernels.runtime.prepared cimport Recorder, capturing
 from minidl.autograd.changes cimport Changes, any_live
 from minidl.autograd.modes cimport recording
+
+cdef Recorder recorder
 
 cdef dict ops
 cdef object walk

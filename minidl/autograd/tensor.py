@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from minidl import check
+from minidl._kernels.runtime.prepared import capturing, note, recorder, refuse
 from minidl.autograd.changes import Changes, any_live
 from minidl.autograd.modes import recording
 
@@ -121,7 +122,7 @@ class Tensor:
         """
         if any_live():
             self._shared_changes().hand_out(self._data)
-        return self._data
+        return self._read()
 
     @data.setter
     def data(self, value: Any) -> None:
@@ -133,6 +134,8 @@ class Tensor:
 
     def _mark_changed(self) -> None:
         """Ops that saved this tensor will refuse to differentiate with its new values."""
+        if recorder.on and capturing():
+            refuse("Python writes into a tensor, which would not be done again")
         self._shared_changes().mark()
 
     def _shared_changes(self) -> Changes:
@@ -140,13 +143,19 @@ class Tensor:
             self._changes = Changes()
         return self._changes
 
+    def _read(self) -> np.ndarray:
+        """The array, for Python to read: not in a step that is captured, where it would read it but once."""
+        if recorder.on and capturing():
+            refuse("a value is read from a tensor, which would not be read again")
+        return self._data
+
     def detach(self) -> Tensor:
         """The same memory, cut off from the graph."""
         return wrap(self._data, changes=self._shared_changes())
 
     def zero_grad(self) -> None:
         """Forgets the gradient."""
-        self.grad = None
+        zero_grads([self])
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -181,7 +190,7 @@ class Tensor:
         """The only element as a Python number; ValueError if there is not exactly one."""
         if self._data.size != 1:
             raise ValueError(f"item(): expected one element, this tensor has shape {self.shape}")
-        return self._data.item()
+        return self._read().item()
 
     def backward(
         self, gradient: Any = None, retain_graph: bool = False, create_graph: bool = False
@@ -373,13 +382,13 @@ class Tensor:
         return int(self.item())
 
     def __index__(self) -> int:
-        return self._data.__index__()
+        return self.data.__index__()
 
     def __format__(self, spec: str) -> str:
         return format(self.item(), spec) if spec else str(self)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        return np.array(self._data if copy else self.data, dtype=dtype, copy=copy)
+        return np.array(self._read() if copy else self.data, dtype=dtype, copy=copy)
 
     def __dlpack__(self, **options: Any) -> Any:
         return self.data.__dlpack__(**options)
@@ -389,14 +398,12 @@ class Tensor:
 
     def __reduce__(self) -> tuple:
         if self._op is not None:
-            raise RuntimeError(
-                "only leaves can be copied or pickled; call detach() on the result of an op first"
-            )
+            raise RuntimeError("only leaves can be copied or pickled: detach() what an op made")
         return type(self), (self._data, self._requires_grad)
 
     def __repr__(self) -> str:
         prefix = f"{type(self).__name__}("
-        text = np.array2string(self._data, prefix=prefix, threshold=50, edgeitems=3, precision=4)
+        text = np.array2string(self._read(), prefix=prefix, threshold=50, edgeitems=3, precision=4)
         kind = "" if self.dtype == np.float32 else f", dtype={self.dtype}"
         flag = ", requires_grad=True" if self._requires_grad and self._op is None else ""
         made = f", op={type(self._op).__name__}" if self._op is not None else ""
@@ -419,12 +426,16 @@ def zero_grads(tensors: list) -> None:
     """Forgets the gradients of all of them. (Compiled, this is one step of Python: Ctrl-C does not part them.)"""
     for tensor in tensors:
         tensor.grad = None
+    if recorder.on and capturing():
+        note("cleared", tensors)
 
 
 def mark_changed(tensors: list) -> None:
     """`_mark_changed` of all of them, in one step too."""
     for tensor in tensors:
-        tensor._mark_changed()
+        tensor._shared_changes().mark()
+    if recorder.on and capturing():
+        note("changed", tensors)
 
 
 def as_tensor(x: Any, dtype: Any = None) -> Tensor:

@@ -8,6 +8,7 @@ import numpy as np
 
 from minidl.atomic import at_once, starmap
 from minidl.nn.module import Module
+from minidl.replay.watch import changed
 
 
 class KeptBuffers:
@@ -42,5 +43,6 @@ class KeptBuffers:
         """Puts back what was kept: each buffer is the array that it was, with the values of then."""
         changes: list[tuple] = []
         for module, name, array, values in self.kept:
-            changes += [(setitem, array, ..., values), (setattr, module, name, array)]
+            changes += [(setitem, array, ..., values), (object.__setattr__, module, name, array)]
+        changed()
         at_once(starmap(call, changes))

@@ -31,6 +31,7 @@ from minidl.atomic import at_once, starmap
 from minidl.autograd.tensor import Tensor, mark_changed, zero_grads
 from minidl.io.state import StateDict
 from minidl.nn.parameter import Parameter
+from minidl.replay.watch import capturing, changed, note, outside_of_steps, recorder
 
 
 class Mismatch(NamedTuple):
@@ -64,7 +65,13 @@ class Module:
         raise NotImplementedError(f"{type(self).__name__} has no forward()")
 
     def __call__(self, *inputs: Any, **options: Any) -> Any:
+        if recorder.on and capturing():
+            note("module", self)
         return self.forward(*inputs, **options)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        _SET(self, name, value)
+        changed()
 
     # ── What it consists of ───────────────────────────────────────────────────────────────────────
 
@@ -146,7 +153,8 @@ class Module:
         """Sets ``training``, which dropout looks at, here and below; returns itself."""
         if not isinstance(mode, bool):
             raise TypeError(f"train: mode must be True or False, got {mode!r}")
-        at_once(map(setattr, list(self.modules()), repeat("training"), repeat(mode)))
+        changed()
+        at_once(map(_SET, list(self.modules()), repeat("training"), repeat(mode)))
         return self
 
     def eval(self) -> Module:
@@ -177,6 +185,7 @@ class Module:
         An optimizer built before keeps state of the old dtype and will refuse to step: build it
             afterwards.
         """
+        outside_of_steps(f"{type(self).__name__}.astype")
         dtype = np.dtype(dtype)
         if dtype not in (np.float32, np.float64):
             raise TypeError(f"astype: expected float32 or float64, got {dtype}")
@@ -189,7 +198,8 @@ class Module:
         for module in self.modules():
             for name, value in module._own():
                 if isinstance(value, np.ndarray) and value.dtype.kind == "f":
-                    changes.append((setattr, module, name, value.astype(dtype)))
+                    changes.append((_SET, module, name, value.astype(dtype)))
+        changed()
         mark_changed(parameters)
         at_once(starmap(call, changes))
         return self
@@ -225,6 +235,7 @@ class Module:
         Raises:
             RuntimeError: names or shapes do not match; the message lists all of them.
         """
+        outside_of_steps(f"{type(self).__name__}.load_state_dict")
         check.state(f"{type(self).__name__}.load_state_dict", state)
         own = dict(self._all())
         state = _renamed(state, self)
@@ -274,6 +285,7 @@ class Module:
 
 
 _CALL = Module.__call__
+_SET = object.__setattr__
 
 
 def _unpacked(name: str, value: Any) -> Iterator[tuple[str, Any]]:
@@ -351,6 +363,7 @@ class ModuleList(Module):
                 f"got {type(module).__name__}"
             )
         self._layers.append(module)
+        changed()
         return self
 
     def extend(self, modules: Iterable[Module]) -> ModuleList:
@@ -376,6 +389,7 @@ class ModuleList(Module):
                 f"{type(self).__name__}: expected a Module, got {type(module).__name__}"
             )
         self._layers[index] = module
+        changed()
 
 
 class Sequential(ModuleList):

@@ -17,6 +17,7 @@ import numpy as np
 
 from minidl import _kernels as K
 from minidl import check
+from minidl._kernels.runtime.prepared import capturing, recorder, refuse
 from minidl.autograd.op import Op
 from minidl.autograd.tensor import Tensor, as_tensor, plain, wrap
 from minidl.ops.activations.smooth import sigmoid
@@ -250,7 +251,8 @@ def cross_entropy(logits: Any, target: Any, reduction: str = "mean") -> Tensor:
     rows = _rows("cross_entropy", x)
     ids = _class_targets("cross_entropy", x, given)
     if x._requires_grad:
-        ids = ids.copy()  # for backward: the caller may fill its array anew
+        # For backward: the caller may fill its array anew.
+        ids = K.copy(ids) if recorder.on else ids.copy()
     if isinstance(reduction, str) and reduction in ("mean", "sum") and len(ids):
         return CrossEntropy(ids, 1.0 if reduction == "sum" else 1 / len(ids))(rows)
     loss = CrossEntropy(ids)(rows)
@@ -293,6 +295,8 @@ def binary_cross_entropy(p: Any, target: Any, reduction: str = "mean") -> Tensor
     """
     p, t = _pair("binary_cross_entropy", p, target)
     loss = _element_loss("binary_cross_entropy", BinaryCrossEntropy, p, t, reduction)
+    if capturing():
+        refuse("whether p is in [0, 1] would not be asked again")
     total = loss._data if loss.ndim == 0 else K.sum_axes(loss._data)
     if total != total and p.size:  # the logarithm of a negative number is NaN
         low, high = p._data.min(), p._data.max()

@@ -17,8 +17,18 @@ import numpy as np
 
 from minidl import _kernels as K
 from minidl import check
+from minidl._kernels.runtime.prepared import (
+    begins,
+    capturing,
+    note,
+    outlives,
+    outside_of_steps,
+    recorder,
+    refuse,
+)
 from minidl.atomic import at_once, starmap
 from minidl.autograd.tensor import Tensor, mark_changed, zero_grads
+from minidl.optim.again import StepAgain
 
 # ── Settings ───────────────────────────────────────────────────────────────────────────────────
 
@@ -86,6 +96,7 @@ class Group(dict):
             raise KeyError(
                 f"{self.owner}: {name!r} cannot be set; settable: {list(self.options())}"
             )
+        outside_of_steps(self.owner)
         super().__setitem__(name, CHECKS.get(name, _at_least_0)(self.owner, name, value))
 
     def options(self) -> dict[str, Any]:
@@ -125,6 +136,7 @@ class Optimizer:
 
     @lr.setter
     def lr(self, value: float) -> None:
+        outside_of_steps(f"{type(self).__name__}.lr")
         value = _at_least_0(type(self).__name__, "lr", value)
         at_once(map(dict.__setitem__, self.groups, repeat("lr"), repeat(value)))
 
@@ -149,12 +161,18 @@ class Optimizer:
             stepped += [slot.parameter for slot in slots]
         # Marked first: a change without its mark would be worse than a mark without its change.
         mark_changed(stepped)
+        if recorder.on and capturing():
+            begins(type(self).__name__)
         if type(self)._step is Optimizer._step:
             work = []
             for group, _, lists in batches:
                 work.append((*lists, *self._settings(group)))
-            getattr(K, self.kernel)(work)
+            recorded = getattr(K, self.kernel)(work)
+            if recorder.on and capturing():
+                note("before", StepAgain(self, recorded, stepped))
         else:
+            if capturing():
+                refuse("a step of its own: it is Python, which would not run again")
             self._step_or_undo([batch for batch in batches if batch[1]])
 
     def _step_or_undo(self, batches: list[tuple]) -> None:
@@ -181,9 +199,7 @@ class Optimizer:
         slots: list[_Slot] = []
         arrays: list[np.ndarray] = []
         grads: list[np.ndarray] = []
-        lrs: list[float] = []
-        decays: list[float] = []
-        lr, weight_decay, used = group["lr"], group["weight_decay"], self._moments(group)
+        used = self._moments(group)
         for slot in group.slots:
             parameter = slot.parameter
             grad = parameter.grad
@@ -196,10 +212,6 @@ class Optimizer:
             slots.append(slot)
             arrays.append(data)
             grads.append(grad._data if isinstance(grad, Tensor) else grad)
-            lrs.append(lr * lr_mult)
-            decays.append(
-                weight_decay if weight_decay and getattr(parameter, "decay", True) else 0.0
-            )
         misfit = K.first_misfit(arrays, grads)
         if misfit >= 0:
             data, grad = arrays[misfit], grads[misfit]
@@ -208,7 +220,19 @@ class Optimizer:
                 f"a gradient of shape {data.shape} and dtype {data.dtype}, "
                 f"got {grad.shape}, {grad.dtype}"
             )
-        return slots, [arrays, grads, *self._lists(slots), lrs, decays]
+        return slots, [arrays, grads, *self._lists(slots), *self._rates(group, slots)]
+
+    def _rates(self, group: Group, slots: list[_Slot]) -> tuple[list[float], list[float]]:
+        """The learning rate and the weight decay of each slot's parameter."""
+        lr, weight_decay = group["lr"], group["weight_decay"]
+        lrs, decays = [], []
+        for slot in slots:
+            parameter = slot.parameter
+            lrs.append(lr * getattr(parameter, "_lr_mult", 1.0))
+            decays.append(
+                weight_decay if weight_decay and getattr(parameter, "decay", True) else 0.0
+            )
+        return lrs, decays
 
     def _lists(self, slots: list[_Slot]) -> list:
         """One list per name in MOMENTS, None for those that the settings do not need; and the counts."""
@@ -234,7 +258,7 @@ class Optimizer:
                     f"{what}: it is now {data.dtype}{data.shape}, its state in the optimizer "
                     f"{moment.dtype}{moment.shape}; build the optimizer after astype()"
                 )
-        moments = [np.zeros_like(data) for _ in range(count)]
+        moments = [outlives(np.zeros_like(data)) for _ in range(count)]
         for new, old in zip(moments, slot.moments, strict=False):
             new[...] = old
         slot.moments = tuple(moments)
@@ -300,6 +324,7 @@ class Optimizer:
             ValueError: the state of another optimizer, of other groups or parameters.
         """
         name = f"{type(self).__name__}.load_state_dict"
+        outside_of_steps(name)
         check.state(name, state)
         if state.get("optimizer") != type(self).__name__:
             raise ValueError(f"{name}: this is the state of {state.get('optimizer')!r}")

@@ -8,6 +8,7 @@ from operator import call
 from typing import Any
 
 from minidl import check
+from minidl._kernels.runtime.prepared import outside_of_steps
 from minidl.atomic import at_once, starmap
 
 
@@ -38,6 +39,7 @@ class Schedule:
     def _set(self, count: int, base: list[float]) -> None:
         """Count, bases and the rates of all groups, or nothing if a rate is invalid."""
         name, groups = type(self).__name__, self.optimizer.groups
+        outside_of_steps(name)
         rates = [check.number(name, "the rate", self.lr_at(lr, count), 0.0) for lr in base]
         changes: list[tuple] = [
             (dict.__setitem__, group, "lr", rate) for group, rate in zip(groups, rates, strict=True)

@@ -1,6 +1,6 @@
 """Training: `fit` goes over the data again and again, `evaluate` measures.
 
-One step is four lines, in `_train_epoch`: forward, loss, backward, step. All else is bookkeeping, kept small.
+One step is four lines, in `_train_epoch` and `steps`: forward, loss, backward, step. All else is bookkeeping.
 
 A **callback** is a function, called with the `Training` after each epoch; or an object with any of
 these methods, each called with the `Training` too:
@@ -62,6 +62,7 @@ from minidl.training.metrics import (
     probability_accuracy,
 )
 from minidl.training.progress import reporter
+from minidl.training.steps import CapturedSteps, Steps
 
 EVENTS = ("on_train_begin", "on_backward_end", "on_batch_end", "on_epoch_end", "on_train_end")
 ACCURACIES: dict[Any, Callable] = {
@@ -113,6 +114,7 @@ def fit(
     metrics: Metrics = ("accuracy",),
     callbacks: Sequence[Any] = (),
     progress: bool = True,
+    capture: bool = False,
 ) -> History:
     """Trains a model.
 
@@ -141,6 +143,8 @@ def fit(
             such as ``on_batch_end``: see the top of this module.
         progress: shows loss, metrics, samples/s and the time left: as a bar in a terminal if tqdm
             is installed, else as a line per epoch.
+        capture: gradients are computed by a captured step (`minidl.capture`): the same bits, sooner.
+            CaptureError if the model or the loss cannot be captured.
 
     Raises:
         TypeError, ValueError: an argument that does not fit, before anything is done; batches that
@@ -172,6 +176,8 @@ def fit(
             raise TypeError(f"fit: optimizer: {type(optimizer).__name__} has no {name}()")
     if validation is not None:
         validation = _batches_of("fit: validation", validation)
+    steps = CapturedSteps if check.flag("fit", "capture", capture) else Steps
+    step = steps(model, optimizer, loss_of)
     events = _handlers(callbacks)
     training = Training(model, loader, optimizer, int(epochs))
     batches = len(loader) if isinstance(loader, Sized) else None
@@ -185,7 +191,7 @@ def fit(
         while training.epoch < training.epochs and not training.stopping:
             begun = perf_counter()
             training.epoch += 1
-            means = _train_epoch(training, loss_of, chosen, events, report)
+            means = _train_epoch(training, step, Means(loss_of, chosen), events, report)
             values, rate = means.values(), means.rate()
             if validation is not None and not training.interrupted:
                 measured = _measured(
@@ -248,24 +254,22 @@ class _EveryBatch:
 
 def _train_epoch(
     training: Training,
-    loss: Callable[..., Tensor],
-    metrics: dict[str, Callable],
+    step: Steps,
+    means: Means,
     events: dict[str, list[Callable]],
     report: Any,
 ) -> Means:
     """One pass over the loader; ends early when training is stopping."""
     model, optimizer = training.model, training.optimizer
     after_backward, after_batch = events["on_backward_end"], events["on_batch_end"]
-    means, buffers = Means(loss, metrics), KeptBuffers(model)
+    buffers = KeptBuffers(model)
     training.batch = 0
     model.train()
     for batch in training.loader:
         x, target = _pair(batch)
         buffers.keep()
         try:
-            optimizer.zero_grad()
-            y = model(x)
-            batch_loss = loss(y, target)
+            y, batch_loss = step.forward(x, target)
             value = _number(batch_loss)
             if not math.isfinite(value):
                 raise FloatingPointError(
@@ -275,7 +279,7 @@ def _train_epoch(
                 )
             training.x, training.target, training.y, training.loss = x, target, y, value
             means.add(value, y, target)
-            batch_loss.backward()
+            step.backward(batch_loss)
             if after_backward:
                 _call(after_backward, training)
         except BaseException:

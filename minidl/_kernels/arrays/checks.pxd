@@ -3,8 +3,16 @@
 
 cimport numpy as cnp
 from minidl._kernels.runtime cimport memory
+from minidl._kernels.runtime.prepared cimport capturing, reads
 from minidl._kernels.arrays.layout cimport is_plain, same_shape, same_strides
 from minidl._kernels.arrays.copying cimport c_copy, copy_into
+
+
+cdef inline cnp.ndarray seen(cnp.ndarray x):
+    """x, which a kernel will read or overwrite: a plan that is being recorded takes note of it."""
+    if capturing():
+        reads(x)
+    return x
 
 
 cdef inline cnp.ndarray behaved(object x, str name):
@@ -13,13 +21,13 @@ cdef inline cnp.ndarray behaved(object x, str name):
         raise TypeError(f"{name}: expected an ndarray, got {type(x).__name__}")
     if cnp.PyArray_TYPE(<cnp.ndarray> x) not in (cnp.NPY_FLOAT, cnp.NPY_DOUBLE):
         raise TypeError(f"{name}: expected float32 or float64, got {x.dtype}")
-    return <cnp.ndarray> x if cnp.PyArray_ISBEHAVED_RO(<cnp.ndarray> x) else c_copy(<cnp.ndarray> x)
+    return seen(<cnp.ndarray> x) if cnp.PyArray_ISBEHAVED_RO(<cnp.ndarray> x) else c_copy(<cnp.ndarray> x)
 
 
 cdef inline cnp.ndarray dense(object x, str name):
     """x itself if it is float32 or float64 in one dense block of any axis order, else a C copy."""
     if isinstance(x, cnp.ndarray) and is_plain(<cnp.ndarray> x):  # the common case
-        return <cnp.ndarray> x
+        return seen(<cnp.ndarray> x)
     cdef cnp.ndarray given = behaved(x, name)
     return given if memory.is_dense(given) else c_copy(given)
 
@@ -49,7 +57,7 @@ cdef inline cnp.ndarray same_layout(object x, cnp.ndarray like, str name):
     if cnp.PyArray_TYPE(<cnp.ndarray> x) != cnp.PyArray_TYPE(like):
         raise TypeError(f"{name}: expected {(<object> like).dtype}, got {x.dtype}")
     if cnp.PyArray_ISBEHAVED_RO(<cnp.ndarray> x) and same_strides(<cnp.ndarray> x, like):
-        return <cnp.ndarray> x
+        return seen(<cnp.ndarray> x)
     copy = memory.empty_like(like)
     copy_into(copy, <cnp.ndarray> x)
     return copy
@@ -73,4 +81,4 @@ cdef inline cnp.ndarray check_out(object out, cnp.ndarray like, str name):
         raise ValueError(
             f"{name}: out must have strides {(<object> like).strides}, got {out.strides}"
         )
-    return <cnp.ndarray> out
+    return seen(<cnp.ndarray> out)

@@ -9,7 +9,7 @@ cimport numpy as cnp
 from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memcpy
 from minidl._kernels.loops.driver cimport loop_t, of_dtype, run
-from minidl._kernels.runtime cimport memory
+from minidl._kernels.runtime cimport memory, prepared
 from minidl._kernels.arrays.axes cimport (
     Axes, Cursor, add_axis, go_to, magnitude, merge_axes, sort_axes, step, stride_of, swap_axes,
 )
@@ -157,13 +157,15 @@ cdef int fill(cnp.ndarray y, cnp.ndarray x, bint whole) except -1:
     cdef Work w
     if (cnp.PyArray_SIZE(y) == 0 or cnp.PyArray_TYPE(x) != cnp.PyArray_TYPE(y) or not same_shape(x, y)
             or not in_elements(x) or not in_elements(y) or not cnp.PyArray_ISWRITEABLE(y)):
-        return cnp.PyArray_CopyInto(y, x)
+        return prepared.assign(y, x)
+    if prepared.capturing():
+        prepared.reads(x)
     w.axes.count = 0
     for axis in range(ndim):
         add_axis(&w.axes, cnp.PyArray_DIM(y, axis), stride_of(x, axis, ndim), stride_of(y, axis, ndim), 0, 0)
     lay_out(&w)
     w.x = <const char*>cnp.PyArray_DATA(x)
-    return run(of_dtype(y, <loop_t>copy_chunks[uint32_t], <loop_t>copy_chunks[uint64_t]), &w, y,
+    return run(of_dtype(y, <loop_t>copy_chunks[uint32_t], <loop_t>copy_chunks[uint64_t]), &w, sizeof(w), y,
                w.chunks, w.plane.chunk[0] * w.plane.chunk[1], COST, whole)
 
 
@@ -203,7 +205,7 @@ cdef bint is_view(cnp.ndarray x, tuple shape) except -1:
 
 def copy(x not None):
     """x in C order, in new memory."""
-    return c_copy(<cnp.ndarray?>x) if in_elements(<cnp.ndarray?>x) else x.copy()
+    return c_copy(<cnp.ndarray?>x) if cnp.PyArray_ISNUMBER(<cnp.ndarray?>x) else x.copy()
 
 
 def assign(y not None, x not None):

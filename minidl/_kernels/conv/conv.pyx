@@ -19,7 +19,7 @@ import numpy as np
 cimport numpy as cnp
 from libc.string cimport memset
 
-from minidl._kernels.runtime cimport epilogues, memory, pool
+from minidl._kernels.runtime cimport epilogues, memory, pool, prepared
 from minidl._kernels.arrays.checks cimport behaved, c_order
 from minidl._kernels.conv.weight_gradient cimport weight_gradient
 from minidl._kernels.conv.image cimport AXES, Image
@@ -173,7 +173,28 @@ cdef inline bint compute_gradients(
     return weight_gradient(kind, w, &job.x, &job.y, gw, gb)
 
 
-cdef cnp.ndarray run(
+cdef struct Convolution:
+    Window window
+    Job job
+    Way way
+    bint wide
+
+
+cdef int run(void* work) except -1:
+    cdef Convolution* c = <Convolution*> work
+    cdef Job job = c.job  # which is changed where it is padded
+    cdef bint done
+    with nogil:
+        if c.wide:
+            done = compute(<double*> NULL, &c.window, &job, c.way)
+        else:
+            done = compute(<float*> NULL, &c.window, &job, c.way)
+    if not done:
+        pool.fail("conv_transpose" if job.transposed else "conv")
+    return 0
+
+
+cdef cnp.ndarray result(
     Window* w, bint transposed, cnp.ndarray x, cnp.ndarray weight, object bias,
     Py_ssize_t channels, object size, str activation, double a, double b, str name
 ):
@@ -181,7 +202,8 @@ cdef cnp.ndarray run(
     cdef Job job
     cdef cnp.ndarray y, bs
     cdef epilogues.Loops loops
-    cdef bint done, double_ = cnp.PyArray_TYPE(x) == cnp.NPY_DOUBLE
+    cdef bint double_ = cnp.PyArray_TYPE(x) == cnp.NPY_DOUBLE
+    cdef Convolution convolution
     cdef Way way
     for n in size:
         if n < 0:
@@ -209,13 +231,8 @@ cdef cnp.ndarray run(
         loops = epilogues.find(ACTIVATIONS, activation)
         job.activation = loops.forward[double_]
         job.alpha, job.beta = a, b
-    with nogil:
-        if double_:
-            done = compute(<double*> NULL, w, &job, way)
-        else:
-            done = compute(<float*> NULL, w, &job, way)
-    if not done:
-        pool.fail(name)
+    convolution = Convolution(w[0], job, way, double_)
+    prepared.do(run, &convolution, sizeof(convolution), y)
     return y
 
 
@@ -248,7 +265,7 @@ def conv_forward(
             reach = w.dilation[axis] * (w.kernel[axis] - 1) + 1
             reach = cnp.PyArray_DIMS(xs)[axis + axes - AXES + 2] + 2 * w.padding[axis] - reach
             size.append(0 if reach < 0 else reach // w.stride[axis] + 1)
-    return run(&w, False, xs, ws, bias, outputs, size, activation, a, b, "conv")
+    return result(&w, False, xs, ws, bias, outputs, size, activation, a, b, "conv")
 
 
 def conv_input_grad(
@@ -271,8 +288,30 @@ def conv_input_grad(
     if cnp.PyArray_DIMS(ws)[0] % groups or cnp.PyArray_DIMS(ws)[0] != cnp.PyArray_DIMS(xs)[1]:
         raise ValueError(f"conv_transpose: expected weight ({cnp.PyArray_DIMS(xs)[1]}, C/{groups}, "
                          f"...) for gy {gy.shape}, got {weight.shape}")
-    return run(&w, True, xs, ws, bias, cnp.PyArray_DIMS(ws)[1] * groups, size, activation, a, b,
-                "conv_transpose")
+    return result(&w, True, xs, ws, bias, cnp.PyArray_DIMS(ws)[1] * groups, size, activation, a, b,
+                  "conv_transpose")
+
+
+cdef struct Gradients:
+    Window window
+    Job job
+    char* gw
+    char* gb
+    bint wide
+
+
+cdef int run_gradients(void* work) except -1:
+    cdef Gradients* g = <Gradients*> work
+    cdef Job job = g.job  # which is changed where it is padded
+    cdef bint done
+    with nogil:
+        if g.wide:
+            done = compute_gradients(<double*> NULL, &g.window, &job, g.gw, g.gb)
+        else:
+            done = compute_gradients(<float*> NULL, &g.window, &job, g.gw, g.gb)
+    if not done:
+        pool.fail("conv_weight_grad")
+    return 0
 
 
 def conv_weight_grad(
@@ -285,9 +324,9 @@ def conv_weight_grad(
     cdef cnp.ndarray xs = behaved(x, "conv_weight_grad: x")
     cdef cnp.ndarray gys = behaved(gy, "conv_weight_grad: gy"), gw, gb
     cdef cnp.npy_intp[AXES + 2] shape
-    cdef Job job
+    cdef Gradients gradients
+    cdef Job* job = &gradients.job
     cdef Window w
-    cdef bint done
     cdef int axis, ndim = cnp.PyArray_NDIM(xs)
     check_pair(xs, gys, "conv_weight_grad")
     set_window(&w, ndim, kernel, stride, padding, dilation, groups, "conv_weight_grad")
@@ -303,20 +342,16 @@ def conv_weight_grad(
     gw = memory.empty(ndim, shape, cnp.PyArray_TYPE(xs))
     gb = memory.empty(1, shape, cnp.PyArray_TYPE(xs))
     if cnp.PyArray_SIZE(gys) == 0:
-        cnp.PyArray_FILLWBYTE(gw, 0)
+        cnp.PyArray_FILLWBYTE(gw, 0)  # (a plan that is being recorded refuses what no call has filled)
         cnp.PyArray_FILLWBYTE(gb, 0)
         return gw, gb
-    memset(&job, 0, sizeof(Job))
+    memset(job, 0, sizeof(Job))
     view(xs, &job.x)
     view(gys, &job.y)
     fit_steps(&w, False, &job.y, "conv_weight_grad")
-    with nogil:
-        if cnp.PyArray_TYPE(xs) == cnp.NPY_FLOAT:
-            done = compute_gradients(<float*> NULL, &w, &job, <char*> cnp.PyArray_DATA(gw),
-                                     <char*> cnp.PyArray_DATA(gb))
-        else:
-            done = compute_gradients(<double*> NULL, &w, &job, <char*> cnp.PyArray_DATA(gw),
-                                     <char*> cnp.PyArray_DATA(gb))
-    if not done:
-        pool.fail("conv_weight_grad")
+    gradients.window, gradients.wide = w, cnp.PyArray_TYPE(gw) == cnp.NPY_DOUBLE
+    gradients.gw, gradients.gb = cnp.PyArray_BYTES(gw), cnp.PyArray_BYTES(gb)
+    prepared.do(run_gradients, &gradients, sizeof(gradients), gw)
+    if prepared.capturing():
+        prepared.fills(gb)
     return gw, gb

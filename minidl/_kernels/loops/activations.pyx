@@ -261,7 +261,7 @@ def activation_forward(str name, x, double a=0, double b=0, out=None):
     cdef cnp.ndarray xs = dense(x, name), y = check_out(out, xs, name)
     cdef Loops loops = find(ACTIVATIONS, name)
     cdef Activation w = Activation(cnp.PyArray_DATA(xs), NULL, a, b)
-    run(<loop_t>loops.forward[is_double(xs)], &w, y, cnp.PyArray_SIZE(y), 1, COST, out is not None, 2)
+    run(<loop_t>loops.forward[is_double(xs)], &w, sizeof(w), y, cnp.PyArray_SIZE(y), 1, COST, out is not None, 2)
     return y
 
 
@@ -271,5 +271,5 @@ def activation_backward(str name, xy, gy, double a=0, double b=0, bint from_y=Fa
     cdef Loops loops = find(ACTIVATIONS, name)
     cdef Activation w = Activation(cnp.PyArray_DATA(xs), cnp.PyArray_DATA(gs), a, b)
     cdef activation_t loop = loops.backward_from_y[is_double(xs)] if from_y else loops.backward[is_double(xs)]
-    run(<loop_t>loop, &w, gx, cnp.PyArray_SIZE(gx), 1, COST, out is not None, 3)
+    run(<loop_t>loop, &w, sizeof(w), gx, cnp.PyArray_SIZE(gx), 1, COST, out is not None, 3)
     return gx

@@ -12,7 +12,9 @@
 # only carries the type: it is NULL. Loops that have one formula leave it alone.
 
 cimport numpy as cnp
+from libc.string cimport memcpy
 from minidl._kernels.runtime cimport pool
+from minidl._kernels.runtime.prepared cimport capturing, leave
 
 ctypedef void (*loop_t)(void* tag, void* work, Py_ssize_t first, Py_ssize_t last, void* y) noexcept nogil
 
@@ -31,7 +33,8 @@ cdef struct Job:
     loop_t loop
     void* work
     char* y
-    Py_ssize_t rows, per_task
+    Py_ssize_t rows, per_task, tasks
+    bint whole
     Py_ssize_t itemsize  # of y, if it is streamed; else 0
 
 
@@ -45,27 +48,46 @@ cdef inline void run_task(void* context, Py_ssize_t index) noexcept nogil:
 
 
 cdef inline int run(
-    loop_t loop, void* work, cnp.ndarray y, Py_ssize_t rows, Py_ssize_t width, Py_ssize_t cost, bint whole, int dense=0
+    loop_t loop, void* work, size_t nbytes, cnp.ndarray y, Py_ssize_t rows, Py_ssize_t width, Py_ssize_t cost,
+    bint whole, int dense=0,
 ) except -1:
     """The loop over all rows of `width` elements, each of which costs as much time as `cost` additions.
 
+    work: what the loop needs, a struct of so many bytes.
     y: the result; None if the loop finds it in its struct.
     whole: it overwrites an array of the user's, so it is never stopped (see pool.pxd).
     dense: a row is an element, and the loop goes through so many dense arrays, y among them: streamed if they are large
         and y is new (in place, its lines are in the cache already). 0: never streamed.
     """
     cdef Py_ssize_t size = rows * width
-    cdef char* to = NULL if y is None else cnp.PyArray_BYTES(y)
     cdef Job job
-    if size * cost <= ALONE:
-        if rows:
-            loop(NULL, work, 0, rows, to)
+    job.loop, job.work, job.y, job.rows = loop, work, NULL if y is None else cnp.PyArray_BYTES(y), rows
+    job.per_task, job.tasks, job.itemsize, job.whole = rows, 1, 0, whole
+    if size * cost > ALONE:
+        job.per_task = max((LONG_TASK if size >= LARGE else min(ALONE // cost, <Py_ssize_t>TASK)) // width, <Py_ssize_t>1)
+        job.tasks = (rows + job.per_task - 1) // job.per_task
+        if dense and not whole and is_streamed(dense * cnp.PyArray_NBYTES(y)):
+            job.itemsize = cnp.PyArray_ITEMSIZE(y)
+    if capturing():
+        leave_job(&job, nbytes, y)
+    return run_job(&job)
+
+
+cdef inline int run_job(void* work) except -1:
+    cdef Job* job = <Job*>work
+    if job.tasks == 1:
+        if job.rows:
+            run_task(job, 0)
         return 0
-    job.loop, job.work, job.y, job.rows = loop, work, to, rows
-    job.itemsize = cnp.PyArray_ITEMSIZE(y) if dense and not whole and is_streamed(dense * cnp.PyArray_NBYTES(y)) else 0
-    job.per_task = max((LONG_TASK if size >= LARGE else min(ALONE // cost, <Py_ssize_t>TASK)) // width, <Py_ssize_t>1)
     with nogil:
-        pool.parallel(run_task, &job, (rows + job.per_task - 1) // job.per_task, whole)
+        pool.parallel(run_task, job, job.tasks, job.whole)
+    return 0
+
+
+cdef inline int leave_job(Job* job, size_t nbytes, cnp.ndarray y) except -1:
+    """Leaves the job, and behind it the struct of the loop."""
+    cdef Job* left = <Job*>leave(run_job, job, sizeof(Job), y, nbytes)
+    left.work = memcpy(left + 1, job.work, nbytes)
     return 0
 
 

@@ -11,8 +11,9 @@ kind goes to NumPy, which is the reference in reference/elementwise.py: one `ret
 cimport numpy as cnp
 from libc.math cimport sqrt, sqrtf
 from minidl._kernels.loops.driver cimport TASK, loop_t, run
-from minidl._kernels.loops.strided cimport Walk, row_t, run_strided, set_array, strides_of, walk
+from minidl._kernels.loops.strided cimport Walk, row_t, run_strided, set_array, set_operand, strides_of, walk
 from minidl._kernels.runtime cimport memory
+from minidl._kernels.runtime.prepared cimport capturing
 from minidl._kernels.arrays.axes cimport MAX_AXES
 from minidl._kernels.arrays.scalars cimport scalar
 from minidl._kernels.arrays.layout cimport in_elements, is_double, is_float, is_plain, same_shape, same_strides
@@ -202,14 +203,14 @@ cdef cnp.ndarray run_flat(Loops loops, cnp.ndarray x, cnp.ndarray z, Py_ssize_t 
     w.axes.count, w.axes.length[0] = 1, n
     w.axes.stride[0][0] = 0
     w.axes.stride[0][1], w.axes.stride[0][2], w.axes.stride[0][3] = sx, sz, 1
-    if n <= TASK:
+    if n <= TASK and not capturing():
         w.row(NULL, &w, NULL, cnp.PyArray_DATA(x), cnp.PyArray_DATA(z), cnp.PyArray_DATA(y), n)
         return y
     set_array(&w, 0, x)
-    set_array(&w, 1, x)
-    set_array(&w, 2, z)
+    set_operand(&w, 1, x)
+    set_operand(&w, 2, z)
     set_array(&w, 3, y)
-    run(<loop_t>walk, &w, None, n, 1, loops.cost, False)
+    run(<loop_t>walk, &w, sizeof(w), y, n, 1, loops.cost, False)
     return y
 
 

@@ -9,7 +9,8 @@ cimport numpy as cnp
 from libc.stdint cimport int32_t, uint16_t
 from minidl._kernels.loops.driver cimport loop_t, of_dtype, run
 from minidl._kernels.runtime cimport memory
-from minidl._kernels.arrays.checks cimport c_axes
+from minidl._kernels.runtime.prepared cimport capturing, fills
+from minidl._kernels.arrays.checks cimport c_axes, seen
 from minidl._kernels.math.elementary cimport real, sigmoid_
 
 cnp.import_array()
@@ -206,7 +207,7 @@ cdef int run_gate(Gate* tag, Work* w, cnp.ndarray y) except -1:
     if w.m == 1 and (Gate is Maxout or Gate is MaxoutBack):  # all rows as one: their pieces lie side by side
         w.rows, w.m, w.apart, w.stride = min(w.rows, <Py_ssize_t>1), w.rows, w.k, 1
     w.per_row = (w.m + CHUNK - 1) // CHUNK
-    return run(loop, w, y, w.rows * w.per_row, min(w.m, <Py_ssize_t>CHUNK), COST, False)
+    return run(loop, w, sizeof(Work), y, w.rows * w.per_row, min(w.m, <Py_ssize_t>CHUNK), COST, False)
 
 
 cdef cnp.ndarray wide_like(cnp.ndarray narrow, Py_ssize_t k):
@@ -248,6 +249,8 @@ def maxout_forward(x, bint keep=True):
     cdef Work w = work_of(y, xs, "maxout")
     w.x, w.which = cnp.PyArray_DATA(xs), <uint16_t*>cnp.PyArray_DATA(which) if keep else NULL
     run_gate[Maxout](NULL, &w, y)
+    if keep and capturing():
+        fills(which)
     return y, which
 
 
@@ -258,7 +261,7 @@ def maxout_backward(gy, which, Py_ssize_t pieces):
     if which.shape != gy.shape:
         raise ValueError(f"maxout: expected which of shape {gy.shape}, got {which.shape}")
     cdef Work w = work_of(gs, gx, "maxout")
-    w.gy, w.which = cnp.PyArray_DATA(gs), <uint16_t*>cnp.PyArray_DATA(numbers)
+    w.gy, w.which = cnp.PyArray_DATA(gs), <uint16_t*>cnp.PyArray_DATA(seen(numbers))
     run_gate[MaxoutBack](NULL, &w, gx)
     return gx
 

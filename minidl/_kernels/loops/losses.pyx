@@ -10,10 +10,10 @@ first: a mean of numbers that are finite is finite, too.
 cimport numpy as cnp
 from libc.math cimport isfinite
 from minidl._kernels.loops.driver cimport loop_t, run
-from minidl._kernels.runtime cimport memory
+from minidl._kernels.runtime cimport memory, prepared
 from minidl._kernels.arrays.checks cimport dense, same_layout
+from minidl._kernels.arrays.scalars cimport store
 from minidl._kernels.arrays.layout cimport is_double
-from minidl._kernels.arrays.scalars cimport scalar
 from minidl._kernels.rows.folding cimport Pairs, Sum, push, row_fold, total
 from minidl._kernels.math.elementary cimport (
     real, abs_, exp_below_, log1p_, log1p_exp_minus_, log_, max_, min_,
@@ -183,32 +183,44 @@ cdef Work work_of(cnp.ndarray x, cnp.ndarray t, double a, double divisor) noexce
     return Work(cnp.PyArray_DATA(x), cnp.PyArray_DATA(t), NULL, NULL, cnp.PyArray_SIZE(x), False, False, a, divisor)
 
 
+cdef struct Mean:
+    Work work
+    loop_t sums
+    Py_ssize_t cost
+    void* y
+    bint is_double
+
+
 cdef double sum_of(loop_t sums, Work* w, Py_ssize_t chunks, Py_ssize_t cost) except *:
     """The sum of all chunks."""
     cdef Py_ssize_t i
     cdef Pairs pairs
-    run(sums, w, None, chunks, CHUNK, cost, False)
+    run(sums, w, sizeof(Work), None, chunks, CHUNK, cost, False)
     pairs.count = 0
     for i in range(chunks):
         push(<Sum*>NULL, &pairs, w.partial[i])
     return total(<Sum*>NULL, &pairs)
 
 
-cdef double mean_of(loop_t sums, Work* w, Py_ssize_t cost) except *:
-    """The sum of all losses over the divisor."""
+cdef int take_mean(void* mean) except -1:
+    """y = the sum of all losses over the divisor."""
+    cdef Mean* m = <Mean*>mean
+    cdef Work* w = &m.work
     cdef Py_ssize_t chunks = (w.size + CHUNK - 1) // CHUNK
     cdef double result
+    w.wide = False
     w.partial = <double*>memory.take(<size_t>(chunks + 1) * sizeof(double))
     if w.partial == NULL:
         raise MemoryError(f"loss: no memory for the sums of {chunks} chunks")
     try:
-        result = sum_of(sums, w, chunks, cost) / w.divisor
+        result = sum_of(m.sums, w, chunks, m.cost) / w.divisor
         if not isfinite(result):
             w.wide = True
-            result = sum_of(sums, w, chunks, cost)
+            result = sum_of(m.sums, w, chunks, m.cost)
     finally:
         memory.give(w.partial)
-    return result
+    store(m.y, m.is_double, result)
+    return 0
 
 
 def loss_forward(str name, x, t, double a=0, double divisor=0):
@@ -218,10 +230,14 @@ def loss_forward(str name, x, t, double a=0, double divisor=0):
     cdef Loops loops = LOOPS[name]
     cdef cnp.ndarray xs = dense(x, "loss"), ts = same_layout(t, xs, "loss"), y
     cdef Work w = work_of(xs, ts, a, divisor)
+    cdef Mean mean
     if divisor != 0:
-        return scalar(mean_of(loops.sums[is_double(xs)], &w, loops.cost), xs)
+        y = memory.empty(0, NULL, cnp.PyArray_TYPE(xs))
+        mean = Mean(w, loops.sums[is_double(xs)], loops.cost, cnp.PyArray_DATA(y), is_double(xs))
+        prepared.do(take_mean, &mean, sizeof(mean), y)
+        return y
     y = memory.empty_like(xs)
-    run(loops.values[is_double(xs)], &w, y, w.size, 1, loops.cost, False, 3)
+    run(loops.values[is_double(xs)], &w, sizeof(w), y, w.size, 1, loops.cost, False, 3)
     return y
 
 
@@ -235,5 +251,5 @@ def loss_backward(str name, x, t, gy, double a=0, double divisor=1):
     if cnp.PyArray_TYPE(gs) != cnp.PyArray_TYPE(xs):
         raise TypeError(f"loss: expected a gradient of {(<object>xs).dtype}, got {gy.dtype}")
     w.gy = cnp.PyArray_DATA(gs)
-    run(loops.slopes[is_double(xs)], &w, gx, w.size, 1, loops.cost, False, 3 + w.gy_moves)
+    run(loops.slopes[is_double(xs)], &w, sizeof(w), gx, w.size, 1, loops.cost, False, 3 + w.gy_moves)
     return gx

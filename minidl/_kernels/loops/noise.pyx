@@ -19,9 +19,10 @@ cimport numpy as cnp
 from libc.math cimport ceil
 from libc.stdint cimport int32_t, uint32_t, uint64_t
 from minidl._kernels.loops.driver cimport loop_t, of_dtype, run
-from minidl._kernels.runtime cimport memory
+from minidl._kernels.runtime cimport memory, prepared
 from minidl._kernels.arrays.checks cimport c_order, check_out, same_layout
 from minidl._kernels.math.elementary cimport real
+from minidl._kernels.runtime.prepared import note
 
 cnp.import_array()
 
@@ -108,6 +109,9 @@ cdef inline real uniform(uint32_t high, uint32_t low, real* _) noexcept nogil:
 
 cdef struct Work:
     const void* x
+    void* y
+    Py_ssize_t size
+    bint wide, whole
     const void* gy
     bint drops  # dropout, not RReLU
     void* factor
@@ -163,7 +167,8 @@ cdef inline void product(const real* x, const real* factor, real* y, Py_ssize_t 
             y[i] = z if f != 0 else f
 
 
-cdef void forward(void* tag, Work* w, Py_ssize_t first, Py_ssize_t last, real* y) noexcept nogil:
+cdef void forward(void* tag, Work* w, Py_ssize_t first, Py_ssize_t last, real* _) noexcept nogil:
+    cdef real* y = <real*>w.y
     cdef real[BLOCK] spare
     cdef real* f
     cdef Py_ssize_t start = first, n
@@ -184,11 +189,39 @@ cdef void backward(void* tag, Work* w, Py_ssize_t first, Py_ssize_t last, real* 
 
 # ── The entry points ─────────────────────────────────────────────────────────────────────────────────────────────────
 
-cdef int run_forward(Work* w, cnp.ndarray x, cnp.ndarray y, cnp.ndarray factor, object key, bint whole) except -1:
+cdef int run_draw(void* work) except -1:
+    cdef Work* w = <Work*>work
+    cdef loop_t loop = <loop_t>forward[double] if w.wide else <loop_t>forward[float]
+    return run(loop, w, sizeof(Work), None, w.size, 1, COST, w.whole)
+
+
+cdef int set_key(Work* w, object key) except -1:
     cdef uint64_t bits = key
     w.key = expand(<uint32_t>bits, <uint32_t>(bits >> 32), 0, 0)
-    w.x, w.factor = cnp.PyArray_DATA(x), NULL if factor is None else cnp.PyArray_DATA(factor)
-    return run(of_dtype(x, <loop_t>forward[float], <loop_t>forward[double]), w, y, cnp.PyArray_SIZE(x), 1, COST, whole)
+    return 0
+
+
+cdef class Recorded:
+    """A draw that is part of a plan. `set` gives it the key of its next numbers."""
+
+    cdef Work* work  # the plan's, which whoever has this keeps alive
+
+    def set(self, key):
+        set_key(self.work, key)
+
+
+cdef int run_forward(Work* w, cnp.ndarray x, cnp.ndarray y, cnp.ndarray factor, object key, bint whole) except -1:
+    cdef Recorded recorded
+    set_key(w, key)
+    w.x, w.y, w.factor = cnp.PyArray_DATA(x), cnp.PyArray_DATA(y), NULL if factor is None else cnp.PyArray_DATA(factor)
+    w.size, w.wide, w.whole = cnp.PyArray_SIZE(x), cnp.PyArray_TYPE(x) == cnp.NPY_DOUBLE, whole
+    if prepared.capturing():
+        recorded = Recorded()
+        recorded.work = <Work*>prepared.leave(run_draw, w, sizeof(Work), y)
+        if factor is not None:
+            prepared.fills(factor)
+        note("drawn", recorded)
+    return prepared.do_quietly(run_draw, w)
 
 
 def rrelu_forward(x, double lower, double upper, key, bint keep=True, out=None):
@@ -223,7 +256,7 @@ def noise_backward(factor, gy):
     cdef cnp.ndarray gx = memory.empty_like(fs)
     cdef Work w
     w.factor, w.gy = cnp.PyArray_DATA(fs), cnp.PyArray_DATA(gs)
-    run(of_dtype(fs, <loop_t>backward[float], <loop_t>backward[double]), &w, gx, cnp.PyArray_SIZE(gx), 1, 1, False, 3)
+    run(of_dtype(fs, <loop_t>backward[float], <loop_t>backward[double]), &w, sizeof(w), gx, cnp.PyArray_SIZE(gx), 1, 1, False, 3)
     return gx
 
 

@@ -7,6 +7,7 @@ from minidl._kernels.arrays.axes cimport (
 )
 from minidl._kernels.loops.driver cimport loop_t, run
 from minidl._kernels.runtime cimport memory
+from minidl._kernels.arrays.checks cimport seen
 
 cdef struct Walk
 
@@ -68,6 +69,11 @@ cdef inline cnp.ndarray new_result(cnp.ndarray x, cnp.ndarray z, int ndim, cnp.n
     return memory.empty(ndim, shape, cnp.PyArray_TYPE(x))
 
 
+cdef inline int set_operand(Walk* w, int place, cnp.ndarray x) except -1:
+    set_array(w, place, seen(x))
+    return 0
+
+
 cdef inline void set_array(Walk* w, int place, cnp.ndarray x) noexcept:
     w.data[place], w.itemsize[place] = cnp.PyArray_BYTES(x), cnp.PyArray_ITEMSIZE(x)
 
@@ -95,9 +101,9 @@ cdef inline cnp.ndarray run_strided(
                  stride_of(x2, axis, ndim), stride_of(y, axis, ndim))
     sort_axes(&w.axes, 3)
     merge_axes(&w.axes)
-    set_array(w, 0, x0)
-    set_array(w, 1, x1)
-    set_array(w, 2, x2)
+    set_operand(w, 0, x0)
+    set_operand(w, 1, x1)
+    set_operand(w, 2, x2)
     set_array(w, 3, y)
-    run(<loop_t>walk, w, None, cnp.PyArray_SIZE(y), 1, cost, out is not None)
+    run(<loop_t>walk, w, sizeof(Walk), y, cnp.PyArray_SIZE(y), 1, cost, out is not None)
     return y

@@ -15,10 +15,12 @@ cimport numpy as cnp
 from libc.float cimport DBL_MIN, FLT_MIN
 from libc.math cimport pow, sqrt, sqrtf
 from minidl._kernels.loops.driver cimport loop_t, run
-from minidl._kernels.runtime cimport memory
+from minidl._kernels.runtime cimport memory, prepared
 from minidl._kernels.arrays.checks cimport check_out, dense, same_layout
 from minidl._kernels.arrays.layout cimport is_double, same_shape
 from minidl._kernels.math.elementary cimport real
+
+from minidl._kernels.runtime.prepared import keep
 
 cnp.import_array()
 
@@ -35,8 +37,9 @@ cdef struct Param:  # its arrays, and the numbers of this step
     Py_ssize_t n
     Py_ssize_t first  # the number of its first chunk
     bint wide
-    bint nesterov
-    double lr, decay, keep, momentum, beta1, beta2, unbias, eps
+    bint nesterov, decoupled
+    double lr, decay, momentum, beta1, beta2, eps  # the settings
+    double rate, added, keep, unbias  # what Adam makes of them for this step
     double factor
     double* sums  # of each chunk
     cnp.int64_t* count  # steps of this parameter; NULL if it is not stepped
@@ -87,12 +90,12 @@ cdef void adam(Param* w, Py_ssize_t start, Py_ssize_t n, real* p) noexcept nogil
     unbias + eps).
 
     lr' = lr / (1 - beta1^t) and unbias = 1 / sqrt(1 - beta2^t) remove the bias of the zero start;
-    weight decay is in d = g + decay p (Adam) or in keep = 1 - lr decay (AdamW).
+    weight decay is in d = g + decay p (Adam) or in keep = 1 - lr decay (AdamW). `settle` sets them.
     """
     cdef const real* g = <const real*>w.g + start
     cdef real* m = <real*>w.m + start
     cdef real* v = <real*>w.v + start
-    cdef real lr = <real>w.lr, decay = <real>w.decay, keep = <real>w.keep, unbias = <real>w.unbias
+    cdef real lr = <real>w.rate, decay = <real>w.added, keep = <real>w.keep, unbias = <real>w.unbias
     cdef real to_m = <real>(1 - w.beta1), beta2 = <real>w.beta2, to_v = <real>(1 - w.beta2)
     cdef real eps = <real>w.eps, d, mi, vi
     cdef Py_ssize_t i
@@ -106,9 +109,28 @@ cdef void adam(Param* w, Py_ssize_t start, Py_ssize_t n, real* p) noexcept nogil
 
 # ── The walk ───────────────────────────────────────────────────────────────────────────────────
 
+cdef void settle(Param* w, Py_ssize_t count) noexcept:
+    """The numbers of Adam's next step, which depend on the steps before."""
+    cdef Param* end = w + count
+    cdef double beta1 = 0, beta2 = 0, bias1 = 1, bias2 = 1
+    cdef cnp.int64_t t = -1
+    while w < end:
+        if t != w.count[0] + 1 or beta1 != w.beta1 or beta2 != w.beta2:  # as a rule once for all parameters
+            t, beta1, beta2 = w.count[0] + 1, w.beta1, w.beta2
+            bias1, bias2 = 1 - pow(beta1, t), 1 - pow(beta2, t)
+        w.added, w.keep = w.decay, 1
+        if w.decoupled:
+            w.added, w.keep = 0, 1 - w.lr * w.decay
+        w.rate = w.lr / bias1
+        w.unbias = 1 / sqrt(bias2)
+        w += 1
+
+
 cdef struct Work:
     step_t[2] step  # for float32 and float64
+    bint settles
     Param* params
+    Py_ssize_t count, size, chunks
 
 
 cdef void chunks(void* tag, Work* w, Py_ssize_t first, Py_ssize_t last, void* y) noexcept nogil:
@@ -123,7 +145,9 @@ cdef void chunks(void* tag, Work* w, Py_ssize_t first, Py_ssize_t last, void* y)
 
 @cython.freelist(4)
 cdef class Params:
-    """All parameters of a call. Their arrays are kept alive."""
+    """All parameters of a call. Their arrays are kept alive. If the call is part of a plan, `set` gives it the settings that
+    hold now.
+    """
 
     cdef Param* all
     cdef Py_ssize_t count, size, chunks  # parameters, elements, chunks
@@ -140,23 +164,53 @@ cdef class Params:
         self.kept.append(x)
         return w
 
+    cdef Work work(self, step_t single, step_t wide, bint settles) except *:
+        if prepared.capturing():
+            keep(self)
+        return Work([single, wide], settles, self.all, self.count, self.size, self.chunks)
+
+    def set(self, list groups):
+        """Each group: the learning rates, the decays, and the settings with which the kernel's tuple ends."""
+        cdef Param* w = self.all
+        cdef Py_ssize_t i
+        for lrs, decays, *settings in groups:
+            for i in range(len(lrs)):
+                w.lr, w.decay = lrs[i], decays[i]
+                set_numbers(w, i, settings)
+                w += 1
+
     cdef Param* add_step(self, object p, object g, object count, double lr, double decay, str name) except NULL:
         """Checks a parameter, its gradient and its count of steps, and adds them."""
         cdef cnp.ndarray ps = own_memory(p, name), gs = same_layout(g, ps, name)
         cdef Param* w = self.add(ps)
         w.g, w.count, w.lr, w.decay = cnp.PyArray_DATA(gs), counter(count, name), lr, decay
-        self.kept.append(gs)
+        self.kept += [gs, count]
         return w
 
 
-cdef int run_all(Params params, step_t single, step_t wide) except -1:
+cdef int run_all(void* work) except -1:
     """All chunks of all parameters; then the step is counted."""
-    cdef Work work = Work([single, wide], params.all)
-    cdef Py_ssize_t k, width = params.size // max(params.chunks, <Py_ssize_t>1)
-    run(<loop_t>chunks, &work, None, params.chunks, width, COST, True)  # what it may raise comes before its first change
-    for k in range(params.count):
-        if params.all[k].count != NULL:
-            params.all[k].count[0] += 1
+    cdef Work* w = <Work*>work
+    cdef Py_ssize_t k, width = w.size // max(w.chunks, <Py_ssize_t>1)
+    if w.settles:
+        settle(w.params, w.count)
+    run(<loop_t>chunks, w, sizeof(Work), None, w.chunks, width, COST, True)  # what it may raise comes before its first change
+    for k in range(w.count):
+        if w.params[k].count != NULL:
+            w.params[k].count[0] += 1
+    return 0
+
+
+cdef int set_numbers(Param* w, Py_ssize_t i, list settings) except -1:
+    """The settings of a group, for its parameter i: those of the one before, if there is one."""
+    cdef Param* before = w - 1
+    if i:
+        w.momentum, w.nesterov = before.momentum, before.nesterov
+        w.beta1, w.beta2, w.eps, w.decoupled = before.beta1, before.beta2, before.eps, before.decoupled
+    elif len(settings) == 2:
+        w.momentum, w.nesterov = settings
+    else:
+        w.beta1, w.beta2, w.eps, w.decoupled = settings
     return 0
 
 
@@ -212,17 +266,17 @@ def sgd_step(list groups):
     cdef Params all_params = room_for_groups(groups)
     cdef Param* w
     cdef list params, grads, moments, counts, lrs, decays
-    cdef double momentum
-    cdef bint nesterov
     cdef Py_ssize_t i
     for group in groups:
-        params, grads, moments, counts, lrs, decays, momentum, nesterov = group
+        params, grads, moments, counts, lrs, decays, *settings = group
         for i in range(len(params)):
             w = all_params.add_step(params[i], grads[i], counts[i], lrs[i], decays[i], "sgd_step")
-            w.momentum, w.nesterov = momentum, nesterov
+            set_numbers(w, i, settings)
             if moments is not None:
                 w.m = moment(moments[i], params[i], "sgd_step")
-    run_all(all_params, <step_t>sgd[float], <step_t>sgd[double])
+    cdef Work work = all_params.work(<step_t>sgd[float], <step_t>sgd[double], False)
+    prepared.do(run_all, &work, sizeof(work), None)
+    return all_params
 
 
 def adam_step(list groups):
@@ -238,28 +292,17 @@ def adam_step(list groups):
     cdef Params all_params = room_for_groups(groups)
     cdef Param* w
     cdef list params, grads, means, squares, counts, lrs, decays
-    cdef double beta1, beta2, eps, bias1, bias2
-    cdef cnp.int64_t t
-    cdef bint decoupled
     cdef Py_ssize_t i
     for group in groups:
-        params, grads, means, squares, counts, lrs, decays, beta1, beta2, eps, decoupled = group
-        t = -1
-        bias1 = bias2 = 1
+        params, grads, means, squares, counts, lrs, decays, *settings = group
         for i in range(len(params)):
             w = all_params.add_step(params[i], grads[i], counts[i], lrs[i], decays[i], "adam_step")
             w.m = moment(means[i], params[i], "adam_step")
             w.v = moment(squares[i], params[i], "adam_step")
-            if t != w.count[0] + 1:  # as a rule once for all parameters
-                t = w.count[0] + 1
-                bias1, bias2 = 1 - pow(beta1, t), 1 - pow(beta2, t)
-            w.keep = 1
-            if decoupled:
-                w.keep, w.decay = 1 - w.lr * w.decay, 0
-            w.beta1, w.beta2, w.eps = beta1, beta2, eps
-            w.lr = w.lr / bias1
-            w.unbias = 1 / sqrt(bias2)
-    run_all(all_params, <step_t>adam[float], <step_t>adam[double])
+            set_numbers(w, i, settings)
+    cdef Work work = all_params.work(<step_t>adam[float], <step_t>adam[double], True)
+    prepared.do(run_all, &work, sizeof(work), None)
+    return all_params
 
 
 def first_misfit(list params, list grads):
@@ -309,10 +352,13 @@ cdef void scale(Param* w, Py_ssize_t start, Py_ssize_t n, real* x) noexcept nogi
 
 def sum_of_squares(list arrays):
     """The sum of the squares of all elements of all arrays, added in float64."""
+    if prepared.capturing():
+        prepared.refuse("a number is read from tensors")
     cdef Params params = room_for(len(arrays))
     cdef Py_ssize_t k
     cdef double* sums
     cdef double result = 0
+    cdef Work work
     for x in arrays:
         params.add(dense(x, "sum_of_squares"))
     sums = <double*>memory.take((params.chunks + 1) * sizeof(double))
@@ -321,7 +367,8 @@ def sum_of_squares(list arrays):
     for k in range(params.count):
         params.all[k].sums = sums
     try:
-        run_all(params, <step_t>squares[float], <step_t>squares[double])
+        work = params.work(<step_t>squares[float], <step_t>squares[double], False)
+        run_all(&work)
         for k in range(params.chunks):
             result += sums[k]
     finally:
@@ -331,7 +378,10 @@ def sum_of_squares(list arrays):
 
 def scale_all(list arrays, double factor):
     """Multiplies all arrays by `factor`, in place."""
+    if prepared.capturing():
+        prepared.refuse("it multiplies by a number that would be the same each time")
     cdef Params params = room_for(len(arrays))
     for x in arrays:
         params.add(own_memory(x, "scale_all")).factor = factor
-    run_all(params, <step_t>scale[float], <step_t>scale[double])
+    cdef Work work = params.work(<step_t>scale[float], <step_t>scale[double], False)
+    run_all(&work)

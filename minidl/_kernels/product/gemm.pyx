@@ -8,7 +8,7 @@ import numpy as np
 cimport numpy as cnp
 from libc.string cimport memcmp, memset
 
-from minidl._kernels.runtime cimport epilogues, memory, pool
+from minidl._kernels.runtime cimport epilogues, memory, pool, prepared
 from minidl._kernels.arrays.checks cimport behaved
 from minidl._kernels.product.blocking cimport multiply
 from minidl._kernels.product.product cimport SERIAL_FLOPS, Product, run_tasks, task_t
@@ -37,11 +37,19 @@ cdef struct Batch:
     bint failed
 
 
-cdef int run(Batch* batch, int dtype, bint whole) except -1:
+cdef Batch* into(cnp.ndarray c, Batch* batch, bint whole) noexcept:
+    """The products, for c's dtype; `whole`: c is the user's (pool.pxd)."""
+    batch.multiply, batch.product.whole = <multiply_t> multiply[float], whole
+    if cnp.PyArray_TYPE(c) == cnp.NPY_DOUBLE:
+        batch.multiply = <multiply_t> multiply[double]
+    return batch
+
+
+cdef int run(void* work) except -1:
+    cdef Batch* batch = <Batch*> work
     cdef Product* p = &batch.product
-    batch.multiply = <multiply_t> multiply[float] if dtype == cnp.NPY_FLOAT else <multiply_t> multiply[double]
     batch.failed = False
-    p.whole, p.failed = whole, &batch.failed
+    p.failed = &batch.failed
     if batch.count != 1:
         with nogil:
             multiply_batch(batch)
@@ -222,6 +230,8 @@ def matmul(a, b, out=None, bint accumulate=False):
         c = out
     else:  # out is strided or overlaps an input
         c = matmul(x, y)
+        if accumulate and prepared.capturing():
+            prepared.refuse("NumPy adds to a strided result")
         np.add(out, c, out=out) if accumulate else copy_into(out, c)
         return out
     batch.product.c, batch.product.add = <char*> cnp.PyArray_DATA(c), accumulate
@@ -230,7 +240,7 @@ def matmul(a, b, out=None, bint accumulate=False):
         batch.c_steps[axis] = step
         step *= batch.shape[axis]
     join_rows(&batch)
-    run(&batch, cnp.PyArray_TYPE(c), out is not None)
+    prepared.do(run, into(c, &batch, out is not None), sizeof(batch), c)
     return c
 
 
@@ -287,7 +297,7 @@ def affine_forward(x, weight, bias=None, str activation=None, double a=0, double
         loops = epilogues.find(ACTIVATIONS, activation)
         batch.product.activation = loops.forward[cnp.PyArray_TYPE(y) == cnp.NPY_DOUBLE]
         batch.product.alpha, batch.product.beta = a, b
-    run(&batch, cnp.PyArray_TYPE(y), False)
+    prepared.do(run, into(y, &batch, False), sizeof(batch), y)
     return y
 
 
@@ -321,7 +331,9 @@ def affine_weight_grad(x, gy, gw_out=None):
         return gw_out, gb
     one_product(&batch, gys, True, xs, False, gw)
     batch.product.a_sums = <char*> cnp.PyArray_DATA(gb)
-    run(&batch, cnp.PyArray_TYPE(gw), gw_out is not None)
+    prepared.do(run, into(gw, &batch, gw_out is not None), sizeof(batch), gw)
+    if prepared.capturing():
+        prepared.fills(gb)
     return gw, gb
 
 

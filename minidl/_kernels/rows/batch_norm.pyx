@@ -18,6 +18,7 @@ cimport numpy as cnp
 from libc.string cimport memset
 from minidl._kernels.loops.driver cimport loop_t, run
 from minidl._kernels.runtime cimport epilogues, memory
+from minidl._kernels.runtime.prepared cimport capturing, refuse
 from minidl._kernels.arrays.checks cimport same_layout
 from minidl._kernels.rows.batch_norm_loops cimport (
     CHUNK, DEEP, FEW, RUN, WIDE, Work, sum_t,
@@ -73,15 +74,17 @@ cdef tuple run_sums(Work* w, cnp.ndarray x, sum_t[4] sums):
     cdef cnp.ndarray first = memory.empty(2, shape, cnp.NPY_DOUBLE), second = memory.empty(2, shape, cnp.NPY_DOUBLE)
     w.first, w.second = <double*>cnp.PyArray_DATA(first), <double*>cnp.PyArray_DATA(second)
     w.sum = sums[2 * w.rows_layout + wide(x)]
-    run(<loop_t>chunk_sums, w, None, w.chunks * across, cnp.PyArray_SIZE(x) // (w.chunks * across), COST, False)
+    run(<loop_t>chunk_sums, w, sizeof(Work), None, w.chunks * across, cnp.PyArray_SIZE(x) // (w.chunks * across), COST, False)
     return first, second
 
 
 cdef int run_elements(Work* w, cnp.ndarray y, loop_t[4] loops) except -1:
     """Runs the loop for the layout and dtype over all rows, or over all runs of planes."""
+    if capturing():
+        refuse("what is between its two passes cannot be recorded yet")
     cdef Py_ssize_t count = w.count if w.rows_layout else w.count * w.columns * w.runs
     cdef Py_ssize_t width = w.columns if w.rows_layout else w.length
-    return run(loops[2 * w.rows_layout + wide(y)], w, y, count, width, COST, False)
+    return run(loops[2 * w.rows_layout + wide(y)], w, sizeof(Work), y, count, width, COST, False)
 
 
 cdef void join(Work* w, Py_ssize_t channels, double* mean, double* squares) noexcept nogil:

@@ -13,7 +13,7 @@ cimport numpy as cnp
 from libc.math cimport isfinite, sqrt
 from minidl._kernels.loops.driver cimport loop_t, of_dtype, run
 from minidl._kernels.runtime cimport memory
-from minidl._kernels.arrays.checks cimport c_axes, same_layout
+from minidl._kernels.arrays.checks cimport c_axes, same_layout, seen
 from minidl._kernels.rows.folding cimport LANES, Sum, lanes
 from minidl._kernels.math.elementary cimport real
 
@@ -222,7 +222,7 @@ cdef cnp.ndarray vector(object v, cnp.ndarray x, Py_ssize_t length, str name):
     cdef cnp.ndarray out = cnp.PyArray_FROMANY(v, cnp.PyArray_TYPE(x), 1, 1, cnp.NPY_ARRAY_IN_ARRAY)
     if cnp.PyArray_DIM(out, 0) != length:
         raise ValueError(f"row_norm: {name}: expected {length} values, got {len(out)}")
-    return out
+    return seen(out)
 
 
 cdef str AXES = "samples, groups, parts, inner"
@@ -242,7 +242,7 @@ def row_norm_forward(x, weight, bias, double eps):
     cdef cnp.ndarray mean = memory.empty(1, &count, cnp.PyArray_TYPE(xs)), rstd = memory.empty_like(mean)
     w.x, w.weight, w.bias, w.eps = cnp.PyArray_DATA(xs), cnp.PyArray_DATA(weights), cnp.PyArray_DATA(biases), eps
     w.mean, w.rstd = cnp.PyArray_DATA(mean), cnp.PyArray_DATA(rstd)
-    run(of_dtype(xs, <loop_t>forward_rows[float], <loop_t>forward_rows[double]), &w, y, w.count, w.n, COST, False)
+    run(of_dtype(xs, <loop_t>forward_rows[float], <loop_t>forward_rows[double]), &w, sizeof(w), y, w.count, w.n, COST, False)
     return y, mean, rstd
 
 
@@ -259,6 +259,6 @@ def row_norm_backward(x, weight, gy, mean, rstd):
     w.x, w.gy, w.weight = cnp.PyArray_DATA(xs), cnp.PyArray_DATA(gs), cnp.PyArray_DATA(weights)
     w.mean, w.rstd = cnp.PyArray_DATA(means), cnp.PyArray_DATA(rstds)
     w.gw, w.gb = cnp.PyArray_DATA(gw), cnp.PyArray_DATA(gb)
-    run(of_dtype(xs, <loop_t>backward_chunks[float], <loop_t>backward_chunks[double]), &w, gx, chunks,
+    run(of_dtype(xs, <loop_t>backward_chunks[float], <loop_t>backward_chunks[double]), &w, sizeof(w), gx, chunks,
         w.per_chunk * w.n, COST, False)
     return gx, gw.sum(axis=0), gb.sum(axis=0)

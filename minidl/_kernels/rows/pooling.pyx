@@ -16,6 +16,7 @@ from libc.math cimport INFINITY
 from libc.string cimport memset
 from minidl._kernels.loops.driver cimport loop_t, of_dtype, run
 from minidl._kernels.runtime cimport memory
+from minidl._kernels.runtime.prepared cimport capturing, fills
 from minidl._kernels.arrays.image_layout cimport channels_last, images
 from minidl._kernels.math.elementary cimport real
 from minidl._kernels.runtime.sizes cimport times
@@ -200,7 +201,7 @@ cdef int run_pool(Work* w, int what, cnp.ndarray x, cnp.ndarray y, cnp.ndarray i
     w.index = <int*>cnp.PyArray_DATA(y if index is None else index)  # if not given never read, but moved
     if what == SCATTER or what == GATHER:
         return run(
-            of_dtype(x, <loop_t>walk_index[float], <loop_t>walk_index[double]), w, y,
+            of_dtype(x, <loop_t>walk_index[float], <loop_t>walk_index[double]), w, sizeof(Work), y,
             count * ((w.step + SIDE - 1) // SIDE), w.places * min(w.step, <Py_ssize_t>SIDE), COST, False,
         )
     w.rows, w.width = w.out[0] * w.out[1], w.out[2]
@@ -209,7 +210,7 @@ cdef int run_pool(Work* w, int what, cnp.ndarray x, cnp.ndarray y, cnp.ndarray i
     w.length = max(CHUNK // max(w.step, <Py_ssize_t>1), <Py_ssize_t>1)
     w.chunks = (w.width + w.length - 1) // w.length
     return run(
-        of_dtype(x, <loop_t>walk_rows[float], <loop_t>walk_rows[double]), w, y, count * w.rows * w.chunks,
+        of_dtype(x, <loop_t>walk_rows[float], <loop_t>walk_rows[double]), w, sizeof(Work), y, count * w.rows * w.chunks,
         max(w.places, w.y_places) * w.step // max(w.rows * w.chunks, <Py_ssize_t>1), COST, False,
     )
 
@@ -278,6 +279,8 @@ def max_pool_forward(x, tuple kernel, tuple stride, tuple padding):
     set_window(&w, kernel, stride, padding)
     y, index = laid_like(xs, out, cnp.PyArray_TYPE(xs)), laid_like(xs, out, cnp.NPY_INT32)
     run_pool(&w, MAX, xs, y, index)
+    if capturing():
+        fills(index)
     return y, index
 
 

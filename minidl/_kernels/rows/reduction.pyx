@@ -11,7 +11,8 @@ greatest, smallest), and how a row is folded.
 cimport numpy as cnp
 from libc.string cimport memcpy
 from minidl._kernels.loops.driver cimport loop_t, run
-from minidl._kernels.runtime cimport memory
+from minidl._kernels.runtime cimport memory, prepared
+from minidl._kernels.arrays.checks cimport seen
 from minidl._kernels.arrays.axes cimport (
     MAX_AXES, Axes, Cursor, add_axis, go_to, merge_axes, next_row, sort_axes, step, swap_axes,
 )
@@ -42,6 +43,7 @@ cdef struct Work:
     Py_ssize_t[2] inner       # in the column case the innermost kept axis: length, stride in x
     Py_ssize_t inner_y        # and stride in y
     const char* x
+    char* y
     double* partial           # (chunks, results): the results of the chunks, if there are several
     double divisor
     Py_ssize_t results        # elements of y
@@ -202,8 +204,8 @@ FOLDS[<int>MAX] = loops_of[Max](NULL)
 FOLDS[<int>MIN] = loops_of[Min](NULL)
 
 
-cdef void fold_units(void* tag, Work* w, Py_ssize_t first, Py_ssize_t last, void* y) noexcept nogil:
-    FOLDS[w.fold].fold[2 * w.columns + w.wide](NULL, w, first, last, y)
+cdef void fold_units(void* tag, Work* w, Py_ssize_t first, Py_ssize_t last, void* _) noexcept nogil:
+    FOLDS[w.fold].fold[2 * w.columns + w.wide](NULL, w, first, last, w.y)
 
 
 cdef void join_chunks(Work* w, real* y) noexcept nogil:
@@ -220,18 +222,19 @@ cdef void join_chunks(Work* w, real* y) noexcept nogil:
         y[i] = <real>(w.partial[i] / w.divisor)
 
 
-cdef int fold_all(Work* w, cnp.ndarray y) except -1:
+cdef int fold_all(void* work) except -1:
+    cdef Work* w = <Work*>work
     cdef double[SMALL] small
     cdef Py_ssize_t partials = w.chunks * w.results if w.chunks > 1 else 0
     w.partial = &small[0] if partials <= SMALL else <double*>memory.take(<size_t>partials * sizeof(double))
     if w.partial == NULL:
         raise MemoryError("sum: no memory for scratch")
     try:
-        run(<loop_t>fold_units, w, y, w.units, w.width, 1, False)
+        run(<loop_t>fold_units, w, sizeof(Work), None, w.units, w.width, 1, False)
         if partials and w.wide:
-            join_chunks(w, <double*>cnp.PyArray_DATA(y))
+            join_chunks(w, <double*>w.y)
         elif partials:
-            join_chunks(w, <float*>cnp.PyArray_DATA(y))
+            join_chunks(w, <float*>w.y)
     finally:
         if w.partial != &small[0]:
             memory.give(w.partial)
@@ -282,13 +285,15 @@ cdef cnp.ndarray folded_to(
     if w.results == 0:
         return y
     w.depth = cnp.PyArray_SIZE(x) // w.results
-    w.x, w.divisor = cnp.PyArray_BYTES(x), divisor
+    w.x, w.y, w.divisor = cnp.PyArray_BYTES(seen(x)), cnp.PyArray_BYTES(y), divisor
     w.wide = itemsize == sizeof(double)
     w.fold = fold
     if w.depth == 0:
         if fold != SUM:
             raise ValueError(f"extremum: no elements to choose from in an array of shape {(<object>x).shape}")
         (<object>y).fill(<double>0 / divisor)
+        if prepared.capturing():
+            prepared.refuse("a sum of no elements")
         return y
     cdef Py_ssize_t[MAX_AXES] y_stride
     for axis in range(cnp.PyArray_NDIM(x) - 1, -1, -1):
@@ -298,7 +303,7 @@ cdef cnp.ndarray folded_to(
     for axis in range(cnp.PyArray_NDIM(x)):
         add_axis(&axes, cnp.PyArray_DIMS(x)[axis], cnp.PyArray_STRIDES(x)[axis] // itemsize, y_stride[axis], 0, 0)
     plan(&w, &axes)
-    fold_all(&w, y)
+    prepared.do(fold_all, &w, sizeof(w), y)
     return y
 
 

@@ -9,6 +9,7 @@ from libc.stdint cimport int64_t
 from libc.string cimport memset
 from minidl._kernels.loops.driver cimport loop_t, of_dtype, run
 from minidl._kernels.runtime cimport memory
+from minidl._kernels.runtime.prepared cimport capturing, refuse
 from minidl._kernels.arrays.checks cimport c_axes
 from minidl._kernels.math.elementary cimport real
 
@@ -51,6 +52,8 @@ def add_rows(x, ids, Py_ssize_t rows):
     if cnp.PyArray_DIM(places, 0) != w.count:
         raise ValueError(f"add_rows: expected {w.count} ids, got {len(places)}")
     w.ids = <int64_t*>cnp.PyArray_DATA(places)
+    if capturing():
+        refuse("whether its ids are in range would not be asked again")
     for i in range(w.count):
         if not 0 <= w.ids[i] < rows:
             raise IndexError(f"add_rows: id {w.ids[i]} is out of range for {rows} rows")
@@ -58,6 +61,6 @@ def add_rows(x, ids, Py_ssize_t rows):
     y = memory.empty(2, shape, cnp.PyArray_TYPE(xs))
     w.x, w.per_range = cnp.PyArray_DATA(xs), max((rows + RANGES - 1) // RANGES, <Py_ssize_t>1)
     ranges = (rows + w.per_range - 1) // w.per_range
-    run(of_dtype(xs, <loop_t>add_ranges[float], <loop_t>add_ranges[double]), &w, y, ranges,
+    run(of_dtype(xs, <loop_t>add_ranges[float], <loop_t>add_ranges[double]), &w, sizeof(w), y, ranges,
         (w.per_range + 2 * w.count // RANGES) * w.width, COST, False)
     return y

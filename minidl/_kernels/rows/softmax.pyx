@@ -17,10 +17,11 @@ cimport numpy as cnp
 from libc.math cimport isfinite
 from libc.stdint cimport int64_t
 from minidl._kernels.loops.driver cimport loop_t, run
-from minidl._kernels.runtime cimport memory
+from minidl._kernels.runtime cimport memory, prepared
 from minidl._kernels.arrays.checks cimport c_axes, dense, same_layout
-from minidl._kernels.arrays.scalars cimport scalar
+from minidl._kernels.arrays.scalars cimport store
 from minidl._kernels.rows.folding cimport Sum, row_fold
+from minidl._kernels.rows.targets cimport targets_of
 from minidl._kernels.math.elementary cimport real, exp_below_, lift_, lifted_exp_below_, log_, lowered, max_
 
 cnp.import_array()
@@ -349,20 +350,8 @@ cdef cnp.ndarray run_rows(Work* w, cnp.ndarray x, block_t single, block_t wide):
     w.x, w.n, w.loop = cnp.PyArray_DATA(x), cnp.PyArray_DIM(x, 1), wide if cnp.PyArray_TYPE(x) == cnp.NPY_DOUBLE else single
     w.y = cnp.PyArray_DATA(y)
     if w.n:
-        run(<loop_t>rows, w, None, cnp.PyArray_DIM(x, 0), w.n, COST, False)
+        run(<loop_t>rows, w, sizeof(Work), y, cnp.PyArray_DIM(x, 0), w.n, COST, False)
     return y
-
-
-cdef cnp.ndarray targets_of(object target, cnp.ndarray x):
-    cdef cnp.ndarray ids = cnp.PyArray_FROMANY(target, cnp.NPY_INT64, 1, 1, cnp.NPY_ARRAY_IN_ARRAY)
-    cdef const int64_t* t = <int64_t*>cnp.PyArray_DATA(ids)
-    cdef Py_ssize_t i, n = cnp.PyArray_DIM(x, 1)
-    if cnp.PyArray_DIM(ids, 0) != cnp.PyArray_DIM(x, 0):
-        raise ValueError(f"cross_entropy: expected {len(x)} targets, got {len(ids)}")
-    for i in range(cnp.PyArray_DIM(ids, 0)):
-        if not 0 <= t[i] < n:
-            raise ValueError(f"cross_entropy: target {t[i]} of row {i} is out of range for {n} classes")
-    return ids
 
 
 def softmax_forward(x):
@@ -406,12 +395,30 @@ cdef double sum_of(const real* losses, Py_ssize_t n, double scale) noexcept nogi
     return result
 
 
+cdef struct Total:
+    const void* losses
+    Py_ssize_t count
+    double scale
+    void* y
+    bint wide
+
+
+cdef int take_total(void* total) except -1:
+    cdef Total* w = <Total*>total
+    store(w.y, w.wide, sum_of(<const double*>w.losses, w.count, w.scale) if w.wide
+          else sum_of(<const float*>w.losses, w.count, w.scale))
+    return 0
+
+
 cdef cnp.ndarray total(cnp.ndarray losses, double scale):
     """scale Σ losses as an array without axes."""
-    cdef void* x = cnp.PyArray_DATA(losses)
-    if cnp.PyArray_TYPE(losses) == cnp.NPY_DOUBLE:
-        return scalar(sum_of(<const double*>x, cnp.PyArray_SIZE(losses), scale), losses)
-    return scalar(sum_of(<const float*>x, cnp.PyArray_SIZE(losses), scale), losses)
+    cdef cnp.ndarray y = memory.empty(0, NULL, cnp.PyArray_TYPE(losses))
+    cdef Total w = Total(
+        cnp.PyArray_DATA(losses), cnp.PyArray_SIZE(losses), scale, cnp.PyArray_DATA(y),
+        cnp.PyArray_TYPE(losses) == cnp.NPY_DOUBLE,
+    )
+    prepared.do(take_total, &w, sizeof(w), y)
+    return y
 
 
 def cross_entropy_forward(x, target, double scale=0):
@@ -424,6 +431,8 @@ def cross_entropy_forward(x, target, double scale=0):
     cdef Work w
     w.target, w.loss = <int64_t*>cnp.PyArray_DATA(ids), cnp.PyArray_DATA(loss)
     d = run_rows(&w, xs, <block_t>cross_entropy_rows[float], <block_t>cross_entropy_rows[double])
+    if prepared.capturing():
+        prepared.fills(loss)
     return (loss if scale == 0 else total(loss, scale)), d
 
 

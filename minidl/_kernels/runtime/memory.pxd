@@ -1,6 +1,25 @@
 cimport numpy as cnp
 from libc.stdint cimport uint64_t
 
+# The memory of the arrays of a captured step (prepared.pyx): while `serving`, the arrays of the thread that records are
+# laid here, and what dies is used again by those that follow. It lives as long as anybody sees a part of it.
+cdef class Arena:
+    cdef readonly size_t nbytes
+    cdef dict sizes   # address -> bytes
+    cdef dict unused  # bytes -> addresses
+    cdef void* take(self, size_t nbytes) except NULL
+    cdef int give(self, void* data) except -1
+
+cdef int serve(Arena arena) except -1  # None: no longer
+
+
+# Owns the memory of an array and of all its views: the last of them to die gives it back.
+cdef class Buffer:
+    cdef void* data
+    cdef Arena arena      # where it lies, or None
+    cdef bint written     # a recorded call has filled it
+
+
 # An uninitialised C-contiguous array, 64-byte aligned, whose memory goes back to the free list when
 # the last view of it dies. MemoryError when the machine has no more, ValueError on a bad shape.
 cdef cnp.ndarray empty(int ndim, cnp.npy_intp* shape, int typenum)

@@ -12,87 +12,15 @@ import cython
 import numpy as np
 
 cimport numpy as cnp
+from cpython.pythread cimport PyThread_get_thread_ident as thread_id
 from cpython.ref cimport Py_INCREF
 from libc.stdint cimport uint64_t
 from libc.string cimport memcpy
 
+from minidl._kernels.runtime.pages cimport at_fork, lock, system_free, system_new, unlock
 from minidl._kernels.runtime.pool import _cgroup
 
 cnp.import_array()
-
-cdef extern from *:
-    """
-    /* A processor tells by the low 12 bits of the addresses whether a load has to wait for an earlier
-       store. Where a result begins up to some 500 bytes behind an operand, modulo that page, the loads
-       of the next lines wait for nothing: relu needs up to 1.5x the time. So the data of all larger
-       allocations begins in the middle of a page, and the system's malloc puts its own at the beginning. */
-    #define MEMORY_PAGE ((size_t)4096)
-    #define MEMORY_PLACE (MEMORY_PAGE / 2 - 64) /* of the header, so that the data comes to the middle */
-    #define MEMORY_PAGED (4 * MEMORY_PAGE)      /* bytes of a larger allocation */
-    #ifdef _WIN32
-      #include <malloc.h>
-      #include <windows.h>
-      static SRWLOCK memory_door = SRWLOCK_INIT;
-      #define memory_lock() AcquireSRWLockExclusive(&memory_door)
-      #define memory_unlock() ReleaseSRWLockExclusive(&memory_door)
-      #define memory_at_fork() ((void)0)
-      static void* memory_new(size_t bytes, void** base, size_t* map_bytes) {
-        const size_t place = bytes < MEMORY_PAGED ? 0 : MEMORY_PLACE;
-        *base = _aligned_malloc(bytes + place, place ? MEMORY_PAGE : 64);
-        *map_bytes = 0;
-        return *base ? (char*)*base + place : NULL;
-      }
-      static void memory_free(void* base, size_t map_bytes) {
-        (void)map_bytes;
-        _aligned_free(base);
-      }
-    #else
-      #include <pthread.h>
-      #include <sched.h>
-      #include <stdint.h>
-      #include <stdlib.h>
-      #include <sys/mman.h>
-      /* A spin lock: held for nanoseconds, and half the cost of a mutex to a small array. */
-      static char memory_door;
-      static void memory_lock(void) {
-        while (__atomic_test_and_set(&memory_door, __ATOMIC_ACQUIRE)) sched_yield();
-      }
-      static void memory_unlock(void) { __atomic_clear(&memory_door, __ATOMIC_RELEASE); }
-      /* A forked child must not inherit the lock from a thread that it does not have. */
-      static void memory_at_fork(void) {
-        pthread_atfork(memory_lock, memory_unlock, memory_unlock);
-      }
-      #define MEMORY_HUGE ((size_t)2 << 20)
-      /* Large allocations get a mapping of their own, so that freeing one returns it to the system, in
-         huge pages where there are any: 512 times fewer page faults, and fewer misses later. */
-      static void* memory_new(size_t bytes, void** base, size_t* map_bytes) {
-        const size_t place = bytes < MEMORY_PAGED ? 0 : MEMORY_PLACE;
-        char* start;
-        *map_bytes = 0;
-        if (bytes < MEMORY_HUGE / 2) {
-          if (posix_memalign(base, place ? MEMORY_PAGE : 64, bytes + place)) return NULL;
-          return (char*)*base + place;
-        }
-        *map_bytes = bytes + MEMORY_HUGE + place; /* what is not touched costs nothing */
-        *base = mmap(NULL, *map_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANON, -1, 0);
-        if (*base == MAP_FAILED) return NULL;
-        start = (char*)(((uintptr_t)*base + MEMORY_HUGE - 1) & ~(uintptr_t)(MEMORY_HUGE - 1));
-        #ifdef MADV_HUGEPAGE
-          if (bytes >= MEMORY_HUGE) madvise(start, bytes & ~(MEMORY_HUGE - 1), MADV_HUGEPAGE);
-        #endif
-        return start + place;
-      }
-      static void memory_free(void* base, size_t map_bytes) {
-        if (map_bytes) munmap(base, map_bytes);
-        else free(base);
-      }
-    #endif
-    """
-    void lock "memory_lock"() noexcept nogil
-    void unlock "memory_unlock"() noexcept nogil
-    void at_fork "memory_at_fork"()
-    void* system_new "memory_new"(size_t bytes, void** base, size_t* map_bytes) noexcept nogil
-    void system_free "memory_free"(void* base, size_t map_bytes) noexcept nogil
 
 cdef extern from "numpy/arrayobject.h":
     void* NDARRAY "&PyArray_Type"
@@ -217,15 +145,52 @@ cdef void free_all(Allocation* chain) noexcept nogil:
         system_free(allocation.base, allocation.map_bytes)
 
 
-@cython.final
-@cython.freelist(256)
-cdef class Buffer:
-    """Owns the memory of an array and of all its views: the last of them to die gives it back."""
+@cython.no_gc
+cdef class Arena:
+    def __cinit__(self):
+        self.sizes, self.unused = {}, {}
 
-    cdef void* data
+    cdef void* take(self, size_t nbytes) except NULL:
+        cdef list unused = self.unused.get(nbytes)
+        cdef void* data
+        if unused:
+            return <void*> <size_t> unused.pop()
+        data = take(nbytes)
+        if data == NULL:
+            raise MemoryError("capture: no memory for the arrays of a step")
+        self.nbytes += nbytes
+        self.sizes[<size_t> data] = nbytes
+        return data
+
+    cdef int give(self, void* data) except -1:
+        """While the step is recorded, the next array may lie here. Later nobody asks for memory any more."""
+        if self is _arena:
+            self.unused.setdefault(self.sizes[<size_t> data], []).append(<size_t> data)
+        return 0
 
     def __dealloc__(self):
-        give(self.data)
+        for data in self.sizes or ():
+            give(<void*> <size_t> data)
+
+
+cdef Arena _arena = None
+cdef unsigned long _server = 0  # the thread whose arrays it takes
+
+
+cdef int serve(Arena arena) except -1:
+    global _arena, _server
+    _arena, _server = arena, thread_id()
+
+
+@cython.final
+@cython.no_gc
+@cython.freelist(256)
+cdef class Buffer:
+    def __dealloc__(self):
+        if self.arena is None:
+            give(self.data)
+        else:
+            self.arena.give(self.data)
 
 
 cdef cnp.ndarray new_array(int ndim, cnp.npy_intp* shape, cnp.npy_intp* strides, int typenum):
@@ -237,7 +202,10 @@ cdef cnp.ndarray new_array(int ndim, cnp.npy_intp* shape, cnp.npy_intp* strides,
             raise ValueError(f"empty: negative length on axis {axis}: {shape[axis]}")
         nbytes *= shape[axis]
     cdef Buffer buffer = Buffer.__new__(Buffer)
-    if nbytes <= MAX_BYTES:
+    if _arena is not None and thread_id() == _server and nbytes <= MAX_BYTES:
+        buffer.data = _arena.take(<size_t> nbytes)
+        buffer.arena = _arena
+    elif nbytes <= MAX_BYTES:
         buffer.data = take(<size_t> nbytes)
     if buffer.data == NULL:
         raise MemoryError(f"empty: no memory for an array of {nbytes / 2**20:,.0f} MB ({dtype})")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from numbers import Real
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 
 from minidl import _kernels as K
 from minidl import check
+from minidl._kernels.runtime.prepared import capturing, note, recorder
 from minidl.autograd.op import Op
 from minidl.autograd.tape import will_record
 from minidl.autograd.tensor import Tensor
@@ -156,4 +158,6 @@ def dropout(x: Any, p: float = 0.5, training: bool = True, rng: Any = None) -> T
 
 def draw_key(rng: np.random.Generator | int | None, owner: str) -> int:
     """The key of one call: 53 bits, which cost the generator one draw."""
+    if recorder.on and capturing():
+        note("draw", partial(draw_key, rng, owner))
     return int(generator(rng, owner).random() * 2.0**53)

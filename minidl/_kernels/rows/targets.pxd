@@ -1,0 +1,41 @@
+# The class ids that the losses of classes are given.
+
+cimport numpy as cnp
+from libc.stdint cimport int64_t
+from minidl._kernels.runtime cimport memory, prepared
+from minidl._kernels.arrays.checks cimport seen
+
+
+cdef struct Targets:
+    const int64_t* ids
+    Py_ssize_t count, classes
+
+
+cdef inline int check_range(void* targets) except -1:
+    cdef Targets* w = <Targets*>targets
+    cdef Py_ssize_t i
+    for i in range(w.count):
+        if not 0 <= w.ids[i] < w.classes:
+            raise ValueError(f"cross_entropy: target {w.ids[i]} of row {i} is out of range for {w.classes} classes")
+    return 0
+
+
+cdef inline cnp.ndarray as_ids(object target):
+    """Integers of any kind as int64."""
+    cdef cnp.ndarray ids
+    if isinstance(target, cnp.ndarray) and cnp.PyArray_ISINTEGER(<cnp.ndarray>target) and (<cnp.ndarray>target).ndim == 1:
+        if cnp.PyArray_TYPE(<cnp.ndarray>target) != cnp.NPY_INT64:
+            ids = memory.empty(1, cnp.PyArray_DIMS(<cnp.ndarray>target), cnp.NPY_INT64)
+            prepared.assign(ids, <cnp.ndarray>target)
+            return ids
+    return seen(cnp.PyArray_FROMANY(target, cnp.NPY_INT64, 1, 1, cnp.NPY_ARRAY_IN_ARRAY))
+
+
+cdef inline cnp.ndarray targets_of(object target, cnp.ndarray x):
+    """The targets as int64, one a row of x (rows, classes); ValueError for one that is no class."""
+    cdef cnp.ndarray ids = as_ids(target)
+    cdef Targets w = Targets(<int64_t*>cnp.PyArray_DATA(ids), cnp.PyArray_DIM(ids, 0), cnp.PyArray_DIM(x, 1))
+    if w.count != cnp.PyArray_DIM(x, 0):
+        raise ValueError(f"cross_entropy: expected {len(x)} targets, got {len(ids)}")
+    prepared.do(check_range, &w, sizeof(w), None)
+    return ids

@@ -1,0 +1,336 @@
+"""Prepared calls: what the kernels were asked to do, written down so that it can be done again without Python.
+
+Design. While a plan is recorded, everything runs as always, and each kernel, after its checks, leaves a call: a C function
+and the struct that it works on. The struct holds addresses; they stay right, because the arrays that are made
+meanwhile lie in the plan's own memory (an Arena), where what died is used again in the same order each time, and because
+the arrays that were there before are kept alive.
+
+What was recorded is right if each array that a call reads is one of three: filled by a call that was left before; a
+buffer into which the step's arguments are copied; or older than the recording. `reads` holds that. An array that NumPy
+computed meanwhile is none of them: for the time of a recording NumPy is given another allocator, by which it is known.
+"""
+
+import sys
+from os.path import dirname
+from time import perf_counter_ns
+
+cimport numpy as cnp
+from cpython.pythread cimport PyThread_get_thread_ident as thread_id
+from libc.stdlib cimport free, malloc, realloc
+from libc.string cimport memcpy
+
+from minidl._kernels.arrays.buffers cimport taken_out
+from minidl._kernels.runtime.memory cimport Arena, Buffer, owner, serve
+
+cnp.import_array()
+
+cdef extern from *:
+    """
+    #include <stdlib.h>
+    static void* made_malloc(void* ctx, size_t size) { (void)ctx; return malloc(size ? size : 1); }
+    static void* made_calloc(void* ctx, size_t n, size_t size) { (void)ctx; return calloc(n ? n : 1, size ? size : 1); }
+    static void* made_realloc(void* ctx, void* p, size_t size) { (void)ctx; return realloc(p, size ? size : 1); }
+    static void made_free(void* ctx, void* p, size_t size) { (void)ctx; (void)size; free(p); }
+    static PyDataMem_Handler made_meanwhile = {
+      "minidl: made while a step is captured", 1, {NULL, made_malloc, made_calloc, made_realloc, made_free}};
+    static PyObject* made_handler(void) { return PyCapsule_New(&made_meanwhile, "mem_handler", NULL); }
+    """
+    object made_handler()
+
+cdef extern from "numpy/arrayobject.h":
+    object PyDataMem_SetHandler(object handler)
+    void* PyArray_HANDLER(cnp.ndarray x) noexcept
+
+cdef struct Call:
+    call_t call
+    void* work
+    long long time  # ns, of the last replay that was timed
+
+cdef class Recorder:
+    pass
+
+
+cdef bint _on = False
+recorder = Recorder()
+cdef Recorder _recorder = recorder
+cdef Plan _plan = None         # that is being recorded
+cdef unsigned long _thread = 0  # by this thread
+cdef object _here = dirname(dirname(dirname(__file__)))  # minidl
+
+
+class CaptureError(RuntimeError):
+    """A step that cannot be captured: op, what cannot be recorded; line, the user's ("file.py:12")."""
+
+    def __init__(self, op, line, why):
+        super().__init__(f"{op}: {why} ({line})")
+        self.op, self.line, self.why = op, line, why
+
+    def __reduce__(self):
+        return type(self), (self.op, self.line, self.why)
+
+
+CaptureError.__module__ = "minidl"
+
+
+cdef bint _by_this_thread() noexcept:
+    return thread_id() == _thread
+
+
+cdef int switch(bint on) except -1:
+    global _on
+    _on = _recorder.on = on
+    return 0
+
+
+cdef class Plan:
+    """The calls of a step, in order.
+
+    Attributes:
+        older: the arrays that were there before and that calls read or overwrite, by id.
+        notes: what was noted for those who finish the recording: (kind, thing).
+        failure: the CaptureError that ended the recording, unless `strict`: then it was raised.
+        replays: how often it was replayed.
+    """
+
+    cdef Call* calls
+    cdef Py_ssize_t room
+    cdef Arena arena
+    cdef object handler, usual  # NumPy's allocators: the recording's own, and the one before
+    cdef bint strict
+    cdef list names, kept
+    cdef readonly Py_ssize_t count, replays
+    cdef readonly dict older, outliving
+    cdef readonly list notes
+    cdef readonly object failure
+    cdef str op  # that runs now
+
+    def __cinit__(self, bint strict=True):
+        self.arena = Arena()
+        self.strict = strict
+        self.names, self.kept, self.notes, self.older, self.op = [], [], [], {}, "capture"
+        self.outliving = {}
+
+    def __dealloc__(self):
+        cdef Py_ssize_t i
+        for i in range(self.count):
+            free(self.calls[i].work)
+        free(self.calls)
+
+    @property
+    def nbytes(self):
+        """The memory of the arrays that are made in a step."""
+        return self.arena.nbytes
+
+    def in_use(self, list arrays):
+        """Whether some of the memory that was taken is in use by others than these arrays."""
+        cdef set owners = {id(owner(x)) for x in arrays}
+        for x in self.kept:
+            if isinstance(x, cnp.ndarray) and isinstance(owner(x), Buffer) and (<Buffer>owner(x)).arena is self.arena:
+                owners.add(id(owner(x)))
+        cdef Py_ssize_t live = len(self.arena.sizes)
+        for unused in self.arena.unused.values():
+            live -= len(<list>unused)
+        return live > len(owners)
+
+    # ── Recording ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def start(self):
+        """Records from now on what this thread does. False: another plan is being recorded."""
+        global _plan, _thread
+        if _plan is not None:
+            return False
+        _plan, _thread = self, thread_id()
+        self.handler = made_handler()
+        self.usual = PyDataMem_SetHandler(self.handler)
+        serve(self.arena)
+        switch(True)
+        return True
+
+    def stop(self):
+        """The end of the recording."""
+        global _plan
+        self.pause()
+        PyDataMem_SetHandler(self.usual)
+        _plan = None
+
+    cdef int pause(self) except -1:
+        switch(False)
+        serve(None)
+        return 0
+
+    cdef void* leave(self, call_t call, const void* work, size_t nbytes, size_t more) except NULL:
+        cdef Call* calls
+        cdef void* copy
+        if self.count == self.room:
+            calls = <Call*>realloc(self.calls, 2 * (self.room + 8) * sizeof(Call))
+            if calls == NULL:
+                raise MemoryError("capture: no memory for the calls of a step")
+            self.calls, self.room = calls, 2 * (self.room + 8)
+        copy = malloc(nbytes + more)
+        if copy == NULL:
+            raise MemoryError("capture: no memory for the calls of a step")
+        memcpy(copy, work, nbytes)
+        self.calls[self.count] = Call(call, copy, 0)
+        self.count += 1
+        self.names.append([self.op])
+        return copy
+
+    # ── Replaying ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    cpdef replay(self):
+        """All calls. Every now and then (the replays 1, 2, 4, 8 ...) each is timed."""
+        cdef Py_ssize_t i
+        self.replays += 1
+        if self.replays & (self.replays - 1) == 0:
+            return self.replay_timed()
+        for i in range(self.count):
+            self.calls[i].call(self.calls[i].work)
+
+    cdef int replay_timed(self) except -1:
+        cdef long long before = perf_counter_ns(), after
+        cdef Py_ssize_t i
+        for i in range(self.count):
+            self.calls[i].call(self.calls[i].work)
+            after = perf_counter_ns()
+            self.calls[i].time = after - before
+            before = after
+        return 0
+
+    def __str__(self):
+        """Each call: how long it took when it was last timed, of which op it is, and what it fills."""
+        cdef Py_ssize_t i
+        cdef long long total = 0
+        lines = []
+        for i in range(self.count):
+            op, *filled = self.names[i]
+            total += self.calls[i].time
+            lines.append(f"{self.calls[i].time / 1e3:9.2f} us  {op:32}  {', '.join(filled)}".rstrip())
+        lines.append(f"{total / 1e3:9.2f} us  {self.count} calls, {self.nbytes:,} bytes, {self.replays} replays")
+        return "\n".join(lines)
+
+
+# ── What is called while a plan is recorded ──────────────────────────────────────────────────────────────────────────
+
+cdef void* leave(call_t call, const void* work, size_t nbytes, cnp.ndarray y, size_t more=0) except NULL:
+    cdef void* copy = _plan.leave(call, work, nbytes, more)
+    if y is not None:
+        fills(y)
+    return copy
+
+
+cdef int do_and_leave(call_t call, void* work, size_t nbytes, cnp.ndarray y) except -1:
+    leave(call, work, nbytes, y)
+    return do_quietly(call, work)
+
+
+cdef int do_quietly(call_t call, void* work) except -1:
+    cdef bint on = capturing()
+    if on:
+        switch(False)
+    try:
+        return call(work)
+    finally:
+        if on:
+            switch(True)
+
+
+cdef struct Assignment:
+    void* y
+    void* x
+
+
+cdef int assign_again(void* work) except -1:
+    cdef Assignment* a = <Assignment*>work
+    return cnp.PyArray_CopyInto(<cnp.ndarray>a.y, <cnp.ndarray>a.x)
+
+
+cdef int assign(cnp.ndarray y, cnp.ndarray x) except -1:
+    cdef Assignment a = Assignment(<void*>y, <void*>x)
+    if not capturing():
+        return assign_again(&a)
+    reads(x)
+    if capturing():
+        _plan.kept += [y, x]
+        do_and_leave(assign_again, &a, sizeof(a), y)
+    return 0
+
+
+cpdef int fills(cnp.ndarray y) except -1:
+    its = owner(y)
+    _plan.names[_plan.count - 1].append(f"{y.dtype}{list((<object>y).shape)}")
+    if isinstance(its, Buffer) and (<Buffer>its).arena is _plan.arena:
+        (<Buffer>its).written = True
+        return 0
+    return reads(y)
+
+
+cpdef int reads(cnp.ndarray x) except -1:
+    its = owner(x)
+    if isinstance(its, Buffer) and (<Buffer>its).arena is _plan.arena:
+        if not (<Buffer>its).written:
+            return refuse("it computes what no kernel has recorded")
+    elif isinstance(its, cnp.ndarray) and PyArray_HANDLER(<cnp.ndarray>its) == <void*>_plan.handler and id(its) not in _plan.outliving:
+        return refuse("an array was computed by NumPy or in Python, which would not be done again")
+    else:
+        _plan.older[id(x)] = x
+    return 0
+
+
+cpdef int refuse(str why) except -1:
+    error = CaptureError(_plan.op, _line(), why)
+    if _plan.strict:
+        raise error
+    _plan.failure = error
+    return _plan.pause()
+
+
+cdef str _line():
+    """Where the user's code is."""
+    frame = sys._getframe()
+    while frame is not None and frame.f_code.co_filename.startswith(_here):
+        frame = frame.f_back
+    return "?" if frame is None else f"{frame.f_code.co_filename}:{frame.f_lineno}"
+
+
+cpdef begins(str op):
+    """The calls that follow belong to this op."""
+    _plan.op = op
+
+
+cpdef note(str kind, object thing):
+    """Leaves a note for those who finish the recording."""
+    _plan.notes.append((kind, thing))
+
+
+cpdef int outside_of_steps(str what) except -1:
+    """CaptureError in a step that is captured: `what` is done by Python, which would not do it again."""
+    if capturing():
+        begins(what)
+        refuse("it is done in Python, which would not do it again: call it outside of the step")
+    return 0
+
+
+cpdef int keep(object thing) except -1:
+    """The plan will keep it alive."""
+    _plan.kept.append(thing)
+    return 0
+
+
+cpdef outlives(cnp.ndarray x):
+    """x, an array of NumPy's that is made once and kept (a moment of an optimizer's)."""
+    if capturing():
+        _plan.outliving[id(x)] = x
+    return x
+
+
+cpdef bint is_older(cnp.ndarray x):
+    """Whether x was there before the recording."""
+    its = owner(x)
+    return not (isinstance(its, Buffer) and (<Buffer>its).arena is _plan.arena)
+
+
+cpdef cnp.ndarray buffer_for(cnp.ndarray x):
+    """A copy of x that belongs to the plan, with x's layout; later arguments are copied into it."""
+    cdef cnp.ndarray y = taken_out(x)
+    (<Buffer>owner(y)).written = True
+    return y

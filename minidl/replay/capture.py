@@ -1,0 +1,163 @@
+"""`capture`: a step that is recorded in its first call and replayed in later ones.
+
+A call looks for a record that fits its arguments, and all that Python decided when it was recorded. If there is one,
+arguments are copied in, the plan's calls are run, results are copied out. If not, the function is run as it is, and
+recorded. docs/capture.md draws it.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from minidl import check
+from minidl._kernels.runtime.prepared import CaptureError, Plan, capturing
+from minidl.autograd.modes import watching
+from minidl.autograd.tensor import Tensor
+from minidl.replay.record import Record
+
+ARRAYS = (Tensor, np.ndarray)
+MOST_RECORDS = 8  # of a step; the one that was not used for longest goes first
+
+__all__ = ["CaptureError", "Step", "capture"]
+
+
+def capture(fn: Callable | None = None, strict: bool = True) -> Any:
+    """fn as a step that Python runs once: later calls do again, in compiled code, what its kernels were asked to do.
+
+    step = capture(fn), or ``@capture`` above fn. The bits are those of fn, always: arguments, parameters, optimizer
+    settings and counts may change from call to call. Other shapes, dtypes, training modes or replaced arrays make
+    another record (at most 8 are kept). Results are tensors of the caller's own, without a graph.
+
+    Args:
+        fn: a function of Tensors and arrays (anywhere in tuples, lists and dicts); other arguments are constants.
+            Typically it computes a loss, runs ``backward`` and steps an optimizer.
+        strict: what cannot be recorded raises; False: it warns once and runs fn as it is from then on.
+
+    Raises:
+        CaptureError: naming op and line: a Python value read from a tensor (``item``, ``if loss > 1``), NumPy on
+            tensors, an op of your own, an op that cannot be recorded.
+
+    >>> import minidl as md
+    >>> double = md.capture(lambda x: 2 * x + 1)
+    >>> double(md.Tensor([1.0, 2.0])), double(md.Tensor([3.0, 4.0]))
+    (Tensor([3. 5.]), Tensor([7. 9.]))
+    >>> double.records
+    1
+    """
+    strict = check.flag("capture", "strict", strict)
+    if fn is None:
+        return functools.partial(capture, strict=strict)
+    if not callable(fn):
+        raise TypeError(f"capture: expected a function, got {fn!r}")
+    return Step(fn, strict)
+
+
+class Step:
+    """What `capture` returns: call it as the function.
+
+    `records` tells how many plans there are; `plan()` is the one that was used last.
+    """
+
+    def __init__(self, fn: Any, strict: bool) -> None:
+        functools.update_wrapper(self, fn)
+        self._fn, self._strict = fn, strict
+        self._records: list[Record] = []  # the latest one that was used comes first
+        self._copies = False  # gradients are copied out, too, as somebody has kept one
+        self._gave_up = False
+        self._running = threading.Lock()
+
+    @property
+    def records(self) -> int:
+        """How many plans are kept."""
+        return len(self._records)
+
+    def plan(self) -> Any:
+        """The plan that was used last; printed, it shows each call with the time that it took. None: there is none."""
+        return self._records[0].plan if self._records else None
+
+    def __call__(self, *args: Any, **options: Any) -> Any:
+        if self._gave_up or watching() or capturing():  # (inside another step it is a part of that)
+            return self._fn(*args, **options)
+        given, spec = list(args), None
+        if options or not all_arrays(given):
+            given = []
+            spec = _flattened((args, options), given)
+        if not self._running.acquire(blocking=False):
+            raise RuntimeError(
+                "capture: this step is running already, in another thread or in itself"
+            )
+        try:
+            for record in self._records:
+                if record.fits(given, spec):
+                    if record.gradients_are_held():
+                        self._records.clear()
+                        self._copies = True
+                        break
+                    if record is not self._records[0]:
+                        self._records.remove(record)
+                        self._records.insert(0, record)
+                    return record.replay(given)
+            return self._record(given, spec, args, options)
+        finally:
+            self._running.release()
+
+    def _record(self, given: list, spec: Any, args: tuple, options: dict) -> Any:
+        plan = Plan(self._strict)
+        if not plan.start():  # another thread is recording
+            return self._fn(*args, **options)
+        result, finished = None, False
+        try:
+            record = Record(plan, given, spec)
+            new_args, new_options = _rebuilt((args, options), iter(record.stand_ins))
+            result = self._fn(*new_args, **new_options)
+            if capturing():
+                record.finish(self._fn, result, self._copies)
+            if capturing():
+                finished = True
+                del new_args, new_options, result
+                record.check_lifetimes()
+        finally:
+            plan.stop()
+        if plan.failure is not None:
+            self._gave_up = True
+            warnings.warn(f"capture: runs uncaptured: {plan.failure}", stacklevel=3)
+            return record.hand_out() if finished else result
+        self._records.insert(0, record)
+        del self._records[MOST_RECORDS:]
+        return record.hand_out()
+
+
+def all_arrays(given: list) -> bool:
+    for x in given:  # noqa: SIM110 (a generator takes longer)
+        if type(x) is not Tensor and type(x) is not np.ndarray:
+            return False
+    return True
+
+
+def _flattened(x: Any, given: list) -> Any:
+    """x with its tensors and arrays taken out, to `given`."""
+    if isinstance(x, ARRAYS):
+        given.append(x)
+        return ARRAYS
+    if type(x) in (tuple, list):
+        return type(x), [_flattened(item, given) for item in x]
+    if type(x) is dict:
+        return {key: _flattened(value, given) for key, value in x.items()}
+    return type(x), repr(x) if isinstance(x, float) else x  # (0.0 and -0.0 are equal)
+
+
+def _rebuilt(x: Any, replaced: Any) -> Any:
+    """x with the next of `replaced` for each tensor and array."""
+    if isinstance(x, ARRAYS):
+        return next(replaced)
+    if type(x) in (tuple, list):
+        return type(x)([_rebuilt(item, replaced) for item in x])
+    if type(x) is dict:
+        return {key: _rebuilt(value, replaced) for key, value in x.items()}
+    return x

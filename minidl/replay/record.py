@@ -1,0 +1,262 @@
+"""A record of a step: its plan, and what is done before and after the plan's calls.
+
+Before: what was decided in Python must still hold, arguments are copied into the plan's buffers, optimizers give their
+settings. After: gradients are set, parameters marked as changed, and results copied out, which so are the caller's own.
+"""
+
+from __future__ import annotations
+
+import gc
+from typing import Any
+
+import numpy as np
+
+from minidl._kernels.arrays.buffers import fits, put, references, taken_out
+from minidl._kernels.runtime.memory import empty
+from minidl._kernels.runtime.prepared import (
+    buffer_for,
+    capturing,
+    is_older,
+    reads,
+    refuse,
+)
+from minidl.autograd.modes import recording, textbook
+from minidl.autograd.tensor import Tensor, mark_changed, wrap
+from minidl.replay.watch import Watch
+
+
+class Given(np.ndarray):
+    """An argument that is an array, as the function sees it while it is recorded: NumPy refuses to compute with it."""
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
+        _refuse_value()
+        plain = [x.view(np.ndarray) if isinstance(x, Given) else x for x in inputs]
+        return getattr(ufunc, method)(*plain, **options)
+
+    def __array_function__(self, function: Any, types: Any, args: Any, options: Any) -> Any:
+        _refuse_value()
+        return super().__array_function__(function, types, args, options)
+
+    def __getitem__(self, index: Any) -> Any:
+        _refuse_value()
+        return self.view(np.ndarray)[index]
+
+    def item(self, *place: Any) -> Any:
+        _refuse_value()
+        return super().item(*place)
+
+    def tolist(self) -> Any:
+        _refuse_value()
+        return super().tolist()
+
+    def __bool__(self) -> bool:
+        return bool(self.item())
+
+    def __float__(self) -> float:
+        return float(self.item())
+
+    def __int__(self) -> int:
+        return int(self.item())
+
+
+def _refuse_value() -> None:
+    if capturing():
+        refuse("a value is read from an argument, which would not be read again")
+
+
+class Record:
+    """One plan, and what must hold for it to be replayed."""
+
+    def __init__(self, plan: Any, given: list, spec: Any) -> None:
+        self.plan, self.spec = plan, spec
+        self.kinds = [type(x) for x in given]
+        self.recorded, self.textbook = recording(), textbook()
+        self.buffers: list = []
+        self.stand_ins: list = []  # what the function is given, in the place of the arguments
+        for x in given:
+            buffer = buffer_for(array_of(x))
+            if not fits(buffer, array_of(x)):
+                refuse("an argument that is not one block of memory: pass a copy")
+            if isinstance(x, Tensor) and x._requires_grad:
+                refuse("an argument that requires a gradient: detach() it")
+            self.buffers.append(buffer)
+            self.stand_ins.append(wrap(buffer) if isinstance(x, Tensor) else buffer.view(Given))
+
+    # ── After the recording, while the plan is still open ────────────────────────────────────────────────────────────
+
+    def finish(self, fn: Any, result: Any, copies: bool) -> None:
+        """Sorts what was noted. CaptureError for what a replay could not do."""
+        for x in self.stand_ins:
+            if isinstance(x, Tensor) and x._changes is not None and x._changes.count:
+                refuse("an argument is changed in place")
+        self.stand_ins.clear()
+        noted: dict[str, dict] = {
+            kind: {}
+            for kind in ("module", "tensor", "made", "changed", "before", "draw", "drawn", "added")
+        }
+        gradients: dict[int, tuple] = {}  # (leaf, whether it may have one before the call)
+        for kind, thing in self.plan.notes:
+            if kind == "cleared":
+                for leaf in thing:
+                    gradients.setdefault(id(leaf), (leaf, True))
+            elif kind == "changed":
+                noted[kind].update({id(tensor): tensor for tensor in thing})
+            elif kind != "gradient":
+                noted[kind][id(thing)] = thing
+            elif id(thing[0]) not in gradients:
+                gradients[id(thing[0])] = thing[0], False
+        self.effects, self.changed = list(noted["before"].values()), list(noted["changed"].values())
+        self.watch, self.copies = Watch(fn, list(noted["module"].values())), copies
+        # Draws of random numbers: what gives a key, and the call that takes it. In the order of the stream.
+        self.draws = list(zip(noted["draw"].values(), noted["drawn"].values(), strict=True))
+        # Gradients of earlier calls to which the step adds: (leaf, the buffer into which they are copied).
+        self.added = list(noted["added"].values())
+        added = {id(leaf) for leaf, _ in self.added}
+        made = noted["made"]
+        self.tensors = [
+            (x, x._data, x._requires_grad)
+            for x in noted["tensor"].values()
+            if id(x._data) not in made
+        ]
+        self.leaves = [
+            (leaf, cleared or key in added)
+            for key, (leaf, cleared) in gradients.items()
+            if is_older(leaf._data)  # (what was made in the step ends with it)
+        ]
+        self.gradients = [leaf.grad for leaf, _ in self.leaves]
+        for g in self.gradients:
+            if g is not None:
+                reads(g._data)
+        self.results: list = []
+        self.outline = self._outlined(result)
+
+    def check_lifetimes(self) -> None:
+        """What was there before must stay, and what was made must go. (Nobody holds the function's result any more.)"""
+        self.plan.notes.clear()
+        probe = np.zeros(1, np.float32)  # a tensor that nobody else has, to compare with
+        self.plan.older[id(probe)] = probe
+        self.tensors.append((wrap(probe), probe, False))
+        del probe
+        counts = [references(x, array) for x, array, _ in self.tensors]
+        alone = counts.pop()
+        _, probe, _ = self.tensors.pop()
+        del self.plan.older[id(probe)]
+        if any(count <= alone for count in counts):
+            refuse(
+                "it reads an array that nobody has after the call, so that the next call would read the same one: "
+                "pass it as an argument"
+            )
+        own = [
+            *self.buffers,
+            *(buffer for _, buffer in self.added),
+            *self.results,
+            *(g._data for g in self.gradients if g is not None),
+        ]
+        if self.plan.in_use(own):
+            gc.collect()
+            if self.plan.in_use(own):
+                refuse("a tensor that was made in it is kept after the call: return it")
+
+    def _outlined(self, result: Any) -> Any:
+        """The result, with the number of its place in `results` for each tensor that the plan computes."""
+        if isinstance(result, Tensor):
+            reads(result._data)
+            if is_older(result._data):
+                return result
+            self.results.append(result._data)
+            return _Place(len(self.results) - 1)
+        if isinstance(result, np.ndarray):
+            reads(result)
+        if type(result) in (tuple, list):
+            return type(result)([self._outlined(item) for item in result])
+        if type(result) is dict:
+            return {key: self._outlined(value) for key, value in result.items()}
+        return result
+
+    # ── Replaying ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def fits(self, given: list, spec: Any) -> bool:
+        """Whether it may be replayed with these arguments, now; if so, its optimizers have given their settings."""
+        if spec is not self.spec and spec != self.spec:
+            return False
+        if len(given) != len(self.buffers):
+            return False
+        for i in range(len(given)):
+            given_i = given[i]
+            if type(given_i) is not self.kinds[i] or not fits(self.buffers[i], array_of(given_i)):
+                return False
+        if recording() != self.recorded or textbook() != self.textbook:
+            return False
+        for x, array, requires_grad in self.tensors:
+            if x._data is not array or x._requires_grad != requires_grad:
+                return False
+        for leaf, cleared in self.leaves:
+            if not cleared and leaf.grad is not None:
+                return False
+        for leaf, buffer in self.added:
+            if leaf.grad is None or not fits(buffer, leaf.grad._data):
+                return False
+        if not self.watch.holds():
+            return False
+        return all([effect.ready() for effect in self.effects])
+
+    def gradients_are_held(self) -> bool:
+        """Whether somebody has kept a gradient of the last replay, which the next would overwrite."""
+        if not self.copies:
+            for i in range(len(self.leaves)):
+                g = self.gradients[i]
+                if g is not None:
+                    leaf = self.leaves[i][0]
+                    if references(g, g._data) > ALONE + (leaf.grad is g):
+                        return True
+        return False
+
+    def replay(self, given: list) -> Any:
+        """The step, with arguments that fit."""
+        for i in range(len(self.buffers)):
+            put(self.buffers[i], array_of(given[i]))
+        for leaf, buffer in self.added:
+            put(buffer, leaf.grad._data)
+        for draw, drawn in self.draws:
+            drawn.set(draw())
+        self.plan.replay()
+        return self.hand_out()
+
+    def hand_out(self) -> Any:
+        """What a call leaves behind: marks, gradients, and the results, which are returned."""
+        mark_changed(self.changed)
+        for i in range(len(self.leaves)):
+            leaf, g = self.leaves[i][0], self.gradients[i]
+            leaf.grad = wrap(taken_out(g._data)) if self.copies and g is not None else g
+        if type(self.outline) is _Place:
+            return wrap(taken_out(self.results[0]))
+        return _filled(self.outline, [wrap(taken_out(array)) for array in self.results])
+
+
+class _Place(int):
+    """Stands for a tensor among the results."""
+
+
+def _filled(outline: Any, results: list) -> Any:
+    if type(outline) is _Place:
+        return results[outline]
+    if type(outline) in (tuple, list):
+        return type(outline)([_filled(item, results) for item in outline])
+    if type(outline) is dict:
+        return {key: _filled(value, results) for key, value in outline.items()}
+    return outline
+
+
+def array_of(x: Any) -> np.ndarray:
+    """The array of a tensor, or the array itself."""
+    return x._data if isinstance(x, Tensor) else x
+
+
+def _references_of_one() -> int:
+    """How many `gradients_are_held` finds to a gradient that only its list holds."""
+    gradients = [wrap(empty(1, np.float32))]
+    g = gradients[0]
+    return references(g, g._data)
+
+
+ALONE = _references_of_one()

@@ -1,0 +1,98 @@
+"""What Python code reads that is no argument: the names that a function finds outside, and the attributes of modules.
+
+A record is right as long as they are what they were. Names are compared in each call; modules only after an attribute
+of some module was set, which `changed` counts.
+"""
+
+from __future__ import annotations
+
+from types import CodeType, FunctionType, MethodType, ModuleType
+from typing import Any
+
+from minidl._kernels.runtime.prepared import capturing, note, outside_of_steps, recorder
+
+__all__ = ["Watch", "capturing", "changed", "note", "outside_of_steps", "recorder"]
+
+_changes = 0  # attributes of modules that were set, in this process
+
+
+def changed() -> None:
+    """An attribute of a module was set."""
+    global _changes
+    _changes += 1
+
+
+class Watch:
+    """What a function's code and the modules that it called had outside when it was recorded."""
+
+    def __init__(self, fn: Any, modules: list) -> None:
+        self.cells: list[tuple[Any, Any]] = []
+        self.names: list[tuple[dict, str, Any]] = []
+        self.modules = [(module, _contents(module)) for module in modules]
+        self.changes = _changes
+        seen: set[int] = set()
+        _look(fn, self.cells, self.names, seen)
+
+    def holds(self) -> bool:
+        """Whether all of it is as it was."""
+        for cell, value in self.cells:
+            if cell.cell_contents is not value:
+                return False
+        for names, name, value in self.names:
+            if names.get(name) is not value:
+                return False
+        return self.changes == _changes or self._modules_hold()
+
+    def _modules_hold(self) -> bool:
+        for module, contents in self.modules:
+            now = _contents(module)
+            if len(now) != len(contents):
+                return False
+            for name, value in now.items():
+                if contents.get(name, Watch) is not value:
+                    return False
+        self.changes = _changes
+        return True
+
+
+def _contents(module: Any) -> dict:
+    """The attributes, and what is in those that are lists."""
+    contents: dict = {"training": module.training}  # (which its class has, until train() is called)
+    for name, value in vars(module).items():
+        contents[name] = value
+        if isinstance(value, list):
+            for i, item in enumerate(value):
+                contents[name, i] = item
+    return contents
+
+
+def _look(fn: Any, cells: list, names: list, seen: set[int]) -> None:
+    """The cells and global names that a function reads, and those of the functions that it finds there."""
+    if isinstance(fn, MethodType):
+        for name, value in getattr(fn.__self__, "__dict__", {}).items():
+            names.append((fn.__self__.__dict__, name, value))
+            _look(value, cells, names, seen)
+        fn = fn.__func__
+    if not isinstance(fn, FunctionType) or id(fn) in seen or fn.__module__.startswith("minidl."):
+        return
+    seen.add(id(fn))
+    for cell in fn.__closure__ or ():
+        try:
+            value = cell.cell_contents
+        except ValueError:  # not assigned yet
+            continue
+        cells.append((cell, value))
+        _look(value, cells, names, seen)
+    for name in _names(fn.__code__):
+        if name in fn.__globals__ and not isinstance(fn.__globals__[name], ModuleType):
+            names.append((fn.__globals__, name, fn.__globals__[name]))
+            _look(fn.__globals__[name], cells, names, seen)
+
+
+def _names(code: CodeType) -> set[str]:
+    """The names that the code and the functions inside it may look up."""
+    found = set(code.co_names)
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            found |= _names(constant)
+    return found

@@ -1,0 +1,326 @@
+"""A captured step gives the bits of the function, whatever changes between its calls."""
+
+import numpy as np
+import pytest
+
+import minidl as md
+from minidl import functional as F
+from minidl import nn, optim
+from minidl._kernels.reference.activations import ACTIVATIONS
+from tests.replay.captured_cases import OPTIMIZERS, Training, batches, network, same, same_state
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_training_step_has_the_same_bits(name, dtype):
+    plain, captured = (Training(network(dtype=dtype), OPTIMIZERS[name]) for _ in range(2))
+    step = md.capture(captured.step)
+    for x, y in batches(8, dtype=dtype):
+        same(plain.step(x, y)._data, step(x, y)._data)
+        same_state(plain, captured)
+    assert step.records == 1
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [F.mse_loss, F.l1_loss, F.huber_loss, F.binary_cross_entropy_with_logits],
+    ids=lambda f: f.__name__,
+)
+def test_losses(loss):
+    plain, captured = (Training(network(), OPTIMIZERS["SGD"], loss) for _ in range(2))
+    step = md.capture(captured.step)
+    for x, y in batches(4):
+        same(plain.step(x, y)._data, step(x, y)._data)
+        same_state(plain, captured)
+
+
+@pytest.mark.parametrize("kind", [np.int64, np.int32, np.uint8])
+def test_labels(kind):
+    plain, captured = (Training(network(), OPTIMIZERS["Adam"], F.cross_entropy) for _ in range(2))
+    step = md.capture(captured.step)
+    for x, y in batches(4, labels=True):
+        same(plain.step(x, y.astype(kind))._data, step(x, y.astype(kind))._data)
+        same_state(plain, captured)
+    with pytest.raises(ValueError, match="target 3 of row 0"):
+        step(x, np.full(12, 3, kind))
+    assert step.records == 1
+
+
+@pytest.mark.parametrize("name", [row.name for row in ACTIVATIONS.values() if not row.required])
+def test_activations(name):
+    function = getattr(F, name)
+    plain, captured = md.Tensor([0.5, -2.0], True), md.Tensor([0.5, -2.0], True)
+
+    def step(x, weight):
+        weight.grad = None
+        y = function(x * weight).sum()
+        y.backward()
+        return y
+
+    step_again = md.capture(lambda x: step(x, captured))
+    for i in range(3):
+        x = md.Tensor(np.float32([i - 1.0, 1.5 * i]))
+        captured.grad = None
+        same(step(x, plain)._data, step_again(x)._data)
+        same(plain.grad._data, captured.grad._data)
+
+
+def test_settings_take_effect():
+    def change(training, i):
+        optimizer, (first, *_, last) = training.optimizer, training.model.parameters()
+        if i == 2:
+            optimizer.lr = 0.02
+        elif i == 3:
+            first.lr_mult = 0.5
+        elif i == 4:
+            optimizer.groups[0]["betas"] = (0.8, 0.9)
+        elif i == 5:
+            optimizer.groups[0]["weight_decay"] = 0.1
+        elif i == 6:
+            last.lr_mult = 0.0
+        elif i == 7:
+            last.lr_mult = 1.0
+        elif i == 8:
+            first.requires_grad = False
+        elif i == 9:
+            first.requires_grad = True
+        elif i == 10:
+            optimizer.load_state_dict(optimizer.state_dict())
+        elif i == 11:
+            first.data = first.data * 2
+
+    plain, captured = (Training(network(), OPTIMIZERS["Adam"]) for _ in range(2))
+    step = md.capture(captured.step)
+    for i, (x, y) in enumerate(batches(14)):
+        change(plain, i)
+        change(captured, i)
+        same(plain.step(x, y)._data, step(x, y)._data)
+        same_state(plain, captured)
+    assert step.records > 1
+
+
+def test_a_schedule_between_calls():
+    plain, captured = (Training(network(), OPTIMIZERS["SGD"]) for _ in range(2))
+    schedules = [optim.ExponentialLR(t.optimizer, 0.9) for t in (plain, captured)]
+    step = md.capture(captured.step)
+    for x, y in batches(5):
+        same(plain.step(x, y)._data, step(x, y)._data)
+        for schedule in schedules:
+            schedule.step()
+        same_state(plain, captured)
+    assert step.records == 1
+
+
+def test_other_shapes_make_another_record():
+    plain, captured = (Training(network(), OPTIMIZERS["SGD"]) for _ in range(2))
+    step = md.capture(captured.step)
+    for n in (12, 5, 12, 5, 1):
+        ((x, y),) = batches(1, n)
+        same(plain.step(x, y)._data, step(x, y)._data)
+        same_state(plain, captured)
+    assert step.records == 3
+
+
+def test_at_most_8_records():
+    step = md.capture(lambda x: x * 2)
+    for n in range(1, 20):
+        step(md.Tensor(np.ones(n, np.float32)))
+    assert step.records == 8
+
+
+def test_results_and_gradients_are_the_callers_own():
+    training = Training(network(), OPTIMIZERS["SGD"])
+    step = md.capture(training.step)
+    kept = []
+    for x, y in batches(6):
+        loss = step(x, y)
+        gradients = [p.grad for p in training.model.parameters()]
+        kept.append((loss, loss._data.copy(), gradients, [g._data.copy() for g in gradients]))
+    for loss, before, gradients, copies in kept:
+        same(loss._data, before)
+        for g, copy in zip(gradients, copies, strict=True):
+            same(g._data, copy)
+
+
+def test_a_view_of_a_gradient_is_kept_too():
+    weight = md.Tensor([1.0, 2.0], requires_grad=True)
+
+    @md.capture
+    def step(x):
+        weight.zero_grad()
+        (x * weight).sum().backward()
+
+    step(md.Tensor([1.0, 1.0]))
+    view = weight.grad.numpy()[:1]
+    step(md.Tensor([7.0, 7.0]))
+    assert view == 1
+    assert weight.grad.data.tolist() == [7, 7]
+
+
+def test_arguments_may_be_nested_and_named():
+    step = md.capture(lambda pair, scale, extra: pair[0] * extra["w"] + scale)
+    for value in (1.0, 2.0, 3.0):
+        x, w = md.Tensor([value]), np.float32([value])
+        assert step((x, None), 0.5, extra={"w": w}).item() == value * value + 0.5
+    assert step.records == 1
+    assert step((x, None), 2.0, extra={"w": w}).item() == 11
+    assert step.records == 2
+
+
+def test_names_and_attributes_that_change():
+    factor = 2.0
+    model = nn.Sequential(nn.Affine(1, 1, bias=False))
+    model[0].weight.data = [[1.0]]
+    model.scale = 1.0
+
+    class Scaled(nn.Module):
+        def forward(self, x):
+            return model(x) * model.scale
+
+    scaled = Scaled()
+    step = md.capture(lambda x: scaled(x) * factor)
+    x = md.Tensor([[3.0]])
+    assert step(x).item() == 6
+    factor = 4.0
+    assert step(x).item() == 12
+    model.scale = 0.5
+    assert step(x).item() == 6
+    model.eval().train()
+    assert step(x).item() == 6
+    assert step.records == 3
+
+
+def test_random_numbers_go_on_in_the_same_stream():
+    def run(capture):
+        md.manual_seed(5)
+        rng = np.random.default_rng(1)
+        model = nn.Sequential(nn.Affine(4, 8), nn.RReLU(), nn.Dropout(0.5), nn.Affine(8, 3))
+        training = Training(model, OPTIMIZERS["SGD"])
+
+        def step(x, y):
+            return training.step(F.dropout(x, 0.2, rng=rng), y), F.dropout(x, 0.5, rng=7)
+
+        step, results = md.capture(step) if capture else step, []
+        for i, (x, y) in enumerate(batches(7)):
+            if i == 4:
+                md.manual_seed(6)
+            loss, dropped = step(x, y)
+            results += [loss._data.copy(), dropped._data.copy(), np.float64(rng.random())]
+        model.eval()
+        results.append(step(x, y)[0]._data.copy())
+        return results
+
+    for plain, captured in zip(run(False), run(True), strict=True):
+        same(plain, captured)
+
+
+def test_gradients_are_added_up():
+    plain, captured = (Training(network(), OPTIMIZERS["Adam"]) for _ in range(2))
+
+    def gradients(training, x, y):
+        loss = training.loss(training.model(x), y)
+        loss.backward()
+        training.loss(training.model(x * 0.5), y).backward()
+        return loss
+
+    step = md.capture(lambda x, y: gradients(captured, x, y))
+    for i, (x, y) in enumerate(batches(9)):
+        same(gradients(plain, x, y)._data, step(x, y)._data)
+        same_state(plain, captured)
+        if i % 3 == 2:
+            for training in (plain, captured):
+                training.optimizer.step()
+                training.optimizer.zero_grad()
+    assert step.records == 2  # there were gradients before, or not
+
+
+@pytest.mark.parametrize("layout", ["planes", "channels last"])
+def test_convolutions(layout):
+    def make():
+        md.manual_seed(3)
+        return nn.Sequential(
+            nn.Conv(3, 4, 3, padding=1), nn.ReLU(), nn.ConvTranspose(4, 2, 4, stride=2), nn.PReLU(2)
+        )
+
+    plain, captured = (Training(make(), OPTIMIZERS["Adam"]) for _ in range(2))
+    step = md.capture(captured.step)
+    rng = np.random.default_rng(0)
+    for _ in range(4):
+        x, y = rng.standard_normal((2, 3, 6, 6)), rng.standard_normal((2, 2, 14, 14))
+        x, y = x.astype(np.float32), md.Tensor(y.astype(np.float32))
+        if layout != "planes":
+            x = np.ascontiguousarray(x.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
+        same(plain.step(md.Tensor(x), y)._data, step(md.Tensor(x), y)._data)
+        same_state(plain, captured)
+    assert step.records == 1
+
+
+def test_a_gradient_penalty():
+    plain, captured = (Training(network((4, 8, 1)), OPTIMIZERS["Adam"]) for _ in range(2))
+
+    def penalty(training, x):
+        training.model.zero_grad()
+        inside = md.Tensor(x * 1.0)
+        inside.requires_grad = True
+        (slope,) = md.grad([training.model(inside).sum()], [inside], create_graph=True)
+        loss = ((slope**2).sum() - 1) ** 2
+        loss.backward()
+        training.optimizer.step()
+        return loss
+
+    step = md.capture(lambda x: penalty(captured, x))
+    for x, _ in batches(5):
+        same(penalty(plain, x)._data, step(x)._data)
+        same_state(plain, captured)
+    assert step.records == 1
+
+
+def test_a_shared_weight():
+    plain, captured = (Training(network((4, 4)), OPTIMIZERS["Adam"]) for _ in range(2))
+    for training in (plain, captured):
+        training.model = nn.Sequential(training.model[0], nn.Tanh(), training.model[0])
+    step = md.capture(captured.step)
+    for x, y in batches(4, outputs=4):
+        same(plain.step(x, y)._data, step(x, y)._data)
+        same_state(plain, captured)
+
+
+def test_a_replaced_tensor():
+    weight = md.Tensor([2.0])
+    step = md.capture(lambda x: x * weight)
+    assert step(md.Tensor([3.0])).item() == 6
+    weight.data[0] = 5
+    assert step(md.Tensor([3.0])).item() == 15
+    weight.data = [7.0]
+    assert step(md.Tensor([3.0])).item() == 21
+    weight = md.Tensor([1.0])
+    assert step(md.Tensor([3.0])).item() == 3
+
+
+def test_no_grad_and_textbook_gradients():
+    from minidl.autograd.modes import textbook_gradients
+
+    plain, captured = (Training(network(), OPTIMIZERS["SGD"]) for _ in range(2))
+    step = md.capture(captured.step)
+    for i, (x, y) in enumerate(batches(4)):
+        if i % 2:
+            with textbook_gradients():
+                a, b = plain.step(x, y), step(x, y)
+        else:
+            a, b = plain.step(x, y), step(x, y)
+        same(a._data, b._data)
+        same_state(plain, captured)
+    assert step.records == 2
+
+
+def test_any_number_of_threads():
+    before = md.get_num_threads()
+    plain, captured = (Training(network((64, 300, 200, 3)), OPTIMIZERS["Adam"]) for _ in range(2))
+    step = md.capture(captured.step)
+    try:
+        for i, (x, y) in enumerate(batches(6, 200, 64)):
+            md.set_num_threads(1 + i % 3)
+            same(plain.step(x, y)._data, step(x, y)._data)
+            same_state(plain, captured)
+    finally:
+        md.set_num_threads(before)
