@@ -115,7 +115,7 @@ cdef inline void go_to(Cursor* cursor, const Axes* axes, Py_ssize_t index) noexc
             cursor.offset[k] += cursor.place[i] * axes.stride[i][k]
 
 
-cdef inline void step(Cursor* cursor, const Axes* axes, int axis) noexcept nogil:
+cdef inline void advance(Cursor* cursor, const Axes* axes, int axis) noexcept nogil:
     """One further along `axis`; at its end to its start, and one further along the axis around it."""
     cdef int i, k
     for i in range(axis, -1, -1):
@@ -136,4 +136,4 @@ cdef inline void next_row(Cursor* cursor, const Axes* axes) noexcept nogil:
         cursor.offset[k] -= cursor.place[last] * axes.stride[last][k]
     cursor.place[last] = 0
     if last > 0:
-        step(cursor, axes, last - 1)
+        advance(cursor, axes, last - 1)

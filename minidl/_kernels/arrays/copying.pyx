@@ -11,7 +11,7 @@ from libc.string cimport memcpy
 from minidl._kernels.loops.driver cimport loop_t, of_dtype, run
 from minidl._kernels.runtime cimport memory, prepared
 from minidl._kernels.arrays.axes cimport (
-    Axes, Cursor, add_axis, go_to, magnitude, merge_axes, sort_axes, step, stride_of, swap_axes,
+    Axes, Cursor, add_axis, advance, go_to, magnitude, merge_axes, sort_axes, stride_of, swap_axes,
 )
 from minidl._kernels.arrays.layout cimport in_elements, same_shape
 from minidl._kernels.runtime.sizes cimport times
@@ -108,7 +108,7 @@ cdef void copy_chunks(void* tag, Work* w, Py_ssize_t first, Py_ssize_t last, wor
             copy_turned(p, x, y, rows, n)
         else:
             copy_rows(p, x, y, rows, n)
-        step(&at, &w.axes, inner)
+        advance(&at, &w.axes, inner)
 
 
 cdef void lay_out(Work* w) noexcept:

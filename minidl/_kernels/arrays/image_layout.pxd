@@ -8,14 +8,14 @@ import numpy as np
 
 cdef inline bint channels_last(cnp.ndarray x) noexcept:
     """Whether x's memory is N, ..., C without gaps."""
-    cdef Py_ssize_t step = cnp.PyArray_ITEMSIZE(x), length
+    cdef Py_ssize_t stride = cnp.PyArray_ITEMSIZE(x), length
     cdef int i, axis, ndim = cnp.PyArray_NDIM(x)
     for i in range(ndim):
         axis = 1 if i == 0 else 0 if i == ndim - 1 else ndim - i
         length = cnp.PyArray_DIM(x, axis)
-        if length != 1 and cnp.PyArray_STRIDE(x, axis) != step:
+        if length != 1 and cnp.PyArray_STRIDE(x, axis) != stride:
             return False
-        step *= length
+        stride *= length
     return True
 
 

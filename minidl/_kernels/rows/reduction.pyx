@@ -14,7 +14,7 @@ from minidl._kernels.loops.driver cimport loop_t, run
 from minidl._kernels.runtime cimport memory, prepared
 from minidl._kernels.arrays.checks cimport seen
 from minidl._kernels.arrays.axes cimport (
-    MAX_AXES, Axes, Cursor, add_axis, go_to, merge_axes, next_row, sort_axes, step, swap_axes,
+    MAX_AXES, Axes, Cursor, add_axis, advance, go_to, merge_axes, next_row, sort_axes, swap_axes,
 )
 from minidl._kernels.rows.folding cimport (
     Fold, Max, Min, Pairs, Sum, eight, join, push, row_fold, start, total,
@@ -99,7 +99,7 @@ cdef void fold_rows(Fold* tag, Work* w, Py_ssize_t first, Py_ssize_t last, real*
         chunk += 1
         if chunk == w.chunks:
             chunk = 0
-            step(&at, &w.kept, w.kept.count - 1)
+            advance(&at, &w.kept, w.kept.count - 1)
 
 
 # ── Along columns ────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -142,13 +142,13 @@ cdef void column_block(
     while left >= GROUP:
         for i in range(GROUP):
             row[i] = at.offset[0]
-            step(&at, &w.folded, last)
+            advance(&at, &w.folded, last)
         join_rows(tag, &s[0], x, &row[0], n, w.inner[1])
         left -= GROUP
     while left > 0:
         for j in range(n):
             s[j] = join(tag, s[j], x[at.offset[0] + j * w.inner[1]])
-        step(&at, &w.folded, last)
+        advance(&at, &w.folded, last)
         left -= 1
     if w.chunks == 1 and w.divisor == 1 and w.inner_y == 1:  # the division would cost more than the sum
         memcpy(y + place, &s[0], n * sizeof(real))
