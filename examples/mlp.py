@@ -123,6 +123,7 @@ def train(args: argparse.Namespace, seed: int, x: np.ndarray, labels: np.ndarray
         args.epochs,
         validation=rest,
         callbacks=callbacks,
+        capture=True,  # the same bits, sooner
     )
     return model, history
 

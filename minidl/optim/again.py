@@ -69,7 +69,9 @@ class StepAgain:
             for slot in slots:
                 if len(slot.moments) != used or getattr(slot.parameter, "_lr_mult", 1.0) == 0:
                     return False
-            work.append((*self.optimizer._rates(group, slots), *self.optimizer._settings(group)))
+            lrs = [group["lr"] * getattr(slot.parameter, "_lr_mult", 1.0) for slot in slots]
+            decays = self.optimizer._decays(group, slots)
+            work.append((lrs, decays, *self.optimizer._settings(group)))
         self.recorded.set(work)
         self.values = [list(group.values()) for group in self.optimizer.groups]
         self.rates = [(p._lr_mult, p.decay) for p in self.parameters]

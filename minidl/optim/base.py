@@ -199,7 +199,8 @@ class Optimizer:
         slots: list[_Slot] = []
         arrays: list[np.ndarray] = []
         grads: list[np.ndarray] = []
-        used = self._moments(group)
+        lrs: list[float] = []
+        lr, used = group["lr"], self._moments(group)
         for slot in group.slots:
             parameter = slot.parameter
             grad = parameter.grad
@@ -212,6 +213,7 @@ class Optimizer:
             slots.append(slot)
             arrays.append(data)
             grads.append(grad._data if isinstance(grad, Tensor) else grad)
+            lrs.append(lr * lr_mult)
         misfit = K.first_misfit(arrays, grads)
         if misfit >= 0:
             data, grad = arrays[misfit], grads[misfit]
@@ -220,19 +222,16 @@ class Optimizer:
                 f"a gradient of shape {data.shape} and dtype {data.dtype}, "
                 f"got {grad.shape}, {grad.dtype}"
             )
-        return slots, [arrays, grads, *self._lists(slots), *self._rates(group, slots)]
+        return slots, [arrays, grads, *self._lists(slots), lrs, self._decays(group, slots)]
 
-    def _rates(self, group: Group, slots: list[_Slot]) -> tuple[list[float], list[float]]:
-        """The learning rate and the weight decay of each slot's parameter."""
-        lr, weight_decay = group["lr"], group["weight_decay"]
-        lrs, decays = [], []
-        for slot in slots:
-            parameter = slot.parameter
-            lrs.append(lr * getattr(parameter, "_lr_mult", 1.0))
-            decays.append(
-                weight_decay if weight_decay and getattr(parameter, "decay", True) else 0.0
-            )
-        return lrs, decays
+    def _decays(self, group: Group, slots: list[_Slot]) -> list[float]:
+        """The weight decay of each slot's parameter."""
+        decays = [0.0] * len(slots)
+        if group["weight_decay"]:
+            for i, slot in enumerate(slots):
+                if getattr(slot.parameter, "decay", True):
+                    decays[i] = group["weight_decay"]
+        return decays
 
     def _lists(self, slots: list[_Slot]) -> list:
         """One list per name in MOMENTS, None for those that the settings do not need; and the counts."""

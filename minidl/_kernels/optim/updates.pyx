@@ -16,7 +16,7 @@ from libc.float cimport DBL_MIN, FLT_MIN
 from libc.math cimport pow, sqrt, sqrtf
 from minidl._kernels.loops.driver cimport loop_t, run
 from minidl._kernels.runtime cimport memory, prepared
-from minidl._kernels.arrays.checks cimport check_out, dense, same_layout
+from minidl._kernels.arrays.checks cimport check_out, dense, same_layout, seen
 from minidl._kernels.arrays.layout cimport is_double, same_shape
 from minidl._kernels.math.elementary cimport real
 
@@ -184,7 +184,7 @@ cdef class Params:
         cdef cnp.ndarray ps = own_memory(p, name), gs = same_layout(g, ps, name)
         cdef Param* w = self.add(ps)
         w.g, w.count, w.lr, w.decay = cnp.PyArray_DATA(gs), counter(count, name), lr, decay
-        self.kept += [gs, count]
+        self.kept.append(gs)
         return w
 
 
@@ -234,7 +234,7 @@ cdef cnp.int64_t* counter(object count, str name) except NULL:
         and cnp.PyArray_ISBEHAVED(<cnp.ndarray>count)
     ):
         raise TypeError(f"{name}: a count must be an int64 array of one element, got {count!r}")
-    return <cnp.int64_t*>cnp.PyArray_DATA(<cnp.ndarray>count)
+    return <cnp.int64_t*>cnp.PyArray_DATA(seen(<cnp.ndarray>count))
 
 
 cdef Params room_for(Py_ssize_t most):
