@@ -103,12 +103,11 @@ class Minidl(EagerWorker):
             *(nn.Affine(120, 84), nn.ReLU(), nn.Affine(84, 10)),
         )
 
+    def clear(self, leaf):
+        leaf.zero_grad()
+
     def captured(self, step):
-        if self.variant != "captured":
-            return step
-        if not hasattr(md, "capture"):
-            raise NotImplementedError
-        return md.capture(step)
+        return md.capture(step) if self.variant == "captured" else step
 
 
 if __name__ == "__main__":
