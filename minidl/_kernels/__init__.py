@@ -13,7 +13,7 @@ from importlib.machinery import EXTENSION_SUFFIXES
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from minidl._kernels.arrays.copying import assign, copy, reshape
+from minidl._kernels.arrays.copying import assign, copy, reshape, set_all
 from minidl._kernels.runtime.cpu import best_level
 from minidl._kernels.runtime.memory import (
     empty,

@@ -12,6 +12,7 @@ import numpy as np
 
 from minidl import _kernels as K
 from minidl import check
+from minidl._kernels.runtime.prepared import capturing, refuse
 from minidl.autograd.op import BroadcastTo, Op
 from minidl.autograd.tensor import Tensor, as_tensor, plain
 from minidl.ops.args import class_ids, operands
@@ -102,14 +103,16 @@ class PutItem(Op):
         if not self.unique and x.dtype.kind == "f":
             return _add_elements(x, self.index, self.shape)
         y = K.empty(self.shape, x.dtype)
-        y.fill(0)
+        K.set_all(y, 0)
         if self.unique:
             part = y[self.index]
-            if isinstance(part, np.ndarray):
-                K.assign(part, x)
-            else:  # a single element
-                y[self.index] = x
+            if not isinstance(part, np.ndarray):  # a single element, as a view
+                index = self.index if isinstance(self.index, tuple) else (self.index,)
+                part = y[(*index, ...)]
+            K.assign(part, x)
         else:
+            if capturing():
+                refuse("NumPy adds at places that are named twice")
             np.add.at(y, self.index, x)
         return y
 
@@ -141,7 +144,7 @@ class Pad(Op):
 
     def forward(self, x: np.ndarray) -> np.ndarray:
         y = K.empty([a + n + b for n, (a, b) in zip(x.shape, self.widths, strict=True)], x.dtype)
-        y.fill(self.value)
+        K.set_all(y, self.value)
         inside = tuple(slice(a, a + n) for n, (a, _) in zip(x.shape, self.widths, strict=True))
         K.assign(y[(*inside, ...)], x)
         return y

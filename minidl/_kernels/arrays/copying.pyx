@@ -15,6 +15,7 @@ from minidl._kernels.arrays.axes cimport (
 )
 from minidl._kernels.arrays.layout cimport in_elements, same_shape
 from minidl._kernels.runtime.sizes cimport times
+from minidl._kernels.runtime.prepared import keep
 
 cnp.import_array()
 
@@ -211,6 +212,26 @@ def copy(x not None):
 def assign(y not None, x not None):
     """y = x for arrays that share no memory; x broadcasts, and other dtypes convert."""
     copy_into(<cnp.ndarray?>y, <cnp.ndarray?>x)
+
+
+cdef struct Filling:
+    void* y
+    void* value
+
+
+cdef int fill_with(void* filling) except -1:
+    cdef Filling* w = <Filling*>filling
+    (<object>w.y).fill(<object>w.value)
+    return 0
+
+
+def set_all(cnp.ndarray y not None, value):
+    """y = the number, everywhere."""
+    cdef Filling w = Filling(<void*>y, <void*>value)
+    if prepared.capturing():
+        keep(y)
+        keep(value)
+    prepared.do(fill_with, &w, sizeof(w), y)
 
 
 def reshape(x not None, tuple shape):

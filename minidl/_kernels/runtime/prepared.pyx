@@ -17,7 +17,7 @@ from time import perf_counter_ns
 cimport numpy as cnp
 from cpython.pythread cimport PyThread_get_thread_ident as thread_id
 from libc.stdlib cimport free, malloc, realloc
-from libc.string cimport memcpy
+from libc.string cimport memcpy, memset
 
 from minidl._kernels.arrays.buffers cimport taken_out
 from minidl._kernels.runtime.memory cimport Arena, Buffer, owner, serve
@@ -120,6 +120,11 @@ cdef class Plan:
     def nbytes(self):
         """The memory of the arrays that are made in a step."""
         return self.arena.nbytes
+
+    def spoil(self):
+        """Overwrites the memory of all arrays that are made in a step, for tests: a replay needs none of what it finds."""
+        for data, nbytes in self.arena.sizes.items():
+            memset(<void*><size_t>data, 255, nbytes)
 
     def in_use(self, list arrays):
         """Whether some of the memory that was taken is in use by others than these arrays."""

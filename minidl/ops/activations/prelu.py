@@ -9,6 +9,7 @@ import numpy as np
 
 from minidl import _kernels as K
 from minidl import check
+from minidl._kernels.runtime.prepared import capturing, refuse
 from minidl.autograd.op import Op
 from minidl.autograd.tape import will_record
 from minidl.autograd.tensor import Tensor, as_tensor
@@ -147,6 +148,8 @@ def _wrong_call(unknown: dict[str, Any]) -> str:
 
 
 def _check_inplace(slope: Tensor) -> None:
+    if capturing():
+        refuse("whether its slopes are positive would not be asked again")
     learned = will_record(slope)
     least = slope._data.min(initial=np.inf)
     if not (least > 0 or (least == 0 and not learned)):
