@@ -6,5 +6,5 @@ phase of a stride (`phases`), with vectors along the pixels where outputs are fe
 explains and measures it, MINIDL_WINOGRAD=0 turns it off.
 
 In the order of reading: `conv` (entry points), `image` (padding), `direct`, `phases`, `weight_gradient`, `runs`,
-`runs_gradient`, `winograd`, `winograd_sums`.
+`runs_convolution`, `runs_gradient`, `winograd`, `winograd_sums`.
 """

@@ -5,7 +5,7 @@ Ways to compute the same three sums, each faster on some shapes and harder to re
     plain      reference/conv.py      a matrix product per tap of the kernel, in NumPy: what a convolution is
     direct     direct.pxd             the sum over the taps on the register tile, read where the image lies
     phases     phases.pxd             which taps a pixel sees, given a stride: what runs for any kernel
-    runs       runs.pxd               few output channels: vectors along the pixels instead of the channels
+    runs       runs_convolution.pxd   few output channels: vectors along the pixels instead of the channels
     Winograd   winograd.pxd           fewer products, for 3 x 3 taps and for 4 x 4 with stride 2 (docs/winograd.md)
 
 `way_of`, below, says which one runs. The weight gradient, and the bias's with it, has sums of its own, direct
@@ -25,7 +25,8 @@ from minidl._kernels.conv.weight_gradient cimport weight_gradient
 from minidl._kernels.conv.image cimport AXES, Image
 from minidl._kernels.math.elementary cimport real
 from minidl._kernels.conv.phases cimport Job, Window, convolve
-from minidl._kernels.conv.runs cimport convolve_runs, runs_pay
+from minidl._kernels.conv.runs cimport runs_pay
+from minidl._kernels.conv.runs_convolution cimport convolve_runs
 from minidl._kernels.conv.runs_gradient cimport gradient_runs_pay, runs_gradient
 from minidl._kernels.conv.winograd_sums cimport (
     LEAST_CHANNELS, LEAST_PAIRS, winograd_convolve, winograd_pays, winograd_weight_gradient,

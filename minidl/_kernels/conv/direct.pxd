@@ -18,7 +18,7 @@
 #         for TILE_ROWS pixels of the block: the tile
 #
 # Pixels are numbered through all samples, so that small images fill tiles, too. With few output
-# channels a tile would be almost empty: there each is a dot product over contiguous memory.
+# channels most of a tile is empty: if there are pixels enough, runs.pxd has another sum for them.
 
 from libc.string cimport memcpy
 
@@ -28,8 +28,7 @@ from minidl._kernels.product.panels cimport Cut, Panels, column, pack, width
 from minidl._kernels.runtime.epilogues cimport activate_in_place
 from minidl._kernels.product.product cimport activation_t, ceil_div
 from minidl._kernels.product.tile cimport (
-    TILE_LANES, TILE_ROWS, TILE_VECTORS, Strip, copy_out, doubles, floats, lanes, tile_of,
-    vec, zeros,
+    TILE_LANES, TILE_ROWS, TILE_VECTORS, Strip, copy_out, lanes, tile_of,
 )
 
 cdef enum:
@@ -40,7 +39,6 @@ cdef enum:
     PACK_CHANNELS = 16          # of the input, in a task that packs weights
     PACK_TAPS = 64              # packed at a time
     SERIAL_PACK = 8_000         # weights that one thread packs faster than it calls for help
-    DOT_VECTORS = 2             # of products that a span must have to be summed by dot products
 
 
 cdef struct Taps:
@@ -76,7 +74,6 @@ cdef struct Plan:
     Py_ssize_t[AXES + 1] x_steps, y_steps   # bytes from one output pixel to the next
     Py_ssize_t inputs, outputs  # channels of a group
     Panels panels               # of a group's outputs
-    bint dots                   # a panel is one output
     Pass* passes
     Py_ssize_t count            # of passes
     Cut cut                     # tasks: panels by pixels
@@ -155,10 +152,7 @@ cdef inline void convolve_task(real* kind, const Plan* s, Py_ssize_t index) noex
     if top >= bottom:
         return
     for panel in range(first, end):
-        if s.dots:
-            dot_block(kind, s, p, panel, top, bottom)
-        else:
-            tile_block(kind, s, p, panel, top, bottom)
+        tile_block(kind, s, p, panel, top, bottom)
     if s.activation != NULL:
         activate(kind, s, p, column(&s.panels, first), min(s.outputs, column(&s.panels, end)), top,
                  bottom)
@@ -202,63 +196,6 @@ cdef inline void tile_block(
         span += spans
         if span >= p.spans:
             return
-
-
-cdef inline void dot_block(
-    real* kind, const Plan* s, const Pass* p, Py_ssize_t output, Py_ssize_t top, Py_ssize_t bottom
-) noexcept nogil:
-    cdef Py_ssize_t size = sizeof(real), pixel, i, valid
-    cdef const char* w = p.w + (output * s.weights.taps + p.first) * s.inputs * size
-    cdef const char* rows[TILE_ROWS]
-    cdef real* y[TILE_ROWS]
-    cdef real[TILE_ROWS] sums
-    cdef real bias = (<const real*> p.bias)[output] if p.bias != NULL else 0
-    cdef Walk walk
-    start(s, p, top, &walk)
-    pixel = top
-    while pixel < bottom:
-        valid = min(bottom - pixel, TILE_ROWS)
-        for i in range(TILE_ROWS):
-            rows[i] = walk.x
-            y[i] = <real*> walk.y + output
-            if pixel + i < bottom - 1:
-                step_on(s, p, &walk)
-        if real is float:
-            span_dots(<floats*> NULL, kind, rows, p, w, sums)
-        else:
-            span_dots(<doubles*> NULL, kind, rows, p, w, sums)
-        for i in range(valid):
-            y[i][0] = sums[i] + bias
-        pixel += TILE_ROWS
-
-
-cdef inline void span_dots(
-    vec* kind, real* number, const char** rows, const Pass* s, const char* w, real* sums
-) noexcept nogil:
-    """sums[i]: the products of w and what TILE_ROWS pixels see."""
-    cdef vec[TILE_ROWS] acc
-    cdef real[TILE_ROWS] tail
-    cdef const real* parts = <const real*> acc
-    cdef Py_ssize_t lane = lanes(number), vectors = s.k // lane, span, p
-    cdef const char* row[TILE_ROWS]
-    cdef int i
-    for i in range(TILE_ROWS):
-        acc[i] = zeros(kind)
-        tail[i] = 0
-    for span in range(s.spans):
-        for i in range(TILE_ROWS):
-            row[i] = rows[i] + s.shifts[span]
-        for p in range(vectors):
-            for i in range(TILE_ROWS):
-                acc[i] = acc[i] + (<const vec*> row[i])[p] * (<const vec*> w)[p]
-        for p in range(vectors * lane, s.k):
-            for i in range(TILE_ROWS):
-                tail[i] += (<const real*> row[i])[p] * (<const real*> w)[p]
-        w += s.k * <Py_ssize_t> sizeof(real)
-    for i in range(TILE_ROWS):
-        sums[i] = tail[i]
-        for p in range(lane):
-            sums[i] += parts[i * lane + p]
 
 
 cdef inline void activate(

@@ -5,15 +5,14 @@ from libc.string cimport memcpy, memset
 
 from minidl._kernels.runtime cimport memory
 from minidl._kernels.conv.direct cimport (
-    BLOCK_PIXELS, DOT_VECTORS, PACK_CHANNELS, PANEL_BYTES, SERIAL_FLOPS, SERIAL_PACK, Pass, Plan, Taps,
+    BLOCK_PIXELS, PACK_CHANNELS, PANEL_BYTES, SERIAL_FLOPS, SERIAL_PACK, Pass, Plan, Taps,
     Weights, convolve_task, pack_task,
 )
 from minidl._kernels.conv.image cimport AXES, Image, pad_image
 from minidl._kernels.math.elementary cimport real
-from minidl._kernels.product.panels cimport column, cut, cut_columns, single_columns
+from minidl._kernels.product.panels cimport column, cut, cut_columns
 from minidl._kernels.product.product cimport activation_t, ceil_div, run_tasks, task_t
 from minidl._kernels.runtime.sizes cimport plus, times
-from minidl._kernels.product.tile cimport lanes
 
 cdef enum:
     MOST_PHASES = 256   # taps of all phases of an axis, where x has one pixel
@@ -154,7 +153,6 @@ cdef inline void lay_passes(
 ) noexcept nogil:
     """The passes, and the order of the taps in the packed weights: as the passes read them."""
     cdef Py_ssize_t size = sizeof(real), slot = 0, d, h, v, i, j, k, group, shift
-    cdef Py_ssize_t longest = 0
     cdef Py_ssize_t* shifts = s.slots + w.taps
     cdef Taps* t0
     cdef Taps* t1
@@ -192,7 +190,6 @@ cdef inline void lay_passes(
                             slot += 1
                 if p.spans == 0:
                     p.k = 0
-                longest = max(longest, p.k)
                 p.size[0], p.size[1], p.size[2], p.size[3] = job.x.n, t0.pixels, t1.pixels, t2.pixels
                 p.pixels = p.size[0] * p.size[1] * p.size[2] * p.size[3]
                 p.y = (job.y.data + d * job.y.steps[0] + h * job.y.steps[1]
@@ -203,8 +200,7 @@ cdef inline void lay_passes(
                     place.x = x.data + group * s.inputs * size
                     place.y = p.y + group * s.outputs * size
                     s.count += 1
-    s.dots = s.outputs * 2 <= lanes(kind) and longest >= DOT_VECTORS * lanes(kind)
-    s.panels = single_columns(s.outputs) if s.dots else cut_columns(kind, s.outputs)
+    s.panels = cut_columns(kind, s.outputs)
 
 
 cdef inline Weights weights_of(real* kind, const Window* w, const Job* job) noexcept nogil:

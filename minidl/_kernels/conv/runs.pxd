@@ -18,26 +18,15 @@
 # those one further. A transposed convolution is one for each phase of its stride (phases.pxd), in which rows follow on.
 # With many inputs, whose copies would take longer than the sums, rows are copied once with their zeros, and the sums go
 # on from row to row: those between two rows, which mix both, are left behind.
-#
-# The result is in planes: (N, C, *size) in C order. From the outside in:
-#
-#   for tasks: a block of samples, a group of channels, a depth of y, a band of its rows    over the threads
-#     for samples, for phases of the columns: the rows are copied
-#       for phases of the rows, for up to three outputs, for SUMS vectors of their pixels
-#         for taps: SUMS products
 
-from libc.string cimport memcpy, memset
+from libc.string cimport memcpy
 
-from minidl._kernels.conv.direct cimport SERIAL_FLOPS, Taps, Weights
+from minidl._kernels.conv.direct cimport Taps
 from minidl._kernels.conv.image cimport AXES, Image
-from minidl._kernels.conv.phases cimport Job, Window, lay_axes, phases_of, weights_of
+from minidl._kernels.conv.phases cimport Job, Window, phases_of
 from minidl._kernels.math.elementary cimport real
-from minidl._kernels.product.product cimport TASK_FLOPS, TASKS, activation_t, ceil_div, run_tasks, task_t
-from minidl._kernels.product.tile cimport (
-    TILE_LANES, One, Three, broadcast, doubles, floats, lanes, transpose, vec, zeros,
-)
-from minidl._kernels.runtime cimport memory
-from minidl._kernels.runtime.epilogues cimport activate_in_place
+from minidl._kernels.product.product cimport ceil_div
+from minidl._kernels.product.tile cimport One, TILE_LANES, Three, doubles, floats, lanes, transpose, vec
 from minidl._kernels.runtime.sizes cimport plus, times
 
 cdef enum:
@@ -46,6 +35,12 @@ cdef enum:
     LEAST_VECTORS = 4           # of pixels of a channel, else most of a tile would be empty
     MOST_PHASES = 16
     BAND_BYTES = 256 << 10      # of copied rows: half of a second-level cache
+
+
+# The outputs of a tile, as a type. (For two of them one is computed twice: x would be loaded as often as it is used.)
+ctypedef fused Outputs:
+    One
+    Three
 
 
 cdef struct Runs:
@@ -219,219 +214,3 @@ cdef inline Py_ssize_t find_terms(
                 phase += 1
                 start[phase] = term
     return term
-
-
-# ── The sums ──────────────────────────────────────────────────────────────────────────────────────
-
-# The outputs of a tile, as a type. (For two of them one is computed twice: x would be loaded as often as it is used.)
-ctypedef fused Outputs:
-    One
-    Three
-
-
-cdef struct Tile:
-    # SUMS vectors of results: of one output, or a third of them for each of three; two are three, the second one twice.
-    const char* w[MOST_ROWS]    # the weights, term after term
-    const char* bias[MOST_ROWS] # or NULL
-    char* out[MOST_ROWS]
-    const char* x               # where the runs of the first pixel would begin,
-    const Py_ssize_t* shifts    # and how far from there those of each term do, in bytes
-    Py_ssize_t terms
-
-
-cdef inline void sum_tile(Outputs* outputs, vec* kind, const Tile* s) noexcept nogil:
-    cdef vec[SUMS] sums
-    cdef vec[MOST_ROWS] ws
-    cdef const char* w[MOST_ROWS]
-    cdef vec x
-    cdef Py_ssize_t t, size = sizeof(float) if vec is floats else sizeof(double)
-    cdef const char* at
-    cdef int i, j, rows = 1 if Outputs is One else 3
-    cdef int vectors = SUMS // rows
-    for i in range(rows):
-        w[i], x = s.w[i], broadcast(kind, s.bias[i]) if s.bias[i] != NULL else zeros(kind)
-        for j in range(vectors):
-            sums[i * vectors + j] = x
-    for t in range(s.terms):
-        at = s.x + s.shifts[t]
-        for i in range(rows):
-            ws[i] = broadcast(kind, w[i] + t * size)
-        for j in range(vectors):
-            x = (<const vec*> at)[j]
-            for i in range(rows):
-                sums[i * vectors + j] = sums[i * vectors + j] + ws[i] * x
-    for i in range(rows):
-        for j in range(vectors):
-            (<vec*> s.out[i])[j] = sums[i * vectors + j]
-
-
-ctypedef void (*tile_t)(void* outputs, void* kind, const Tile* s) noexcept nogil
-
-
-cdef inline void any_tile(real* kind, bint one, const Tile* s) noexcept nogil:
-    """(Through a pointer, as in product/tile.pxd.)"""
-    cdef tile_t[2] tiles
-    if real is float:
-        tiles[0], tiles[1] = <tile_t> sum_tile[Three, floats], <tile_t> sum_tile[One, floats]
-    else:
-        tiles[0], tiles[1] = <tile_t> sum_tile[Three, doubles], <tile_t> sum_tile[One, doubles]
-    tiles[one](NULL, NULL, s)
-
-
-# ── A convolution ─────────────────────────────────────────────────────────────────────────────────
-
-cdef struct Plan:
-    Runs runs
-    Image y                     # in planes
-    Py_ssize_t groups, outputs  # of a group
-    Py_ssize_t[AXES] y_step     # pixels of y from one of a phase to the next
-    Weights weights
-    Py_ssize_t terms            # of an output's sum, in all phases; those of a phase begin at its `start`
-    Py_ssize_t[MOST_PHASES + 1] start
-    Py_ssize_t* shifts          # of each, from the start of its phase's runs; in bytes
-    Py_ssize_t* sources         # where its weight is, in bytes
-    char* packed                # the weights: (group, output, phase, channel, tap)
-    Py_ssize_t block, blocks    # samples of a task
-    const char* bias
-    activation_t activation
-    double alpha, beta
-    bint failed                 # for lack of memory
-
-
-cdef inline bint convolve_runs(real* kind, const Window* w, Job* job) noexcept nogil:
-    """Computes the job, with y in planes. False: no memory, or the work was stopped."""
-    cdef Taps* axes[AXES]
-    cdef Py_ssize_t[AXES] low, high
-    cdef Py_ssize_t size = sizeof(real), numbers
-    cdef double flops
-    cdef Plan s
-    cdef bint done, apart
-    cdef int axis
-    s.terms = job.x.c // w.groups * w.taps
-    numbers = 2 * s.terms * sizeof(Py_ssize_t)
-    s.shifts = <Py_ssize_t*> lay_axes(w, job, axes, low, high, plus(numbers, times(job.y.c * size, s.terms)))
-    if s.shifts == NULL:
-        return False
-    s.sources = s.shifts + s.terms
-    s.packed = <char*> (s.sources + s.terms)
-    # Copying a row takes about as long as writing one of an output that is taken apart.
-    apart = 2 * job.x.c * w.kernel[2] <= 3 * job.y.c or not job.transposed and w.stride[2] > 1
-    lay_runs(kind, w, job, axes, low, high, apart, &s.runs)
-    s.y, s.groups, s.outputs, s.weights = job.y, w.groups, job.y.c // w.groups, weights_of(kind, w, job)
-    s.bias, s.activation, s.alpha, s.beta = job.bias, job.activation, job.alpha, job.beta
-    s.failed = False
-    for axis in range(AXES):
-        s.y_step[axis] = w.stride[axis] if job.transposed else 1
-    flops = 2.0 * job.y.size[0] * job.y.size[1] * job.y.size[2] * s.terms * job.y.c
-    s.block = max(1, min(job.x.n // TASKS, <Py_ssize_t> (8 * TASK_FLOPS / max(1.0, flops))))
-    s.blocks = ceil_div(job.x.n, s.block)
-    s.terms = find_terms(kind, w, &s.runs, s.weights.in_step, s.start, s.shifts, s.sources)
-    done = run_tasks(
-        <task_t> pack_task[real], &s, s.groups * s.outputs, True
-    ) and run_tasks(
-        <task_t> convolve_task[real], &s, s.blocks * s.groups * job.y.size[0] * s.runs.bands,
-        flops * job.x.n <= SERIAL_FLOPS
-    ) and not s.failed
-    memory.give(axes[0])
-    return done
-
-
-cdef inline void pack_task(real* kind, Plan* s, Py_ssize_t index) noexcept nogil:
-    """The weights of an output."""
-    cdef const char* w = (s.weights.data + index // s.outputs * s.weights.group_step
-                          + index % s.outputs * s.weights.out_step)
-    cdef real* packed = <real*> s.packed + index * s.terms
-    cdef Py_ssize_t term
-    for term in range(s.terms):
-        packed[term] = (<const real*> (w + s.sources[term]))[0]
-
-
-cdef inline void convolve_task(real* kind, Plan* s, Py_ssize_t index) noexcept nogil:
-    cdef const Runs* r = &s.runs
-    cdef Py_ssize_t size = sizeof(real), band = index % r.bands, depth = index // r.bands % s.y.size[0]
-    cdef Py_ssize_t rest = index // r.bands // s.y.size[0], group = rest % s.groups
-    cdef Py_ssize_t first = rest // s.groups * s.block, n, v, o, top, bottom
-    cdef const char* x = r.x.data + group * r.inputs * r.x.c_step
-    cdef const Taps* t0 = &r.axes[0][depth % s.y_step[0]]
-    cdef real* runs = <real*> memory.take(r.room * size)
-    cdef char* y
-    if runs == NULL:
-        s.failed = True
-        return
-    top = band * r.band * s.y_step[1]
-    bottom = min(top + r.band * s.y_step[1], s.y.size[1])
-    memset(runs, 0, r.room * size)
-    for n in range(first, min(first + s.block, s.y.n)):
-        y = s.y.data + n * s.y.n_step + group * s.outputs * s.y.c_step + depth * s.y.steps[0]
-        for v in range(r.phases[2]):
-            if r.apart or v == 0:
-                copy_rows(kind, r, x + n * r.x.n_step, depth // s.y_step[0] * r.step[0], band, t0,
-                          &r.axes[2][v], runs)
-            sum_band(kind, s, runs, group, depth % s.y_step[0], v, band, y)
-        if s.activation != NULL:
-            for o in range(s.outputs):
-                activate_in_place(s.activation, y + o * s.y.c_step + top * s.y.steps[1],
-                                  (bottom - top) * s.y.size[2], s.alpha, s.beta)
-    memory.give(runs)
-
-
-cdef inline void sum_band(
-    real* kind, const Plan* s, real* runs, Py_ssize_t group, Py_ssize_t d, Py_ssize_t v,
-    Py_ssize_t band, char* y
-) noexcept nogil:
-    """All phases of the rows of a band. d and v: the phases of its depth and columns."""
-    cdef const Runs* r = &s.runs
-    cdef Py_ssize_t size = sizeof(real), h, phase, rows, o, i, row
-    cdef Tile tile
-    for h in range(r.phases[1]):
-        phase = (d * r.phases[1] + h) * r.phases[2] + v
-        rows = min(r.band, r.axes[1][h].pixels - band * r.band)
-        tile.shifts, tile.terms = s.shifts + s.start[phase], s.start[phase + 1] - s.start[phase]
-        o = 0
-        while o < s.outputs and rows > 0:
-            for i in range(MOST_ROWS):
-                row = group * s.outputs + min(o + i, s.outputs - 1)
-                tile.w[i] = s.packed + (row * s.terms + s.start[phase]) * size
-                tile.bias[i] = s.bias + row * size if s.bias != NULL else NULL
-            sum_outputs(kind, s, runs, min(MOST_ROWS, s.outputs - o), rows, &r.axes[2][v], &tile,
-                        y + o * s.y.c_step + v * s.y.steps[2]
-                        + (h + band * r.band * s.y_step[1]) * s.y.steps[1])
-            o += MOST_ROWS
-
-
-cdef inline void sum_outputs(
-    real* kind, const Plan* s, real* runs, Py_ssize_t count, Py_ssize_t rows, const Taps* columns,
-    Tile* tile, char* y
-) noexcept nogil:
-    """One to three outputs in a phase of a band."""
-    cdef const Runs* r = &s.runs
-    cdef Py_ssize_t size = sizeof(real), pitch = pitch_of(r, columns), at = 0, left, i, row
-    cdef Py_ssize_t wide = lanes(kind) * (SUMS if count == 1 else SUMS // MOST_ROWS)
-    cdef Py_ssize_t length = (rows - 1) * pitch + columns.pixels
-    cdef bint dense = r.apart and s.y_step[1] == s.y_step[2] == 1 and length >= wide
-    while at < length:
-        left = max(0, min(at, length - wide))  # the last tile is a whole one, too
-        tile.x = <const char*> (runs + left)
-        for i in range(MOST_ROWS):
-            row = min(i, count - 1)
-            tile.out[i] = y + row * s.y.c_step + left * size if dense else (
-                <char*> (runs + r.sums + row * r.sum_row + left))
-        any_tile(kind, count == 1, tile)
-        at += wide
-    if not dense:
-        for i in range(count):
-            for row in range(rows):
-                write_row(kind, runs + r.sums + i * r.sum_row + row * pitch, columns.pixels,
-                          y + i * s.y.c_step + row * s.y_step[1] * s.y.steps[1],
-                          s.y_step[2] * s.y.steps[2])
-
-
-cdef inline void write_row(
-    real* kind, const real* x, Py_ssize_t count, char* y, Py_ssize_t step
-) noexcept nogil:
-    cdef Py_ssize_t i
-    if step == sizeof(real):
-        memcpy(y, x, count * sizeof(real))
-    else:
-        for i in range(count):
-            (<real*> (y + i * step))[0] = x[i]

@@ -39,14 +39,6 @@ cdef inline Panels cut_columns(real* kind, Py_ssize_t columns) noexcept nogil:
     return p
 
 
-cdef inline Panels single_columns(Py_ssize_t columns) noexcept nogil:
-    """Each column is a panel, for dot products."""
-    cdef Panels p
-    p.columns = p.vectors = p.count = p.wide = columns
-    p.lane = p.most = 1
-    return p
-
-
 cdef inline Py_ssize_t column(const Panels* p, Py_ssize_t panel) noexcept nogil:
     """A panel's first column. For panel = count: all columns, padded to whole vectors."""
     return min(p.vectors, p.most * panel - max(0, panel - p.wide)) * p.lane
