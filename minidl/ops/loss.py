@@ -17,7 +17,7 @@ import numpy as np
 
 from minidl import _kernels as K
 from minidl import check
-from minidl._kernels.runtime.prepared import capturing, recorder, refuse
+from minidl._kernels.runtime.prepared import checks, recorder
 from minidl.autograd.op import Op
 from minidl.autograd.tensor import Tensor, as_tensor, plain, wrap
 from minidl.ops.activations.smooth import sigmoid
@@ -295,17 +295,22 @@ def binary_cross_entropy(p: Any, target: Any, reduction: str = "mean") -> Tensor
     """
     p, t = _pair("binary_cross_entropy", p, target)
     loss = _element_loss("binary_cross_entropy", BinaryCrossEntropy, p, t, reduction)
-    if capturing():
-        refuse("whether p is in [0, 1] would not be asked again")
-    total = loss._data if loss.ndim == 0 else K.sum_axes(loss._data)
+    if recorder.on:
+        checks(_check_probabilities, p._data, loss._data)
+    else:
+        _check_probabilities(p._data, loss._data)
+    return loss
+
+
+def _check_probabilities(p: np.ndarray, loss: np.ndarray) -> None:
+    total = loss if loss.ndim == 0 else K.sum_axes(loss)
     if total != total and p.size:  # the logarithm of a negative number is NaN
-        low, high = p._data.min(), p._data.max()
+        low, high = p.min(), p.max()
         if low < 0 or high > 1:
             raise ValueError(
                 f"binary_cross_entropy: expected probabilities in [0, 1], got {low:g} to {high:g}; "
                 "for logits use binary_cross_entropy_with_logits"
             )
-    return loss
 
 
 def binary_cross_entropy_with_logits(x: Any, target: Any, reduction: str = "mean") -> Tensor:

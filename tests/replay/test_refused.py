@@ -124,6 +124,21 @@ def test_settings_are_not_changed_inside():
         md.capture(step)(x, y)
 
 
+def test_checks_of_values_are_made_again():
+    step = md.capture(lambda p, t: F.binary_cross_entropy(p, t))
+    t = md.Tensor([1.0, 0.0])
+    step(md.Tensor([0.5, 0.5]), t)
+    with pytest.raises(ValueError, match=r"probabilities in \[0, 1\]"):
+        step(md.Tensor([0.5, -0.5]), t)
+    slope = md.Tensor([0.5])
+    step = md.capture(lambda x: F.prelu(x * 1, slope, inplace=True))
+    step(md.Tensor([-1.0]))
+    slope.data[0] = -0.5
+    with pytest.raises(ValueError, match="inplace needs every slope"):
+        step(md.Tensor([-1.0]))
+    assert step.records == 1
+
+
 def test_not_strict_warns_once_and_runs():
     step = md.capture(lambda x: x * float(x.sum()), strict=False)
     with pytest.warns(UserWarning, match="runs uncaptured") as warned:

@@ -129,7 +129,7 @@ cdef class Plan:
     def in_use(self, list arrays):
         """Whether some of the memory that was taken is in use by others than these arrays."""
         cdef set owners = {id(owner(x)) for x in arrays}
-        for x in self.kept:
+        for x in self.kept + [x for things in self.kept if isinstance(things, tuple) for x in things]:
             if isinstance(x, cnp.ndarray) and isinstance(owner(x), Buffer) and (<Buffer>owner(x)).arena is self.arena:
                 owners.add(id(owner(x)))
         cdef Py_ssize_t live = len(self.arena.sizes)
@@ -319,6 +319,27 @@ cpdef int keep(object thing) except -1:
     """The plan will keep it alive."""
     _plan.kept.append(thing)
     return 0
+
+
+cdef struct Question:
+    void* function
+    void* arguments
+
+
+cdef int ask(void* question) except -1:
+    cdef Question* w = <Question*>question
+    (<object>w.function)(*<tuple>w.arguments)
+    return 0
+
+
+def checks(function, *arguments):
+    """function(*arguments), now and in each replay: a check in Python, which raises or does nothing."""
+    cdef Question w = Question(<void*>function, <void*>arguments)
+    if not capturing():
+        return ask(&w)
+    keep(function)
+    keep(arguments)
+    return do_and_leave(ask, &w, sizeof(w), None)
 
 
 cpdef outlives(cnp.ndarray x):

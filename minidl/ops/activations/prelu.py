@@ -9,7 +9,7 @@ import numpy as np
 
 from minidl import _kernels as K
 from minidl import check
-from minidl._kernels.runtime.prepared import capturing, refuse
+from minidl._kernels.runtime.prepared import checks
 from minidl.autograd.op import Op
 from minidl.autograd.tape import will_record
 from minidl.autograd.tensor import Tensor, as_tensor
@@ -131,7 +131,7 @@ def prelu(
             full = broadcast_to(reshape(transpose(slope, order), kept), shape)
             seen, slope = (1, x.size, 1), reshape(full, (-1,))
     if inplace:
-        _check_inplace(slope)
+        checks(_check_inplace, slope._data, will_record(slope))
     op = PReLUInPlace(seen) if inplace else PReLU(seen)
     return op(x, slope)
 
@@ -147,11 +147,8 @@ def _wrong_call(unknown: dict[str, Any]) -> str:
     return "prelu: " + ("; ".join(wrong) or f"needs {slope}")
 
 
-def _check_inplace(slope: Tensor) -> None:
-    if capturing():
-        refuse("whether its slopes are positive would not be asked again")
-    learned = will_record(slope)
-    least = slope._data.min(initial=np.inf)
+def _check_inplace(slope: np.ndarray, learned: bool) -> None:
+    least = slope.min(initial=np.inf)
     if not (least > 0 or (least == 0 and not learned)):
         bound = "> 0 (to be learned)" if learned else ">= 0"
         raise ValueError(
