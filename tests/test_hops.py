@@ -133,3 +133,10 @@ def test_functions_of_the_kernel(name):
         texts += body(function)
         assert re.search(rf"\b{called}\b", texts), f"{function} does not lead to {called} any more"
     body(way[-1])
+
+
+def test_small_arrays_go_straight_from_the_driver_to_the_loop():
+    """As the last column has it; only cutting into tasks, or recording, takes more."""
+    assert re.search(
+        r"if alone and not capturing\(\):\n.*\n +loop\(NULL, work, 0, rows, to\)\n", body("run")
+    )

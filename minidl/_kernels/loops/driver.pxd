@@ -60,10 +60,16 @@ cdef inline int run(
         and y is new (in place, its lines are in the cache already). 0: never streamed.
     """
     cdef Py_ssize_t size = rows * width
+    cdef char* to = NULL if y is None else cnp.PyArray_BYTES(y)
+    cdef bint alone = size * cost <= ALONE
     cdef Job job
-    job.loop, job.work, job.y, job.rows = loop, work, NULL if y is None else cnp.PyArray_BYTES(y), rows
+    if alone and not capturing():
+        if rows:
+            loop(NULL, work, 0, rows, to)
+        return 0
+    job.loop, job.work, job.y, job.rows = loop, work, to, rows
     job.per_task, job.tasks, job.itemsize, job.whole = rows, 1, 0, whole
-    if size * cost > ALONE:
+    if not alone:
         job.per_task = max((LONG_TASK if size >= LARGE else min(ALONE // cost, <Py_ssize_t>TASK)) // width, <Py_ssize_t>1)
         job.tasks = (rows + job.per_task - 1) // job.per_task
         if dense and not whole and is_streamed(dense * cnp.PyArray_NBYTES(y)):
