@@ -57,7 +57,7 @@ ENGINE = [
     *(f"minidl/replay/{name}.py" for name in ("watch", "record", "capture")),
     "minidl/optim/again.py",
     *(f"minidl/ops/activations/{name}.py" for name in ("activation", "prelu", "softmax")),
-    "minidl/ops/spatial/conv.py",
+    *(f"minidl/ops/spatial/{name}.py" for name in ("conv", "pooling")),
 ]
 # Compiled for speed: what every operation goes through. The other ops are compiled for size, which takes a third off
 # them; doing so here made a chain of tiny operations 1.3 times slower.
@@ -97,6 +97,20 @@ BLOCKWISE = {"gates", "normalization", "prelu", "reduction", "softmax"}
 KEEP_LOOPS = [
     ["-fno-tree-loop-distribute-patterns", "--param=max-completely-peel-times=8"],
     ["-mllvm", "-unroll-full-max-count=8"],
+]
+# Pooling walks 8 or 16 windows at a time: their partial results are in registers if each loop over so many is a loop
+# of vectors inside of the loops around it, and all functions of the walk are one.
+WINDOWED = {"pooling"}
+KEEP_SHORT_LOOPS = [
+    [
+        "-fno-tree-loop-distribute-patterns",
+        "--param=max-completely-peel-times=3",
+        "--param=max-inline-insns-single=3000",
+        "--param=large-function-growth=100000",
+        "--param=large-stack-frame-growth=100000",
+        "--param=inline-unit-growth=1000",
+    ],
+    ["-mllvm", "-unroll-full-max-count=3", "-mllvm", "-inline-threshold=3000"],
 ]
 # Kernels around the register tile, whose sums and operands need all registers of an ARM processor. Before it assigns
 # registers, gcc 12 moves loads up (on x86 it does not), and then goes to the stack 8 times in each step of 24 products.
@@ -228,6 +242,7 @@ def special_flags(compiler) -> dict[str, list[str]]:
     if compiler.compiler_type == "msvc":  # takes any flag, with a warning
         return {}
     more = dict.fromkeys(BLOCKWISE, taken(KEEP_LOOPS))
+    more |= dict.fromkeys(WINDOWED, taken(KEEP_SHORT_LOOPS))
     if is_for("aarch64", "arm64"):
         more |= dict.fromkeys(TILED, taken(KEEP_REGISTERS))
     return more

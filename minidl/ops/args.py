@@ -108,3 +108,22 @@ def class_ids(name: str, ids: Any, n: int) -> np.ndarray:
         wrong = array[(array < 0) | (array >= n)].flat[0]
         raise ValueError(f"{name}: id {wrong} is out of range for {n} classes (0 to {n - 1})")
     return array.astype(np.int64, copy=False)
+
+
+def normalize_axis(name: str, axis: Any, ndim: int) -> int:
+    """An axis counted from the front; ValueError naming the function if there is no such, TypeError if it is not
+    an integer.
+    """
+    number = axis if type(axis) is int else check.integer(name, "axis", axis)
+    if not -ndim <= number < ndim:
+        raise ValueError(f"{name}: axis {number} is out of range for {ndim} axes")
+    return number if number >= 0 else number + ndim
+
+
+def normalize_axes(name: str, axis: Any, ndim: int) -> tuple[int, ...]:
+    """The same of one axis or of a tuple of them; None stands for all."""
+    if axis is None:
+        return tuple(range(ndim))
+    if type(axis) is not tuple:
+        return (normalize_axis(name, axis, ndim),)
+    return tuple([normalize_axis(name, a, ndim) for a in axis])

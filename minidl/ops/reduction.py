@@ -11,21 +11,15 @@ from minidl import _kernels as K
 from minidl import check
 from minidl.autograd.op import BroadcastTo, Op
 from minidl.autograd.tensor import Tensor, as_tensor, wrap
+from minidl.ops.args import normalize_axes
 from minidl.ops.arithmetic import sqrt, where
-from minidl.ops.shape import Reshape, normalize_axis, reshape
+from minidl.ops.shape import Reshape, reshape
 
 __all__ = [
     "max", "mean", "min", "std", "sum", "var",
 ]  # fmt: skip
 
 Axis = int | tuple[int, ...] | None
-
-
-def _axes(name: str, axis: Axis, ndim: int) -> tuple[int, ...]:
-    if axis is None:
-        return tuple(range(ndim))
-    axes = axis if isinstance(axis, tuple) else (axis,)
-    return tuple(normalize_axis(name, a, ndim) for a in axes)
 
 
 def _kept(shape: tuple[int, ...], axes: tuple[int, ...]) -> tuple[int, ...]:
@@ -84,13 +78,13 @@ class Min(Max):
 def sum(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """The sum over the axes; 0 for no elements."""
     x = as_tensor(x)
-    return Sum(_axes("sum", axis, x.ndim), _flag("sum", keepdims))(x)
+    return Sum(normalize_axes("sum", axis, x.ndim), _flag("sum", keepdims))(x)
 
 
 def mean(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """The mean over the axes; NaN for no elements, without a warning."""
     x = as_tensor(x)
-    axes = _axes("mean", axis, x.ndim)
+    axes = normalize_axes("mean", axis, x.ndim)
     count, keepdims = _count(x, axes), _flag("mean", keepdims)
     if x.dtype.kind != "f":
         return Sum(axes, keepdims)(x) / count
@@ -106,7 +100,7 @@ def var(x: Any, axis: Axis = None, keepdims: bool = False, ddof: int = 0) -> Ten
 
 
 def _variance(name: str, x: Tensor, axis: Axis, keepdims: bool, ddof: int) -> Tensor:
-    freedom = _count(x, _axes(name, axis, x.ndim)) - check.number(name, "ddof", ddof)
+    freedom = _count(x, normalize_axes(name, axis, x.ndim)) - check.number(name, "ddof", ddof)
     keepdims, deviation = _flag(name, keepdims), centered(x, axis)
     return sum(deviation * deviation, axis, keepdims) / (freedom if freedom > 0 else 0.0)
 
@@ -118,7 +112,7 @@ def centered(x: Tensor, axis: Axis) -> Tensor:
     of each group is taken away first.
     """
     if x.dtype.kind == "f" and x.size:
-        axes = _axes("mean", axis, x.ndim)
+        axes = normalize_axes("mean", axis, x.ndim)
         first = tuple(slice(0, 1) if i in axes else slice(None) for i in range(x.ndim))
         x = x - wrap(x._data[(*first, ...)])
     return x - mean(x, axis, keepdims=True)
@@ -143,7 +137,7 @@ def min(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
 
 def _extremum(name: str, op: type[Max], x: Any, axis: Axis, keepdims: bool) -> Tensor:
     x = as_tensor(x)
-    axes = _axes(name, axis, x.ndim)
+    axes = normalize_axes(name, axis, x.ndim)
     if x.size == 0 and any(x.shape[a] == 0 for a in axes):
         raise ValueError(f"{name}: no elements along axis {axes} of shape {x.shape}")
     return op(axes, _flag(name, keepdims))(x)

@@ -15,7 +15,7 @@ from minidl import check
 from minidl._kernels.runtime.prepared import capturing, refuse
 from minidl.autograd.op import BroadcastTo, Op
 from minidl.autograd.tensor import Tensor, as_tensor, plain
-from minidl.ops.args import class_ids, operands
+from minidl.ops.args import class_ids, normalize_axes, normalize_axis, operands
 
 
 class Reshape(Op):
@@ -31,6 +31,9 @@ class Reshape(Op):
 
     def backward(self, gy: Tensor) -> Tensor:
         return Reshape(self.x_shape)(gy)
+
+    def fused_backward(self, gy: np.ndarray) -> np.ndarray:
+        return K.reshape(gy, self.x_shape)
 
 
 class Transpose(Op):
@@ -180,9 +183,9 @@ def reshape(x: Any, *shape: Any) -> Tensor:
         shape = _lengths("reshape", shape[0])
     else:
         shape = _lengths("reshape", shape)
-    x = as_tensor(x)
+    given = as_tensor(x)
     try:
-        return Reshape(shape)(x)
+        return Reshape(shape).apply((given,))
     except ValueError as error:
         raise ValueError(f"reshape: {error}") from None
 
@@ -200,25 +203,28 @@ def _lengths(name: str, shape: Any) -> tuple[int, ...]:
 
 def transpose(x: Any, *axes: Any) -> Tensor:
     """x with its axes in another order; without `axes`, reversed."""
-    x = as_tensor(x)
-    if len(axes) == 1 and not isinstance(axes[0], int | np.integer):
-        axes = (
-            tuple(check.items("transpose", "axis", axes[0], "integers"))
-            if axes[0] is not None
-            else ()
-        )
-    order = tuple(axes) or tuple(range(x.ndim))[::-1]
-    places = tuple(normalize_axis("transpose", axis, x.ndim) for axis in order)
-    if sorted(places) != list(range(x.ndim)):
-        raise ValueError(f"transpose: axes {order} are no permutation of the {x.ndim} axes of x")
-    return Transpose(places)(x)
+    given = as_tensor(x)
+    ndim = given._data.ndim
+    if len(axes) == 1 and type(axes[0]) is not int and not isinstance(axes[0], np.integer):
+        axes = () if axes[0] is None else axes[0]
+        if type(axes) is not tuple:
+            axes = tuple(check.items("transpose", "axis", axes, "integers"))
+    order = axes or tuple(range(ndim))[::-1]
+    places = normalize_axes("transpose", order, ndim)
+    if len(places) != ndim or len(set(places)) != ndim:
+        raise ValueError(f"transpose: axes {order} are no permutation of the {ndim} axes of x")
+    return Transpose(places).apply((given,))
 
 
 def flatten(x: Any, start_axis: int = 0) -> Tensor:
     """All axes from `start_axis` on made one; ``flatten(x, 1)`` keeps the batch axis."""
-    x = as_tensor(x)
-    start = normalize_axis("flatten", start_axis, max(x.ndim, 1))
-    return reshape(x, (*x.shape[:start], math.prod(x.shape[start:])))
+    given = as_tensor(x)
+    shape = given._data.shape
+    start = normalize_axis("flatten", start_axis, max(len(shape), 1))
+    size = 1
+    for n in shape[start:]:
+        size *= n
+    return Reshape((*shape[:start], size)).apply((given,))
 
 
 def squeeze(x: Any, axis: Any = None) -> Tensor:
@@ -341,12 +347,3 @@ def _check_same(name: str, tensors: Sequence[Tensor], skip: int | None) -> None:
                 raise ValueError(
                     f"{name}: axis {axis} of tensor {i}: expected {expected} as in tensor 0, got {n}"
                 )
-
-
-def normalize_axis(name: str, axis: int, ndim: int) -> int:
-    """axis counted from the front; an error naming the function if there is no such axis, or it is not an integer."""
-    if type(axis) is not int:
-        axis = check.integer(name, "axis", axis)
-    if not -ndim <= axis < ndim:
-        raise ValueError(f"{name}: axis {axis} is out of range for {ndim} axes")
-    return axis % ndim

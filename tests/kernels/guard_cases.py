@@ -136,9 +136,11 @@ def pooled(entry_point: str) -> Sampler:
         axes = int(rng.integers(1, 4))
         (_, _, *size), *window = next(windows(axes, int(rng.integers(1 << 30)), 1))
         x = array(rng, int(rng.integers(1, 3)), int(rng.choice(LENGTHS)), *size)
-        if entry_point.endswith("forward"):
+        if entry_point.endswith(("forward", "places")):
             return (x, *window), {}
-        y, index = pooling.max_pool_forward(x, *window)
+        y, index = pooling.max_pool_forward(x, *window), pooling.max_pool_places(x, *window)
+        if entry_point == "max_pool_backward":
+            return (x, y, *window), {}
         if entry_point == "max_pool_gather":
             return (x, index), {}
         if entry_point == "max_pool_scatter":
@@ -315,7 +317,8 @@ SAMPLERS: dict[str, Sampler] = {
     **{
         entry_point: pooled(entry_point)
         for entry_point in (
-            *("max_pool_forward", "max_pool_scatter", "max_pool_gather"),
+            *("max_pool_forward", "max_pool_places", "max_pool_backward"),
+            *("max_pool_scatter", "max_pool_gather"),
             *("avg_pool_forward", "avg_pool_backward"),
         )
     },

@@ -15,6 +15,8 @@ ENTRY_POINTS = [
     "batch_norm_forward",
     "batch_norm_backward",
     "max_pool_forward",
+    "max_pool_places",
+    "max_pool_backward",
     "max_pool_scatter",
     "max_pool_gather",
     "avg_pool_forward",
@@ -218,35 +220,73 @@ def windows(axes, seed, count):
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("axes", [1, 2, 3])
 def test_pooling(level, dtype, layout, axes):
-    kernels, turn = LEVELS[level], LAYOUTS[layout]
     for shape, *window in windows(axes, axes, 20):
-        rng = np.random.default_rng(1)
-        x = np.round(rng.normal(size=shape), 1).astype(dtype)  # equal values: the first one counts
-        x[rng.random(shape) < 0.05] = np.nan
-        x[rng.random(shape) < 0.1] = -np.inf
-        y, index = kernels.max_pool_forward(turn(x), *window)
-        expected, places = TWINS.max_pool_forward(x, *window)
-        np.testing.assert_array_equal(y, expected)
-        np.testing.assert_array_equal(index, places)
-        gy, ggx = rng.normal(size=y.shape).astype(dtype), rng.normal(size=shape).astype(dtype)
-        gx = TWINS.max_pool_scatter(gy, index, shape[2:])
-        close(kernels.max_pool_scatter(turn(gy), index, shape[2:]), gx, dtype)
-        gathered = TWINS.max_pool_gather(ggx, index)
-        np.testing.assert_array_equal(kernels.max_pool_gather(turn(ggx), index), gathered)
-        means = TWINS.avg_pool_forward(ggx, *window)
-        close(kernels.avg_pool_forward(turn(ggx), *window), means, dtype)
-        gx = TWINS.avg_pool_backward(gy, shape[2:], *window)
-        close(kernels.avg_pool_backward(turn(gy), shape[2:], *window), gx, dtype)
+        check_pooling(LEVELS[level], LAYOUTS[layout], dtype, shape, *window)
+
+
+# What is walked in ways of its own: few or many results side by side, windows that tile the image or leave gaps, that
+# overlap, are wide, or as large as the image; (size, kernel, stride, padding).
+USUAL = [
+    *(((n, m), (2, 2), (2, 2), (0, 0)) for n in (2, 7) for m in (2, 9, 14, 16, 35, 70)),
+    *(((6, n), (2, 2), (3, 3), (0, 0)) for n in (5, 40)),
+    *(((6, n), (2, 3), (2, 2), (1, 1)) for n in (6, 37)),
+    *(((5, n), (3, 3), (1, 1), (1, 1)) for n in (3, 20, 33)),
+    ((5, 40), (1, 2), (1, 2), (0, 1)),
+    ((6, 36), (2, 1), (2, 2), (0, 0)),
+    ((9, 40), (4, 9), (4, 9), (0, 0)),
+    ((3, 40), (2, 17), (1, 1), (0, 8)),
+    ((7, 7), (7, 7), (1, 1), (0, 0)),
+    ((7, 7), (3, 7), (2, 7), (0, 0)),
+    ((3, 5, 4), (3, 5, 4), (3, 5, 4), (0, 0, 0)),
+    ((4, 4, 6), (2, 2, 2), (2, 2, 2), (0, 0, 0)),
+]
+
+
+@every_level
+@every_dtype
+@pytest.mark.parametrize("layout", ["C", "channels last"])
+@pytest.mark.parametrize("window", USUAL, ids=str)
+def test_usual_windows(level, dtype, layout, window):
+    size, *window = window
+    for channels in (1, 3, 6, 8, 20):
+        check_pooling(LEVELS[level], LAYOUTS[layout], dtype, (2, channels, *size), *window)
+
+
+def check_pooling(kernels, turn, dtype, shape, *window):
+    rng = np.random.default_rng(1)
+    x = np.round(rng.normal(size=shape), 1).astype(dtype)  # equal values: the first one counts
+    x[rng.random(shape) < 0.05] = np.nan
+    x[rng.random(shape) < 0.05] = np.inf
+    x[rng.random(shape) < 0.1] = -np.inf
+    x[rng.random(shape) < 0.1] = -0.0
+    index, places = kernels.max_pool_places(turn(x), *window), TWINS.max_pool_places(x, *window)
+    y = kernels.max_pool_forward(turn(x), *window)
+    np.testing.assert_array_equal(y, TWINS.max_pool_forward(x, *window))
+    np.testing.assert_array_equal(index, places)
+    gy, ggx = rng.normal(size=y.shape).astype(dtype), rng.normal(size=shape).astype(dtype)
+    gx = TWINS.max_pool_scatter(gy, index, shape[2:])
+    close(kernels.max_pool_scatter(turn(gy), index, shape[2:]), gx, dtype)
+    close(kernels.max_pool_backward(turn(x), gy, *window), gx, dtype)
+    gathered = TWINS.max_pool_gather(ggx, index)
+    np.testing.assert_array_equal(kernels.max_pool_gather(turn(ggx), index), gathered)
+    means = TWINS.avg_pool_forward(ggx, *window)
+    close(kernels.avg_pool_forward(turn(ggx), *window), means, dtype)
+    gx = TWINS.avg_pool_backward(gy, shape[2:], *window)
+    close(kernels.avg_pool_backward(turn(gy), shape[2:], *window), gx, dtype)
 
 
 def test_pooling_keeps_the_layout():
     x = channels_last(np.random.default_rng(0).normal(size=(2, 5, 6, 4)))
     for kernels in (*LEVELS.values(), TWINS):
-        y, index = kernels.max_pool_forward(x, (2, 2), (2, 2), (0, 0))
-        gx = kernels.max_pool_scatter(y, index, (6, 4))
+        window = (2, 2), (2, 2), (0, 0)
+        y, index = kernels.max_pool_forward(x, *window), kernels.max_pool_places(x, *window)
+        gx, given = (
+            kernels.max_pool_scatter(y, index, (6, 4)),
+            kernels.max_pool_backward(x, y, *window),
+        )
         mean = kernels.avg_pool_forward(x, (2, 2), (2, 2), (0, 0))
         back = kernels.avg_pool_backward(mean, (6, 4), (2, 2), (2, 2), (0, 0))
-        for array in (y, index, gx, mean, back, kernels.max_pool_gather(x, index)):
+        for array in (y, index, gx, given, mean, back, kernels.max_pool_gather(x, index)):
             assert np.moveaxis(array, 1, -1).flags.c_contiguous
 
 
@@ -258,10 +298,10 @@ def test_a_window_larger_than_the_image_costs_what_the_image_costs(level, layout
         x = turn(np.random.default_rng(0).normal(size=(2, 3, *size)))
         for stride in (1, 2, wide):
             window = [(n,) * len(size) for n in (wide, stride, wide // 2)]
-            y, index = kernels.max_pool_forward(x, *window)
-            expected, places = TWINS.max_pool_forward(x, *window)
-            np.testing.assert_array_equal(y, expected)
-            np.testing.assert_array_equal(index, places)
+            y = kernels.max_pool_forward(x, *window)
+            np.testing.assert_array_equal(y, TWINS.max_pool_forward(x, *window))
+            given, expected = [k.max_pool_backward(x, y, *window) for k in (kernels, TWINS)]
+            np.testing.assert_allclose(given, expected, rtol=1e-12)
             mean = kernels.avg_pool_forward(x, *window)
             np.testing.assert_allclose(mean, TWINS.avg_pool_forward(x, *window), rtol=1e-12)
             gx = kernels.avg_pool_backward(y, size, *window)
@@ -298,7 +338,7 @@ def test_pooling_refuses():
             for entry_point in ("max_pool", "avg_pool"):
                 with pytest.raises(ValueError, match=f"{entry_point}: .* does not fit 4 places"):
                     getattr(kernels, f"{entry_point}_forward")(x, kernel, stride, padding)
-        _, index = kernels.max_pool_forward(x, two, two, (0, 0))
+        index = kernels.max_pool_places(x, two, two, (0, 0))
         for bad in (index + 16, index - 1):
             with pytest.raises(ValueError, match="max_pool: index: expected places from 0 to 15"):
                 kernels.max_pool_gather(x, bad)
@@ -306,6 +346,8 @@ def test_pooling_refuses():
                 kernels.max_pool_scatter(x[:, :, :2, :2], bad, (4, 4))
         with pytest.raises(ValueError, match="index of shape"):
             kernels.max_pool_scatter(x, index, (4, 4))
+        with pytest.raises(ValueError, match=r"max_pool: expected shape \(2, 3, 2, 2\)"):
+            kernels.max_pool_backward(x, x, two, two, (0, 0))
         with pytest.raises(ValueError, match="does not fit"):
             kernels.avg_pool_backward(x, (4, 4), two, two, (0, 0))
         with pytest.raises(TypeError, match="int64"):
@@ -325,13 +367,17 @@ def test_same_bits_with_any_number_of_threads(level, layout):
     kernels, turn, before = LEVELS[level], LAYOUTS[layout], K.get_num_threads()
     x, gy, mean, rstd, weight, bias = given((20, 70, 30, 25), "float32")
     x, gy, window = turn(x), turn(gy), ((3, 2), (2, 2), (1, 1))
-    index = kernels.max_pool_forward(x, *window)[1]
+    index, two = kernels.max_pool_places(x, *window), ((2, 2), (2, 2), (0, 0))
     g = turn(gy[:, :, : index.shape[2], : index.shape[3]])
     calls = [
         lambda: kernels.batch_norm_moments(x),
         lambda: kernels.batch_norm_forward(x, mean, rstd, weight, bias),
         lambda: kernels.batch_norm_backward(x, gy, mean, rstd, weight, bias),
         lambda: kernels.max_pool_forward(x, *window),
+        lambda: kernels.max_pool_places(x, *window),
+        lambda: kernels.max_pool_backward(x, g, *window),
+        lambda: kernels.max_pool_backward(x, kernels.max_pool_forward(x, *two), *two),
+        lambda: kernels.avg_pool_backward(kernels.avg_pool_forward(x, *two), (30, 25), *two),
         lambda: kernels.max_pool_scatter(g, index, (30, 25)),
         lambda: kernels.max_pool_gather(x, index),
         lambda: kernels.avg_pool_forward(x, *window),

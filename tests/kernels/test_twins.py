@@ -24,6 +24,8 @@ ELSEWHERE = {
     "batch_norm_forward": "test_images.py",
     "batch_norm_backward": "test_images.py",
     "max_pool_forward": "test_images.py",
+    "max_pool_places": "test_images.py",
+    "max_pool_backward": "test_images.py",
     "max_pool_scatter": "test_images.py",
     "max_pool_gather": "test_images.py",
     "avg_pool_forward": "test_images.py",

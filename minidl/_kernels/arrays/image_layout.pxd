@@ -2,6 +2,7 @@
 
 cimport numpy as cnp
 from minidl._kernels.arrays.checks cimport dense
+from minidl._kernels.runtime cimport memory
 
 import numpy as np
 
@@ -27,3 +28,18 @@ cdef inline cnp.ndarray images(object x, str name):
     if cnp.PyArray_IS_C_CONTIGUOUS(xs) or channels_last(xs):
         return xs
     return np.ascontiguousarray(xs)
+
+
+cdef inline cnp.ndarray new_images(
+    int axes, Py_ssize_t samples, Py_ssize_t channels, const Py_ssize_t* size, int kind, bint in_c_order
+):
+    """A new array (samples, channels, *size) with so many spatial axes, in one of the two ways."""
+    cdef cnp.npy_intp[cnp.NPY_MAXDIMS] shape, order
+    cdef cnp.PyArray_Dims permutation
+    cdef int axis, first = 2 if in_c_order else 1, c = 1 if in_c_order else axes + 1
+    for axis in range(axes):
+        shape[axis + first], order[axis + 2] = size[axis], axis + first
+    shape[0], shape[c], order[0], order[1] = samples, channels, 0, c
+    y = memory.empty(axes + 2, shape, kind)
+    permutation.ptr, permutation.len = order, axes + 2
+    return y if in_c_order else cnp.PyArray_Transpose(y, &permutation)

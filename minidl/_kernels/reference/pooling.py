@@ -13,16 +13,22 @@ LIMIT = 2**31 - 1
 
 
 def max_pool_forward(x, kernel, stride, padding):
+    return max_pool_gather(x, max_pool_places(x, kernel, stride, padding))
+
+
+def max_pool_places(x, kernel, stride, padding):
     out = _result_size("max_pool", x.shape[2:], kernel, stride, padding)
-    y, index = _like(x, out, x.dtype), _like(x, out, np.int32)
+    index = _like(x, out, np.int32)
     numbers = np.arange(np.prod(x.shape[2:], dtype=int), dtype=np.int32).reshape(x.shape[2:])
     for at, window in _windows(x.shape[2:], out, kernel, stride, padding):
-        count = numbers[window].size
-        values = x[..., *window].reshape(*x.shape[:2], count)
+        values = x[..., *window].reshape(*x.shape[:2], numbers[window].size)
         best = values.argmax(axis=2)  # the first NaN, or the first maximum
-        y[..., *at] = np.take_along_axis(values, best[..., None], 2)[..., 0]
         index[..., *at] = numbers[window].reshape(-1)[best]
-    return y, index
+    return index
+
+
+def max_pool_backward(x, gy, kernel, stride, padding):
+    return max_pool_scatter(gy, max_pool_places(x, kernel, stride, padding), x.shape[2:])
 
 
 def max_pool_scatter(gy, index, size):

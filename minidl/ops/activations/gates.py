@@ -17,9 +17,9 @@ from minidl.autograd.op import Op
 from minidl.autograd.tape import will_record
 from minidl.autograd.tensor import Tensor
 from minidl.ops.activations.smooth import sigmoid
-from minidl.ops.args import as_float
+from minidl.ops.args import as_float, normalize_axis
 from minidl.ops.arithmetic import where
-from minidl.ops.shape import normalize_axis, reshape, stack
+from minidl.ops.shape import reshape, stack
 
 
 class Gate(Op):

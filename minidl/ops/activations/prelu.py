@@ -13,10 +13,10 @@ from minidl._kernels.runtime.prepared import checks
 from minidl.autograd.op import Op
 from minidl.autograd.tape import will_record
 from minidl.autograd.tensor import Tensor, as_tensor
-from minidl.ops.args import as_float, as_float_in_place
+from minidl.ops.args import as_float, as_float_in_place, normalize_axis
 from minidl.ops.arithmetic import where
 from minidl.ops.reduction import sum
-from minidl.ops.shape import broadcast_to, normalize_axis, reshape, transpose
+from minidl.ops.shape import broadcast_to, reshape, transpose
 
 
 class PReLU(Op):

@@ -10,10 +10,10 @@ import numpy as np
 from minidl import _kernels as K
 from minidl.autograd.op import Op
 from minidl.autograd.tensor import Tensor
-from minidl.ops.args import as_float
+from minidl.ops.args import as_float, normalize_axis
 from minidl.ops.arithmetic import exp
 from minidl.ops.reduction import sum
-from minidl.ops.shape import normalize_axis, reshape, transpose
+from minidl.ops.shape import reshape, transpose
 
 
 class Softmax(Op):

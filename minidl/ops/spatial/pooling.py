@@ -13,25 +13,28 @@ from minidl.autograd.op import Op
 from minidl.autograd.tensor import Tensor
 from minidl.ops.args import as_float
 from minidl.ops.shape import broadcast_to, reshape, transpose
+from minidl.ops.spatial.conv import spatial
 
 Axes = tuple[int, ...]
+# Its size, the step from one to the next, and the padding: a number for each spatial axis.
+Window = tuple[Axes, Axes, Axes]
 
 
 class MaxPool(Op):
-    """y = the greatest value of each window of x (N, C, ...); `kept` is its place."""
+    """y = the greatest value of each window of x (N, C, ...)."""
 
-    saves = ()
-
-    def __init__(self, *window: Axes) -> None:
+    def __init__(self, window: Window) -> None:
         self.window = window
 
     def forward(self, x: np.ndarray) -> np.ndarray:
-        self.size = x.shape[2:]
-        y, self.kept = K.max_pool_forward(x, *self.window)
-        return y
+        return K.max_pool_forward(x, *self.window)
 
     def backward(self, gy: Tensor) -> Tensor:
-        return MaxPoolScatter(self.kept, self.size)(gy)
+        x = self.input(0)._data
+        return MaxPoolScatter(K.max_pool_places(x, *self.window), x.shape[2:])(gy)
+
+    def fused_backward(self, gy: np.ndarray) -> np.ndarray:
+        return K.max_pool_backward(self.input(0)._data, gy, *self.window)
 
 
 class MaxPoolScatter(Op):
@@ -39,14 +42,14 @@ class MaxPoolScatter(Op):
 
     saves = ()
 
-    def __init__(self, index: np.ndarray, size: Axes) -> None:
-        self.index, self.size = index, size
+    def __init__(self, places: np.ndarray, size: Axes) -> None:
+        self.places, self.size = places, size
 
     def forward(self, gy: np.ndarray) -> np.ndarray:
-        return K.max_pool_scatter(gy, self.index, self.size)
+        return K.max_pool_scatter(gy, self.places, self.size)
 
     def backward(self, ggx: Tensor) -> Tensor:
-        return MaxPoolGather(self.index, self.size)(ggx)
+        return MaxPoolGather(self.places, self.size)(ggx)
 
 
 class MaxPoolGather(Op):
@@ -54,14 +57,14 @@ class MaxPoolGather(Op):
 
     saves = ()
 
-    def __init__(self, index: np.ndarray, size: Axes) -> None:
-        self.index, self.size = index, size
+    def __init__(self, places: np.ndarray, size: Axes) -> None:
+        self.places, self.size = places, size
 
     def forward(self, ggx: np.ndarray) -> np.ndarray:
-        return K.max_pool_gather(ggx, self.index)
+        return K.max_pool_gather(ggx, self.places)
 
     def backward(self, gy: Tensor) -> Tensor:
-        return MaxPoolScatter(self.index, self.size)(gy)
+        return MaxPoolScatter(self.places, self.size)(gy)
 
 
 class AvgPool(Op):
@@ -69,7 +72,7 @@ class AvgPool(Op):
 
     saves = ()
 
-    def __init__(self, *window: Axes) -> None:
+    def __init__(self, window: Window) -> None:
         self.window = window
 
     def forward(self, x: np.ndarray) -> np.ndarray:
@@ -77,7 +80,10 @@ class AvgPool(Op):
         return K.avg_pool_forward(x, *self.window)
 
     def backward(self, gy: Tensor) -> Tensor:
-        return AvgPoolGrad(self.size, *self.window)(gy)
+        return AvgPoolGrad(self.size, self.window)(gy)
+
+    def fused_backward(self, gy: np.ndarray) -> np.ndarray:
+        return K.avg_pool_backward(gy, self.size, *self.window)
 
 
 class AvgPoolGrad(Op):
@@ -85,14 +91,14 @@ class AvgPoolGrad(Op):
 
     saves = ()
 
-    def __init__(self, size: Axes, *window: Axes) -> None:
+    def __init__(self, size: Axes, window: Window) -> None:
         self.size, self.window = size, window
 
     def forward(self, gy: np.ndarray) -> np.ndarray:
         return K.avg_pool_backward(gy, self.size, *self.window)
 
     def backward(self, ggx: Tensor) -> Tensor:
-        return AvgPool(*self.window)(ggx)
+        return AvgPool(self.window)(ggx)
 
 
 def max_pool(
@@ -113,10 +119,13 @@ def max_pool(
     Raises:
         ValueError: a kernel larger than the padded x, or padding of more than half the kernel; names the axis.
     """
-    x = as_float(x)
-    if 0 in x.shape[2:]:
-        raise ValueError(f"max_pool: expected elements along every axis behind 1, got {x.shape}")
-    return MaxPool(*_window("max_pool", x, kernel_size, stride, padding))(x)
+    image = as_float(x)
+    window = _window("max_pool", image._data.shape, kernel_size, stride, padding)
+    if 0 in image._data.shape[2:]:
+        raise ValueError(
+            f"max_pool: expected elements along every axis behind 1, got {image._data.shape}"
+        )
+    return MaxPool(window).apply((image,))
 
 
 def avg_pool(
@@ -129,40 +138,30 @@ def avg_pool(
 
     Args, Raises: as for `max_pool`.
     """
-    x = as_float(x)
-    return AvgPool(*_window("avg_pool", x, kernel_size, stride, padding))(x)
+    image = as_float(x)
+    window = _window("avg_pool", image._data.shape, kernel_size, stride, padding)
+    return AvgPool(window).apply((image,))
 
 
-def _window(name: str, x: Tensor, kernel_size: Any, stride: Any, padding: Any) -> list[Axes]:
-    """Kernel, stride and padding for each spatial axis, if they fit x."""
-    if not 3 <= x.ndim <= 5:
-        raise ValueError(
-            f"{name}: expected x (N, C, ...) with 1 to 3 axes more, got shape {x.shape}"
-        )
-    window = [
-        for_each_axis(name, "kernel_size", kernel_size, x.ndim - 2, 1),
-        for_each_axis(name, "stride", kernel_size if stride is None else stride, x.ndim - 2, 1),
-        for_each_axis(name, "padding", padding, x.ndim - 2, 0),
-    ]
-    for axis, n, k, p in zip(range(2, x.ndim), x.shape[2:], window[0], window[2], strict=True):
-        if 2 * p > k:
+def _window(name: str, shape: Axes, kernel_size: Any, stride: Any, padding: Any) -> Window:
+    """Kernel, stride and padding for each spatial axis, if they fit x of this shape."""
+    axes = len(shape) - 2
+    if not 1 <= axes <= 3:
+        raise ValueError(f"{name}: expected x (N, C, ...) with 1 to 3 axes more, got shape {shape}")
+    kernel = spatial(name, "kernel_size", kernel_size, axes, 1)
+    steps = kernel if stride is None else spatial(name, "stride", stride, axes, 1)
+    pad = spatial(name, "padding", padding, axes, 0)
+    for axis in range(axes):
+        if 2 * pad[axis] > kernel[axis]:
             raise ValueError(
-                f"{name}: axis {axis}: padding {p} is more than half of kernel_size {k}"
+                f"{name}: axis {axis + 2}: padding {pad[axis]} is more than half of kernel_size {kernel[axis]}"
             )
-        if n + 2 * p < k:
+        if shape[axis + 2] + 2 * pad[axis] < kernel[axis]:
             raise ValueError(
-                f"{name}: axis {axis}: kernel_size {k} is larger than the padded input, "
-                f"{n} + 2 * {p} (x has shape {x.shape})"
+                f"{name}: axis {axis + 2}: kernel_size {kernel[axis]} is larger than the padded input, "
+                f"{shape[axis + 2]} + 2 * {pad[axis]} (x has shape {shape})"
             )
-    return window
-
-
-def for_each_axis(name: str, argument: str, value: Any, axes: int, least: int) -> Axes:
-    """One int for each spatial axis, from an int or a sequence of as many."""
-    values = check.integers(name, argument, value, least, check.WINDOW_LIMIT)
-    if isinstance(value, Sequence) and len(values) != axes:
-        raise ValueError(f"{name}: {argument}: expected {axes} values, got {value!r}")
-    return values if isinstance(value, Sequence) else values * axes
+    return kernel, steps, pad
 
 
 # ── Larger images ────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -178,7 +177,7 @@ def upsample(x: Any, scale: int | Sequence[int]) -> Tensor:
     x = as_float(x)
     if x.ndim < 3:
         raise ValueError(f"upsample: expected x (N, C, ...) of 3 axes or more, got {x.shape}")
-    factors = for_each_axis("upsample", "scale", scale, x.ndim - 2, 1)
+    factors = spatial("upsample", "scale", scale, x.ndim - 2, 1)
     last = _channels_last(x)
     y = _moved(x, 1, -1) if last else x
     first = 1 if last else 2  # the first spatial axis
