@@ -27,7 +27,7 @@ def pytest_collection_finish():
 
 @pytest.fixture(params=LEVELS)
 def level(request, monkeypatch):
-    """Every CPU level, and the NumPy twins: ops look kernels up in K at each call."""
+    """Every CPU level, and the NumPy reference: ops look kernels up in K at each call."""
     for name, entry_point in vars(K.load(request.param)).items():
         monkeypatch.setattr(K, name, entry_point, raising=False)
     return request.param

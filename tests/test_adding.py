@@ -18,7 +18,7 @@ PAGES = {
         (
             "ops/test_gradients.py",
             "ops/test_special_values.py",
-            "kernels/test_twins.py",
+            "kernels/test_against_reference.py",
             "nn/test_layers.py",
         ),
         "squared_relu or SquaredReLU",
@@ -40,7 +40,7 @@ PAGES = {
             "minidl/ops/loss.py",
             "tests/ops/table.py",
         },
-        ("ops", "kernels/test_twins.py", "test_every_public_name.py"),
+        ("ops", "kernels/test_against_reference.py", "test_every_public_name.py"),
         "pinball",
     ),
     "adding_an_optimizer.md": (

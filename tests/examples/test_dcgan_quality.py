@@ -30,18 +30,18 @@ def one_thread():
 def test_the_same_game_in_pytorch():
     """Losses and means of the first steps; later rounding leads the two apart."""
     args = dcgan_study.arguments(["--ngf", "4", "--nz", "8"])
-    ours, twin = dcgan_study.game(args), dcgan_study.game(args)  # the twin's noise is the same
-    theirs = dcgan_quality.TorchGan(twin, 8, 4)
+    ours, other = dcgan_study.game(args), dcgan_study.game(args)  # the other's noise is the same
+    theirs = dcgan_quality.TorchGan(other, 8, 4)
     real = np.random.default_rng(0).uniform(-1, 1, (16, 1, 32, 32)).astype(np.float32)
     for _ in range(3):
         here, there = ours.step(real), theirs.step(real)
         assert [here[name] for name in there] == pytest.approx(list(there.values()), rel=1e-5)
-    before = twin.G.state_dict()
-    theirs.hand_over(twin)
-    after = twin.G.state_dict()
+    before = other.G.state_dict()
+    theirs.hand_over(other)
+    after = other.G.state_dict()
     noise = np.ones((2, 8, 1, 1), np.float32)
     assert any((after[name] != before[name]).any() for name in before)
-    np.testing.assert_allclose(twin.samples(noise), ours.samples(noise), atol=1e-4)
+    np.testing.assert_allclose(other.samples(noise), ours.samples(noise), atol=1e-4)
 
 
 def test_a_run_is_kept_and_told(tmp_path, monkeypatch, capsys):

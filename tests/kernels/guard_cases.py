@@ -1,6 +1,6 @@
 """What test_guard_pages.py gives each kernel: rng -> (arguments, keywords), of random shapes around vectors' widths.
 
-Kernels that test_twins.py has cases of get these, of other shapes, too.
+Kernels that test_against_reference.py has cases of get these, of other shapes, too.
 """
 
 import inspect
@@ -14,9 +14,9 @@ from minidl._kernels.reference import elementwise as arithmetic
 from minidl._kernels.reference import pooling
 from minidl.ops.activations.table import ROWS
 
+from .test_against_reference import CASES
 from .test_conv import arguments as conv_arguments
 from .test_images import channels_last, windows
-from .test_twins import CASES
 
 LENGTHS = (1, 2, 3, 4, 5, 7, 8, 9, 12, 15, 16, 17, 24, 25, 31, 32, 33, 48, 49, 63, 64, 65, 67)
 DEPTHS = (*LENGTHS, 128, 130, 257, 600, 1025)
@@ -51,10 +51,10 @@ def like_a_part(rng, shape):
     return part[int(rng.integers(0, len(shape) + 1)) :] if rng.random() < 0.3 else part
 
 
-# ── The kernels of test_twins.py ──────────────────────────────────────────────────────────────────
+# ── The kernels of test_against_reference.py ──────────────────────────────────────────────────────────────────
 
 
-def of_twins(entry_point: str) -> Sampler:
+def of_comparisons(entry_point: str) -> Sampler:
     """One of its cases: of the shapes there, or of another with as many axes."""
     takes_out = "out" in inspect.signature(getattr(K.load("reference"), entry_point)).parameters
 
@@ -309,7 +309,7 @@ def adam_step(rng) -> Sample:
 
 
 SAMPLERS: dict[str, Sampler] = {
-    **{entry_point: of_twins(entry_point) for entry_point in CASES},
+    **{entry_point: of_comparisons(entry_point) for entry_point in CASES},
     **{
         entry_point: conv(entry_point)
         for entry_point in ("conv_forward", "conv_input_grad", "conv_weight_grad")

@@ -54,23 +54,23 @@ def test_float32_over_the_whole_range(name, level):
 
 
 @each_exact_row
-def test_float64_and_the_twin_against_mpmath(name):
+def test_float64_and_the_reference_against_mpmath(name):
     function, x = ulp.activation(name), points("float64", 40, 100)
     runs = {level: function.run(K.load(level), x) for level in K.available}
     with np.errstate(all="ignore"):
-        twin = function.double(x)
+        reference = function.double(x)
     with mp.workdps(40):
         for i, at in enumerate(x):
             true = mp.mpf(function.exact(mp.mpf(float(at))))
-            if abs(twin[i]) > np.finfo("float64").tiny:
-                assert abs(twin[i] - true) <= 1e-11 * abs(true), f"the twin at x = {at!r}"
+            if abs(reference[i]) > np.finfo("float64").tiny:
+                assert abs(reference[i] - true) <= 1e-11 * abs(true), f"the reference at x = {at!r}"
             for level, y in runs.items():
                 error = ulp.exact_ulp(function.exact, at, y[i], "float64")
                 assert error <= allowed(name), f"{level}: {error} ulp at x = {at!r}"
 
 
 def test_the_rows_of_today_have_a_true_value():
-    """A new row may do without: it is measured in float32 then, against its twin."""
+    """A new row may do without: it is measured in float32 then, against the reference."""
     assert set(ulp.ACTIVATIONS) - set(EVERY) == set()
     assert SIMPLE - set(EVERY) == set()
 

@@ -1,4 +1,4 @@
-"""The convolution kernels against their twins: shapes around the tile, layouts, levels, threads, refusals."""
+"""The convolution kernels against the reference: shapes around the tile, layouts, levels, threads, refusals."""
 
 import inspect
 import itertools
@@ -8,7 +8,7 @@ import pytest
 
 from minidl import _kernels as K
 
-TWINS = K.load("reference")
+REFERENCE = K.load("reference")
 ENTRY_POINTS = ("conv_forward", "conv_input_grad", "conv_weight_grad")
 every_level = pytest.mark.parametrize("level", [*K.available, "reference"])
 every_dtype = pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -112,11 +112,11 @@ def in_order(y):
 @every_case
 @every_dtype
 @pytest.mark.parametrize("level", K.available)
-def test_equals_its_twin(entry_point, case, dtype, level):
+def test_equals_the_reference(entry_point, case, dtype, level):
     given = arguments(entry_point, case, dtype)
     kept = [a.copy() for a in given if isinstance(a, np.ndarray)]
     exact = arguments(entry_point, case, "float64")
-    expected = results(getattr(TWINS, entry_point), *exact)
+    expected = results(getattr(REFERENCE, entry_point), *exact)
     kernel = getattr(K.load(level), entry_point)
     assert_all_near(results(kernel, *given), expected, dtype)
     for change in (channels_last, strided, frozen):
@@ -153,7 +153,7 @@ def test_one_channel_with_its_axes_in_any_order(level, dtype, o):
         x = rng.standard_normal((1, 1, *size)).astype(dtype)
         gy_size = [n - k + 1 for n, k in zip(size, kernel, strict=True)]
         gy = channels_last(rng.standard_normal((1, o, *gy_size)).astype(dtype))
-        expected = TWINS.conv_weight_grad(x, gy, kernel)
+        expected = REFERENCE.conv_weight_grad(x, gy, kernel)
         for order, axes in itertools.product("CF", ((), (-1,), (-2,), (-1, -2))):
             turned = np.flip(np.flip(x, axes).copy(order), axes)
             assert_all_near(K.load(level).conv_weight_grad(turned, gy, kernel), expected, dtype)
@@ -192,7 +192,7 @@ def test_same_bits_with_any_number_of_threads(entry_point, name, level):
 @every_level
 def test_images_leave_with_their_channels_innermost_or_in_planes(level):
     if level == "reference":
-        pytest.skip("the twins give any layout")
+        pytest.skip("the reference gives any layout")
     kernels = K.load(level)
     y = kernels.conv_forward(*arguments("conv_forward", CASES["3x3"]))
     assert y.shape == (2, 49, 7, 9) and y.strides == (49 * 63 * 4, 4, 49 * 9 * 4, 49 * 4)
@@ -224,7 +224,7 @@ def test_what_is_not_finite_is_seen_where_a_kernel_sees_it(level, name):
         first, *rest = arguments(entry_point, CASES[name])
         first[1, 0, 5, -1] = value
         got = results(getattr(K.load(level), entry_point), first, *rest)[0]
-        expected = results(getattr(TWINS, entry_point), first, *rest)[0]
+        expected = results(getattr(REFERENCE, entry_point), first, *rest)[0]
         np.testing.assert_array_equal(np.isfinite(got), np.isfinite(expected))
         assert not np.isfinite(got).all()
 
@@ -237,11 +237,11 @@ def test_nan_is_seen_where_a_kernel_sees_it(level, name):
         first, *rest = arguments(entry_point, CASES[name])
         first[1, 3, 2, 1] = np.nan
         got = results(getattr(K.load(level), entry_point), first, *rest)[0]
-        expected = results(getattr(TWINS, entry_point), first, *rest)[0]
+        expected = results(getattr(REFERENCE, entry_point), first, *rest)[0]
         np.testing.assert_array_equal(np.isnan(got), np.isnan(expected))
         first[1, 3, 2, 1] = np.inf  # minus inf on the way, where tiles are at work
         got = results(getattr(K.load(level), entry_point), first, *rest)[0]
-        expected = results(getattr(TWINS, entry_point), first, *rest)[0]
+        expected = results(getattr(REFERENCE, entry_point), first, *rest)[0]
         np.testing.assert_array_equal(np.isfinite(got), np.isfinite(expected))
         assert np.isnan(got).any()
 
@@ -252,11 +252,15 @@ def test_nan_is_seen_where_a_kernel_sees_it(level, name):
 def test_tiles_are_as_exact_as_sums(entry_point, name, level):
     """Integers come out exact; other numbers within 1e-5 of the largest result."""
     given = arguments(entry_point, CASES[name], "float64")
-    kernel, twin = getattr(K.load(level), entry_point), getattr(TWINS, entry_point)
-    for y, exact in zip(results(kernel, *as_floats(given)), results(twin, *given), strict=True):
+    kernel, reference = getattr(K.load(level), entry_point), getattr(REFERENCE, entry_point)
+    for y, exact in zip(
+        results(kernel, *as_floats(given)), results(reference, *given), strict=True
+    ):
         assert np.abs(y - exact).max() < 2e-6 * np.abs(exact).max()
     whole = [np.round(4 * a) if isinstance(a, np.ndarray) else a for a in given]
-    for y, exact in zip(results(kernel, *as_floats(whole)), results(twin, *whole), strict=True):
+    for y, exact in zip(
+        results(kernel, *as_floats(whole)), results(reference, *whole), strict=True
+    ):
         np.testing.assert_array_equal(y, exact)
 
 
@@ -285,7 +289,7 @@ def test_empty(level):
         for entry_point in ENTRY_POINTS:
             given = arguments(entry_point, case)
             y = results(getattr(kernels, entry_point), *given)
-            assert_all_near(y, results(getattr(TWINS, entry_point), *given), "float32")
+            assert_all_near(y, results(getattr(REFERENCE, entry_point), *given), "float32")
 
 
 @pytest.mark.parametrize("entry_point", ENTRY_POINTS)
@@ -334,7 +338,7 @@ def test_scratch_of_more_bytes_than_64_bits_count_is_no_memory(level):
 
 
 @pytest.mark.parametrize("entry_point", ENTRY_POINTS)
-def test_signatures_are_the_twins(entry_point):
-    twin = list(inspect.signature(getattr(TWINS, entry_point)).parameters)
+def test_signatures_are_the_references(entry_point):
+    reference = list(inspect.signature(getattr(REFERENCE, entry_point)).parameters)
     for level in K.available:
-        assert list(inspect.signature(getattr(K.load(level), entry_point)).parameters) == twin
+        assert list(inspect.signature(getattr(K.load(level), entry_point)).parameters) == reference

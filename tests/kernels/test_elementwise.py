@@ -269,7 +269,7 @@ def test_same_bits_for_any_number_of_threads(kernels, dtype):
     assert all(result == results[0] for result in results)
 
 
-def test_no_warnings_from_the_twins():
+def test_no_warnings_from_the_reference():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         reference.unary("log", np.array([0.0, -1.0]))

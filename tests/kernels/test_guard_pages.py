@@ -2,7 +2,7 @@
 
 A child process runs the kernels, so that a crash is a failure that names the operands. Every kernel gets operands of
 random shapes and memory layouts (guard_cases.py), in both dtypes, at every CPU level; its results must be those of its
-NumPy twin. MINIDL_GUARD=100 tries 100 times as many.
+NumPy reference. MINIDL_GUARD=100 tries 100 times as many.
 """
 
 import ctypes
@@ -27,9 +27,9 @@ EACH = 5  # attempts at a kernel, each with both dtypes and at both ends of memo
 MORE = {"activation_forward": 4, "activation_backward": 4, "binary": 3, "unary": 2, "matmul": 5}
 MORE |= dict.fromkeys(("conv_forward", "conv_input_grad", "conv_weight_grad"), 6)
 
-TWINS = K.load("reference")
+REFERENCE = K.load("reference")
 COPYING = K._entry_points(copying)
-COPYING_TWINS = SimpleNamespace(assign=np.copyto, copy=np.array, reshape=np.reshape)
+NUMPY_COPYING = SimpleNamespace(assign=np.copyto, copy=np.array, reshape=np.reshape)
 
 
 def kernels_of(level: str) -> SimpleNamespace:
@@ -102,7 +102,9 @@ def check_same(got, expected, rtol: float = 0) -> None:
 
 @pytest.mark.parametrize("entry_point", SAMPLERS)
 def test_nothing_beyond_the_operands_is_touched(entry_point):
-    levels, twins = (ANY_LEVEL, COPYING_TWINS) if entry_point in COPYING else (LEVELS, TWINS)
+    levels, references = (
+        (ANY_LEVEL, NUMPY_COPYING) if entry_point in COPYING else (LEVELS, REFERENCE)
+    )
     call = CALLS.get(entry_point) or (
         lambda kernels, *a, **k: getattr(kernels, entry_point)(*a, **k)
     )
@@ -115,7 +117,7 @@ def test_nothing_beyond_the_operands_is_touched(entry_point):
         for dtype, rtol in (("float32", 1e-4), ("float64", 1e-10)):
             given = map_arrays(lambda x: lay_out(cast(x, dtype), ways, rng), arguments)  # noqa: B023
             args, keywords = map_arrays(np.array, given)
-            expected = call(twins, *args, **keywords)
+            expected = call(references, *args, **keywords)
             for (level, kernels), at_end in product(levels.items(), (True, False)):
                 note(
                     f"{entry_point}{describe(given)}, {'end' if at_end else 'start'} of memory, {level}"

@@ -1,4 +1,4 @@
-"""Batch normalisation and pooling against their NumPy twins: both memory layouts, every CPU level and dtype."""
+"""Batch normalisation and pooling against the NumPy reference: both memory layouts, every CPU level and dtype."""
 
 import inspect
 import itertools
@@ -9,7 +9,7 @@ import pytest
 from minidl import _kernels as K
 
 LEVELS = {level: K.load(level) for level in K.available}
-TWINS = K.load("reference")
+REFERENCE = K.load("reference")
 ENTRY_POINTS = [
     "batch_norm_moments",
     "batch_norm_forward",
@@ -59,10 +59,10 @@ def close(got, expected, dtype, size=1):
 
 
 @pytest.mark.parametrize("entry_point", ENTRY_POINTS)
-def test_signatures_are_the_twins(entry_point):
-    twin = list(inspect.signature(getattr(TWINS, entry_point)).parameters)
+def test_signatures_are_the_references(entry_point):
+    reference = list(inspect.signature(getattr(REFERENCE, entry_point)).parameters)
     for kernels in LEVELS.values():
-        assert list(inspect.signature(getattr(kernels, entry_point)).parameters) == twin
+        assert list(inspect.signature(getattr(kernels, entry_point)).parameters) == reference
 
 
 # ── Batch normalisation ───────────────────────────────────────────────────────────────────────────
@@ -94,7 +94,7 @@ def given(shape, dtype, seed=0):
     channels = (1, shape[1]) + (1,) * (len(shape) - 2)
     x = (rng.normal(size=shape) + 3 * rng.normal(size=channels)).astype(dtype)
     gy, (weight, bias) = rng.normal(size=shape), rng.normal(size=(2, shape[1]))
-    mean, var = TWINS.batch_norm_moments(x)
+    mean, var = REFERENCE.batch_norm_moments(x)
     return (
         x,
         gy.astype(dtype),
@@ -114,16 +114,16 @@ def test_batch_norm(level, dtype, layout):
         x, gy, mean, rstd, weight, bias = given(shape, dtype)
         x = LAYOUTS[layout](x)
         before = x.copy()
-        moments = TWINS.batch_norm_moments(x)
+        moments = REFERENCE.batch_norm_moments(x)
         close(kernels.batch_norm_moments(x), moments, dtype)
         for parameters in ((), (weight,), (weight, bias), (None, bias)):
             y = kernels.batch_norm_forward(x, mean, rstd, *parameters)
-            close(y, TWINS.batch_norm_forward(x, mean, rstd, *parameters), dtype)
+            close(y, REFERENCE.batch_norm_forward(x, mean, rstd, *parameters), dtype)
             if x.size and layout in ("C", "channels last"):
                 assert y.strides == x.strides
             for moving, g in itertools.product((True, False), (gy, channels_last(gy))):
                 arguments = (x, g, mean, rstd, *(*parameters, None, None)[:2], moving)
-                expected = TWINS.batch_norm_backward(*arguments)
+                expected = REFERENCE.batch_norm_backward(*arguments)
                 close(kernels.batch_norm_backward(*arguments), expected, dtype, x.size)
         np.testing.assert_array_equal(x, before)
 
@@ -147,7 +147,7 @@ def test_an_activation_in_the_same_pass_gives_the_same_bits(level, dtype, layout
                 fused = kernels.batch_norm_backward(*args)
                 for ours, other in zip(fused, apart, strict=True):
                     np.testing.assert_array_equal(ours, other)
-                close(fused, TWINS.batch_norm_backward(*args), dtype, x.size)
+                close(fused, REFERENCE.batch_norm_backward(*args), dtype, x.size)
 
 
 @every_level
@@ -156,12 +156,17 @@ def test_an_activation_in_the_same_pass_gives_the_same_bits(level, dtype, layout
 def test_a_large_mean_costs_no_accuracy(level, layout, mean):
     for shape in ((1000, 3), (64, 3, 10, 10), (8, 40, 64, 64)):
         x = LAYOUTS[layout]((mean + np.random.default_rng(0).normal(size=shape)).astype("float32"))
-        (center, var), expected = LEVELS[level].batch_norm_moments(x), TWINS.batch_norm_moments(x)
+        (center, var), expected = (
+            LEVELS[level].batch_norm_moments(x),
+            REFERENCE.batch_norm_moments(x),
+        )
         np.testing.assert_allclose(center, expected[0], rtol=1e-9)
         np.testing.assert_allclose(var, expected[1], rtol=1e-5)
         rstd = 1 / np.sqrt(var)
         y = LEVELS[level].batch_norm_forward(x, center, rstd)
-        np.testing.assert_allclose(y, TWINS.batch_norm_forward(x, *expected[:1], rstd), atol=1e-5)
+        np.testing.assert_allclose(
+            y, REFERENCE.batch_norm_forward(x, *expected[:1], rstd), atol=1e-5
+        )
 
 
 @every_level
@@ -175,7 +180,7 @@ def test_moments_of_special_values(level, layout):
     x[3, 3, 1] = np.inf
     x[0, 4, 0] = 1e4  # the first element is far from all others
     mean, var = moments(LAYOUTS[layout](x))
-    expected = TWINS.batch_norm_moments(x)
+    expected = REFERENCE.batch_norm_moments(x)
     finite = [0, 1, 4]
     np.testing.assert_allclose(mean[finite], expected[0][finite], rtol=1e-6)
     np.testing.assert_allclose(var[finite], expected[1][finite], rtol=1e-5)
@@ -259,25 +264,25 @@ def check_pooling(kernels, turn, dtype, shape, *window):
     x[rng.random(shape) < 0.05] = np.inf
     x[rng.random(shape) < 0.1] = -np.inf
     x[rng.random(shape) < 0.1] = -0.0
-    index, places = kernels.max_pool_places(turn(x), *window), TWINS.max_pool_places(x, *window)
+    index, places = kernels.max_pool_places(turn(x), *window), REFERENCE.max_pool_places(x, *window)
     y = kernels.max_pool_forward(turn(x), *window)
-    np.testing.assert_array_equal(y, TWINS.max_pool_forward(x, *window))
+    np.testing.assert_array_equal(y, REFERENCE.max_pool_forward(x, *window))
     np.testing.assert_array_equal(index, places)
     gy, ggx = rng.normal(size=y.shape).astype(dtype), rng.normal(size=shape).astype(dtype)
-    gx = TWINS.max_pool_scatter(gy, index, shape[2:])
+    gx = REFERENCE.max_pool_scatter(gy, index, shape[2:])
     close(kernels.max_pool_scatter(turn(gy), index, shape[2:]), gx, dtype)
     close(kernels.max_pool_backward(turn(x), gy, *window), gx, dtype)
-    gathered = TWINS.max_pool_gather(ggx, index)
+    gathered = REFERENCE.max_pool_gather(ggx, index)
     np.testing.assert_array_equal(kernels.max_pool_gather(turn(ggx), index), gathered)
-    means = TWINS.avg_pool_forward(ggx, *window)
+    means = REFERENCE.avg_pool_forward(ggx, *window)
     close(kernels.avg_pool_forward(turn(ggx), *window), means, dtype)
-    gx = TWINS.avg_pool_backward(gy, shape[2:], *window)
+    gx = REFERENCE.avg_pool_backward(gy, shape[2:], *window)
     close(kernels.avg_pool_backward(turn(gy), shape[2:], *window), gx, dtype)
 
 
 def test_pooling_keeps_the_layout():
     x = channels_last(np.random.default_rng(0).normal(size=(2, 5, 6, 4)))
-    for kernels in (*LEVELS.values(), TWINS):
+    for kernels in (*LEVELS.values(), REFERENCE):
         window = (2, 2), (2, 2), (0, 0)
         y, index = kernels.max_pool_forward(x, *window), kernels.max_pool_places(x, *window)
         gx, given = (
@@ -299,13 +304,15 @@ def test_a_window_larger_than_the_image_costs_what_the_image_costs(level, layout
         for stride in (1, 2, wide):
             window = [(n,) * len(size) for n in (wide, stride, wide // 2)]
             y = kernels.max_pool_forward(x, *window)
-            np.testing.assert_array_equal(y, TWINS.max_pool_forward(x, *window))
-            given, expected = [k.max_pool_backward(x, y, *window) for k in (kernels, TWINS)]
+            np.testing.assert_array_equal(y, REFERENCE.max_pool_forward(x, *window))
+            given, expected = [k.max_pool_backward(x, y, *window) for k in (kernels, REFERENCE)]
             np.testing.assert_allclose(given, expected, rtol=1e-12)
             mean = kernels.avg_pool_forward(x, *window)
-            np.testing.assert_allclose(mean, TWINS.avg_pool_forward(x, *window), rtol=1e-12)
+            np.testing.assert_allclose(mean, REFERENCE.avg_pool_forward(x, *window), rtol=1e-12)
             gx = kernels.avg_pool_backward(y, size, *window)
-            np.testing.assert_allclose(gx, TWINS.avg_pool_backward(y, size, *window), rtol=1e-12)
+            np.testing.assert_allclose(
+                gx, REFERENCE.avg_pool_backward(y, size, *window), rtol=1e-12
+            )
 
 
 @every_level

@@ -1,4 +1,4 @@
-"""The optimizer kernels against their NumPy twins, at every CPU level and in both dtypes."""
+"""The optimizer kernels against the NumPy reference, at every CPU level and in both dtypes."""
 
 import numpy as np
 import pytest

@@ -77,10 +77,10 @@ def test_a_copied_optimizer_steps_the_copied_model(how):
     optimizer = optim.Adam(model.parameters(), 0.1)
     schedule = optim.WarmupLR(optimizer, 2, after=optim.CosineLR(optimizer, 9))
     trained(model, optimizer)
-    twin, its, plan = how((model, optimizer, schedule))
+    copied, its, plan = how((model, optimizer, schedule))
     assert plan.optimizer is its
     before = [p.data.tolist() for p in model.parameters()]
-    after = trained(twin, its)
+    after = trained(copied, its)
     assert [p.data.tolist() for p in model.parameters()] == before != after
     assert trained(model, optimizer) == after
     schedule.step()

@@ -11,7 +11,7 @@ from minidl._kernels.loops.strided cimport Walk, row_t, run_strided, strides_of
 from minidl._kernels.arrays.layout cimport in_elements, is_double
 from minidl._kernels.math.elementary cimport real
 
-from minidl._kernels.reference import selection as _twins
+from minidl._kernels.reference import selection as _reference
 
 cnp.import_array()
 
@@ -160,7 +160,7 @@ def where(condition, x0, x1):
     float32 and float64 of one kind run here, all else in NumPy. Raises ValueError for shapes that do not fit.
     """
     if not alike(x0, x1) or not isinstance(condition, cnp.ndarray):
-        return _twins.where(condition, x0, x1)
+        return _reference.where(condition, x0, x1)
     if cnp.PyArray_TYPE(<cnp.ndarray>condition) != cnp.NPY_BOOL:
         condition = condition.astype(bool)
     return choice("where", CHOOSE, <cnp.ndarray>condition, <cnp.ndarray>x0, <cnp.ndarray>x1)
@@ -169,7 +169,7 @@ def where(condition, x0, x1):
 def where_equal(x, z, g):
     """g where x == z, 0 elsewhere; all three broadcast. Otherwise as `where`."""
     if not alike(x, z) or not alike(x, g):
-        return _twins.where_equal(x, z, g)
+        return _reference.where_equal(x, z, g)
     return choice("where_equal", EQUAL, <cnp.ndarray>x, <cnp.ndarray>z, <cnp.ndarray>g)
 
 
@@ -177,7 +177,7 @@ def extremum_backward(str name, x, z, gy):
     """gx of maximum(x, z) or minimum(x, z): gy where x was chosen, half of it where x == z. Otherwise as `where`."""
     cdef Rows rows = GREATER if {"maximum": True, "minimum": False}[name] else LESS
     if not alike(x, z) or not alike(x, gy):
-        return _twins.extremum_backward(name, x, z, gy)
+        return _reference.extremum_backward(name, x, z, gy)
     return choice(name, rows, <cnp.ndarray>x, <cnp.ndarray>z, <cnp.ndarray>gy)
 
 
@@ -185,7 +185,7 @@ def clip(x, low=None, high=None):
     """x limited to [low, high], each a number or None. float32 and float64 run here, all else in NumPy."""
     cdef cnp.ndarray a
     if not fits(x) or not is_limit(low) or not is_limit(high):
-        return _twins.clip(x, low, high)
+        return _reference.clip(x, low, high)
     a = x
     return choice("clip", CLIP, a, a, a, limit(low, -INFINITY), limit(high, INFINITY))
 
@@ -193,7 +193,7 @@ def clip(x, low=None, high=None):
 def clip_backward(x, gy, low=None, high=None):
     """gx of clip: gy where low <= x <= high, 0 elsewhere. x and gy have one shape."""
     if not alike(x, gy) or not is_limit(low) or not is_limit(high):
-        return _twins.clip_backward(x, gy, low, high)
+        return _reference.clip_backward(x, gy, low, high)
     return choice("clip", INSIDE, <cnp.ndarray>x, <cnp.ndarray>x, <cnp.ndarray>gy,
                   limit(low, -INFINITY), limit(high, INFINITY))
 

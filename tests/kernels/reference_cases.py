@@ -1,4 +1,4 @@
-"""Sizes and samplers of test_twins.py, and what it gives the kernels of noise.pyx and gates.pyx."""
+"""Sizes and samplers of test_against_reference.py, and what it gives the kernels of noise.pyx and gates.pyx."""
 
 from collections.abc import Callable
 

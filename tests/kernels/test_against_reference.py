@@ -1,4 +1,4 @@
-"""Every compiled kernel against its NumPy twin, at every CPU level: values, errors, threads."""
+"""Every compiled kernel against the NumPy reference, at every CPU level: values, errors, threads."""
 
 import inspect
 from collections.abc import Callable
@@ -11,14 +11,14 @@ from minidl._kernels.reference.activations import ACTIVATIONS
 from minidl._kernels.reference.losses import VALUES
 from minidl.ops.activations.table import ROWS
 
-from .twin_cases import FEW, LENGTHS, MATRICES, NOISE_AND_GATES, normal, with_zeros
+from .reference_cases import FEW, LENGTHS, MATRICES, NOISE_AND_GATES, normal, with_zeros
 
 LEVELS = {level: K.load(level) for level in K.available}
-TWINS = K.load("reference")
+REFERENCE = K.load("reference")
 every_level = pytest.mark.parametrize("level", LEVELS)
 every_dtype = pytest.mark.parametrize("dtype", ["float32", "float64"])
 
-# Kernels that are compared with their twin in another file.
+# Kernels that are compared with the reference in another file.
 ELSEWHERE = {
     "batch_norm_moments": "test_images.py",
     "batch_norm_forward": "test_images.py",
@@ -89,7 +89,7 @@ def rows(rng, *shape):
 
 
 def probabilities(rng, n, classes):
-    return TWINS.softmax_forward(normal(rng, n, classes)) if classes else np.zeros((n, 0))
+    return REFERENCE.softmax_forward(normal(rng, n, classes)) if classes else np.zeros((n, 0))
 
 
 def scores_and_targets(rng, n, classes):
@@ -228,15 +228,15 @@ def results(value):
     return value if isinstance(value, tuple) else (value,)
 
 
-def test_every_kernel_has_a_twin_and_a_case():
+def test_every_kernel_has_a_reference_and_a_case():
     for level, kernels in LEVELS.items():
         names = set(vars(kernels))
-        assert names <= set(vars(TWINS)), f"{level}: kernels without a NumPy twin"
-        assert set(vars(TWINS)) - names == set(), f"{level}: twins without a kernel"
+        assert names <= set(vars(REFERENCE)), f"{level}: kernels without a NumPy reference"
+        assert set(vars(REFERENCE)) - names == set(), f"{level}: references without a kernel"
         assert names - set(CASES) == set(ELSEWHERE) & names, (
             f"{level}: kernels that nothing compares"
         )
-    assert set(CASES) - set(vars(TWINS)) == set()
+    assert set(CASES) - set(vars(REFERENCE)) == set()
 
 
 def test_every_activation_of_the_kernel_has_a_row_and_back():
@@ -248,22 +248,22 @@ def test_every_activation_of_the_kernel_has_a_row_and_back():
 
 
 @pytest.mark.parametrize("name", sorted(set(CASES)))
-def test_signatures_are_the_twins(name):
-    twin = list(inspect.signature(getattr(TWINS, name)).parameters)
+def test_signatures_are_the_references(name):
+    reference = list(inspect.signature(getattr(REFERENCE, name)).parameters)
     for kernels in LEVELS.values():
-        assert list(inspect.signature(getattr(kernels, name)).parameters) == twin
+        assert list(inspect.signature(getattr(kernels, name)).parameters) == reference
 
 
 @every_case
 @every_level
 @every_dtype
-def test_equals_its_twin(entry_point, arguments, shapes, level, dtype):
+def test_equals_the_reference(entry_point, arguments, shapes, level, dtype):
     rng = np.random.default_rng(0)
-    kernel, twin = getattr(LEVELS[level], entry_point), getattr(TWINS, entry_point)
+    kernel, reference = getattr(LEVELS[level], entry_point), getattr(REFERENCE, entry_point)
     for shape in shapes:
         given = cast(arguments(rng, *shape), dtype)
         kept = [x.copy() if isinstance(x, np.ndarray) else x for x in given]
-        got, expected = results(kernel(*given)), results(twin(*given))
+        got, expected = results(kernel(*given)), results(reference(*given))
         assert len(got) == len(expected)
         for y, z in zip(got, expected, strict=True):
             assert type(y) is np.ndarray and (y.dtype, y.shape) == (z.dtype, z.shape), shape
@@ -429,9 +429,9 @@ def test_channels_last_images_keep_their_layout(level):
     )
     y = kernels.activation_forward("sigmoid", x)
     assert y.strides == x.strides
-    np.testing.assert_allclose(y, TWINS.activation_forward("sigmoid", x), rtol=1e-6)
+    np.testing.assert_allclose(y, REFERENCE.activation_forward("sigmoid", x), rtol=1e-6)
     gx = kernels.activation_backward("sigmoid", y, np.ones_like(x, order="C"))
     assert gx.strides == x.strides
     np.testing.assert_allclose(
-        gx, TWINS.activation_backward("sigmoid", y, np.ones_like(x)), rtol=1e-6
+        gx, REFERENCE.activation_backward("sigmoid", y, np.ones_like(x)), rtol=1e-6
     )
