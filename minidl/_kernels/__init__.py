@@ -23,6 +23,7 @@ from minidl._kernels.runtime.memory import (
     set_memory_limit,
 )
 from minidl._kernels.runtime.pool import get_num_threads, set_num_threads
+from minidl._kernels.runtime.prepared import by_numpy
 
 if TYPE_CHECKING:
 
@@ -78,7 +79,9 @@ def load(level: str, modules: tuple[str, ...] = MODULES) -> SimpleNamespace:
             # tile (benchmarks/gemm.py). The activation of an affine layer is the level's own.
             module = import_module("minidl._kernels.reference.gemm")
             affine = partial(module.affine_forward, activate=found["activation_forward"])
-            found["affine_forward"] = affine
+            found["affine_forward"] = partial(by_numpy, affine)
+            found["affine_weight_grad"] = partial(by_numpy, module.affine_weight_grad)
+            found["matmul"] = partial(by_numpy, module.matmul)
         if name == "conv" and level != "reference":
             module._use_winograd(winograd)
         found = _entry_points(module) | found

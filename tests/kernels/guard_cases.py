@@ -347,6 +347,7 @@ SAMPLERS: dict[str, Sampler] = {
     "scale_all": lambda rng: ((*parameters(rng, 1), 0.5), {}),
     "assign": assign,
     "copy": one,
+    "set_all": lambda rng: ((*one(rng)[0], 0.5), {}),
     "reshape": reshape,
 }
 NO_ARRAYS = {"random_words"}
@@ -355,7 +356,7 @@ KNOWN = {"conv_weight_grad": [groups_of_a_vector(*sizes) for sizes in ((2, 4), (
 # What is written must lie in one piece, or (in the second line) anywhere, if only each element has a place of its own.
 DENSE = {"sgd_step", "adam_step", "scale_all"}
 DENSE |= {"prelu_forward", "prelu_backward"}  # these want C order
-APART = {"matmul", "affine_weight_grad", "binary", "unary", "assign"}
+APART = {"matmul", "affine_weight_grad", "binary", "unary", "assign", "set_all"}
 
 
 def layouts(entry_point: str, given: Sample) -> list[str]:

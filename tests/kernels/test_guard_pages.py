@@ -29,7 +29,9 @@ MORE |= dict.fromkeys(("conv_forward", "conv_input_grad", "conv_weight_grad"), 6
 
 REFERENCE = K.load("reference")
 COPYING = K._entry_points(copying)
-NUMPY_COPYING = SimpleNamespace(assign=np.copyto, copy=np.array, reshape=np.reshape)
+NUMPY_COPYING = SimpleNamespace(
+    assign=np.copyto, copy=np.array, reshape=np.reshape, set_all=np.ndarray.fill
+)
 
 
 def kernels_of(level: str) -> SimpleNamespace:

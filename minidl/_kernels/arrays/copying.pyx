@@ -15,7 +15,6 @@ from minidl._kernels.arrays.axes cimport (
 )
 from minidl._kernels.arrays.layout cimport in_elements, same_shape
 from minidl._kernels.runtime.sizes cimport times
-from minidl._kernels.runtime.prepared import keep
 
 cnp.import_array()
 
@@ -229,8 +228,8 @@ def set_all(cnp.ndarray y not None, value):
     """y = the number, everywhere."""
     cdef Filling w = Filling(<void*>y, <void*>value)
     if prepared.capturing():
-        keep(y)
-        keep(value)
+        prepared.keep(y)
+        prepared.keep(value)
     prepared.do(fill_with, &w, sizeof(w), y)
 
 

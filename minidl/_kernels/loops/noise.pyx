@@ -22,7 +22,6 @@ from minidl._kernels.loops.driver cimport loop_t, of_dtype, run
 from minidl._kernels.runtime cimport memory, prepared
 from minidl._kernels.arrays.checks cimport c_order, check_out, same_layout
 from minidl._kernels.math.elementary cimport real
-from minidl._kernels.runtime.prepared import note
 
 cnp.import_array()
 
@@ -220,7 +219,7 @@ cdef int run_forward(Work* w, cnp.ndarray x, cnp.ndarray y, cnp.ndarray factor, 
         recorded.work = <Work*>prepared.leave(run_draw, w, sizeof(Work), y)
         if factor is not None:
             prepared.fills(factor)
-        note("drawn", recorded)
+        prepared.note("drawn", recorded)
     return prepared.do_quietly(run_draw, w)
 
 

@@ -20,7 +20,6 @@ from minidl._kernels.arrays.checks cimport check_out, dense, same_layout, seen
 from minidl._kernels.arrays.layout cimport is_double, same_shape
 from minidl._kernels.math.elementary cimport real
 
-from minidl._kernels.runtime.prepared import keep
 
 cnp.import_array()
 
@@ -166,7 +165,7 @@ cdef class Params:
 
     cdef Work work(self, step_t single, step_t wide, bint settles) except *:
         if prepared.capturing():
-            keep(self)
+            prepared.keep(self)
         return Work([single, wide], settles, self.all, self.count, self.size, self.chunks)
 
     def set(self, list groups):
@@ -261,6 +260,8 @@ def sgd_step(list groups):
     item per parameter, and two settings. Moments are arrays like params, or the list is None (no
     momentum); counts are int64 arrays of one element.
 
+    Returns the params of the call for a captured step to set (optim/again.py); None if none is recorded.
+
     d = g + decay p;  m = momentum m + d;  p -= lr m,  with Nesterov p -= lr (d + momentum m).
     """
     cdef Params all_params = room_for_groups(groups)
@@ -276,7 +277,7 @@ def sgd_step(list groups):
                 w.m = moment(moments[i], params[i], "sgd_step")
     cdef Work work = all_params.work(<step_t>sgd[float], <step_t>sgd[double], False)
     prepared.do(run_all, &work, sizeof(work), None)
-    return all_params
+    return all_params if prepared.capturing() else None
 
 
 def adam_step(list groups):
@@ -302,7 +303,7 @@ def adam_step(list groups):
             set_numbers(w, i, settings)
     cdef Work work = all_params.work(<step_t>adam[float], <step_t>adam[double], True)
     prepared.do(run_all, &work, sizeof(work), None)
-    return all_params
+    return all_params if prepared.capturing() else None
 
 
 def first_misfit(list params, list grads):

@@ -14,8 +14,8 @@ cdef class Recorder:
 cdef bint _by_this_thread() noexcept
 
 
+# Whether this thread records a plan. All below may be called only then.
 cpdef inline bint capturing() noexcept:
-    """Whether this thread records a plan. All below may be called only then."""
     return _on and _by_this_thread()
 
 
@@ -44,6 +44,12 @@ cpdef int fills(cnp.ndarray y) except -1
 
 # Says that a call will read x: CaptureError if its contents come from no call that was left.
 cpdef int reads(cnp.ndarray x) except -1
+
+# The plan will keep it alive.
+cpdef int keep(object thing) except -1
+
+# Leaves a note for those who finish the recording.
+cpdef int note(str kind, object thing) except -1
 
 # CaptureError: what is done now cannot be recorded.
 cpdef int refuse(str why) except -1

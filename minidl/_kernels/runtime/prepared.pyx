@@ -19,7 +19,7 @@ from cpython.pythread cimport PyThread_get_thread_ident as thread_id
 from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcpy, memset
 
-from minidl._kernels.arrays.buffers cimport taken_out
+from minidl._kernels.arrays.buffers cimport put, taken_out
 from minidl._kernels.runtime.memory cimport Arena, Buffer, owner, serve
 
 cnp.import_array()
@@ -302,9 +302,10 @@ cpdef begins(str op):
     _plan.op = op
 
 
-cpdef note(str kind, object thing):
+cpdef int note(str kind, object thing) except -1:
     """Leaves a note for those who finish the recording."""
     _plan.notes.append((kind, thing))
+    return 0
 
 
 cpdef int outside_of_steps(str what) except -1:
@@ -340,6 +341,46 @@ def checks(function, *arguments):
     keep(function)
     keep(arguments)
     return do_and_leave(ask, &w, sizeof(w), None)
+
+cdef class Computed:
+    """Arrays that NumPy computes from arrays: function(*arguments, **options), in the plan's memory."""
+    cdef object function, options
+    cdef tuple arguments
+    cdef list results
+
+
+cdef int compute(void* work) except -1:
+    cdef Computed c = <Computed>(<void**>work)[0]
+    made = c.function(*c.arguments, **c.options)
+    made = made if isinstance(made, tuple) else (made,)
+    if c.results is None:
+        c.results = [taken_out(x) for x in made]
+        return 0
+    for y, x in zip(c.results, made):
+        put(y, x)
+    return 0
+
+
+def by_numpy(function, *arguments, **options):
+    """function(*arguments, **options), a kernel that is written in NumPy: where it is recorded, each replay calls it."""
+    cdef Computed c
+    cdef void* work
+    if capturing():
+        if options.get("out") is not None or options.get("gw_out") is not None:
+            refuse("NumPy computes into an array that is given")
+        for x in (*arguments, *options.values()):
+            if isinstance(x, cnp.ndarray) and capturing():
+                reads(x)
+    if not capturing():
+        return function(*arguments, **options)
+    c = Computed()
+    c.function, c.arguments, c.options = function, arguments, options
+    work = <void*>c
+    do_and_leave(compute, &work, sizeof(work), None)
+    _plan.kept += [c, *arguments, *options.values(), *c.results]  # (arrays one by one: `in_use` counts them)
+    for y in c.results:
+        fills(y)
+    return c.results[0] if len(c.results) == 1 else tuple(c.results)
 
 
 cpdef outlives(cnp.ndarray x):
