@@ -41,6 +41,11 @@ import check_machine
 import minima
 
 KERNELS = Path("minidl/_kernels")
+# Old NumPys compile for yet older ones unless told otherwise; prepared.pyx sets an allocator, which 1.22 brought.
+NUMPY_API = [
+    ("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION"),
+    ("NPY_TARGET_VERSION", "NPY_1_22_API_VERSION"),
+]
 TESTS = Path(
     "tests/kernels"
 )  # has kernels too, by which the tests reach what is inside of others: not in the wheel
@@ -216,7 +221,7 @@ def compiler_problem(compiler) -> str | None:
 def tools(compiler) -> str:
     """What else than the sources makes the modules what they are."""
     versions = [metadata.version(name) for name in minima.minima(minima.requirements()["build"])]
-    flags = (GNU_LEVELS, MSVC_LEVELS, KEEP_LOOPS, KEEP_REGISTERS)
+    flags = (NUMPY_API, GNU_LEVELS, MSVC_LEVELS, KEEP_LOOPS, KEEP_SHORT_LOOPS, KEEP_REGISTERS)
     command = getattr(compiler, "compiler_so", compiler.compiler_type)
     return repr((versions, command, flags, KERNEL_DIRECTIVES, ENGINE_DIRECTIVES))
 
@@ -291,7 +296,7 @@ def compiled(module: Extension, name: str, flags: list[str], link: Iterable[str]
     return Extension(
         name,
         module.sources,
-        define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")],
+        define_macros=NUMPY_API,
         extra_compile_args=flags + WATCHING,
         extra_link_args=[*link, *STRIP],
     )
