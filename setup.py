@@ -46,9 +46,8 @@ NUMPY_API = [
     ("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION"),
     ("NPY_TARGET_VERSION", "NPY_1_22_API_VERSION"),
 ]
-TESTS = Path(
-    "tests/kernels"
-)  # has kernels too, by which the tests reach what is inside of others: not in the wheel
+# There are kernels too, by which the tests reach what is inside of others. They are not in the wheel.
+TESTS = Path("tests/kernels")
 COMPILED_ONCE = {"buffers", "copying", "cpu", "epilogues", "memory", "pool", "prepared"}
 ENGINE = [
     *(

@@ -20,13 +20,6 @@ def gemm(request):
     return load(request.param)
 
 
-@pytest.fixture
-def keep_thread_count():
-    before = pool.get_num_threads()
-    yield
-    pool.set_num_threads(before)
-
-
 LAYOUTS = ("rows", "columns", "part", "part of columns", "every other", "backwards")
 ALL_LAYOUTS = (*LAYOUTS, "one row repeated")
 

@@ -18,13 +18,6 @@ def gemm(request):
     return load(request.param)
 
 
-@pytest.fixture
-def keep_thread_count():
-    before = pool.get_num_threads()
-    yield
-    pool.set_num_threads(before)
-
-
 def framed(shape, dtype):
     """(an array, all memory around it, which is 7)"""
     room = np.full(int(np.prod(shape)) + 2 * FRAME, 7, dtype)

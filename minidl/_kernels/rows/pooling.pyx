@@ -244,24 +244,24 @@ cdef cnp.ndarray start_on(Work* w, str name, object x, tuple kernel, tuple strid
     return xs
 
 
-def max_pool_forward(x, tuple kernel, tuple stride, tuple padding):
-    """The greatest value of each window of x (N, C, ...)."""
+cdef cnp.ndarray forward(str name, object x, tuple kernel, tuple stride, tuple padding, loop_t single, loop_t wide):
+    """One number for each window of x."""
     cdef Work w
-    cdef cnp.ndarray xs = start_on(&w, "max_pool", x, kernel, stride, padding)
+    cdef cnp.ndarray xs = start_on(&w, name, x, kernel, stride, padding)
     cdef cnp.ndarray y = new_image(&w, w.out, cnp.PyArray_TYPE(xs))
     simplify(&w)
-    run_rows(&w, of_dtype(xs, <loop_t>walk[Max, float], <loop_t>walk[Max, double]), w.out, y)
+    run_rows(&w, of_dtype(xs, single, wide), w.out, y)
     return y
+
+
+def max_pool_forward(x, tuple kernel, tuple stride, tuple padding):
+    """The greatest value of each window of x (N, C, ...)."""
+    return forward("max_pool", x, kernel, stride, padding, <loop_t>walk[Max, float], <loop_t>walk[Max, double])
 
 
 def avg_pool_forward(x, tuple kernel, tuple stride, tuple padding):
     """The mean of each window of x (N, C, ...), what lies outside counted as 0."""
-    cdef Work w
-    cdef cnp.ndarray xs = start_on(&w, "avg_pool", x, kernel, stride, padding)
-    cdef cnp.ndarray y = new_image(&w, w.out, cnp.PyArray_TYPE(xs))
-    simplify(&w)
-    run_rows(&w, of_dtype(xs, <loop_t>walk[Mean, float], <loop_t>walk[Mean, double]), w.out, y)
-    return y
+    return forward("avg_pool", x, kernel, stride, padding, <loop_t>walk[Mean, float], <loop_t>walk[Mean, double])
 
 
 def max_pool_places(x, tuple kernel, tuple stride, tuple padding):

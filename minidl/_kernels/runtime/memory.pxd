@@ -1,8 +1,8 @@
 cimport numpy as cnp
 from libc.stdint cimport uint64_t
 
-# The memory of the arrays of a captured step (prepared.pyx): while `serving`, the arrays of the thread that records are
-# laid here, and what dies is used again by those that follow. It lives as long as anybody sees a part of it.
+# The memory of the arrays of a captured step (prepared.pyx): after `serve`, those that the recording thread makes are laid
+# here, and what dies is used again by those that follow. It lives as long as anybody sees a part of it.
 cdef class Arena:
     cdef readonly size_t nbytes
     cdef dict sizes   # address -> bytes

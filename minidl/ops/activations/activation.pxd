@@ -19,4 +19,4 @@ cdef class ActivationGrad(Op):
     cdef public object a, b
     cdef public bint from_y
 
-cpdef tuple prepared(str name, x, inplace=*, a=*, b=*)
+cpdef tuple op_for(str name, x, inplace=*, a=*, b=*)

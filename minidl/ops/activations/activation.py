@@ -221,7 +221,7 @@ class ActivationGrad(Op):
         return g_xy, ActivationGrad(row, self.a, self.b, self.from_y)(xy, ggx)
 
 
-def prepared(
+def op_for(
     name: str, x: Any, inplace: bool = False, a: float = 0.0, b: float = 0.0
 ) -> tuple[Activation, tuple[Tensor]]:
     """The op of that name, with parameters a and b, and its input, checked: `F.relu` applies the one to the other."""

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from minidl.autograd.tensor import Tensor
-from minidl.ops.activations.activation import SIGN_LOST, FromY, activation, prepared
+from minidl.ops.activations.activation import SIGN_LOST, FromY, activation, op_for
 
 INF = math.inf
 
@@ -30,7 +30,7 @@ def relu(x: Any, inplace: bool = False) -> Tensor:
     >>> print(*F.relu([-10.0, 0.0, 3.0]).numpy().round(4))
     0.0 0.0 3.0
     """
-    op, inputs = prepared("relu", x, inplace)
+    op, inputs = op_for("relu", x, inplace)
     return op.apply(inputs)
 
 
@@ -53,7 +53,7 @@ def leaky_relu(x: Any, negative_slope: float = 0.01, inplace: bool = False) -> T
     >>> print(*F.leaky_relu([1, -10, 0, 15, -20]).numpy().round(4))
     1.0 -0.1 0.0 15.0 -0.2
     """
-    op, inputs = prepared("leaky_relu", x, inplace, negative_slope)
+    op, inputs = op_for("leaky_relu", x, inplace, negative_slope)
     return op.apply(inputs)
 
 
@@ -73,7 +73,7 @@ def relu6(x: Any, inplace: bool = False) -> Tensor:
     >>> print(*F.relu6([-3.0, 2.0, 7.0]).numpy().round(4))
     0.0 2.0 6.0
     """
-    op, inputs = prepared("relu6", x, inplace)
+    op, inputs = op_for("relu6", x, inplace)
     return op.apply(inputs)
 
 
@@ -95,7 +95,7 @@ def hardtanh(x: Any, min_val: float = -1.0, max_val: float = 1.0, inplace: bool 
     >>> print(*F.hardtanh([-3.0, 0.5, 2.0]).numpy().round(4))
     -1.0 0.5 1.0
     """
-    op, inputs = prepared("hardtanh", x, inplace, min_val, max_val)
+    op, inputs = op_for("hardtanh", x, inplace, min_val, max_val)
     return op.apply(inputs)
 
 
@@ -116,7 +116,7 @@ def hardsigmoid(x: Any) -> Tensor:
     >>> print(*F.hardsigmoid([-4.0, 0.0, 1.5]).numpy().round(4))
     0.0 0.5 0.75
     """
-    op, inputs = prepared("hardsigmoid", x)
+    op, inputs = op_for("hardsigmoid", x)
     return op.apply(inputs)
 
 
@@ -138,7 +138,7 @@ def softshrink(x: Any, lambd: float = 0.5) -> Tensor:
     >>> print(*F.softshrink([-2.0, 0.5, 2.0]).numpy().round(4))
     -1.5 0.0 1.5
     """
-    op, inputs = prepared("softshrink", x, False, lambd)
+    op, inputs = op_for("softshrink", x, False, lambd)
     return op.apply(inputs)
 
 
@@ -160,7 +160,7 @@ def hardshrink(x: Any, lambd: float = 0.5) -> Tensor:
     >>> print(*F.hardshrink([-2.0, 0.5, 2.0]).numpy().round(4))
     -2.0 0.0 2.0
     """
-    op, inputs = prepared("hardshrink", x, False, lambd)
+    op, inputs = op_for("hardshrink", x, False, lambd)
     return op.apply(inputs)
 
 
@@ -182,5 +182,5 @@ def threshold(x: Any, threshold: float, value: float, inplace: bool = False) -> 
     >>> print(*F.threshold([-2.0, 0.5, 2.0], 0.5, -0.25).numpy().round(4))
     -0.25 -0.25 2.0
     """
-    op, inputs = prepared("threshold", x, inplace, threshold, value)
+    op, inputs = op_for("threshold", x, inplace, threshold, value)
     return op.apply(inputs)

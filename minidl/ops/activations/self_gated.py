@@ -10,7 +10,7 @@ import numpy as np
 from minidl._kernels.reference import activations as in_numpy
 from minidl.autograd.tensor import Tensor
 from minidl.ops import arithmetic as T
-from minidl.ops.activations.activation import activation, prepared, selected
+from minidl.ops.activations.activation import activation, op_for, selected
 from minidl.ops.activations.smooth import inside, near, sigmoid, softplus, tanh
 
 INF = math.inf
@@ -42,7 +42,7 @@ def silu(x: Any) -> Tensor:
     >>> print(*F.silu([-1.0, 0.0, 2.0]).numpy().round(4))
     -0.2689 0.0 1.7616
     """
-    op, inputs = prepared("silu", x)
+    op, inputs = op_for("silu", x)
     return op.apply(inputs)
 
 
@@ -64,7 +64,7 @@ def hardswish(x: Any) -> Tensor:
     >>> print(*F.hardswish([-4.0, 1.0, 5.0]).numpy().round(4))
     0.0 0.6667 5.0
     """
-    op, inputs = prepared("hardswish", x)
+    op, inputs = op_for("hardswish", x)
     return op.apply(inputs)
 
 
@@ -93,7 +93,7 @@ def mish(x: Any) -> Tensor:
     >>> print(*F.mish([-1.0, 0.0, 2.0]).numpy().round(4))
     -0.3034 0.0 1.944
     """
-    op, inputs = prepared("mish", x)
+    op, inputs = op_for("mish", x)
     return op.apply(inputs)
 
 
@@ -121,7 +121,7 @@ def gelu(x: Any, approximate: str = "none") -> Tensor:
     >>> print(*F.gelu([-1.0, 0.0, 2.0]).numpy().round(4))
     -0.1587 0.0 1.9545
     """
-    op, inputs = prepared(selected("gelu", approximate), x)
+    op, inputs = op_for(selected("gelu", approximate), x)
     return op.apply(inputs)
 
 
@@ -150,5 +150,5 @@ def gelu_tanh(x: Any) -> Tensor:
     >>> print(*F.gelu_tanh([-1.0, 0.0, 2.0]).numpy().round(4))
     -0.1588 0.0 1.9546
     """
-    op, inputs = prepared("gelu_tanh", x)
+    op, inputs = op_for("gelu_tanh", x)
     return op.apply(inputs)

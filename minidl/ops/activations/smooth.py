@@ -10,7 +10,7 @@ import numpy as np
 from minidl._kernels.reference import activations as in_numpy
 from minidl.autograd.tensor import Tensor
 from minidl.ops import arithmetic as T
-from minidl.ops.activations.activation import SIGN_LOST, FromY, activation, prepared
+from minidl.ops.activations.activation import SIGN_LOST, FromY, activation, op_for
 
 INF = math.inf
 SELU_ALPHA, SELU_SCALE = 1.6732632423543772, 1.0507009873554805
@@ -49,7 +49,7 @@ def elu(x: Any, alpha: float = 1.0, inplace: bool = False) -> Tensor:
     >>> print(*F.elu([-1.0, 0.0, 2.0]).numpy().round(4))
     -0.6321 0.0 2.0
     """
-    op, inputs = prepared("elu", x, inplace, alpha)
+    op, inputs = op_for("elu", x, inplace, alpha)
     return op.apply(inputs)
 
 
@@ -77,7 +77,7 @@ def selu(x: Any) -> Tensor:
     >>> print(*F.selu([-1.0, 0.0, 2.0]).numpy().round(4))
     -1.1113 0.0 2.1014
     """
-    op, inputs = prepared("selu", x)
+    op, inputs = op_for("selu", x)
     return op.apply(inputs)
 
 
@@ -102,7 +102,7 @@ def celu(x: Any, alpha: float = 1.0) -> Tensor:
     >>> print(*F.celu([-1.0, 0.0, 2.0]).numpy().round(4))
     -0.6321 0.0 2.0
     """
-    op, inputs = prepared("celu", x, False, alpha)
+    op, inputs = op_for("celu", x, False, alpha)
     return op.apply(inputs)
 
 
@@ -122,7 +122,7 @@ def sigmoid(x: Any) -> Tensor:
     >>> print(*F.sigmoid([-1.0, 0.0, 2.0]).numpy().round(4))
     0.2689 0.5 0.8808
     """
-    op, inputs = prepared("sigmoid", x)
+    op, inputs = op_for("sigmoid", x)
     return op.apply(inputs)
 
 
@@ -142,7 +142,7 @@ def logsigmoid(x: Any) -> Tensor:
     >>> print(*F.logsigmoid([-100.0, 0.0, 2.0]).numpy().round(4))
     -100.0 -0.6931 -0.1269
     """
-    op, inputs = prepared("logsigmoid", x)
+    op, inputs = op_for("logsigmoid", x)
     return op.apply(inputs)
 
 
@@ -162,7 +162,7 @@ def tanh(x: Any) -> Tensor:
     >>> print(*F.tanh([-1.0, 0.0, 2.0]).numpy().round(4))
     -0.7616 0.0 0.964
     """
-    op, inputs = prepared("tanh", x)
+    op, inputs = op_for("tanh", x)
     return op.apply(inputs)
 
 
@@ -187,7 +187,7 @@ def softsign(x: Any) -> Tensor:
     >>> print(*F.softsign([-1.0, 0.0, 3.0]).numpy().round(4))
     -0.5 0.0 0.75
     """
-    op, inputs = prepared("softsign", x)
+    op, inputs = op_for("softsign", x)
     return op.apply(inputs)
 
 
@@ -208,7 +208,7 @@ def softplus(x: Any, beta: float = 1.0) -> Tensor:
     >>> print(*F.softplus([-1.0, 0.0, 1000.0]).numpy().round(4))
     0.3133 0.6931 1000.0
     """
-    op, inputs = prepared("softplus", x, False, beta)
+    op, inputs = op_for("softplus", x, False, beta)
     return op.apply(inputs)
 
 
@@ -233,5 +233,5 @@ def tanhshrink(x: Any) -> Tensor:
     >>> print(*F.tanhshrink([-1.0, 0.0, 2.0]).numpy().round(4))
     -0.2384 0.0 1.036
     """
-    op, inputs = prepared("tanhshrink", x)
+    op, inputs = op_for("tanhshrink", x)
     return op.apply(inputs)
