@@ -1,5 +1,5 @@
-"""What the pages of docs/ say holds: their examples run and print what is shown, their links and pictures are there, and a
-link whose text is a name leads to a file that defines this name.
+"""What the pages of docs/ say holds: their examples run and print what is shown, their links and pictures are there,
+and a link whose text is a name leads to a file that defines this name.
 
 docs/site/snippets.py says which pages' snippets run, and how a page marks one that does not.
 """

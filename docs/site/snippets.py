@@ -1,8 +1,8 @@
 """The code blocks of a Markdown page, and which of them run: the site's Run buttons and the tests read pages with this.
 
 On a page whose snippets run (see `LIVE`), each block that begins with ```python is run, in order, in one namespace. A
-```text block right after it is what it prints. `<!-- not run: reason -->` on a line of its own, right before a block, keeps
-it from being run.
+```text block right after it is what it prints. `<!-- not run: reason -->` on a line of its own, right before a block,
+keeps it from being run.
 """
 
 import re
@@ -16,7 +16,7 @@ NOT_RUN = re.compile(r"^\s*<!--\s*not run:\s*(.*?)\s*-->\s*$")
 
 @dataclass
 class Block:
-    """A fenced block: its first line is number `line` of the page, counted from 1; `end` is the line of the last fence."""
+    """A fenced block: its text begins in line `line` of the page, counted from 1; its last fence is line `end`."""
 
     language: str
     text: str
