@@ -45,6 +45,7 @@ _connect(vars(ops), _walk)  # x + y is ops.add(x, y); x.backward() walks back fr
 
 if TYPE_CHECKING:
     from minidl import data, monitor, testing, train
+    from minidl.drawing.picture import draw
     from minidl.io.saving import load, save
     from minidl.training.fit import History, evaluate, fit
 
@@ -54,6 +55,7 @@ _LATE = {
     "monitor": "minidl.monitor",
     "testing": "minidl.testing",
     "train": "minidl.train",
+    "draw": "minidl.drawing.picture",
     "load": "minidl.io.saving",
     "save": "minidl.io.saving",
     "History": "minidl.training.fit",

@@ -38,6 +38,7 @@ ALLOWED = {
     "training": {"replay", "data", "functional", "nn", "autograd", "check", "atomic"},
     "train": {"training"},
     "monitor": {"training", "optim", "nn", "autograd", "check"},
+    "drawing": {"nn", "autograd", "_kernels", "check"},
     "testing": {"autograd", "ops", "functional", "random", "check"},
 }
 

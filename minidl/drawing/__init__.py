@@ -1,0 +1,1 @@
+"""A picture of the graph of a result: `md.draw`."""
