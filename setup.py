@@ -8,6 +8,8 @@ The engine and the ops are plain Python files that also run as they are; here th
 the `.pxd` beside them declares, because calling them must cost less than the arithmetic of a small layer.
 
 Environment: ``MINIDL_LEVELS=v3`` builds only this level and the baseline; ``CFLAGS`` is respected as usual.
+``MINIDL_PURE=1`` compiles nothing: a wheel of the Python files alone, for any machine (``py3-none-any``), whose kernels
+are the NumPy references. pip prefers a compiled wheel where both are there, because its tag says more.
 
 ``MINIDL_SANITIZE=address,undefined`` (or ``thread``) makes gcc watch every access to memory: the first fault ends the
 process and says where it is. A build for tests, in a checkout of its own, 10 times as slow as the other:
@@ -340,6 +342,10 @@ def modules() -> list[Extension]:
 
 
 def main() -> None:
+    if check_machine.PURE:
+        # Sources of what is not compiled stay out: where they are missing, minidl/_source.py knows which wheel it is.
+        setup(cmdclass={"build": Build}, exclude_package_data={"": ["*.pyx", "*.pxd"]})
+        return
     problem = minima.outdated(minima.minima(minima.requirements()["build"]))
     if problem:
         raise SystemExit(f"error: {problem}")

@@ -1,13 +1,12 @@
 """minidl: a deep learning framework that one person can read in an afternoon."""
 
-import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-if os.environ.get("MINIDL_ENGINE") == "python":
-    from minidl._source import prefer_source
+from minidl import _source
 
-    prefer_source()
+if _source.PLAIN:
+    _source.prefer_source()
 
 from minidl import functional, init, nn, ops, optim
 from minidl._kernels import (

@@ -7,6 +7,7 @@ import platform
 import numpy as np
 
 from minidl import _kernels as K
+from minidl._source import COST, PURE
 
 __version__ = "0.1.0"
 
@@ -21,14 +22,19 @@ def _blas() -> str:
 
 
 def show_config() -> None:
-    """Prints the version, the CPU level of the kernels, their settings, and the libraries found."""
+    """Prints the version, the CPU level of the kernels (or that nothing is compiled, and what that costs), their
+    settings, and the libraries found.
+    """
     from importlib.util import find_spec  # here, as it is slow to import
 
     optional = ("matplotlib", "tqdm", "safetensors")
     found = [name for name in optional if find_spec(name)]
     print(f"minidl    {__version__} on Python {platform.python_version()}, {platform.platform()}")
-    print(f"kernels   {K.active} (this machine runs: {', '.join(K.available)})")
+    if PURE:
+        print(f"kernels   NumPy; nothing is compiled, not the engine either: {COST}")
+    else:
+        print(f"kernels   {K.active} (this machine runs: {', '.join(K.available)})")
     print(f"winograd  {'on' if K.winograd and K.active != 'reference' else 'off'}")
-    print(f"threads   {K.get_num_threads()}")
+    print(f"threads   {K.get_num_threads()}{' (BLAS may have its own)' if PURE else ''}")
     print(f"numpy     {np.__version__}, BLAS: {_blas()}")
     print(f"optional  {', '.join(found) or 'none'} (of {', '.join(optional)})")

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from minidl import _kernels as K
+from minidl import _source
 from minidl._kernels.runtime import cpu
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -225,13 +225,13 @@ def test_a_wheel_holds_what_this_build_made(used):
     assert found == MADE | sources
 
 
-def test_a_level_built_for_another_python_is_not_there(monkeypatch, tmp_path):
-    monkeypatch.setattr(K, "__file__", str(tmp_path / "__init__.py"))
+def test_a_module_built_for_another_python_is_not_there(monkeypatch, tmp_path):
+    monkeypatch.setattr(_source, "_HERE", str(tmp_path))
     (tmp_path / "v3").mkdir()
     (tmp_path / "v3/activations.of-another-python.so").touch()
-    assert not K._built("v3")
+    assert not _source.is_compiled("v3/activations")
     (tmp_path / f"v3/activations{SUFFIX}").touch()
-    assert K._built("v3")
+    assert _source.is_compiled("v3/activations")
 
 
 # ── The level ────────────────────────────────────────────────────────────────────────────────────

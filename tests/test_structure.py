@@ -21,7 +21,7 @@ PACKAGE = ROOT / "minidl"
 ALLOWED = {
     "_source": set(),
     "atomic": set(),
-    "_kernels": {"atomic"},
+    "_kernels": {"atomic", "_source"},
     "random": set(),
     "check": set(),
     "autograd": {"_kernels", "check"},
@@ -33,7 +33,7 @@ ALLOWED = {
     "io": {"check"},
     "nn": {"functional", "replay", "ops", "init", "autograd", "random", "check", "io", "atomic"},
     "optim": {"autograd", "_kernels", "check", "atomic"},
-    "config": {"_kernels"},
+    "config": {"_kernels", "_source"},
     "data": {"random", "io", "check", "atomic"},
     "training": {"replay", "data", "functional", "nn", "autograd", "check", "atomic"},
     "train": {"training"},

@@ -6,18 +6,25 @@ import shutil
 import sys
 import sysconfig
 
+PURE = os.environ.get("MINIDL_PURE") == "1"  # nothing will be compiled
 INSTALL = {
     "linux": "on Debian or Ubuntu: sudo apt install gcc python3-dev; on Fedora: sudo dnf install gcc python3-devel",
     "darwin": "on macOS: xcode-select --install",
     "win32": "on Windows: the C++ workload of the Build Tools for Visual Studio",
 }.get(sys.platform, "install one with the headers of this Python")
+WITHOUT = (
+    ". Or without a compiler, many times slower for small networks: MINIDL_PURE=1 pip install ."
+)
 ADVICE = {
     "python": "minidl needs Python 3.11 or newer, this is {}: make PYTHON=python3.12",
     "venv": "Python's venv lacks pip; on Debian or Ubuntu: sudo apt install python3-venv",
-    "headers": "minidl needs to be compiled, but the C header {} is missing; " + INSTALL,
-    "compiler": "minidl needs to be compiled, but there is no C compiler ({}); " + INSTALL,
+    "headers": "minidl needs to be compiled, but the C header {} is missing; " + INSTALL + WITHOUT,
+    "compiler": "minidl needs to be compiled, but there is no C compiler ({}); "
+    + INSTALL
+    + WITHOUT,
     "broken": "minidl needs to be compiled, but the C compiler ({}) cannot compile a file that includes Python.h; "
-    + INSTALL,
+    + INSTALL
+    + WITHOUT,
 }
 
 
@@ -53,7 +60,8 @@ def compiler_problem():
 def problems():
     if python_problem():
         return [python_problem()]
-    return [problem for problem in (venv_problem(), compiler_problem()) if problem]
+    found = (venv_problem(), None if PURE else compiler_problem())
+    return [problem for problem in found if problem]
 
 
 if __name__ == "__main__":

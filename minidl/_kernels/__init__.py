@@ -7,14 +7,27 @@ Tests reach any level through ``K.load(level)``.
 """
 
 import os
+import sys
 from functools import partial
 from importlib import import_module
-from importlib.machinery import EXTENSION_SUFFIXES
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+from minidl._source import PURE, is_compiled
+
+if PURE:
+    from minidl._kernels import uncompiled
+
+    for name in (
+        "arrays.copying",
+        "arrays.buffers",
+        "runtime.memory",
+        "runtime.pool",
+        "runtime.prepared",
+    ):
+        sys.modules[f"{__name__}.{name}"] = uncompiled
+
 from minidl._kernels.arrays.copying import assign, copy, reshape, set_all
-from minidl._kernels.runtime.cpu import best_level
 from minidl._kernels.runtime.memory import (
     empty,
     empty_like,
@@ -91,21 +104,24 @@ def load(level: str, modules: tuple[str, ...] = MODULES) -> SimpleNamespace:
 def _choose() -> str:
     forced = os.environ.get("MINIDL_KERNELS")
     if not forced:
-        return available[-1]
+        return available[-1] if available else "reference"
     if forced != "reference" and forced not in available:
         choices = ", ".join(("reference", *available))
         raise ImportError(f"MINIDL_KERNELS={forced!r} does not run here; choose one of: {choices}")
     return forced
 
 
-def _built(level: str) -> bool:
-    """Whether it is there for this Python: several may have been built for in one folder."""
-    path = os.path.join(os.path.dirname(__file__), level, "activations")
-    return any(os.path.exists(path + suffix) for suffix in EXTENSION_SUFFIXES)
+def _available() -> tuple[str, ...]:
+    """The levels that were compiled and that this machine runs."""
+    if PURE:
+        return ()
+    from minidl._kernels.runtime.cpu import best_level
+
+    runs = LEVELS[: LEVELS.index(best_level()) + 1]
+    return tuple(level for level in runs if is_compiled(f"_kernels/{level}/activations"))
 
 
-_runs = LEVELS[: LEVELS.index(best_level()) + 1]
-available = tuple(level for level in _runs if _built(level))
+available = _available()
 active = _choose()
 _asked = os.environ.get("MINIDL_WINOGRAD") or "1"
 if _asked not in ("0", "1"):

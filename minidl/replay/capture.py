@@ -37,7 +37,8 @@ def capture(fn: Callable | None = None, strict: bool = True) -> Any:
     Args:
         fn: a function of Tensors and arrays (anywhere in tuples, lists and dicts); other arguments are constants.
             Typically it computes a loss, runs ``backward`` and steps an optimizer.
-        strict: what cannot be recorded raises; False: it warns once and runs fn as it is from then on.
+        strict: what cannot be recorded raises; False: it warns once and runs fn as it is from then on. So does minidl
+            without compiled modules, whose kernels leave no calls that could be done again.
 
     Raises:
         CaptureError: naming op and line: a Python value read from a tensor (``item``, ``if loss > 1``), NumPy on
@@ -109,7 +110,10 @@ class Step:
 
     def _record(self, given: list, spec: Any, args: tuple, options: dict) -> Any:
         plan = Plan(self._strict)
-        if not plan.start():  # another thread is recording
+        if (
+            not plan.start()
+        ):  # another thread is recording, or nothing compiled is there that could be called again
+            self._give_up(plan.failure)
             return self._fn(*args, **options)
         result, finished = None, False
         try:
@@ -124,13 +128,18 @@ class Step:
                 record.check_lifetimes()
         finally:
             plan.stop()
+        self._give_up(plan.failure)
         if plan.failure is not None:
-            self._gave_up = True
-            warnings.warn(f"capture: runs uncaptured: {plan.failure}", stacklevel=3)
             return record.hand_out() if finished else result
         self._records.insert(0, record)
         del self._records[MOST_RECORDS:]
         return record.hand_out()
+
+    def _give_up(self, failure: CaptureError | None) -> None:
+        """After a failure the function runs as it is from now on; said once."""
+        if failure is not None:
+            self._gave_up = True
+            warnings.warn(f"capture: runs uncaptured: {failure}", stacklevel=4)
 
 
 def all_arrays(given: list) -> bool:

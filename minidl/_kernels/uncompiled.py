@@ -1,0 +1,191 @@
+"""What the modules that must be compiled do (memory, threads, copies, captured calls), in plain Python.
+
+Where minidl runs without any of them, this file takes their place: arrays/copying, arrays/buffers, runtime/memory,
+runtime/pool and runtime/prepared. NumPy allocates, one thread computes, and nothing is captured.
+"""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from typing import Any, NoReturn
+
+import numpy as np
+
+# ── arrays/copying, arrays/buffers ───────────────────────────────────────────────────────────────────────────────────
+
+
+def copy(x: np.ndarray) -> np.ndarray:
+    """x in C order, in new memory."""
+    return x.copy()
+
+
+def assign(y: np.ndarray, x: np.ndarray) -> None:
+    """y = x; x broadcasts, and other dtypes convert."""
+    np.copyto(y, x, casting="unsafe")
+
+
+def set_all(y: np.ndarray, value: Any) -> None:
+    """y = the number, everywhere."""
+    y.fill(value)
+
+
+def reshape(x: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """A view where x's memory allows one, else a copy."""
+    return x.reshape(shape)
+
+
+def references(holder: object, x: np.ndarray) -> int:
+    """How many references there are to x, to the object that holds it, and to the memory."""
+    return sys.getrefcount(holder) + sys.getrefcount(x) + sys.getrefcount(owner(x))
+
+
+# ── runtime/memory ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+empty, empty_like = np.empty, np.empty_like
+
+
+def same_dtype(x: np.ndarray, y: np.ndarray) -> bool:
+    """Whether x and y have the same dtype object, as all arrays of one native kind have."""
+    return x.dtype is y.dtype
+
+
+def same_floats(x: np.ndarray, y: np.ndarray) -> bool:
+    """Whether both are float32, or both float64."""
+    return x.dtype.char == y.dtype.char and x.dtype.char in "fd"
+
+
+def alike(x: np.ndarray, y: np.ndarray) -> bool:
+    """Whether x and y have the same shape and dtype."""
+    return x.shape == y.shape and x.dtype is y.dtype
+
+
+def owner(x: np.ndarray) -> Any:
+    """The object that owns the memory: views of one array have the same."""
+    found: Any = x
+    while isinstance(found, np.ndarray) and found.base is not None:
+        found = found.base
+    return found
+
+
+def steppable(x: np.ndarray) -> bool:
+    """Whether x can be changed in place and lies in C or Fortran order."""
+    return x.flags.behaved and x.dtype.isnative and x.flags.forc
+
+
+def fingerprint(x: np.ndarray) -> int:
+    """A number that the bytes of x decide."""
+    return hash(x.tobytes())
+
+
+def release_memory() -> None:
+    """Gives all memory that is kept back to the system: without compiled modules none is kept."""
+
+
+def set_memory_limit(nbytes: int) -> None:
+    """Keeps at most so many bytes of freed memory for reuse: without compiled modules none are kept in any case.
+
+    Raises TypeError if nbytes is no int, ValueError if it is negative.
+    """
+    if _number("set_memory_limit: expected a number of bytes, an int", nbytes) < 0:
+        raise ValueError(f"set_memory_limit: expected 0 bytes or more, got {nbytes}")
+
+
+def memory_stats() -> dict[str, int]:
+    """dict: bytes kept for reuse and so on; without compiled modules NumPy has all memory, and all are 0."""
+    return dict.fromkeys(("kept", "used", "hits", "misses", "limit"), 0)
+
+
+# ── runtime/pool ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def get_num_threads() -> int:
+    """The number of threads minidl uses, the calling one included: without compiled modules 1."""
+    return 1
+
+
+def set_num_threads(n: int) -> None:
+    """Without compiled modules there is one thread, whatever n: a warning says so. (NumPy's BLAS may have its own.)
+
+    Raises TypeError if n is not an int, ValueError if it is not in 1..1024.
+    """
+    if not 1 <= _number("set_num_threads: n must be an int", n) <= 1024:
+        raise ValueError(f"set_num_threads: n must be in 1..1024, got {n}")
+    if n > 1:
+        warn(f"set_num_threads({n}) leaves it at 1 thread")
+
+
+def warn(what: str) -> None:
+    """A warning at the line that called the caller; Python shows each once."""
+    warnings.warn(f"minidl runs without compiled modules: {what}", stacklevel=3)
+
+
+def _number(what: str, n: Any) -> int:
+    if isinstance(n, bool) or not hasattr(n, "__index__") or getattr(n, "shape", ()) != ():
+        raise TypeError(f"{what}, got {n!r}")
+    return n.__index__()
+
+
+# ── runtime/prepared ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class CaptureError(RuntimeError):
+    """Why a step runs uncaptured."""
+
+
+CaptureError.__module__ = "minidl"
+
+
+class Recorder:
+    """Says whether a step is being recorded."""
+
+    on = False
+
+
+recorder = Recorder()
+
+
+class Plan:
+    """The calls of a step, which only compiled kernels leave."""
+
+    failure = CaptureError("minidl runs without compiled modules, whose calls could be done again")
+
+    def __init__(self, strict: bool = True) -> None:
+        pass
+
+    def start(self) -> bool:
+        """False: nothing is recorded."""
+        return False
+
+
+def capturing() -> bool:
+    """Whether this thread records a plan."""
+    return False
+
+
+def by_numpy(function: Any, *arguments: Any, **options: Any) -> Any:
+    """function(*arguments, **options)."""
+    return function(*arguments, **options)
+
+
+def checks(function: Any, *arguments: Any) -> None:
+    """A check, which raises or does nothing."""
+    function(*arguments)
+
+
+def outlives(x: np.ndarray) -> np.ndarray:
+    """x, an array that is made once and kept."""
+    return x
+
+
+def outside_of_steps(what: str) -> None:
+    """CaptureError in a step that is captured."""
+
+
+def _only_in_a_recording(*_: Any) -> NoReturn:
+    raise AssertionError("nothing is recorded without compiled modules")
+
+
+begins = buffer_for = fits = is_older = note = put = reads = refuse = taken_out = (
+    _only_in_a_recording
+)
