@@ -371,10 +371,13 @@ def _arrow(
     dx, dy = b[0] - a[0], b[1] - a[1]
     length = math.hypot(dx, dy)
     ux, uy = dx / length, dy / length
-    reach = min(half[0] / abs(ux) if ux else math.inf, half[1] / abs(uy) if uy else math.inf)
-    shift = 8 if aside else 0  # to its own right hand
-    x0, y0 = a[0] + ux * reach - uy * shift, a[1] + uy * reach + ux * shift
-    x1, y1 = b[0] - ux * (reach + 2) - uy * shift, b[1] - uy * (reach + 2) + ux * shift
+    off = (-8 * uy, 8 * ux) if aside else (0, 0)  # to its own right hand
+    sides = [(u, o, h) for u, o, h in zip((ux, uy), off, half, strict=True) if u]
+    leave, arrive = (
+        min((h - way * math.copysign(o, o * u)) / abs(u) for u, o, h in sides) for way in (1, -1)
+    )
+    x0, y0 = a[0] + ux * leave + off[0], a[1] + uy * leave + off[1]
+    x1, y1 = b[0] - ux * (arrive + 2) + off[0], b[1] - uy * (arrive + 2) + off[1]
     head = " ".join(
         f"{_px(x1 - 9 * ux + side * 4.5 * uy)},{_px(y1 - 9 * uy - side * 4.5 * ux)}"
         for side in (-1, 1)
