@@ -1,4 +1,5 @@
-"""Draws the pictures that pages compute themselves: the value of a Python block that is directly followed by a picture.
+"""Draws the pictures that pages compute themselves: the value of a Python block that is followed by a picture
+(its output may be between them).
 
 The blocks of a page run in order, in one namespace, as they do in the live page; so a picture cannot differ from the
 code above it.
@@ -15,9 +16,10 @@ from typing import Any
 
 DOCS = Path(__file__).resolve().parent.parent
 BLOCK = re.compile(
-    r"(?P<skip><!-- not run:[^\n]*-->\n)?^```python\n(?P<code>.*?)^```\n"
-    r"(?P<after>\s*!\[[^\]]*\]\([^)]*images/(?P<name>[\w/]+)\.svg\))?",
-    re.MULTILINE | re.DOTALL,
+    r"(?P<skip><!-- not run:[^\n]*-->\n)?^```python\n(?P<code>(?:(?!```).*\n)*)```\n"
+    r"(?:```text\n(?:(?!```).*\n)*```\n)?"
+    r"(?:\s*!\[[^\]]*\]\([^)]*images/(?P<name>[\w/]+)\.svg\))?",
+    re.MULTILINE,
 )
 
 
