@@ -1,0 +1,92 @@
+"""The examples as a gallery, by sphinx-gallery: each with its pictures, and how long it took where it was measured.
+
+Nothing is run when the site is built: the longest takes minutes. gallery.json has what was measured, and
+``python docs/site/gallery.py`` measures again.
+"""
+
+import json
+import platform
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from stage import Stage
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+RECORD = Path(__file__).with_name("gallery.json")
+settings = {
+    "examples_dirs": "examples",
+    "gallery_dirs": "gallery",
+    "plot_gallery": False,
+    "within_subsection_order": "ExampleTitleSortKey",
+    "download_all_examples": False,
+    "show_signature": False,
+    "min_reported_time": 1e9,
+    "write_computation_times": False,
+    "thumbnail_size": (400, 280),
+}
+HEADER = """Examples
+========
+
+Whole programs, each a file of ``examples/`` that can be run, with the pictures that it draws and the time that it took.
+
+"""
+
+
+def write(staged: "Stage") -> None:
+    """The examples as sphinx-gallery reads them."""
+    staged.write("examples/GALLERY_HEADER.rst", HEADER)
+    record = json.loads(RECORD.read_text(encoding="utf-8"))
+    for name, about in record["examples"].items():
+        for picture in about["pictures"]:
+            staged.write(picture, (ROOT / "docs" / picture).read_bytes())
+        source = (ROOT / "examples" / name).read_text(encoding="utf-8")
+        staged.write(f"examples/{name}", example(source, about, record["machine"]))
+
+
+def example(source: str, about: dict, machine: str) -> str:
+    """A program for sphinx-gallery: its docstring in reStructuredText, and its parts as sections."""
+    match = re.match(r'"""(.*?)"""\n', source, re.DOTALL)
+    title, pictures = about["title"], about["pictures"]
+    text = [title, "=" * len(title), "", *_paragraphs(match[1]), ""]
+    for picture in pictures:
+        text += [f".. image:: /{picture}", "   :alt: " + about["shows"], "   :class: example-picture", ""]
+    minutes, seconds = divmod(round(about["seconds"]), 60)
+    took = f"{minutes} min {seconds} s" if minutes else f"{seconds} s"
+    text += [f"``{about['command']}`` took {took} ({machine}).", ""]
+    code = re.sub(r"^# ── (.*?) ─+$", lambda m: f"# %%\n# {m[1]}\n# {'-' * len(m[1])}", source[match.end() :], flags=re.M)
+    thumbnail = f"\n# sphinx_gallery_thumbnail_path = {pictures[0]!r}\n"
+    return 'r"""' + "\n".join(text) + '"""\n' + code + thumbnail
+
+
+def _paragraphs(docstring: str) -> list[str]:
+    """The docstring's lines, its indented ones as literal blocks."""
+    lines: list[str] = []
+    for line in docstring.strip().splitlines():
+        begins = line.startswith(" ") and lines and not lines[-1].strip()
+        if begins and not any(previous.startswith(" ") for previous in lines[-2:-1]):
+            lines += ["::", ""]
+        lines.append(line)
+    return lines
+
+
+def measure() -> None:
+    """Runs each example as its command says, from a folder of its own, and writes down how long it took."""
+    record = json.loads(RECORD.read_text(encoding="utf-8"))
+    for about in record["examples"].values():
+        with tempfile.TemporaryDirectory() as folder:
+            _, program, *arguments = about["command"].split()
+            begun = time.perf_counter()
+            subprocess.run([sys.executable, ROOT / program, *arguments], cwd=folder, check=True)
+            about["seconds"] = round(time.perf_counter() - begun, 1)
+    record["machine"] = f"{platform.machine()}, {len(__import__('os').sched_getaffinity(0))} cores"
+    RECORD.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    measure()
