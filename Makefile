@@ -3,6 +3,7 @@
 # make test    the tests
 # make study   activation functions compared; the report is in out/activation_study/
 # make lint    ruff and mypy
+# make docs    the site, in build/site; OFFLINE=1: with Python for the browser in it (see docs/site/README.md)
 # make bench   minidl compared with other frameworks (takes long: see benchmarks/README.md)
 # make clean   removes all that was built, including the virtual environment
 #
@@ -19,7 +20,7 @@ pip := $(python) -m pip --disable-pip-version-check --quiet
 compiled := pyproject.toml setup.py $(wildcard minidl/autograd/*.p* minidl/ops/*.p* minidl/ops/activations/*.p* \
     minidl/_kernels/*/*.pyx minidl/_kernels/*/*.pxd)
 
-.PHONY: demo dcgan test study lint bench clean install
+.PHONY: demo dcgan test study docs lint bench clean install
 .DEFAULT_GOAL := install
 
 demo: install
@@ -33,6 +34,9 @@ test: install
 
 study: install
 	$(python) examples/activation_report.py $(ARGS)
+
+docs: install $(VENV)/documented
+	$(python) docs/site/build.py $(if $(OFFLINE),--offline) $(ARGS)
 
 lint: $(VENV)/linted
 	$(python) -m ruff check .
@@ -55,6 +59,10 @@ $(VENV)/installed: $(compiled)
 
 $(VENV)/linted: $(VENV)/installed
 	@$(pip) install ruff==0.17.5 mypy==2.4.1
+	@touch $@
+
+$(VENV)/documented: $(VENV)/installed docs/site/requirements.txt
+	@$(pip) install --requirement docs/site/requirements.txt
 	@touch $@
 
 clean:

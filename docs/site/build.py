@@ -1,7 +1,7 @@
 """Builds the site: ``python docs/site/build.py [--offline] [--out build/site]``. `make docs` does.
 
---offline puts Python for the browser into the site, so that Run works without a network: it asks npm for Pyodide, and takes
-NumPy's wheel for it from the file that PYODIDE_NUMPY names. Without it, both come from Pyodide's own server.
+--offline puts Python for the browser into the site, so that Run works without a network: it asks npm for Pyodide, and
+takes NumPy's wheel for it from the file that PYODIDE_NUMPY names. Without it, both come from Pyodide's own server.
 """
 
 import argparse
@@ -20,7 +20,14 @@ import stage
 
 PYODIDE = "314.0.7"  # and NumPy 2.4
 CDN = f"https://cdn.jsdelivr.net/pyodide/v{PYODIDE}/full/"
-NEEDED = ("pyodide.mjs", "pyodide.asm.mjs", "pyodide.asm.wasm", "python_stdlib.zip", "pyodide-lock.json")
+NEEDED = (
+    "pyodide.mjs",
+    "pyodide.asm.mjs",
+    "pyodide.asm.wasm",
+    "python_stdlib.zip",
+    "pyodide-lock.json",
+)
+STREAMED = ("pyodide.asm.wasm", "python_stdlib.zip")
 ROOT = stage.ROOT
 
 
@@ -51,19 +58,30 @@ def python_for_the_browser(live: Path, wheel: Path | None, offline: bool) -> Non
     if wheel:
         shutil.copy(wheel, live)
     else:
-        command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
+        command = [
+            sys.executable,
+            "-m",
+            "pip",
+            "wheel",
+            "--quiet",
+            "--no-deps",
+            "--no-build-isolation",
+        ]
         environment = os.environ | {"MINIDL_PURE": "1"}
         subprocess.run([*command, "--wheel-dir", live, ROOT], check=True, env=environment)
     (wheel,) = live.glob("minidl-*-py3-none-any.whl")
     plotting = ROOT / "docs" / "pictures" / "svg.py"
+    config = {"pyodide": CDN, "numpy": None, "minidl": wheel.name, "svg": plotting.is_file()}
     if plotting.is_file():
         shutil.copy(plotting, live)
-    config = {"pyodide": CDN, "numpy": None, "minidl": wheel.name, "svg": plotting.is_file()}
     if offline:
         numpy = Path(os.environ["PYODIDE_NUMPY"])
         take_pyodide(live / "pyodide")
         shutil.copy(numpy, live)
         config |= {"pyodide": "pyodide/", "numpy": numpy.name}
+    # What the page counts while it loads; from Pyodide's server, as it was in this version.
+    counted = [*live.glob("*.whl"), *(live / "pyodide" / name for name in STREAMED)]
+    config["bytes"] = sum(path.stat().st_size for path in counted) if offline else 13_400_000
     (live / "config.json").write_text(json.dumps(config), encoding="utf-8")
 
 

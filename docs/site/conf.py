@@ -42,6 +42,7 @@ html_theme = "furo"
 html_theme_options = {"navigation_with_keys": False, "top_of_page_buttons": []}
 html_static_path = [str(HERE / "static"), str(STAGED / "static")]
 html_extra_path = [str(STAGED / "extra")]
+html_favicon = str(HERE / "static" / "icon.svg")
 html_css_files = ["site.css"]
 html_show_sourcelink = False
 html_copy_source = False

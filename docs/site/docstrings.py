@@ -1,7 +1,7 @@
 """Sphinx extension: minidl's docstrings, which are written to be read as they are, made into reStructuredText.
 
-A star or a bar in them is a multiplication or an absolute value, and an indented paragraph a formula. Names in backticks
-lead to the page of what they name: `F.conv`, `Tensor`, `nn.Module.parameters`.
+A star or a bar in them is a multiplication or an absolute value, and an indented paragraph a formula. Names in
+backticks lead to the page of what they name: `F.conv`, `Tensor`, `nn.Module.parameters`.
 """
 
 import re
@@ -14,7 +14,9 @@ from sphinx.application import Sphinx
 from sphinx.util.nodes import make_refnode
 
 CODE = re.compile(r"(``.*?``|`[^`]*`)")
-ARGUMENT = re.compile(r"\s*\*{1,2}\w+(?:, \*{1,2}\w+)*(?: \(.*?\))?:")  # napoleon knows what to do with it
+ARGUMENT = re.compile(
+    r"\s*\*{1,2}\w+(?:, \*{1,2}\w+)*(?: \(.*?\))?:"
+)  # napoleon knows what to do with it
 LIST = re.compile(r"\s*(?:[-*] |\d+\. )")
 
 
@@ -35,12 +37,14 @@ def escape(line: str) -> str:
 def process(app: Sphinx, what: str, name: str, thing: Any, options: Any, lines: list[str]) -> None:
     """Before napoleon. Examples and indented paragraphs stay as they are, the latter as literal blocks."""
     new: list[str] = []
-    state = "text"  # or "example", until an empty line; or "literal", while lines are indented
+    state = "text"  # or "example", until an empty line; or "literal" or "list", while lines are indented
     for line in lines:
         indented = line.startswith(" ")
         if state == "example" and not line.strip():
             state = "text"
-        if state == "literal" and line.strip() and not indented:
+        if state in ("literal", "list") and line.strip() and not indented:
+            if state == "list":
+                new.append("")
             state = "text"
         if state == "text" and line.lstrip().startswith(">>>"):
             state = "example"
@@ -48,7 +52,15 @@ def process(app: Sphinx, what: str, name: str, thing: Any, options: Any, lines: 
             if not new[-2].rstrip().endswith("::"):
                 new += ["::", ""]
             state = "literal"
-        new.append(escape(line) if state == "text" else line)
+        elif state == "text" and indented and new and re.fullmatch(r"\S.*[ ,].*:", new[-1]):
+            new.append(
+                ""
+            )  # a sentence with a colon, and what it lists; a heading of napoleon's is one word
+            state = "list"
+        if state == "list":
+            line = re.sub(r"^ {4}(?=\w+: )", "- ", line)
+            line = re.sub(r"^ {4,}", "  ", line)
+        new.append(escape(line) if state in ("text", "list") else line)
     lines[:] = new
 
 
@@ -64,7 +76,7 @@ def _begins_a_block(before: list[str]) -> bool:
 
 
 def resolve(app: Sphinx, env: Any, node: pending_xref, content: nodes.Node) -> nodes.Node | None:
-    """A name that Sphinx does not find: the short names that everyone uses, and the modules where things are defined."""
+    """A name that Sphinx does not find: the short one that everyone uses, or the one of where it is defined."""
     if node.get("refdomain") != "py":
         return None
     target = reference.public(node["reftarget"])

@@ -55,11 +55,21 @@ def example(source: str, about: dict, machine: str) -> str:
     title, pictures = about["title"], about["pictures"]
     text = [title, "=" * len(title), "", *_paragraphs(match[1]), ""]
     for picture in pictures:
-        text += [f".. image:: /{picture}", "   :alt: " + about["shows"], "   :class: example-picture", ""]
+        text += [
+            f".. image:: /{picture}",
+            "   :alt: " + about["shows"],
+            "   :class: example-picture",
+            "",
+        ]
     minutes, seconds = divmod(round(about["seconds"]), 60)
     took = f"{minutes} min {seconds} s" if minutes else f"{seconds} s"
     text += [f"``{about['command']}`` took {took} ({machine}).", ""]
-    code = re.sub(r"^# ── (.*?) ─+$", lambda m: f"# %%\n# {m[1]}\n# {'-' * len(m[1])}", source[match.end() :], flags=re.M)
+    code = re.sub(
+        r"^# ── (.*?) ─+$",
+        lambda m: f"# %%\n# {m[1]}\n# {'-' * len(m[1])}",
+        source[match.end() :],
+        flags=re.M,
+    )
     thumbnail = f"\n# sphinx_gallery_thumbnail_path = {pictures[0]!r}\n"
     return 'r"""' + "\n".join(text) + '"""\n' + code + thumbnail
 

@@ -1,7 +1,7 @@
 """Sphinx extension: the ``live`` directive, a block of Python that the reader can change and run in the page.
 
-Without JavaScript it is a block of code like any other. With it, static/live/live.js adds the buttons, and Python runs in a
-worker: see static/live.
+Without JavaScript it is a block of code like any other. With it, static/live/live.js adds the buttons, and Python runs
+in a worker: see static/live.
 """
 
 from typing import Any
@@ -25,7 +25,9 @@ class Live(SphinxDirective):
 
 def add_scripts(app: Sphinx, page: str, template: str, context: dict, doctree: Any) -> None:
     """Only pages with live blocks load what runs them, and all of Python only when someone runs one."""
-    if doctree and any("live" in block["classes"] for block in doctree.findall(nodes.literal_block)):
+    if doctree and any(
+        "live" in block["classes"] for block in doctree.findall(nodes.literal_block)
+    ):
         app.add_js_file("live/highlight.js", loading_method="defer")
         app.add_js_file("live/python.js", loading_method="defer")
         app.add_js_file("live/live.js", loading_method="defer")

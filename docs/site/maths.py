@@ -1,7 +1,7 @@
 """Sphinx extension: formulas as MathML, made when the site is built, so that pages need no script to show them.
 
-Browsers draw MathML themselves, with the metrics of a font for mathematics: STIX Two Math, which the build takes from the
-package ziamath, is kept in the site's static files.
+Browsers draw MathML themselves, with the metrics of a font for mathematics: STIX Two Math, which the build takes from
+the package ziamath, is kept in the site's static files.
 """
 
 import re
@@ -30,7 +30,9 @@ def mathml(tex: str, display: bool, node: nodes.Node) -> str:
         return f"<code>{tex}</code>"
     if unknown := re.search(r"\\[a-zA-Z]+", made):
         logger.warning("formula %r: %s is not known", tex, unknown[0], location=node)
-    return made
+    # As TeX spaces them: a slash is no operator with space on both sides, and a partial d no operator at all.
+    made = made.replace("<mo>&#x0002F;</mo>", '<mo lspace="0" rspace="0">/</mo>')
+    return made.replace("<mo>&#x02202;</mo>", "<mi>&#x02202;</mi>")
 
 
 def inline(translator: Any, node: nodes.math) -> None:

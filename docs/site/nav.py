@@ -12,8 +12,25 @@ from collections.abc import Collection
 import links
 
 SECTIONS = {
-    "Learn": ("start", "build/index", "tour/index", "concepts/index", "playground/*", "reading_time", "reading"),
-    "Use": ("gallery/index", "reference/index", "porting/index", "porting/*", "pytorch", "capture", "activations", "prelu"),
+    "Learn": (
+        "start",
+        "build/index",
+        "tour/index",
+        "concepts/index",
+        "playground/*",
+        "reading_time",
+        "reading",
+    ),
+    "Use": (
+        "gallery/index",
+        "reference/index",
+        "porting/index",
+        "porting/*",
+        "pytorch",
+        "capture",
+        "activations",
+        "prelu",
+    ),
     "Findings": ("study/index", "benchmarks/RESULTS", "benchmarks/*", "accuracy"),
     "Design": ("minidl/index", "minidl/*", "winograd", "adding_*", "site/index"),
     "More": ("*",),
@@ -47,7 +64,9 @@ def below(name: str, text: str, names: Collection[str]) -> str:
 def sections_of_folders(names: Collection[str]) -> set[str]:
     """The folders whose pages hang below their index in the navigation, not beside it."""
     folders = {posixpath.dirname(name) for name in names} - {"", "benchmarks", "minidl"}
-    return {f for f in folders if f"{f}/index" in names and not f.startswith(("minidl/", "benchmarks/"))}
+    return {
+        f for f in folders if f"{f}/index" in names and not f.startswith(("minidl/", "benchmarks/"))
+    }
 
 
 def sections(names: Collection[str]) -> dict[str, list[str]]:

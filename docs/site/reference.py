@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-import minidl
 from source_pages import address
+
+import minidl
 
 if TYPE_CHECKING:
     from stage import Stage
@@ -68,7 +69,11 @@ def names(module: ModuleType) -> list[str]:
         if name.startswith("_") or not callable(thing) or not home.startswith("minidl"):
             continue
         # A module without a list also has what it imports for itself.
-        if listed or module.__name__ in ("minidl", "minidl.train", "minidl.ops") or home == module.__name__:
+        if (
+            listed
+            or module.__name__ in ("minidl", "minidl.train", "minidl.ops")
+            or home == module.__name__
+        ):
             found.append(name)
     return [name for name in found if name != "prefer_source"]
 
@@ -157,7 +162,10 @@ def entry(module: str, name: str, thing: Any) -> list[str]:
 
 def _ops_page(space: ModuleType) -> list[str]:
     """The operations are documented where people call them."""
-    lines = ["The operations of `minidl` and `minidl.functional`, by their names in ``minidl.ops``.", ""]
+    lines = [
+        "The operations of `minidl` and `minidl.functional`, by their names in ``minidl.ops``.",
+        "",
+    ]
     lines += [".. autosummary::", "   :nosignatures:", ""]
     own = [f"minidl.ops.{name}" for name in names(space)]
     known = {id(thing): full for full, thing in everything().items()}
@@ -170,8 +178,17 @@ def _ops_page(space: ModuleType) -> list[str]:
 
 def write(staged: "Stage") -> None:
     title = "Reference"
-    lines = [title, "=" * len(title), "", "Everything public, by module. ``import minidl as md`` and", ""]
-    lines += ["``from minidl import data, init, nn, optim, functional as F`` are what the examples begin with.", ""]
+    lines = [
+        title,
+        "=" * len(title),
+        "",
+        "Everything public, by module. ``import minidl as md`` and",
+        "",
+    ]
+    lines += [
+        "``from minidl import data, init, nn, optim, functional as F`` are what the examples begin with.",
+        "",
+    ]
     lines += [".. toctree::", "   :maxdepth: 1", "", *(f"   {module}" for module in MODULES), ""]
     staged.write("reference/index.rst", "\n".join(lines))
     for module in MODULES:

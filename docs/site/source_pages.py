@@ -55,10 +55,12 @@ def file_page(path: str) -> str:
         for name, line in links.symbols(file).items():
             names.setdefault(line, []).append(name)
     rows = []
-    for number, line in enumerate(highlight(text, lexer, HtmlFormatter(nowrap=True)).splitlines(), 1):
+    for number, line in enumerate(
+        highlight(text, lexer, HtmlFormatter(nowrap=True)).splitlines(), 1
+    ):
         anchors = "".join(f'<a id="{html.escape(n)}"></a>' for n in names.get(number, ()))
         rows.append(
-            f'<span class="line" id="L{number}">{anchors}<a class="no" href="#L{number}" '
+            f'<span class="line" id="L{number}">{anchors}<a class="lineno" href="#L{number}" '
             f'aria-label="line {number}">{number}</a>{line}\n</span>'
         )
     return f'<div class="highlight source-file"><pre>{"".join(rows)}</pre></div>'

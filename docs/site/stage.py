@@ -1,9 +1,9 @@
 """Gathers what Sphinx builds the site from: every Markdown page, with its links made to hold on the site.
 
-The pages of docs/ come first, `docs/prelu.md` as `prelu`; those of other folders keep their path, `minidl/README.md` is
-`minidl/index`. Links to other files of the repository lead to pages that show them (see source_pages.py). Python blocks of
-live pages become ``live`` directives (see live.py). Files that have not changed keep their time, so that Sphinx
-reads again only what has.
+The pages of docs/ come first, `docs/prelu.md` as `prelu`; those of other folders keep their path, `minidl/README.md`
+is `minidl/index`. Links to other files of the repository lead to pages that show them (see source_pages.py). Python
+blocks of live pages become ``live`` directives (see live.py). Files that have not changed keep their time, so that
+Sphinx reads again only what has.
 """
 
 import posixpath
@@ -16,7 +16,14 @@ import snippets
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 FOLDERS = ("docs", "benchmarks", "minidl")  # whose Markdown pages are on the site
-SHOWN = ("minidl", "examples", "docs", "benchmarks", "tests", "tools")  # whose other files have pages, if linked to
+SHOWN = (
+    "minidl",
+    "examples",
+    "docs",
+    "benchmarks",
+    "tests",
+    "tools",
+)  # whose other files have pages, if linked to
 IMAGES = {".svg", ".png", ".jpg", ".gif", ".webp"}
 
 
@@ -114,5 +121,7 @@ def with_run(text: str) -> str:
             lines[block.line - 2] = re.sub(r"python.*\n", f"{{live}} {number}\n\n", opening)
         elif block.language == "python":
             indent = re.match(" *", opening)[0]
-            lines[block.end - 1] += f'\n{indent}<p class="not-run">Not run here: {block.not_run}.</p>\n\n'
+            lines[block.end - 1] += (
+                f'\n{indent}<p class="not-run">Not run here: {block.not_run}.</p>\n\n'
+            )
     return "".join(lines)
