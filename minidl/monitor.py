@@ -33,7 +33,7 @@ import numpy as np
 
 from minidl import check
 from minidl.autograd.modes import no_grad
-from minidl.autograd.tensor import Tensor, plain
+from minidl.autograd.tensor import Tensor, as_array, plain
 from minidl.nn import Module
 from minidl.optim import clip_grad_norm
 from minidl.training.history import new_figure, save_or_show
@@ -130,7 +130,7 @@ class _OutputMonitor(Monitor):
         Args:
             at: the epoch; by default one more than the last entry's, from 0.
         """
-        x = self.probe if x is None else np.asarray(plain(x))
+        x = self.probe if x is None else as_array(x)
         if x is None:
             raise ValueError(f"{type(self).__name__}.measure: no x given, and no probe")
         chosen = self._chosen(model)
@@ -263,7 +263,7 @@ class DeadUnits(_OutputMonitor):
     >>> from minidl.nn import Affine, ReLU, Sequential
     >>> model = Sequential(Affine(1, 2, weight=np.array([[1.0], [0.0]]), bias=np.array([0, -1.0])),
     ...                    ReLU())
-    >>> DeadUnits().measure(model, np.array([[-1.0], [1.0]]))
+    >>> DeadUnits().measure(model, [[-1.0], [1.0]])
     {'1 ReLU': 0.5}
     """
 
@@ -320,7 +320,7 @@ class Saturation(_OutputMonitor):
         ValueError: as `DeadUnits`; a layer whose output has another shape than its input.
 
     >>> from minidl.nn import Sigmoid
-    >>> Saturation().measure(Sigmoid(), np.array([[0.0, 5.0, 7.0, -7.0]]))
+    >>> Saturation().measure(Sigmoid(), [[0.0, 5.0, 7.0, -7.0]])
     {'Sigmoid': 0.5}
     """
 
@@ -340,7 +340,7 @@ class Saturation(_OutputMonitor):
         return [(label, module) for label, module in labelled(model) if is_elementwise(module)]
 
     def _see(self, label: str, module: Module, x: Any, y: Any) -> None:
-        x = np.asarray(plain(x))
+        x = as_array(x)
         if x.shape != np.shape(plain(y)):
             raise ValueError(
                 f"Saturation: layer {label}: an output of shape {np.shape(plain(y))} for an input "

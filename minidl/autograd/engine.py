@@ -220,7 +220,8 @@ def _seeds(outputs: Sequence[Tensor], gradients: Sequence[Any]) -> list[Tensor]:
         if not y._requires_grad:
             raise RuntimeError(
                 "backward: this tensor does not require a gradient: none of what it was computed from "
-                "has requires_grad=True, or it was computed inside no_grad()"
+                "has requires_grad=True, or it was computed inside no_grad(), or it is a gradient that was "
+                "computed without create_graph=True"
             )
         check_history(y)
         if gradient is None:

@@ -13,6 +13,7 @@ import numpy as np
 from minidl import check
 from minidl._kernels.runtime.prepared import capturing, note, recorder, refuse
 from minidl.autograd.changes import Changes, any_live
+from minidl.autograd.interop import apply_operator, array_from, call_function
 from minidl.autograd.modes import recording
 
 ops: dict[str, Any] = {}  # the functions of minidl.ops by name: Tensor's operators and methods
@@ -26,34 +27,11 @@ def connect(functions: dict[str, Any], engine_walk: Any) -> None:
     walk = engine_walk
 
 
-_USUAL = frozenset(map(np.dtype, "fd?bBhHiIlLqQ"))  # what an array may be without a conversion
-
-
 def as_array(data: Any, dtype: Any = None) -> np.ndarray:
     """The array of a tensor: Python numbers and sequences become float32, arrays keep their kind."""
-    dtype = None if dtype is None else check.dtype("Tensor", dtype)
     if isinstance(data, Tensor):
-        array = data._data
-    elif isinstance(data, (np.ndarray, np.generic)) or hasattr(data, "__array__"):
-        array = np.asarray(data)
-    elif hasattr(data, "__dlpack__"):
-        array = np.from_dlpack(data)
-    elif isinstance(data, int | float):
-        array = np.asarray(data, dtype=np.float32 if dtype is None else dtype)
-    else:
-        array = check.array("Tensor", "data", data)
-        dtype = np.float32 if dtype is None and array.dtype.kind in "fiub" else dtype
-    if dtype is None and array.dtype in _USUAL:
-        return array
-    wanted = array.dtype if dtype is None else np.dtype(dtype)
-    wanted = np.dtype(np.float32) if wanted == np.float16 else wanted
-    for kind in (array.dtype, wanted):
-        if kind.kind not in "fiub" or kind.itemsize > 8:
-            raise TypeError(
-                f"Tensor: dtype {kind} is not supported; use float32, float64, an integer or bool"
-            )
-    # (newbyteorder makes a new object; usual dtypes are recognised by theirs)
-    return array.astype(wanted if wanted.isnative else wanted.newbyteorder("="), copy=False)
+        return data._data if dtype is None else array_from(data._data, dtype)
+    return array_from(data, dtype)
 
 
 class Tensor:
@@ -79,7 +57,6 @@ class Tensor:
     """
 
     __slots__ = ("__weakref__", "_changes", "_data", "_op", "_requires_grad", "_seen", "grad")
-    __array_ufunc__ = None  # array + tensor is then our __radd__, not NumPy's loop over elements
 
     _data: Any
     _op: Any
@@ -389,6 +366,12 @@ class Tensor:
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return np.array(self._read() if copy else self.data, dtype=dtype, copy=copy)
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
+        return apply_operator(ops, ufunc, method, inputs, options)
+
+    def __array_function__(self, function: Any, types: Any, args: tuple, options: dict) -> Any:
+        return call_function(ops, function, args, options)
 
     def __dlpack__(self, **options: Any) -> Any:
         return self.data.__dlpack__(**options)

@@ -70,6 +70,10 @@ class Module:
         return self.forward(*inputs, **options)
 
     def __setattr__(self, name: str, value: Any) -> None:
+        if isinstance(value, _NEVER_TRAINED) and not isinstance(value, Parameter):
+            before = vars(self).get(name)
+            if isinstance(before, Parameter | Module):
+                raise TypeError(_replaces(self, name, before, value))
         _SET(self, name, value)
         changed()
 
@@ -286,6 +290,19 @@ class Module:
 
 _CALL = Module.__call__
 _SET = object.__setattr__
+_NEVER_TRAINED = (Tensor, np.ndarray, np.generic, int, float)
+
+
+def _replaces(module: Module, name: str, before: Parameter | Module, value: Any) -> str:
+    """Why a parameter or a layer is not replaced by what no optimizer would ever train."""
+    what = f"{type(module).__name__}.{name}"
+    given = f"{type(value).__name__} is not trained"
+    if isinstance(before, Module):
+        return f"{what} is a {type(before).__name__}, {given}; assign a Module, or None to leave it out"
+    return (
+        f"{what} is a Parameter, {given}; to change its values: {name}.data = ..., to train another: "
+        f"{name} = nn.Parameter(...), to leave it out: {name} = None"
+    )
 
 
 def _unpacked(name: str, value: Any) -> Iterator[tuple[str, Any]]:

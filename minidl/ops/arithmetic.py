@@ -195,8 +195,8 @@ class Maximum(Op):
     def backward(self, gy: Tensor) -> tuple:
         x0, x1 = self.input(0), self.input(1)
         y = wrap(K.binary(self.name, x0._data, x1._data))
-        share = where(x0 == x1, 0.5 * gy, gy)
-        return where(x0 == y, share, 0.0), where(x1 == y, share, 0.0)
+        share = where(same(x0, x1), 0.5 * gy, gy)
+        return where(same(x0, y), share, 0.0), where(same(x1, y), share, 0.0)
 
     def fused_backward(self, gy: np.ndarray) -> tuple:
         x0, x1 = self.input(0)._data, self.input(1)._data
@@ -204,6 +204,11 @@ class Maximum(Op):
             K.extremum_backward(self.name, x0, x1, gy) if self.needs(0) else None,
             K.extremum_backward(self.name, x1, x0, gy) if self.needs(1) else None,
         )
+
+
+def same(x: Tensor, y: Tensor) -> Tensor:
+    """Where x and y are equal, or both NaN: y is NaN because x is."""
+    return where(x == x, x == y, y != y)
 
 
 class Minimum(Maximum):

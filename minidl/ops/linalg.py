@@ -12,7 +12,7 @@ from minidl._kernels.runtime.memory import same_floats
 from minidl.autograd.op import Op
 from minidl.autograd.tensor import Tensor
 from minidl.ops.activations.activation import ActivationGrad, Row, fused_row
-from minidl.ops.args import one_float_dtype, operands, pair
+from minidl.ops.args import input_and_weights, operands, pair
 from minidl.ops.reduction import sum
 from minidl.ops.shape import broadcast_to, expand_dims, reshape, squeeze, transpose
 
@@ -132,7 +132,7 @@ def affine(x: Any, weight: Any, bias: Any = None, activation: str | tuple | None
         ValueError: shapes that do not fit; names the argument, the axis, what was expected and what was given.
     """
     given = (x, weight) if bias is None else (x, weight, bias)
-    args = one_float_dtype(*given)
+    args = input_and_weights(*given)
     shape, w_shape = args[0]._data.shape, args[1]._data.shape
     if len(w_shape) != 2:
         raise ValueError(f"affine: weight: expected 2 axes (out, in), got shape {w_shape}")

@@ -12,7 +12,7 @@ from minidl import check
 from minidl.autograd.op import BroadcastTo, Op
 from minidl.autograd.tensor import Tensor, as_tensor, wrap
 from minidl.ops.args import normalize_axes
-from minidl.ops.arithmetic import sqrt, where
+from minidl.ops.arithmetic import same, sqrt, where
 from minidl.ops.shape import Reshape, reshape
 
 __all__ = [
@@ -47,7 +47,7 @@ class Sum(Op):
 
 
 class Max(Op):
-    """The greatest element; elements that share it share the gradient evenly."""
+    """The greatest element; elements that share it (several NaNs, too) share the gradient evenly."""
 
     saves = (0,)
     saves_output = True
@@ -61,14 +61,14 @@ class Max(Op):
 
     def backward(self, gy: Tensor) -> Tensor:
         x, kept = self.input(0), _kept(self.input(0).shape, self.axes)
-        greatest = x == reshape(self.output(), kept)
+        greatest = same(x, reshape(self.output(), kept))
         return where(greatest, reshape(gy, kept) / sum(greatest, self.axes, True), 0.0)
 
     def fused_backward(self, gy: np.ndarray) -> np.ndarray:
         x, kept = self.input(0)._data, _kept(self.input(0).shape, self.axes)
         y = self.output()._data.reshape(kept)
-        count = K.sum_axes(K.binary("equal", x, y), self.axes, True)
-        return K.where_equal(x, y, K.binary("div", gy.reshape(kept), count))
+        count = K.sum_axes(K.binary("same", x, y), self.axes, True)
+        return K.where_same(x, y, K.binary("div", gy.reshape(kept), count))
 
 
 class Min(Max):
@@ -126,12 +126,12 @@ def std(x: Any, axis: Axis = None, keepdims: bool = False, ddof: int = 0) -> Ten
 
 
 def max(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """The greatest element; NaN if there is one. Equal elements share the gradient evenly."""
+    """The greatest element; NaN if there is one. Equal elements, and NaNs, share the gradient evenly."""
     return _extremum("max", Max, x, axis, keepdims)
 
 
 def min(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """The smallest element; NaN if there is one. Equal elements share the gradient evenly."""
+    """The smallest element; NaN if there is one. Equal elements, and NaNs, share the gradient evenly."""
     return _extremum("min", Min, x, axis, keepdims)
 
 

@@ -227,7 +227,7 @@ class Optimizer:
     def _decays(self, group: Group, slots: list[_Slot]) -> list[float]:
         """The weight decay of each slot's parameter."""
         decays = [0.0] * len(slots)
-        if group["weight_decay"]:
+        if group.get("weight_decay"):
             for i, slot in enumerate(slots):
                 if getattr(slot.parameter, "decay", True):
                     decays[i] = group["weight_decay"]

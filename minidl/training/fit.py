@@ -35,7 +35,6 @@ Ready-made ones that watch a training run are in `minidl.monitor`.
 
 from __future__ import annotations
 
-import inspect
 import math
 import signal
 import threading
@@ -53,6 +52,7 @@ from minidl.autograd.tensor import Tensor
 from minidl.data import DataLoader
 from minidl.nn import Module
 from minidl.nn.buffers import KeptBuffers
+from minidl.training.events import handlers
 from minidl.training.history import History
 from minidl.training.metrics import (
     Means,
@@ -64,7 +64,6 @@ from minidl.training.metrics import (
 from minidl.training.progress import reporter
 from minidl.training.steps import CapturedSteps, Steps
 
-EVENTS = ("on_train_begin", "on_backward_end", "on_batch_end", "on_epoch_end", "on_train_end")
 ACCURACIES: dict[Any, Callable] = {
     F.cross_entropy: class_accuracy,
     F.nll_loss: class_accuracy,
@@ -174,11 +173,12 @@ def fit(
     for name in ("zero_grad", "step"):
         if not callable(getattr(optimizer, name, None)):
             raise TypeError(f"fit: optimizer: {type(optimizer).__name__} has no {name}()")
+    _check_trains(model, optimizer)
     if validation is not None:
         validation = _batches_of("fit: validation", validation)
     steps = CapturedSteps if check.flag("fit", "capture", capture) else Steps
     step = steps(model, optimizer, loss_of)
-    events = _handlers(callbacks)
+    events = handlers(callbacks)
     training = Training(model, loader, optimizer, int(epochs))
     batches = len(loader) if isinstance(loader, Sized) else None
     with (
@@ -365,6 +365,19 @@ def _checked(who: str, model: Any, loss: Any, metrics: Metrics) -> tuple[Any, di
     return loss, chosen
 
 
+def _check_trains(model: Module, optimizer: Any) -> None:
+    """Raises if the optimizer has parameters, and not one of them is the model's."""
+    groups = getattr(optimizer, "groups", None)
+    stepped = {id(p) for group in groups for p in group["params"]} if groups else set()
+    own = list(model.named_parameters())
+    if stepped and own and not any(id(p) in stepped for _, p in own):
+        raise ValueError(
+            f"fit: optimizer: none of its {len(stepped)} parameters is one of the model's {len(own)} "
+            f"({', '.join(name for name, _ in own[:3])} ...): nothing would be trained. Build it from "
+            "model.parameters(), after the model's last change"
+        )
+
+
 def _batches_of(what: str, data: Any) -> Any:
     """A tuple of arrays as batches; anything else must be a loader already."""
     if isinstance(data, tuple):
@@ -372,46 +385,6 @@ def _batches_of(what: str, data: Any) -> Any:
     if not hasattr(data, "__iter__"):
         raise TypeError(f"{what}: expected a loader or (x, target), got {type(data).__name__}")
     return data
-
-
-def _handlers(callbacks: Sequence[Any]) -> dict[str, list[Callable]]:
-    """For each event what to call."""
-    if not isinstance(callbacks, Iterable) or isinstance(callbacks, str):
-        raise TypeError(f"fit: callbacks: expected a list, got {type(callbacks).__name__}")
-    events: dict[str, list[Callable]] = {event: [] for event in EVENTS}
-    for callback in callbacks:
-        named = [name for name in dir(callback) if name.startswith("on_")]
-        for name in named:
-            if name not in EVENTS:
-                raise TypeError(
-                    f"fit: callback {type(callback).__name__}: {name} is not an event; there are "
-                    f"{', '.join(EVENTS)}"
-                )
-            events[name].append(getattr(callback, name))
-        if not named:
-            if not callable(callback):
-                raise TypeError(
-                    f"fit: callback {type(callback).__name__}: expected a function or an object "
-                    "with a method such as on_epoch_end (a schedule: every_batch(schedule.step))"
-                )
-            if not _takes_one(callback):
-                name = getattr(callback, "__qualname__", type(callback).__name__)
-                raise TypeError(
-                    f"fit: callbacks: {name} cannot be called with the training as its argument "
-                    "(a schedule: every_batch(schedule.step))"
-                )
-            events["on_epoch_end"].append(callback)
-    return events
-
-
-def _takes_one(fn: Callable) -> bool:
-    try:
-        inspect.signature(fn).bind(None)
-    except TypeError:
-        return False
-    except ValueError:  # built in: it does not say what it takes
-        pass
-    return True
 
 
 @contextmanager

@@ -295,9 +295,46 @@ def test_matmul_with_an_array_on_the_left():
 
 def test_numpy_functions_refuse_tensors_instead_of_cutting_the_graph():
     t = Tensor([1.0], requires_grad=True)
-    for call in (lambda: np.exp(t), lambda: np.add(t, 1)):
-        with pytest.raises(TypeError, match="does not support ufuncs"):
+    for call, advice in (
+        (lambda: np.exp(t), r"np.exp has no gradient for Tensors: md.exp\(...\) has one"),
+        (
+            lambda: np.hypot(t, 1),
+            r"np.hypot has no gradient for Tensors: for values alone: np.hypot\(x.data",
+        ),
+        (lambda: np.add.reduce(t), "np.add has no gradient for Tensors: for values alone"),
+        (lambda: np.mean(t), r"np.mean has no gradient for Tensors: md.mean\(...\) has one"),
+        (lambda: np.concatenate([[1.0], t]), r"np.concatenate .* md.concatenate\(...\)"),
+        (
+            lambda: np.add(t, 1, out=np.zeros(1)),
+            "np.add: an array cannot be changed in place by a Tensor",
+        ),
+    ):
+        with pytest.raises(TypeError, match=advice):
             call()
+
+
+def test_numpy_functions_take_tensors_without_a_gradient():
+    t = Tensor([1.0, 2.0])
+    assert np.mean(t) == 1.5 and np.allclose(t, [1, 2]) and np.array_equal(t, t)
+    np.testing.assert_array_equal(np.concatenate([t, (t, t)[0]]), [1, 2, 1, 2])
+    np.testing.assert_array_equal(np.sum([t, t], axis=0), [2, 4])
+
+
+@pytest.mark.parametrize("name", ["+", "-", "*", "/", "**", "@", "==", "!=", "<", "<=", ">", ">="])
+@pytest.mark.parametrize(
+    "other", [np.array([3.0, 2.0], "float32"), np.float32(2)], ids=["array", "number"]
+)
+def test_operators_between_numpy_and_tensors(name, other):
+    if name == "@" and np.ndim(other) == 0:
+        pytest.skip("@ needs axes")
+    t = Tensor([1.0, 2.0], requires_grad=True)
+    operator = eval(f"lambda x, y: x {name} y")
+    for y, expected in (
+        (operator(other, t), operator(other, t.detach().data)),
+        (operator(t, other), operator(t.detach().data, other)),
+    ):
+        assert type(y) is Tensor and y.dtype == expected.dtype
+        np.testing.assert_array_equal(y.detach().data, expected)
 
 
 def test_operands_that_are_no_numbers():

@@ -331,7 +331,7 @@ SAMPLERS: dict[str, Sampler] = {
     "binary": binary,
     "unary": unary,
     "where": three(condition=True),
-    "where_equal": three(),
+    "where_same": three(),
     "extremum_backward": three("maximum", "minimum"),
     "clip": clip(1),
     "clip_backward": clip(2),

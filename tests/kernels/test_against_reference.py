@@ -47,7 +47,7 @@ ELSEWHERE = {
     "sum_axes": "test_reduction.py",
     "extremum_axes": "test_reduction.py",
     "where": "test_selection.py",
-    "where_equal": "test_selection.py",
+    "where_same": "test_selection.py",
     "extremum_backward": "test_selection.py",
     "clip": "test_selection.py",
     "clip_backward": "test_selection.py",

@@ -23,7 +23,7 @@ def calls(x, z, g):
     """Every kernel of the file on three operands: (name, arguments)."""
     yield "where", (x > 0, z, g)
     yield "where", (x, z, g)
-    yield "where_equal", (x, z, g)
+    yield "where_same", (x, z, g)
     yield "extremum_backward", ("maximum", x, z, g)
     yield "extremum_backward", ("minimum", x, z, g)
 
@@ -104,14 +104,14 @@ def test_what_numpy_does(kernels):
         same(kernels.where(ids > 1, x, z), np.where(ids > 1, x, z))
         same(kernels.where(ids, z, x), np.where(ids, z, x))
         same(kernels.clip(z, 0, 2), np.clip(z, 0, 2).astype(z.dtype))
-        same(kernels.where_equal(x, z, x), np.where(x == z, x, np.float32(0)))
+        same(kernels.where_same(x, z, x), np.where(x == z, x, np.float32(0)))
     same(kernels.clip(x, np.zeros(4), None), np.maximum(x, 0))
 
 
 @kernels
 def test_bad_input(kernels):
     x = array((3, 4), np.float32)
-    for entry_point in (kernels.where, kernels.where_equal):
+    for entry_point in (kernels.where, kernels.where_same):
         with pytest.raises(ValueError, match=r"where.*: shapes \(3, 4\) and \(3,\) do not fit"):
             entry_point(x, x, x[:, 0])
     with pytest.raises(KeyError):

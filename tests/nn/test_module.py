@@ -257,3 +257,30 @@ def test_repr():
     assert (
         repr(nn.Affine(1, 1, bias=False, lr_mult=0.5)) == "Affine(1, 1; weight (1, 1) lr_mult=0.5)"
     )
+
+
+@pytest.mark.parametrize(
+    "value", [np.ones((2, 3), "float32"), md.Tensor([1.0]), 0.5], ids=["array", "Tensor", "number"]
+)
+def test_a_parameter_is_not_replaced_by_what_is_never_trained(value):
+    layer = nn.Affine(3, 2)
+    weight = layer.weight
+    with pytest.raises(
+        TypeError, match=r"Affine.weight is a Parameter, .* is not trained; .*weight.data = "
+    ):
+        layer.weight = value
+    assert layer.weight is weight
+    layer.weight = nn.Parameter(np.zeros((2, 3), "float32"))
+    layer.bias = None
+    assert [name for name, _ in layer.named_parameters()] == ["weight"]
+
+
+def test_a_layer_is_not_replaced_by_what_is_never_trained():
+    model = nn.Module()
+    model.layer = nn.Affine(3, 2)
+    with pytest.raises(
+        TypeError, match=r"Module.layer is a Affine, ndarray is not trained; assign a Module"
+    ):
+        model.layer = np.ones(2)
+    model.layer = nn.Affine(2, 2)
+    model.layer = None

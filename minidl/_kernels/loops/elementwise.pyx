@@ -46,7 +46,7 @@ cdef extern from *:  # tags
     ctypedef struct Maximum "char"
     ctypedef struct Minimum "char"
     ctypedef struct Pow "char"
-    ctypedef struct Equal "char"
+    ctypedef struct Same "char"
     ctypedef struct Neg "char"
     ctypedef struct Abs "char"
     ctypedef struct Sign "char"
@@ -71,7 +71,7 @@ ctypedef fused Rule:
     Maximum
     Minimum
     Pow
-    Equal
+    Same
     Neg
     Abs
     Sign
@@ -99,7 +99,7 @@ cdef inline real rule(Rule* tag, real x, real z) noexcept nogil:
     elif Rule is Maximum: return z if (x < z) | (z != z) else x  # NaN in either is kept
     elif Rule is Minimum: return z if (z < x) | (z != z) else x
     elif Rule is Pow: return pow_(x, z)
-    elif Rule is Equal: return one if x == z else 0
+    elif Rule is Same: return one if (x == z) | ((x != x) & (z != z)) else 0
     elif Rule is Neg: return -x
     elif Rule is Abs: return abs_(x)
     elif Rule is AbsBackward: return z if x > 0 else (-z if x < 0 else x * z)
@@ -177,7 +177,7 @@ LOOPS["div"] = loops_of[Div](NULL, 1)
 LOOPS["maximum"] = loops_of[Maximum](NULL, 1)
 LOOPS["minimum"] = loops_of[Minimum](NULL, 1)
 LOOPS["pow"] = loops_of[Pow](NULL, 8)
-LOOPS["equal"] = loops_of[Equal](NULL, 1)
+LOOPS["same"] = loops_of[Same](NULL, 1)
 LOOPS["neg"] = loops_of[Neg](NULL, 1)
 LOOPS["abs"] = loops_of[Abs](NULL, 1)
 LOOPS["abs_backward"] = loops_of[AbsBackward](NULL, 1)
@@ -298,7 +298,7 @@ def broadcast_to(x, tuple shape):
 
 
 def binary(str name, x0, x1, out=None):
-    """add, sub, mul, weigh (x0 x1, and 0 where x0 is 0), div, maximum, minimum, pow or equal (1 or 0) of x0 and x1, or a
+    """add, sub, mul, weigh (x0 x1, and 0 where x0 is 0), div, maximum, minimum, pow or same (1 where they are equal or both NaN, else 0) of x0 and x1, or a
     backward rule on what was saved and gy. x0 and x1 are arrays that broadcast, or one of them is a Python number.
 
     float32 and float64 run here, all else in NumPy. `out` may be x0 or x1. Raises ValueError for shapes that do not fit.

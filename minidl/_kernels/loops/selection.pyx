@@ -28,25 +28,27 @@ cdef extern from *:  # tags
     ctypedef struct Inside "char"
     ctypedef struct Greater "char"
     ctypedef struct Less "char"
-    ctypedef struct Equal "char"
+    ctypedef struct Same "char"
 
 ctypedef fused Rule:
     Clip
     Inside
     Greater
     Less
-    Equal
+    Same
 
 
 cdef inline real rule(Rule* tag, real x, real z, real g, real low, real high) noexcept nogil:
-    cdef real zero = 0, half = <real>0.5 * g if x == z else 0
+    cdef bint same = (x == z) | ((x != x) & (z != z))
+    cdef real zero = 0, half = <real>0.5 * g if same else 0
     if Rule is Clip: # of x alone; a NaN in x or in a limit is kept
         x = low if (x < low) | (low != low) else x
         return high if (high < x) | (high != high) else x
     elif Rule is Inside: return g if (x >= low) & (x <= high) else zero
-    elif Rule is Greater: return g if x > z else half
-    elif Rule is Less: return g if x < z else half
-    elif Rule is Equal: return g if x == z else zero
+    # (Not <=: where x is NaN, and z a number, the extremum is x.)
+    elif Rule is Greater: return g if (not x <= z) & (z == z) else half
+    elif Rule is Less: return g if (not x >= z) & (z == z) else half
+    elif Rule is Same: return g if same else zero
 
 
 # ── The loops ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -131,7 +133,7 @@ cdef Rows CLIP = rows_of[Clip](NULL)
 cdef Rows INSIDE = rows_of[Inside](NULL)
 cdef Rows GREATER = rows_of[Greater](NULL)
 cdef Rows LESS = rows_of[Less](NULL)
-cdef Rows EQUAL = rows_of[Equal](NULL)
+cdef Rows SAME = rows_of[Same](NULL)
 
 
 cdef cnp.ndarray choice(
@@ -166,15 +168,15 @@ def where(condition, x0, x1):
     return choice("where", CHOOSE, <cnp.ndarray>condition, <cnp.ndarray>x0, <cnp.ndarray>x1)
 
 
-def where_equal(x, z, g):
-    """g where x == z, 0 elsewhere; all three broadcast. Otherwise as `where`."""
+def where_same(x, z, g):
+    """g where x == z or both are NaN, 0 elsewhere; all three broadcast. Otherwise as `where`."""
     if not alike(x, z) or not alike(x, g):
-        return _reference.where_equal(x, z, g)
-    return choice("where_equal", EQUAL, <cnp.ndarray>x, <cnp.ndarray>z, <cnp.ndarray>g)
+        return _reference.where_same(x, z, g)
+    return choice("where_same", SAME, <cnp.ndarray>x, <cnp.ndarray>z, <cnp.ndarray>g)
 
 
 def extremum_backward(str name, x, z, gy):
-    """gx of maximum(x, z) or minimum(x, z): gy where x was chosen, half of it where x == z. Otherwise as `where`."""
+    """gx of maximum(x, z) or minimum(x, z): gy where x was chosen, half of it where x and z are the same, be it NaN. Otherwise as `where`."""
     cdef Rows rows = GREATER if {"maximum": True, "minimum": False}[name] else LESS
     if not alike(x, z) or not alike(x, gy):
         return _reference.extremum_backward(name, x, z, gy)

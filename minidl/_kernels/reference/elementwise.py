@@ -15,8 +15,8 @@ BINARY: dict[str, Any] = {
     "maximum": np.maximum,
     "minimum": np.minimum,
     "pow": lambda x, p, out=None: np.power(x, p, out=out),
-    "equal": lambda x, z, out=None: np.multiply(
-        np.equal(x, z), np.result_type(x, z).type(1), out=out
+    "same": lambda x, z, out=None: np.multiply(
+        (x == z) | ((x != x) & (z != z)), np.result_type(x, z).type(1), out=out
     ),
     # of what was saved and gy
     "abs_backward": lambda x, gy, out=None: np.multiply(np.sign(x), gy, out=out),

@@ -12,14 +12,19 @@ def where(condition, x0, x1):
         raise ValueError(f"where: {error}") from None
 
 
-def where_equal(x, z, g):
-    return np.where(x == z, g, np.zeros((), g.dtype))
+def where_same(x, z, g):
+    return np.where(_same(x, z), g, np.zeros((), g.dtype))
 
 
 def extremum_backward(name, x, z, gy):
-    chosen = x > z if name == "maximum" else x < z
-    half = gy.dtype.type(0.5) * gy
-    return np.where(chosen, gy, where_equal(x, z, half))
+    chosen = (np.maximum if name == "maximum" else np.minimum)(x, z)
+    share = np.where(_same(x, z), gy.dtype.type(0.5) * gy, gy)
+    return where_same(x, chosen, share)
+
+
+def _same(x, z):
+    """Equal, or both NaN."""
+    return (x == z) | ((x != x) & (z != z))
 
 
 def clip(x, low=None, high=None):

@@ -43,7 +43,8 @@ class PReLU(Op):
         return gx.reshape(gy.shape), gslope
 
     def _seen(self, array: np.ndarray) -> np.ndarray:
-        return np.ascontiguousarray(array).reshape(self.blocks)
+        array = array if array.flags.c_contiguous else K.copy(array)
+        return array.reshape(self.blocks)
 
 
 class PReLUInPlace(PReLU):

@@ -22,7 +22,7 @@ from minidl import check
 from minidl.autograd.op import Op
 from minidl.autograd.tensor import Tensor
 from minidl.ops.activations.activation import ActivationGrad, fused_row
-from minidl.ops.args import one_float_dtype
+from minidl.ops.args import input_and_weights
 from minidl.ops.reduction import sum
 
 Axes = tuple[int, ...]
@@ -181,7 +181,7 @@ def conv(
     >>> conv([[[1.0, 2.0, 4.0]]], [[[-1.0, 1.0]]]).data
     array([[[1., 2.]]], dtype=float32)
     """
-    args = one_float_dtype(x, weight) if bias is None else one_float_dtype(x, weight, bias)
+    args = input_and_weights(x, weight) if bias is None else input_and_weights(x, weight, bias)
     x_shape, w_shape = args[0]._data.shape, args[1]._data.shape
     axes = _spatial_axes("conv", x_shape, w_shape)
     window = _window("conv", axes, stride, padding, dilation, groups)
@@ -250,7 +250,7 @@ def conv_transpose(
     >>> conv_transpose([[[1.0, 2.0]]], [[[1.0, 10.0]]], stride=2).data
     array([[[ 1., 10.,  2., 20.]]], dtype=float32)
     """
-    args = one_float_dtype(x, weight) if bias is None else one_float_dtype(x, weight, bias)
+    args = input_and_weights(x, weight) if bias is None else input_and_weights(x, weight, bias)
     x_shape, w_shape = args[0]._data.shape, args[1]._data.shape
     axes = _spatial_axes("conv_transpose", x_shape, w_shape)
     window = _window("conv_transpose", axes, stride, padding, dilation, groups)

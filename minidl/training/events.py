@@ -1,0 +1,50 @@
+"""What happens in a training, and who is called then: the callbacks of `fit`, sorted by event."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+EVENTS = ("on_train_begin", "on_backward_end", "on_batch_end", "on_epoch_end", "on_train_end")
+
+
+def handlers(callbacks: Sequence[Any]) -> dict[str, list[Callable]]:
+    """For each event what to call."""
+    if not isinstance(callbacks, Iterable) or isinstance(callbacks, str):
+        given = getattr(callbacks, "__name__", type(callbacks).__name__)
+        raise TypeError(f"fit: callbacks: expected a list, got {given}; one alone: [{given}]")
+    events: dict[str, list[Callable]] = {event: [] for event in EVENTS}
+    for callback in callbacks:
+        named = [name for name in dir(callback) if name.startswith("on_")]
+        for name in named:
+            if name not in EVENTS:
+                raise TypeError(
+                    f"fit: callback {type(callback).__name__}: {name} is not an event; there are "
+                    f"{', '.join(EVENTS)}"
+                )
+            events[name].append(getattr(callback, name))
+        if not named:
+            if not callable(callback):
+                raise TypeError(
+                    f"fit: callback {type(callback).__name__}: expected a function or an object "
+                    "with a method such as on_epoch_end (a schedule: every_batch(schedule.step))"
+                )
+            if not _takes_one(callback):
+                name = getattr(callback, "__qualname__", type(callback).__name__)
+                raise TypeError(
+                    f"fit: callbacks: {name} cannot be called with the training as its argument "
+                    "(a schedule: every_batch(schedule.step))"
+                )
+            events["on_epoch_end"].append(callback)
+    return events
+
+
+def _takes_one(fn: Callable) -> bool:
+    try:
+        inspect.signature(fn).bind(None)
+    except TypeError:
+        return False
+    except ValueError:  # built in: it does not say what it takes
+        pass
+    return True

@@ -1,0 +1,29 @@
+"""What `fit` says when nothing would be trained, or slowly."""
+
+import numpy as np
+import pytest
+
+import minidl as md
+from minidl import nn, optim
+
+
+def test_the_optimizer_of_another_model_is_noticed():
+    model, other = nn.Affine(2, 2), nn.Affine(2, 2)
+    loader = [(np.ones((1, 2), "float32"), np.zeros(1, int))]
+    with pytest.raises(ValueError, match="none of its 2 parameters is one of the model's 2"):
+        md.fit(
+            model, loader, "cross_entropy", optim.SGD(other.parameters(), 0.1), 1, progress=False
+        )
+    # Some of them are enough: a part of a model is trained.
+    md.fit(model, loader, "cross_entropy", optim.SGD([model.bias], 0.1), 1, progress=False)
+
+
+def test_float64_data_for_a_float32_model_is_said():
+    model = nn.Affine(2, 2)
+    loader = [(np.ones((1, 2)), np.zeros(1, int))]
+    with pytest.warns(
+        UserWarning, match="a float64 input makes float32 parameters compute in float64"
+    ):
+        md.fit(
+            model, loader, "cross_entropy", optim.SGD(model.parameters(), 0.1), 1, progress=False
+        )
