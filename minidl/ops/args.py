@@ -41,27 +41,31 @@ def operands(*xs: Any) -> tuple[Tensor, ...]:
 
 def one_float_dtype(*xs: Any) -> tuple[Tensor, ...]:
     """The arguments as tensors of one float dtype, the widest among theirs: kernels never convert."""
-    if not _one_dtype(xs) or xs[0]._data.dtype.kind != "f":
-        xs = operands(*xs)
-        floats = [x.dtype for x in xs if x.dtype.kind == "f"]
-        common = np.result_type(*(floats or [np.dtype(np.float32)]))
-        xs = tuple([x if x.dtype == common else x.astype(common) for x in xs])
-    return xs
+    fits = _one_dtype(xs) and xs[0]._data.dtype.kind == "f"
+    return xs if fits else _in_one_float_dtype(xs)
 
 
 def input_and_weights(*xs: Any) -> tuple[Tensor, ...]:
-    """`one_float_dtype` of what a layer gets and its parameters. Says so where the input makes it slow."""
-    if not _one_dtype(xs):
-        x, weight = as_tensor(xs[0]), xs[1]
-        trained = isinstance(weight, Tensor) and weight._requires_grad and weight._op is None
-        if trained and x.dtype == np.float64 and weight.dtype == np.float32:
-            warnings.warn(
-                "a float64 input makes float32 parameters compute in float64, which takes twice as long or more: "
-                'convert the data once, x.astype("float32") (images / 255 is float64, images / numpy.float32(255) '
-                "is not)",
-                stacklevel=2,
-            )
-    return one_float_dtype(*xs)
+    """The same of what a layer gets and its parameters. Says so where the input makes it slow."""
+    if _one_dtype(xs) and xs[0]._data.dtype.kind == "f":
+        return xs
+    x, weight = as_tensor(xs[0]), xs[1]
+    trained = isinstance(weight, Tensor) and weight._requires_grad and weight._op is None
+    if trained and x.dtype == np.float64 and weight.dtype == np.float32:
+        warnings.warn(
+            "a float64 input makes float32 parameters compute in float64, which takes twice as long or more: "
+            'convert the data once, x.astype("float32") (images / 255 is float64, images / numpy.float32(255) '
+            "is not)",
+            stacklevel=2,
+        )
+    return _in_one_float_dtype(xs)
+
+
+def _in_one_float_dtype(xs: tuple) -> tuple[Tensor, ...]:
+    xs = operands(*xs)
+    floats = [x.dtype for x in xs if x.dtype.kind == "f"]
+    common = np.result_type(*(floats or [np.dtype(np.float32)]))
+    return tuple([x if x.dtype == common else x.astype(common) for x in xs])
 
 
 def _one_dtype(xs: tuple) -> bool:

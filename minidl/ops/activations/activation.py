@@ -200,7 +200,7 @@ class ActivationInPlace(ActivationFromY):
     def forward(self, x: np.ndarray) -> np.ndarray:
         if x.flags.forc and x.flags.behaved:
             return K.activation_forward(self.name, x, self.a, self.b, x)
-        x[...] = super().forward(x)  # a kernel writes dense, aligned memory only
+        K.assign(x, super().forward(x))  # a kernel writes dense, aligned memory only
         return x
 
 

@@ -44,7 +44,7 @@ class RReLUInPlace(RReLU):
     def forward(self, x: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
         if x.flags.carray:
             return super().forward(x, x)
-        x[...] = super().forward(x)  # a kernel writes dense, aligned memory only
+        K.assign(x, super().forward(x))  # a kernel writes dense, aligned memory only
         return x
 
 

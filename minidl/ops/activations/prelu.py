@@ -60,7 +60,7 @@ class PReLUInPlace(PReLU):
 
     def forward(self, x: np.ndarray, slope: np.ndarray) -> np.ndarray:
         if not x.flags.carray:
-            x[...] = super().forward(x, slope)
+            K.assign(x, super().forward(x, slope))
             return x
         K.prelu_forward(self._seen(x), slope, self._seen(x))
         return x
