@@ -32,6 +32,7 @@ from minidl._kernels.runtime.sizes cimport plus, times
 cdef enum:
     SUMS = 12                   # vectors in registers: enough to hide the latency of an addition
     MOST_ROWS = 3               # outputs that they belong to
+    EMPTY = 4                   # of a vector's lanes: if 1 in so many is, the tile of direct.pxd is slower
     LEAST_VECTORS = 4           # of pixels of a channel, else most of a tile would be empty
     MOST_PHASES = 16
     BAND_BYTES = 256 << 10      # of copied rows: half of a second-level cache
@@ -62,14 +63,15 @@ cdef struct Runs:
 
 
 cdef inline bint runs_pay(real* kind, const Window* w, const Job* job) noexcept nogil:
-    """Whether there are so few outputs, enough pixels for vectors of them, and copies that fit the cache."""
+    """Whether outputs leave a good part of a vector empty, there are enough pixels for vectors of them, and the copies fit
+    the cache."""
     cdef Py_ssize_t rows = ceil_div(job.y.size[1], phases_of(w, job, 1)), reach, width
     cdef Py_ssize_t columns = ceil_div(job.y.size[2], phases_of(w, job, 2))
     reach = plus(times(w.kernel[1], w.dilation[1]), w.stride[1])
     width = plus(plus(job.x.size[2], w.padding[2]), plus(times(w.kernel[2], w.dilation[2]),
                                                         times(job.y.size[2], w.stride[2])))
     return (
-        job.y.c // w.groups <= lanes(kind) and rows * columns >= LEAST_VECTORS * lanes(kind)
+        EMPTY * (job.y.c // w.groups) <= (EMPTY - 1) * lanes(kind) and rows * columns >= LEAST_VECTORS * lanes(kind)
         and phases_of(w, job, 0) * phases_of(w, job, 1) * phases_of(w, job, 2) <= MOST_PHASES
         and times(times(job.x.c // w.groups, sizeof(real)), plus(width, times(
             times(w.kernel[0] * w.kernel[2], columns), reach))) <= BAND_BYTES
@@ -124,7 +126,7 @@ cdef inline void stage_row(
     cdef Py_ssize_t size = sizeof(real), step = image.steps[2], width = image.size[2], c, i
     if step == size:
         for c in range(channels):
-            memcpy(y + c * y_channel, x + c * image.c_step, width * size)
+            copy_row(kind, x + c * image.c_step, <char*> (y + c * y_channel), width)
     elif image.c_step == size:
         transpose(kind, x, step, <char*> y, y_channel * size, width, channels, width)
     else:
@@ -137,6 +139,19 @@ cdef inline void copy_vectors(vec* kind, const char* x, char* y, Py_ssize_t coun
     cdef Py_ssize_t i
     for i in range(count):
         (<vec*> y)[i] = (<const vec*> x)[i]
+
+
+cdef inline void copy_row(real* kind, const char* x, char* y, Py_ssize_t count) noexcept nogil:
+    """memcpy for as few numbers as a small image's row has: whole vectors, and the last one once more."""
+    cdef Py_ssize_t size = sizeof(real), last = (count - lanes(kind)) * size
+    if last < 0:
+        memcpy(y, x, count * size)
+    elif real is float:
+        copy_vectors(<floats*> NULL, x, y, count // lanes(kind))
+        copy_vectors(<floats*> NULL, x + last, y + last, 1)
+    else:
+        copy_vectors(<doubles*> NULL, x, y, count // lanes(kind))
+        copy_vectors(<doubles*> NULL, x + last, y + last, 1)
 
 
 cdef inline void copy_apart(

@@ -6,17 +6,17 @@
 #       for phases of the rows, for up to three outputs, for SUMS vectors of their pixels
 #         for the terms of the sum, a channel and a tap each: SUMS products
 
-from libc.string cimport memcpy, memset
+from libc.string cimport memset
 
 from minidl._kernels.conv.direct cimport SERIAL_FLOPS, Taps, Weights
 from minidl._kernels.conv.image cimport AXES, Image
 from minidl._kernels.conv.phases cimport Job, Window, lay_axes, weights_of
 from minidl._kernels.conv.runs cimport (
-    MOST_PHASES, MOST_ROWS, SUMS, Outputs, Runs, copy_rows, find_terms, lay_runs, pitch_of,
+    MOST_PHASES, MOST_ROWS, SUMS, Outputs, Runs, copy_row, copy_rows, find_terms, lay_runs, pitch_of,
 )
 from minidl._kernels.math.elementary cimport real
 from minidl._kernels.product.product cimport TASK_FLOPS, TASKS, activation_t, ceil_div, run_tasks, task_t
-from minidl._kernels.product.tile cimport One, Three, broadcast, doubles, floats, lanes, vec, zeros
+from minidl._kernels.product.tile cimport One, Three, broadcast, doubles, floats, lanes, loaded, vec, zeros
 from minidl._kernels.runtime cimport memory
 from minidl._kernels.runtime.epilogues cimport activate_in_place
 from minidl._kernels.runtime.sizes cimport plus, times
@@ -50,7 +50,7 @@ cdef inline void sum_tile(Outputs* outputs, vec* kind, const Tile* s) noexcept n
         for i in range(rows):
             ws[i] = broadcast(kind, w[i] + t * size)
         for j in range(vectors):
-            x = (<const vec*> at)[j]
+            x = loaded(kind, at, j)
             for i in range(rows):
                 sums[i * vectors + j] = sums[i * vectors + j] + ws[i] * x
     for i in range(rows):
@@ -222,7 +222,7 @@ cdef inline void write_row(
 ) noexcept nogil:
     cdef Py_ssize_t i
     if step == sizeof(real):
-        memcpy(y, x, count * sizeof(real))
+        copy_row(kind, <const char*> x, y, count)
     else:
         for i in range(count):
             (<real*> (y + i * step))[0] = x[i]

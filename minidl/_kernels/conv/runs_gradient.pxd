@@ -20,7 +20,7 @@ from minidl._kernels.conv.runs cimport (
 )
 from minidl._kernels.math.elementary cimport real
 from minidl._kernels.product.product cimport TASK_FLOPS, TASKS, ceil_div, run_tasks, task_t
-from minidl._kernels.product.tile cimport One, Three, doubles, floats, lanes, vec
+from minidl._kernels.product.tile cimport One, Three, doubles, floats, lanes, loaded, vec
 from minidl._kernels.runtime cimport memory, pool
 from minidl._kernels.runtime.sizes cimport times
 
@@ -74,7 +74,7 @@ cdef inline void sum_dots(Outputs* outputs, vec* kind, const Dots* s) noexcept n
         for i in range(rows):
             g[i] = (<const vec*> gy[i])[p]
         for j in range(terms):
-            x = (<const vec*> xs[j])[p]
+            x = loaded(kind, xs[j], p)
             for i in range(rows):
                 sums[i * terms + j] = sums[i * terms + j] + g[i] * x
     for i in range(rows):

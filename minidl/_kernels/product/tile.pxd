@@ -32,12 +32,22 @@ cdef extern from *:
       /* x in all lanes. (x - 0 is x, also for -0 and NaN; the compiler drops it.) */
       static inline floats tile_floats(float x) { return x - (floats){0}; }
       static inline doubles tile_doubles(double x) { return x - (doubles){0}; }
+      /* x in a register, whatever the compiler knows of where it came from. */
+      #if defined(__x86_64__) || defined(__i386__)
+        #define TILE_HOLD(x) __asm__("" : "+v"(x))
+      #else
+        #define TILE_HOLD(x) ((void)0)
+      #endif
+      static inline floats tile_held4(floats x) { TILE_HOLD(x); return x; }
+      static inline doubles tile_held8(doubles x) { TILE_HOLD(x); return x; }
     #else /* No vectors in this compiler's C: the same loops over single numbers. */
       #define TILE_BYTES 0
       typedef float floats;
       typedef double doubles;
       #define tile_floats(x) (x)
       #define tile_doubles(x) (x)
+      #define tile_held4(x) (x)
+      #define tile_held8(x) (x)
     #endif
     #if defined(__AVX512F__) || defined(__aarch64__)
       #define TILE_ROWS 8 /* 32 vector registers */
@@ -92,6 +102,8 @@ cdef extern from *:
     ctypedef double doubles
     floats tile_floats(float x) noexcept nogil
     doubles tile_doubles(double x) noexcept nogil
+    floats tile_held4(floats x) noexcept nogil
+    doubles tile_held8(doubles x) noexcept nogil
     floats tile_low4(floats a, floats b) noexcept nogil
     floats tile_high4(floats a, floats b) noexcept nogil
     doubles tile_low8(doubles a, doubles b) noexcept nogil
@@ -146,6 +158,15 @@ cdef inline vec zeros(vec* kind) noexcept nogil:
         return tile_floats(0)
     else:
         return tile_doubles(0)
+
+
+cdef inline vec loaded(vec* kind, const char* x, Py_ssize_t index) noexcept nogil:
+    """Vector `index` of x, in a register. A plain x[index] that several products use gcc reads from memory for each of
+    them, and every second read, if not every one, goes across the end of a cache line."""
+    if vec is floats:
+        return tile_held4((<const floats*> x)[index])
+    else:
+        return tile_held8((<const doubles*> x)[index])
 
 
 cdef struct Strip:
