@@ -1,8 +1,7 @@
-"""The NumPy definitions of pooling.pyx: window after window, all images and channels at once."""
+"""The NumPy definitions of pooling.pyx: one place in the windows after another, all windows at once."""
 
 from __future__ import annotations
 
-import itertools
 import math
 
 import numpy as np
@@ -18,12 +17,15 @@ def max_pool_forward(x, kernel, stride, padding):
 
 def max_pool_places(x, kernel, stride, padding):
     out = _result_size("max_pool", x.shape[2:], kernel, stride, padding)
-    index = _like(x, out, np.int32)
+    best, index = _like(x, out, x.dtype), _like(x, out, np.int32)
+    index -= 1  # none yet
     numbers = np.arange(np.prod(x.shape[2:], dtype=int), dtype=np.int32).reshape(x.shape[2:])
-    for at, window in _windows(x.shape[2:], out, kernel, stride, padding):
-        values = x[..., *window].reshape(*x.shape[:2], numbers[window].size)
-        best = values.argmax(axis=2)  # the first NaN, or the first maximum
-        index[..., *at] = numbers[window].reshape(-1)[best]
+    for windows, pixels in _taps(x.shape[2:], out, kernel, stride, padding):
+        value, before = x[..., *pixels], best[..., *windows]
+        # The first maximum, or the first NaN, which is neither less than another nor equal to itself.
+        better = ~((value <= before) | (before != before)) | (index[..., *windows] < 0)
+        np.copyto(before, value, where=better)
+        np.copyto(index[..., *windows], numbers[pixels], where=better)
     return index
 
 
@@ -32,11 +34,9 @@ def max_pool_backward(x, gy, kernel, stride, padding):
 
 
 def max_pool_scatter(gy, index, size):
-    gx = _like(gy, size, gy.dtype)
-    n, c = np.ogrid[: gy.shape[0], : gy.shape[1]]
-    places = np.unravel_index(index, size)
-    lead = (n.reshape(-1, 1, *[1] * len(size)), c.reshape(1, -1, *[1] * len(size)))
-    np.add.at(gx, (*lead, *places), gy)
+    gx, images, pixels = _like(gy, size, gy.dtype), math.prod(gy.shape[:2]), math.prod(size)
+    places = index.reshape(images, math.prod(index.shape[2:])) + pixels * np.arange(images)[:, None]
+    gx[...] = np.bincount(places.reshape(-1), gy.reshape(-1), images * pixels).reshape(gx.shape)
     return gx
 
 
@@ -50,17 +50,17 @@ def max_pool_gather(x, index):
 
 def avg_pool_forward(x, kernel, stride, padding):
     out = _result_size("avg_pool", x.shape[2:], kernel, stride, padding)
-    y, axes = _like(x, out, x.dtype), tuple(range(2, x.ndim))
-    for at, window in _windows(x.shape[2:], out, kernel, stride, padding):
-        y[..., *at] = x[..., *window].sum(axis=axes) / math.prod(kernel)
+    y = _like(x, out, x.dtype)
+    for windows, pixels in _taps(x.shape[2:], out, kernel, stride, padding):
+        y[..., *windows] += x[..., *pixels]
+    y /= math.prod(kernel)
     return y
 
 
 def avg_pool_backward(gy, size, kernel, stride, padding):
     gx = _like(gy, size, gy.dtype)
-    for at, window in _windows(size, gy.shape[2:], kernel, stride, padding):
-        share = gy[..., *at] / math.prod(kernel)
-        gx[..., *window] += share.reshape(*gy.shape[:2], *(1,) * len(size))
+    for windows, pixels in _taps(size, gy.shape[2:], kernel, stride, padding):
+        gx[..., *pixels] += gy[..., *windows] / math.prod(kernel)
     return gx
 
 
@@ -84,14 +84,14 @@ def _result_size(name, size, kernel, stride, padding):
     return tuple((n + 2 * p - k) // s + 1 for n, k, s, p in sizes)
 
 
-def _windows(size, out, kernel, stride, padding):
-    """(place in the result, slices of the image) for each window, cut off at the borders."""
-    for at in itertools.product(*map(range, out)):
-        starts = [o * s - p for o, s, p in zip(at, stride, padding, strict=True)]
-        yield (
-            at,
-            tuple(
-                slice(max(a, 0), min(a + k, n))
-                for a, k, n in zip(starts, kernel, size, strict=True)
-            ),
-        )
+def _taps(size, out, kernel, stride, padding):
+    """For each place in a window: slices of the windows in which it lies in the image, and of the pixels that it is."""
+    for tap in np.ndindex(*kernel):
+        windows, pixels = [], []
+        for t, n, o, s, p in zip(tap, size, out, stride, padding, strict=True):
+            # In window i it is pixel s i + t - p, of 0 to n - 1.
+            start = max(0, -((t - p) // s))
+            stop = max(start, min(o, (n - 1 + p - t) // s + 1))
+            windows.append(slice(start, stop))
+            pixels.append(slice(s * start + t - p, max(0, s * (stop - 1) + t - p + 1), s))
+        yield tuple(windows), tuple(pixels)
