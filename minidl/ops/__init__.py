@@ -5,6 +5,7 @@ and `norm` (normalisation), `spatial` (convolution, pooling), `activations`; `in
 `args` what several ops ask of their arguments. A family offers what its `__all__` lists.
 """
 
+from minidl.autograd.tensor import Tensor
 from minidl.ops.activations.noise import dropout
 from minidl.ops.arithmetic import *
 from minidl.ops.batch_norm import batch_norm
@@ -28,3 +29,7 @@ from minidl.ops.shape import (
 )
 from minidl.ops.spatial.conv import conv, conv_transpose
 from minidl.ops.spatial.pooling import avg_pool, max_pool, pixel_shuffle, upsample
+
+for _name, _method in vars(Tensor).items():
+    if callable(_method) and _name in globals():
+        _method.__doc__ = globals()[_name].__doc__  # x.sum() is documented as sum(x)

@@ -349,3 +349,9 @@ def test_methods_are_the_functions():
     for name in ("sum", "mean", "var", "std", "max", "min", "exp", "log", "sqrt", "abs", "flatten"):
         np.testing.assert_array_equal(getattr(t, name)().data, getattr(md, name)(t).data)
     assert abs(-t).data[0, 0] == 1 and (+t) is t
+
+
+@pytest.mark.parametrize("name", ["sum", "exp", "reshape", "astype"])
+def test_methods_are_documented_as_the_functions_that_they_call(name):
+    function = getattr(md.ops, name)
+    assert getattr(md.Tensor, name).__doc__ == function.__doc__ and len(function.__doc__) > 20
