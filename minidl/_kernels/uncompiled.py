@@ -130,7 +130,14 @@ def _number(what: str, n: Any) -> int:
 
 
 class CaptureError(RuntimeError):
-    """Why a step runs uncaptured."""
+    """A step that cannot be captured: op, what cannot be recorded; line, the user's ("file.py:12").
+
+    Not raised where nothing is compiled: the step runs uncaptured.
+    """
+
+    def __init__(self, op: str, line: str, why: str) -> None:
+        super().__init__(f"{op}: {why} ({line})")
+        self.op, self.line, self.why = op, line, why
 
 
 CaptureError.__module__ = "minidl"
@@ -148,7 +155,7 @@ recorder = Recorder()
 class Plan:
     """The calls of a step, which only compiled kernels leave."""
 
-    failure = CaptureError("minidl runs without compiled modules, whose calls could be done again")
+    failure = "minidl runs without compiled modules, whose calls could be done again"
 
     def __init__(self, strict: bool = True) -> None:
         pass

@@ -135,7 +135,7 @@ class Step:
         del self._records[MOST_RECORDS:]
         return record.hand_out()
 
-    def _give_up(self, failure: CaptureError | None) -> None:
+    def _give_up(self, failure: CaptureError | str | None) -> None:
         """After a failure the function runs as it is from now on; said once."""
         if failure is not None:
             self._gave_up = True

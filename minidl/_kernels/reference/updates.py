@@ -27,6 +27,8 @@ def sgd_step(groups):
 def adam_step(groups):
     changes = []
     for *lists, beta1, beta2, eps, decoupled in groups:
+        if not lists[0]:
+            continue  # no parameters, and so no lists of their moments
         for p, g, m, v, count, lr, decay in zip(*lists, strict=True):
             t = int(count) + 1
             d = g if decoupled else g + decay * p
