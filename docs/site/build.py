@@ -112,7 +112,6 @@ def main() -> None:
     staged = args.out.parent / f"{args.out.name}-staged"
     gather(staged)
     python_for_the_browser(staged / "static" / "live", args.wheel, args.offline)
-    maths.write_font(staged / "static")
     options = ["-E", "-a"] if args.fresh else []
     command = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-b", "html", *options]
     command += ["-c", Path(__file__).parent, staged, args.out]
@@ -121,6 +120,7 @@ def main() -> None:
     done = subprocess.run(command, env=environment)
     if done.returncode:
         sys.exit(done.returncode)
+    maths.write_font(args.out)
     print(f"The site is in {args.out}. To see it: python -m http.server --directory {args.out}")
 
 

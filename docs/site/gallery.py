@@ -43,16 +43,15 @@ def write(staged: "Stage") -> None:
     staged.write("examples/GALLERY_HEADER.rst", HEADER)
     record = json.loads(RECORD.read_text(encoding="utf-8"))
     for name, about in record["examples"].items():
-        for picture in about["pictures"]:
-            staged.write(picture, (ROOT / "docs" / picture).read_bytes())
+        pictures = [staged.picture(f"docs/{picture}") for picture in about["pictures"]]
         source = (ROOT / "examples" / name).read_text(encoding="utf-8")
-        staged.write(f"examples/{name}", example(source, about, record["machine"]))
+        staged.write(f"examples/{name}", example(source, about, pictures, record["machine"]))
 
 
-def example(source: str, about: dict, machine: str) -> str:
+def example(source: str, about: dict, pictures: list[str], machine: str) -> str:
     """A program for sphinx-gallery: its docstring in reStructuredText, and its parts as sections."""
     match = re.match(r'"""(.*?)"""\n', source, re.DOTALL)
-    title, pictures = about["title"], about["pictures"]
+    title = about["title"]
     text = [title, "=" * len(title), "", *_paragraphs(match[1]), ""]
     for picture in pictures:
         text += [

@@ -20,6 +20,7 @@ SECTIONS = {
         "playground/*",
         "reading_time",
         "reading",
+        "glossary",
     ),
     "Use": (
         "gallery/index",

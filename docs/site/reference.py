@@ -112,6 +112,9 @@ def public(name: str) -> str | None:
     return f"{full}.{member}" if full else None
 
 
+FIRST = ("Tensor", "grad", "Module", "Sequential", "Parameter", "Optimizer")  # of their part
+
+
 def parts(module: str) -> Iterator[tuple[str, list[str]]]:
     """The headings of a module's page, and the names below each."""
     own = [full.rpartition(".")[2] for full in everything() if full.rpartition(".")[0] == module]
@@ -119,7 +122,7 @@ def parts(module: str) -> Iterator[tuple[str, list[str]]]:
     if module not in ("minidl", "minidl.nn", "minidl.functional"):
         yield "", own
         return
-    left = list(own)
+    left = sorted(own, key=lambda name: FIRST.index(name) if name in FIRST else len(FIRST))
     for heading, homes in PARTS.items():
         chosen = []
         for name in left:

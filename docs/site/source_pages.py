@@ -4,6 +4,7 @@
 (`#walk`, `#Tensor.backward`). Folders have a page that lists what is in them.
 """
 
+import functools
 import html
 import posixpath
 from collections.abc import Iterator
@@ -23,6 +24,7 @@ from stage import IMAGES, ROOT
 HIDDEN = {".so", ".pyd", ".pyc", ".c", ".gz", ".npz", *IMAGES}
 
 
+@functools.cache
 def everything() -> list[str]:
     """All files of the package and of the examples."""
     found = []
@@ -90,12 +92,29 @@ def collect(app: Sphinx) -> Iterator[tuple[str, dict[str, Any], str]]:
         name = f"source/{path}/index" if (ROOT / path).is_dir() else f"source/{path}"
         body = folder_page(path, shown) if (ROOT / path).is_dir() else file_page(path)
         above = " / ".join(_crumbs(path, name))
-        context = {
-            "title": path,
-            "body": f'<p class="crumbs">{above}</p><h1>{html.escape(path)}</h1>{body}',
-            "furo_hide_toc": True,
-        }
+        title = f'<p class="crumbs">{above}</p><h1>{html.escape(posixpath.basename(path))}</h1>'
+        context = {"title": path, "body": title + body}
         yield name, context, "page.html"
+
+
+def navigation(app: Sphinx, page: str, template: str, context: dict, doctree: Any) -> None:
+    """Beside a file, the other files of its folder. (The whole site would take its time, for hundreds of pages.)"""
+    if not page.startswith("source/"):
+        return
+    path = page.removeprefix("source/").removesuffix("/index")
+    shown = with_folders({*everything(), *app.config.source_files})
+    folder = path if (ROOT / path).is_dir() else posixpath.dirname(path)
+    rows = []
+    for name in sorted(shown):
+        if posixpath.dirname(name) == folder:
+            slash = "/" if (ROOT / name).is_dir() else ""
+            here = " current-page" if name == path else ""
+            rows.append(
+                f'<li class="toctree-l1{here}"><a class="reference internal" href="{address(name, page)}">'
+                f"{posixpath.basename(name)}{slash}</a></li>"
+            )
+    above = f'<p class="caption"><span class="caption-text">{html.escape(folder)}</span></p>'
+    context["toctree"] = lambda **_: f"{above}<ul>{''.join(rows)}</ul>"
 
 
 def resolve(app: Sphinx, doctree: nodes.document, docname: str) -> None:
@@ -128,4 +147,5 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.add_config_value("source_files", [], "html")
     app.connect("html-collect-pages", collect)
     app.connect("doctree-resolved", resolve)
+    app.connect("html-page-context", navigation, priority=100)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
