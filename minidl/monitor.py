@@ -436,4 +436,4 @@ class GradientNorms(Monitor):
 
 
 def _norm(parameters: list[Tensor]) -> float:
-    return clip_grad_norm(parameters, math.inf)  # clips nothing
+    return float(clip_grad_norm(parameters, math.inf))  # clips nothing

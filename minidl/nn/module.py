@@ -432,6 +432,8 @@ class Sequential(ModuleList):
     def forward(self, x: Any) -> Any:
         before: Module | None = None  # it fuses, and waits for what follows
         for layer in self._layers:
+            if recorder.on and capturing():
+                note("module", layer)  # (its forward may run without a call of it)
             if before is not None:
                 activation = layer.fusable()
                 x = before.forward(x, activation)  # all that a call of it would run

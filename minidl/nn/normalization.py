@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from operator import setitem
 from typing import Any
 
 import numpy as np
 
 from minidl import check
 from minidl import functional as F
-from minidl.atomic import at_once, starmap
 from minidl.autograd.tensor import Tensor, as_tensor
 from minidl.init import Constant
 from minidl.nn.module import Module
@@ -136,25 +134,19 @@ class BatchNorm(Module):
 
     def forward(self, x: Any, activation: Activation | None = None) -> Tensor:
         x = _with_channels(f"BatchNorm({self.num_features})", x, self.num_features)
-        own = self.training or not self.track_running_stats
-        tracked, momentum = self.track_running_stats, self.momentum
-        if momentum is None:
-            momentum = 1 / (int(self.num_batches_tracked) + 1) if tracked else 0.0
-        y, statistics = normalized(
+        tracked = self.track_running_stats
+        return normalized(
             x,
             self.running_mean if tracked else None,
             self.running_var if tracked else None,
             self.weight,
             self.bias,
-            own,
-            momentum,
+            self.training or not tracked,
+            self.momentum if tracked else 0.0,
             self.eps,
             activation or self.activation,
+            self.num_batches_tracked if tracked else None,
         )
-        if own and tracked:
-            statistics.append((self.num_batches_tracked, ..., self.num_batches_tracked + 1))
-        at_once(starmap(setitem, statistics))
-        return y
 
     def extra_repr(self) -> str:
         text = f"{self.num_features}, eps={self.eps:g}, momentum={self.momentum}"

@@ -119,6 +119,13 @@ def as_float_in_place(name: str, x: Any) -> Tensor:
     return as_float(x)
 
 
+def filled(shape: tuple[int, ...], value: float, dtype: Any) -> Tensor:
+    """A tensor of equal numbers, by a kernel: a captured step fills it again."""
+    array = K.empty(shape, dtype)
+    K.set_all(array, value)
+    return wrap(array)
+
+
 def class_ids(name: str, ids: Any, n: int) -> np.ndarray:
     """ids as an integer array, each checked to lie in 0 ... n - 1."""
     array = check.array(name, "ids", plain(ids))

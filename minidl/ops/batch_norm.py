@@ -2,48 +2,49 @@
 
 from __future__ import annotations
 
-from operator import setitem
 from typing import Any
 
 import numpy as np
 
 from minidl import _kernels as K
 from minidl import check
-from minidl.atomic import at_once, starmap
 from minidl.autograd.op import Op
-from minidl.autograd.tensor import Tensor, as_tensor
+from minidl.autograd.tensor import Tensor, as_tensor, wrap
 from minidl.ops.activations.activation import ActivationGrad, Row, fused_row
-from minidl.ops.args import as_float
+from minidl.ops.args import as_float, filled
 from minidl.ops.reduction import centered, mean, sum
 from minidl.ops.shape import reshape
 
 Activation = str | tuple
+FLOATS = (np.float32, np.float64)
 
 
 class BatchNorm(Op):
-    """y = (x - mean) rstd weight + bias for x (N, C, ...), all others (C,); weight and bias may be left out.
+    """y = (x - mean) / sqrt(var + eps) weight + bias for x (N, C, ...), all others (C,).
 
-    `batch_statistics`: mean and rstd = 1 / sqrt(var + eps) are those of x, with gradients; else they are constants.
+    weight and bias may be left out. `batch_statistics`: mean and var are those of x, with gradients; else they are
+    constants.
     """
 
     def __init__(
-        self, mean: np.ndarray, rstd: np.ndarray, batch_statistics: bool, eps: float = 0.0
+        self, mean: np.ndarray, var: np.ndarray, batch_statistics: bool, eps: float = 0.0
     ) -> None:
-        self.mean, self.rstd, self.eps = mean, rstd, eps
+        self.mean, self.var, self.eps = mean, var, eps
         self.batch_statistics = batch_statistics
 
     def forward(self, x: np.ndarray, *parameters: np.ndarray) -> np.ndarray:
-        return K.batch_norm_forward(x, self.mean, self.rstd, *parameters)
+        return K.batch_norm_forward(x, self.mean, self.var, self.eps, *parameters)
 
     def backward(self, gy: Tensor) -> tuple:
         x, axes = self.input(0), (0, *range(2, self.input(0).ndim))
         each = (-1, *(1,) * (x.ndim - 2))  # one number a channel, against x
         if self.batch_statistics:
             d = centered(x, axes)
-            rstd = (mean(d * d, axis=axes, keepdims=True) + self.eps) ** -0.5
+            var = mean(d * d, axis=axes, keepdims=True)
         else:
-            d = x - self.mean.astype(x.dtype).reshape(each)
-            rstd = Tensor(self.rstd.astype(x.dtype).reshape(each))
+            d = x - reshape(wrap(self.mean).astype(x.dtype), each)
+            var = reshape(wrap(self.var).astype(x.dtype), each)
+        rstd = (var + self.eps) ** -0.5
         z, gx = d * rstd, gy
         if self.batch_statistics:
             gx = (
@@ -57,8 +58,9 @@ class BatchNorm(Op):
         """In two passes over memory; `activation` as `K.batch_norm_backward` has it."""
         x, *parameters = [self.input(i)._data for i in range(len(self.edges))]
         weight, bias = (*parameters, None, None)[:2]
+        statistics = self.mean, self.var, self.eps
         grads = K.batch_norm_backward(
-            x, gy, self.mean, self.rstd, weight, bias, self.batch_statistics, *activation
+            x, gy, *statistics, weight, bias, self.batch_statistics, *activation
         )
         return grads[: len(self.edges)]
 
@@ -75,7 +77,7 @@ class ActivatedBatchNorm(BatchNorm):
     def forward(self, x: np.ndarray, *parameters: np.ndarray) -> np.ndarray:
         weight, bias = (*parameters, None, None)[:2]
         return K.batch_norm_forward(
-            x, self.mean, self.rstd, weight, bias, self.row.name, self.a, self.b
+            x, self.mean, self.var, self.eps, weight, bias, self.row.name, self.a, self.b
         )
 
     def backward(self, gy: Tensor) -> tuple:
@@ -118,10 +120,10 @@ def batch_norm(
     Source: Ioffe & Szegedy, Batch Normalization: Accelerating Deep Network Training by Reducing Internal Covariate
     Shift, ICML 2015.
     """
-    arguments = x, running_mean, running_var, weight, bias, training, momentum, eps, activation
-    y, statistics = normalized(*arguments)
-    at_once(starmap(setitem, statistics))
-    return y
+    momentum = check.number("batch_norm", "momentum", momentum)
+    return normalized(
+        x, running_mean, running_var, weight, bias, training, momentum, eps, activation
+    )
 
 
 def normalized(
@@ -131,11 +133,12 @@ def normalized(
     weight: Any,
     bias: Any,
     training: bool,
-    momentum: float,
+    momentum: float | None,
     eps: float,
     activation: Activation | None,
-) -> tuple[Tensor, list[tuple]]:
-    """The result of `batch_norm`, and (array, ..., new values) of the statistics that are to be updated."""
+    count: np.ndarray | None = None,
+) -> Tensor:
+    """`batch_norm`; training, `count` batches are counted, in place, too. momentum None: the average of all of them."""
     x = as_float(x)
     if not 2 <= x.ndim <= 5:
         raise ValueError(
@@ -156,26 +159,24 @@ def normalized(
                 "batch_norm: evaluating needs running_mean and running_var, got None: pass them, or "
                 "training=True to use those of x"
             )
-        center, rstd = given[0].astype(np.float64), _rstd(given[1], eps)
-        return _op((center, rstd, False, eps), fused)(x, *parameters), []
+        center, var = _as_now(given[0]), _as_now(given[1])
+        return _op((center, var, False, eps), fused)(x, *parameters)
     n = x.size // max(channels, 1)
     if n == 1:
         raise ValueError(
             f"batch_norm: training needs more than one value per channel, got x of shape {x.shape}"
         )
-    momentum = check.number("batch_norm", "momentum", momentum)
     center, var = K.batch_norm_moments(x._data)
-    statistics = []
-    for old, new in zip(given, (center, var * (n / max(n - 1, 1))), strict=True):
-        if old is not None and n:
-            with np.errstate(all="ignore"):
-                statistics.append((old, ..., old + (momentum * (new - old)).astype(old.dtype)))
-    return _op((center, _rstd(var, eps), True, eps), fused)(x, *parameters), statistics
+    y = _op((center, var, True, eps), fused)(x, *parameters)
+    K.batch_norm_track(*given, count, center, var, n, momentum)
+    return y
 
 
-def _rstd(var: np.ndarray, eps: float) -> np.ndarray:
-    with np.errstate(all="ignore"):
-        return 1 / np.sqrt(var.astype(np.float64) + eps)
+def _as_now(statistic: np.ndarray) -> np.ndarray:
+    """A copy in float64: backward needs these values, whatever becomes of the running statistics."""
+    copy = K.empty(statistic.shape, np.float64)
+    K.assign(copy, statistic)
+    return copy
 
 
 def _op(statistics: tuple, fused: tuple[Row, float, float] | None) -> BatchNorm:
@@ -186,7 +187,7 @@ def _parameters(name: str, x: Tensor, weight: Any, bias: Any) -> list[Tensor]:
     """Those that are given, in x's dtype; a weight of 1 if only the bias is."""
     channels, found = x.shape[1], []
     if weight is None and bias is not None:
-        weight = np.ones(channels, x.dtype)
+        weight = filled((channels,), 1.0, x.dtype)
     for which, v in (("weight", weight), ("bias", bias)):
         if v is None:
             continue
@@ -206,9 +207,10 @@ def _statistic(name: str, value: Any, channels: int, training: bool) -> np.ndarr
     array = value._data if isinstance(value, Tensor) else value
     if not training:
         array = np.asarray(array)
-    elif not (isinstance(array, np.ndarray) and array.dtype.kind == "f" and array.flags.writeable):
+    elif not (isinstance(array, np.ndarray) and array.dtype in FLOATS and array.flags.behaved):
         raise TypeError(
-            f"batch_norm: {name}: expected a float array that can be updated in place, got {value!r}"
+            f"batch_norm: {name}: expected a float32 or float64 array that can be updated in place, "
+            f"got {value!r}"
         )
     if array.shape != (channels,):
         raise ValueError(

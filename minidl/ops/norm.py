@@ -12,7 +12,7 @@ from minidl import _kernels as K
 from minidl import check
 from minidl.autograd.op import Op
 from minidl.autograd.tensor import Tensor
-from minidl.ops.args import as_float, operands
+from minidl.ops.args import as_float, filled, operands
 from minidl.ops.reduction import centered, mean, sum
 from minidl.ops.shape import reshape
 
@@ -153,7 +153,7 @@ def _parameters(
     """Weight and bias in x's dtype; 1 and 0 where they are not given."""
     found = []
     for which, v, default in (("weight", weight, 1.0), ("bias", bias, 0.0)):
-        v = Tensor(np.full(shape, default, x.dtype)) if v is None else operands(x, v)[1]
+        v = filled(shape, default, x.dtype) if v is None else operands(x, v)[1]
         if v.shape != shape:
             raise ValueError(
                 f"{name}: {which}: expected shape {shape}, got {v.shape} for x of shape {x.shape}"

@@ -155,19 +155,25 @@ def pooled(entry_point: str) -> Sampler:
 
 def batch(rng, axes=None):
     x = array(rng, *lengths(rng, int(rng.integers(2, 5))))
-    mean, rstd, weight, bias = array(rng, 4, x.shape[1])
-    return x, mean, np.abs(rstd) + 0.1, weight, bias
+    mean, var, weight, bias = array(rng, 4, x.shape[1])
+    return x, mean, np.abs(var), 0.1, weight, bias
 
 
 def batch_norm_forward(rng) -> Sample:
-    x, mean, rstd, weight, bias = batch(rng)
-    return (x, mean, rstd, *((weight, bias) if rng.random() < 0.7 else ())), fused(rng)
+    *given, weight, bias = batch(rng)
+    return (*given, *((weight, bias) if rng.random() < 0.7 else ())), fused(rng)
 
 
 def batch_norm_backward(rng) -> Sample:
     x, *rest = batch(rng)
     moving, name = bool(rng.random() < 0.5), str(rng.choice(["", "tanh", "relu", "by sign"]))
     return (x, array(rng, *x.shape), *rest, moving, np.tanh(x), name), {}
+
+
+def batch_norm_track(rng) -> Sample:
+    mean, var, *running = array(rng, 4, int(rng.choice(LENGTHS)))
+    count, momentum = np.array(3), 0.1 if rng.random() < 0.5 else None
+    return (*running, count, mean, np.abs(var), 7, momentum), {}
 
 
 # ── Products ──────────────────────────────────────────────────────────────────────────────────────
@@ -325,6 +331,7 @@ SAMPLERS: dict[str, Sampler] = {
     "batch_norm_moments": one,
     "batch_norm_forward": batch_norm_forward,
     "batch_norm_backward": batch_norm_backward,
+    "batch_norm_track": batch_norm_track,
     "matmul": matmul,
     "affine_forward": affine_forward,
     "affine_weight_grad": affine_weight_grad,
@@ -343,8 +350,7 @@ SAMPLERS: dict[str, Sampler] = {
     "sgd_step": sgd_step,
     "adam_step": adam_step,
     "first_misfit": lambda rng: (tuple(parameters(rng, 2)), {}),
-    "sum_of_squares": lambda rng: (tuple(parameters(rng, 1)), {}),
-    "scale_all": lambda rng: ((*parameters(rng, 1), 0.5), {}),
+    "clip_norm": lambda rng: ((*parameters(rng, 1), 0.5), {}),
     "assign": assign,
     "copy": one,
     "set_all": lambda rng: ((*one(rng)[0], 0.5), {}),
@@ -354,16 +360,20 @@ NO_ARRAYS = {"random_words"}
 # What once read beyond its operands.
 KNOWN = {"conv_weight_grad": [groups_of_a_vector(*sizes) for sizes in ((2, 4), (2, 8), (4, 16))]}
 # What is written must lie in one piece, or (in the second line) anywhere, if only each element has a place of its own.
-DENSE = {"sgd_step", "adam_step", "scale_all"}
+DENSE = {"sgd_step", "adam_step", "clip_norm"}
 DENSE |= {"prelu_forward", "prelu_backward"}  # these want C order
 APART = {"matmul", "affine_weight_grad", "binary", "unary", "assign", "set_all"}
+APART |= {"batch_norm_track"}
 
 
 def layouts(entry_point: str, given: Sample) -> list[str]:
     """The memory layouts that its operands may have."""
     if entry_point in DENSE or (entry_point in CASES and "out" in given[1]):
         return ["C"]
-    if entry_point.startswith(("conv", "batch", "max_pool", "avg_pool")):
+    if (
+        entry_point.startswith(("conv", "batch", "max_pool", "avg_pool"))
+        and entry_point not in APART
+    ):
         return ["C", "channels last", "channels last", "order", "gaps", "backwards", "repeated"]
     return [
         "C",
@@ -378,8 +388,8 @@ def layouts(entry_point: str, given: Sample) -> list[str]:
 # ── Where a kernel is not called with what its sampler gives ──────────────────────────────────────
 
 
-def call_batch_norm_backward(kernels, x, gy, mean, rstd, weight, bias, moving, y, name):
-    given = (mean, rstd, weight, bias, moving)
+def call_batch_norm_backward(kernels, x, gy, mean, var, eps, weight, bias, moving, y, name):
+    given = (mean, var, eps, weight, bias, moving)
     if name == "":
         return kernels.batch_norm_backward(x, gy, *given)
     if name == "by sign":

@@ -14,6 +14,7 @@ ENTRY_POINTS = [
     "batch_norm_moments",
     "batch_norm_forward",
     "batch_norm_backward",
+    "batch_norm_track",
     "max_pool_forward",
     "max_pool_places",
     "max_pool_backward",
@@ -89,6 +90,9 @@ SHAPES = [
 ]
 
 
+EPS = 0.1
+
+
 def given(shape, dtype, seed=0):
     rng = np.random.default_rng(seed)
     channels = (1, shape[1]) + (1,) * (len(shape) - 2)
@@ -99,7 +103,7 @@ def given(shape, dtype, seed=0):
         x,
         gy.astype(dtype),
         mean,
-        1 / np.sqrt(var + 0.1),
+        var,
         weight.astype(dtype),
         bias.astype(dtype),
     )
@@ -111,18 +115,18 @@ def given(shape, dtype, seed=0):
 def test_batch_norm(level, dtype, layout):
     kernels = LEVELS[level]
     for shape in SHAPES:
-        x, gy, mean, rstd, weight, bias = given(shape, dtype)
+        x, gy, mean, var, weight, bias = given(shape, dtype)
         x = LAYOUTS[layout](x)
         before = x.copy()
         moments = REFERENCE.batch_norm_moments(x)
         close(kernels.batch_norm_moments(x), moments, dtype)
         for parameters in ((), (weight,), (weight, bias), (None, bias)):
-            y = kernels.batch_norm_forward(x, mean, rstd, *parameters)
-            close(y, REFERENCE.batch_norm_forward(x, mean, rstd, *parameters), dtype)
+            y = kernels.batch_norm_forward(x, mean, var, EPS, *parameters)
+            close(y, REFERENCE.batch_norm_forward(x, mean, var, EPS, *parameters), dtype)
             if x.size and layout in ("C", "channels last"):
                 assert y.strides == x.strides
             for moving, g in itertools.product((True, False), (gy, channels_last(gy))):
-                arguments = (x, g, mean, rstd, *(*parameters, None, None)[:2], moving)
+                arguments = (x, g, mean, var, EPS, *(*parameters, None, None)[:2], moving)
                 expected = REFERENCE.batch_norm_backward(*arguments)
                 close(kernels.batch_norm_backward(*arguments), expected, dtype, x.size)
         np.testing.assert_array_equal(x, before)
@@ -134,16 +138,16 @@ def test_batch_norm(level, dtype, layout):
 def test_an_activation_in_the_same_pass_gives_the_same_bits(level, dtype, layout):
     kernels = LEVELS[level]
     for shape in SHAPES:
-        x, gy, mean, rstd, weight, bias = given(shape, dtype)
+        x, gy, mean, var, weight, bias = given(shape, dtype)
         x = LAYOUTS[layout](x)
-        plain = kernels.batch_norm_forward(x, mean, rstd, weight, bias)
+        plain = kernels.batch_norm_forward(x, mean, var, EPS, weight, bias)
         for name, a, by_sign in (("relu", 0, True), ("leaky_relu", 0.2, True), ("tanh", 0, False)):
-            y = kernels.batch_norm_forward(x, mean, rstd, weight, bias, name, a)
+            y = kernels.batch_norm_forward(x, mean, var, EPS, weight, bias, name, a)
             np.testing.assert_array_equal(y, kernels.activation_forward(name, plain, a))
             g = kernels.activation_backward(name, y, gy, a)
-            apart = kernels.batch_norm_backward(x, g, mean, rstd, weight, bias)
+            apart = kernels.batch_norm_backward(x, g, mean, var, EPS, weight, bias)
             for result in (y, None) if by_sign else (y,):
-                args = (x, gy, mean, rstd, weight, bias, True, name, a, 0, result)
+                args = (x, gy, mean, var, EPS, weight, bias, True, name, a, 0, result)
                 fused = kernels.batch_norm_backward(*args)
                 for ours, other in zip(fused, apart, strict=True):
                     np.testing.assert_array_equal(ours, other)
@@ -162,10 +166,9 @@ def test_a_large_mean_costs_no_accuracy(level, layout, mean):
         )
         np.testing.assert_allclose(center, expected[0], rtol=1e-9)
         np.testing.assert_allclose(var, expected[1], rtol=1e-5)
-        rstd = 1 / np.sqrt(var)
-        y = LEVELS[level].batch_norm_forward(x, center, rstd)
+        y = LEVELS[level].batch_norm_forward(x, center, var, 0.0)
         np.testing.assert_allclose(
-            y, REFERENCE.batch_norm_forward(x, *expected[:1], rstd), atol=1e-5
+            y, REFERENCE.batch_norm_forward(x, expected[0], var, 0.0), atol=1e-5
         )
 
 
@@ -189,16 +192,49 @@ def test_moments_of_special_values(level, layout):
 
 def test_batch_norm_refuses():
     for kernels in LEVELS.values():
-        x, gy, mean, rstd, weight, bias = given((2, 3, 4), "float32")
+        x, gy, mean, var, weight, bias = given((2, 3, 4), "float32")
         with pytest.raises(ValueError, match=r"batch_norm: weight: expected 3 values, got .*2"):
-            kernels.batch_norm_forward(x, mean, rstd, weight[:2], bias)
+            kernels.batch_norm_forward(x, mean, var, EPS, weight[:2], bias)
         with pytest.raises(ValueError, match=r"batch_norm: expected shape \(2, 3, 4\)"):
-            kernels.batch_norm_backward(x, gy[:1], mean, rstd)
+            kernels.batch_norm_backward(x, gy[:1], mean, var, EPS)
         with pytest.raises(ValueError, match=r"batch_norm: expected x \(N, C, ...\)"):
             kernels.batch_norm_moments(x[0, 0])
         for bad in ("float16", "int64", "object"):
             with pytest.raises(TypeError, match=bad):
                 kernels.batch_norm_moments(x.astype(bad))
+        for wrong in (mean[:2], mean.astype("float16"), list(mean), frozen(mean)):
+            with pytest.raises(TypeError, match="running_var: expected 3 floats"):
+                kernels.batch_norm_track(None, wrong, None, mean, var, 8, 0.1)
+        with pytest.raises(ValueError, match=r"batch_norm: var: expected 3 values, got .*2"):
+            kernels.batch_norm_track(None, None, None, mean, var[:2], 8, 0.1)
+        for wrong in (3, np.int32(3), np.zeros(2, "int64")):
+            with pytest.raises(TypeError, match="count must be an int64 array"):
+                kernels.batch_norm_track(None, None, wrong, mean, var, 8, 0.1)
+        with pytest.raises(ValueError, match="needs their count"):
+            kernels.batch_norm_track(mean.copy(), None, None, mean, var, 8)
+
+
+@pytest.mark.parametrize("level", [*LEVELS, "reference"])
+@every_dtype
+@pytest.mark.parametrize("momentum", [0.1, 0.0, 1.0, None])
+def test_running_statistics(level, dtype, momentum):
+    """By hand, after each of three batches; strided ones, too."""
+    kernels, rng = K.load(level), np.random.default_rng(0)
+    running_mean, running_var = np.ones((2, 5, 3), dtype)[:, :, 1]
+    count, expected = np.array(0), [np.ones(5), np.ones(5)]
+    for n in (1, 8, 0):
+        mean, var = rng.normal(size=(2, 5)) ** 2
+        kernels.batch_norm_track(running_mean, running_var, count, mean, var, n, momentum)
+        if n:
+            share = momentum if momentum is not None else 1 / count
+            for i, new in enumerate((mean, var * n / max(n - 1, 1))):
+                expected[i] = (1 - share) * expected[i] + share * new
+        np.testing.assert_allclose(running_mean, expected[0], rtol=1e-6, atol=1e-7)
+        np.testing.assert_allclose(running_var, expected[1], rtol=1e-6, atol=1e-7)
+    assert count == 3
+    before = running_mean.copy()
+    kernels.batch_norm_track(None, running_var, count, mean, var, 4, momentum)
+    np.testing.assert_array_equal(running_mean, before)
 
 
 # ── Pooling ───────────────────────────────────────────────────────────────────────────────────────
@@ -372,14 +408,14 @@ def test_pooling_refuses():
 @pytest.mark.parametrize("layout", ["C", "channels last"])
 def test_same_bits_with_any_number_of_threads(level, layout):
     kernels, turn, before = LEVELS[level], LAYOUTS[layout], K.get_num_threads()
-    x, gy, mean, rstd, weight, bias = given((20, 70, 30, 25), "float32")
+    x, gy, mean, var, weight, bias = given((20, 70, 30, 25), "float32")
     x, gy, window = turn(x), turn(gy), ((3, 2), (2, 2), (1, 1))
     index, two = kernels.max_pool_places(x, *window), ((2, 2), (2, 2), (0, 0))
     g = turn(gy[:, :, : index.shape[2], : index.shape[3]])
     calls = [
         lambda: kernels.batch_norm_moments(x),
-        lambda: kernels.batch_norm_forward(x, mean, rstd, weight, bias),
-        lambda: kernels.batch_norm_backward(x, gy, mean, rstd, weight, bias),
+        lambda: kernels.batch_norm_forward(x, mean, var, EPS, weight, bias),
+        lambda: kernels.batch_norm_backward(x, gy, mean, var, EPS, weight, bias),
         lambda: kernels.max_pool_forward(x, *window),
         lambda: kernels.max_pool_places(x, *window),
         lambda: kernels.max_pool_backward(x, g, *window),

@@ -85,7 +85,9 @@ def test_bits_do_not_depend_on_the_number_of_threads(kernels):
             count = len(SHAPES)
             lists = (*given, counts_from(4), [0.1] * count, [0.1] * count)
             kernels.adam_step([(*lists, 0.9, 0.99, 1e-8, False)])
-            results.append([x.tobytes() for x in given[0]] + [kernels.sum_of_squares(given[1])])
+            results.append(
+                [x.tobytes() for x in given[0]] + [kernels.clip_norm(given[1], 1.0)[0].tobytes()]
+            )
     finally:
         K.set_num_threads(before)
     assert results[0] == results[1] == results[2]
@@ -140,15 +142,32 @@ def test_moments_that_would_become_subnormal_become_zero(kernels):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("kernels", LEVELS)
-def test_sum_of_squares_and_scale(kernels, dtype):
+@pytest.mark.parametrize("kernels", [*LEVELS, pytest.param(reference, id="reference")])
+def test_clip_norm(kernels, dtype):
     xs = arrays(0, dtype)
-    assert kernels.sum_of_squares(xs) == pytest.approx(reference.sum_of_squares(xs), rel=1e-13)
-    assert kernels.sum_of_squares([]) == 0.0
-    assert kernels.sum_of_squares([np.full(3, 1e30, np.float32)]) == pytest.approx(3e60)
-    expected = [(x * dtype(0.5)) for x in xs]
-    kernels.scale_all(xs, 0.5)
-    assert all(np.array_equal(x, y) for x, y in zip(xs, expected, strict=True))
+    before = [x.copy() for x in xs]
+    expected = np.sqrt(sum(np.square(x, dtype=np.float64).sum() for x in xs))
+    for most in (np.inf, 2 * expected):
+        norm, clipped = kernels.clip_norm(xs, most)
+        assert norm.dtype == np.float64
+        assert norm == pytest.approx(expected, rel=1e-13)
+        assert not clipped
+        assert all(np.array_equal(x, y) for x, y in zip(xs, before, strict=True))
+    norm, clipped = kernels.clip_norm(xs, 0.5 * expected)
+    assert norm == pytest.approx(expected, rel=1e-13)
+    assert clipped
+    factor = dtype(0.5 * norm[()] / (norm[()] + 1e-6))
+    for x, y in zip(xs, before, strict=True):
+        np.testing.assert_allclose(x, y * factor, rtol=1e-6)
+    for bad in (np.nan, np.inf):
+        xs[0].flat[0] = bad
+        before = [x.copy() for x in xs]
+        norm, clipped = kernels.clip_norm(xs, 1.0)
+        assert not (np.isfinite(norm) or clipped)
+        assert all(np.array_equal(x, y, equal_nan=True) for x, y in zip(xs, before, strict=True))
+    assert kernels.clip_norm([], 1.0)[0] == 0.0
+    norm, _ = kernels.clip_norm([np.full(3, 1e30, np.float32)], np.inf)
+    assert norm == pytest.approx(3**0.5 * 1e30)
 
 
 @pytest.mark.parametrize("kernels", [*LEVELS, pytest.param(reference, id="reference")])

@@ -12,6 +12,7 @@ from minidl import functional as F
 from .table import FUSED, Row, normal, spread
 
 IMAGES = normal((3, 4, 2, 3), (4,), (4,))
+MEAN, VAR = np.arange(4.0), np.arange(1.0, 5)
 
 
 def trained(activation: Any = None) -> Callable:
@@ -22,7 +23,7 @@ def trained(activation: Any = None) -> Callable:
 
 
 def evaluated(x: Any, w: Any, b: Any) -> Any:
-    return F.batch_norm(x, np.arange(4.0), np.arange(1.0, 5), w, b, activation="tanh")
+    return F.batch_norm(x, MEAN, VAR, w, b, activation="tanh")
 
 
 def last(fn: Callable) -> Callable:

@@ -153,7 +153,7 @@ CASES = [
     (
         lambda: F.batch_norm(X, X[0].copy(), [1, 1, 1], training=True),
         TypeError,
-        "running_var: expected a float array that can be updated in place",
+        "running_var: expected a float32 or float64 array that can be updated in place",
     ),
     (
         lambda: F.batch_norm(X, X[0], X[0], activation="silu"),

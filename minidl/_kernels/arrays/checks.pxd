@@ -46,6 +46,26 @@ cdef inline cnp.ndarray c_axes(object x, int ndim, str name, str axes):
     return given
 
 
+cdef inline cnp.ndarray vector(object x, Py_ssize_t length, str name, str which):
+    """The same of one axis of this length; `which` of the entry point's arguments it is."""
+    cdef cnp.ndarray given = c_order(x, name)
+    if cnp.PyArray_NDIM(given) != 1 or cnp.PyArray_DIM(given, 0) != length:
+        raise ValueError(f"{name}: {which}: expected {length} values, got shape {x.shape}")
+    return given
+
+
+cdef inline cnp.int64_t* counter(object count, str name) except NULL:
+    """Where the number of an int64 array of one element is, which will be counted up."""
+    if not (
+        isinstance(count, cnp.ndarray)
+        and cnp.PyArray_TYPE(<cnp.ndarray>count) == cnp.NPY_INT64
+        and cnp.PyArray_SIZE(<cnp.ndarray>count) == 1
+        and cnp.PyArray_ISBEHAVED(<cnp.ndarray>count)
+    ):
+        raise TypeError(f"{name}: a count must be an int64 array of one element, got {count!r}")
+    return <cnp.int64_t*>cnp.PyArray_DATA(seen(<cnp.ndarray>count))
+
+
 cdef inline cnp.ndarray same_layout(object x, cnp.ndarray like, str name):
     """x if it lies in memory as `like` (dense) does, else a copy that does. The shape and the dtype
     must be equal: a kernel never converts."""

@@ -2,9 +2,8 @@
 
 cimport numpy as cnp
 from minidl._kernels.arrays.checks cimport dense
+from minidl._kernels.arrays.copying cimport c_copy
 from minidl._kernels.runtime cimport memory
-
-import numpy as np
 
 
 cdef inline bint channels_last(cnp.ndarray x) noexcept:
@@ -27,7 +26,7 @@ cdef inline cnp.ndarray images(object x, str name):
         raise ValueError(f"{name}: expected x (N, C, ...), got shape {x.shape}")
     if cnp.PyArray_IS_C_CONTIGUOUS(xs) or channels_last(xs):
         return xs
-    return np.ascontiguousarray(xs)
+    return c_copy(xs)
 
 
 cdef inline cnp.ndarray new_images(

@@ -13,10 +13,10 @@ without another, nor without its count.
 cimport cython
 cimport numpy as cnp
 from libc.float cimport DBL_MIN, FLT_MIN
-from libc.math cimport pow, sqrt, sqrtf
+from libc.math cimport INFINITY, isfinite, pow, sqrt, sqrtf
 from minidl._kernels.loops.driver cimport loop_t, run
 from minidl._kernels.runtime cimport memory, prepared
-from minidl._kernels.arrays.checks cimport check_out, dense, same_layout, seen
+from minidl._kernels.arrays.checks cimport check_out, counter, dense, same_layout
 from minidl._kernels.arrays.layout cimport is_double, same_shape
 from minidl._kernels.math.elementary cimport real
 
@@ -225,17 +225,6 @@ cdef void* moment(object m, object p, str name) except NULL:
     return cnp.PyArray_DATA(check_out(m, p, name))
 
 
-cdef cnp.int64_t* counter(object count, str name) except NULL:
-    if not (
-        isinstance(count, cnp.ndarray)
-        and cnp.PyArray_TYPE(<cnp.ndarray>count) == cnp.NPY_INT64
-        and cnp.PyArray_SIZE(<cnp.ndarray>count) == 1
-        and cnp.PyArray_ISBEHAVED(<cnp.ndarray>count)
-    ):
-        raise TypeError(f"{name}: a count must be an int64 array of one element, got {count!r}")
-    return <cnp.int64_t*>cnp.PyArray_DATA(seen(<cnp.ndarray>count))
-
-
 cdef Params room_for(Py_ssize_t most):
     cdef Params params = Params.__new__(Params)
     params.kept, params.all = [], <Param*>memory.take((most + 1) * sizeof(Param))
@@ -351,38 +340,55 @@ cdef void scale(Param* w, Py_ssize_t start, Py_ssize_t n, real* x) noexcept nogi
         x[i] *= factor
 
 
-def sum_of_squares(list arrays):
-    """The sum of the squares of all elements of all arrays, added in float64."""
-    if prepared.capturing():
-        prepared.refuse("a number is read from tensors")
-    cdef Params params = room_for(len(arrays))
+cdef struct Clipping:
+    Work work
+    step_t[2] scale
+    double max_norm
+    double* norm
+    bint clipped
+
+
+cdef int clip(void* work) except -1:
+    """The norm; then, if it is too large, all elements times the same factor."""
+    cdef Clipping* c = <Clipping*>work
+    cdef Work w = c.work
+    cdef double* sums = <double*>memory.take((w.chunks + 1) * sizeof(double))
+    cdef double total = 0, factor
     cdef Py_ssize_t k
-    cdef double* sums
-    cdef double result = 0
-    cdef Work work
-    for x in arrays:
-        params.add(dense(x, "sum_of_squares"))
-    sums = <double*>memory.take((params.chunks + 1) * sizeof(double))
     if sums == NULL:
-        raise MemoryError(f"sum_of_squares: no memory for the sums of {params.chunks} chunks")
-    for k in range(params.count):
-        params.all[k].sums = sums
+        raise MemoryError(f"clip_norm: no memory for the sums of {w.chunks} chunks")
     try:
-        work = params.work(<step_t>squares[float], <step_t>squares[double], False)
-        run_all(&work)
-        for k in range(params.chunks):
-            result += sums[k]
+        for k in range(w.count):
+            w.params[k].sums = sums
+        run_all(&w)
+        for k in range(w.chunks):
+            total += sums[k]
     finally:
         memory.give(sums)
-    return result
+    c.norm[0] = sqrt(total)
+    factor = c.max_norm / (c.norm[0] + 1e-6)
+    c.clipped = isfinite(c.norm[0]) and factor < 1
+    if c.clipped:
+        for k in range(w.count):
+            w.params[k].factor = factor
+        w.step = c.scale
+        run_all(&w)
+    return 0
 
 
-def scale_all(list arrays, double factor):
-    """Multiplies all arrays by `factor`, in place."""
-    if prepared.capturing():
-        prepared.refuse("it multiplies by a number that would be the same each time")
+def clip_norm(list arrays, double max_norm):
+    """Multiplies all arrays, in place, by max_norm / (norm + 1e-6) if that is less than 1 and the norm is finite.
+
+    Returns the norm of all elements of all arrays, added up in float64, as an array; and whether it multiplied. With
+    max_norm = inf nothing is changed, whatever the arrays.
+    """
     cdef Params params = room_for(len(arrays))
+    cdef cnp.ndarray norm = memory.empty(0, NULL, cnp.NPY_DOUBLE)
+    cdef Clipping c
     for x in arrays:
-        params.add(own_memory(x, "scale_all")).factor = factor
-    cdef Work work = params.work(<step_t>scale[float], <step_t>scale[double], False)
-    run_all(&work)
+        params.add(dense(x, "clip_norm") if max_norm == INFINITY else own_memory(x, "clip_norm"))
+    c.work = params.work(<step_t>squares[float], <step_t>squares[double], False)
+    c.scale = [<step_t>scale[float], <step_t>scale[double]]
+    c.max_norm, c.norm = max_norm, <double*>cnp.PyArray_DATA(norm)
+    prepared.do(clip, &c, sizeof(c), norm)
+    return norm, c.clipped

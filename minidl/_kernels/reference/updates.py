@@ -8,7 +8,7 @@ import numpy as np
 
 from minidl.atomic import at_once, starmap
 
-__all__ = ["adam_step", "first_misfit", "scale_all", "sgd_step", "sum_of_squares"]
+__all__ = ["adam_step", "clip_norm", "first_misfit", "sgd_step"]
 
 
 def sgd_step(groups):
@@ -48,9 +48,10 @@ def first_misfit(params, grads):
     return -1
 
 
-def sum_of_squares(arrays):
-    return float(sum(np.square(x, dtype=np.float64).sum() for x in arrays))
-
-
-def scale_all(arrays, factor):
-    at_once(starmap(setitem, [(x, ..., x * factor) for x in arrays]))
+def clip_norm(arrays, max_norm):
+    norm = np.sqrt(sum([np.square(x, dtype=np.float64).sum() for x in arrays]))
+    factor = float(max_norm / (norm + 1e-6))
+    clipped = bool(np.isfinite(norm)) and factor < 1
+    if clipped:
+        at_once(starmap(setitem, [(x, ..., x * factor) for x in arrays]))
+    return np.asarray(norm, np.float64), clipped

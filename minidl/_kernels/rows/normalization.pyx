@@ -12,8 +12,9 @@ some rows has sums of its own, and these are added in order, so that the bits do
 cimport numpy as cnp
 from libc.math cimport isfinite, sqrt
 from minidl._kernels.loops.driver cimport loop_t, of_dtype, run
-from minidl._kernels.runtime cimport memory
-from minidl._kernels.arrays.checks cimport c_axes, same_layout, seen
+from minidl._kernels.runtime cimport memory, prepared
+from minidl._kernels.arrays.layout cimport is_double
+from minidl._kernels.arrays.checks cimport c_axes, same_layout, vector
 from minidl._kernels.rows.folding cimport LANES, Sum, lanes
 from minidl._kernels.math.elementary cimport real
 
@@ -217,12 +218,12 @@ cdef Py_ssize_t set_sizes(Work* w, cnp.ndarray x) noexcept:
     return (w.count + w.per_chunk - 1) // w.per_chunk
 
 
-cdef cnp.ndarray vector(object v, cnp.ndarray x, Py_ssize_t length, str name):
-    """v as a contiguous vector of x's dtype."""
-    cdef cnp.ndarray out = cnp.PyArray_FROMANY(v, cnp.PyArray_TYPE(x), 1, 1, cnp.NPY_ARRAY_IN_ARRAY)
-    if cnp.PyArray_DIM(out, 0) != length:
-        raise ValueError(f"row_norm: {name}: expected {length} values, got {len(out)}")
-    return seen(out)
+cdef cnp.ndarray numbers(object v, cnp.ndarray x, Py_ssize_t length, str which):
+    """v as a vector of x's dtype."""
+    cdef cnp.ndarray given = vector(v, length, "row_norm", which)
+    if cnp.PyArray_TYPE(given) != cnp.PyArray_TYPE(x):
+        raise TypeError(f"row_norm: {which}: expected {(<object>x).dtype}, got {(<object>given).dtype}")
+    return given
 
 
 cdef str AXES = "samples, groups, parts, inner"
@@ -238,27 +239,80 @@ def row_norm_forward(x, weight, bias, double eps):
     set_sizes(&w, xs)
     cdef Py_ssize_t channels = w.groups * w.parts
     cdef cnp.npy_intp count = w.count
-    cdef cnp.ndarray weights = vector(weight, xs, channels, "weight"), biases = vector(bias, xs, channels, "bias")
+    cdef cnp.ndarray weights = numbers(weight, xs, channels, "weight"), biases = numbers(bias, xs, channels, "bias")
     cdef cnp.ndarray mean = memory.empty(1, &count, cnp.PyArray_TYPE(xs)), rstd = memory.empty_like(mean)
     w.x, w.weight, w.bias, w.eps = cnp.PyArray_DATA(xs), cnp.PyArray_DATA(weights), cnp.PyArray_DATA(biases), eps
     w.mean, w.rstd = cnp.PyArray_DATA(mean), cnp.PyArray_DATA(rstd)
     run(of_dtype(xs, <loop_t>forward_rows[float], <loop_t>forward_rows[double]), &w, sizeof(w), y, w.count, w.n, COST, False)
+    if prepared.capturing():
+        prepared.fills(mean)
+        prepared.fills(rstd)
     return y, mean, rstd
+
+
+cdef struct Gradients:
+    Work work
+    loop_t loop
+    Py_ssize_t chunks
+    void* gx
+    void* gw
+    void* gb
+    bint wide
+
+
+cdef void add_chunks(real* sums, const real* parts, Py_ssize_t chunks, Py_ssize_t channels) noexcept nogil:
+    cdef Py_ssize_t chunk, i
+    for i in range(channels):
+        sums[i] = 0
+    for chunk in range(chunks):
+        for i in range(channels):
+            sums[i] += parts[chunk * channels + i]
+
+
+cdef void gradients_of_chunks(void* tag, Gradients* g, Py_ssize_t first, Py_ssize_t last, void* _) noexcept nogil:
+    g.loop(NULL, &g.work, first, last, g.gx)
+
+
+cdef int differentiate(void* work) except -1:
+    """gx, and what the chunks of rows add to gw and gb; then the sums of that."""
+    cdef Gradients g = (<Gradients*>work)[0]
+    cdef Work* w = &g.work
+    cdef Py_ssize_t channels = w.groups * w.parts
+    cdef size_t nbytes = <size_t>(g.chunks * channels) * (sizeof(double) if g.wide else sizeof(float))
+    w.gw = memory.take(2 * nbytes)
+    if w.gw == NULL:
+        raise MemoryError(f"row_norm: no memory for the sums of {g.chunks} chunks")
+    w.gb = <char*>w.gw + nbytes
+    try:
+        run(<loop_t>gradients_of_chunks, &g, sizeof(g), None, g.chunks, w.per_chunk * w.n, COST, False)
+        if g.wide:
+            add_chunks(<double*>g.gw, <const double*>w.gw, g.chunks, channels)
+            add_chunks(<double*>g.gb, <const double*>w.gb, g.chunks, channels)
+        else:
+            add_chunks(<float*>g.gw, <const float*>w.gw, g.chunks, channels)
+            add_chunks(<float*>g.gb, <const float*>w.gb, g.chunks, channels)
+    finally:
+        memory.give(w.gw)
+    return 0
 
 
 def row_norm_backward(x, weight, gy, mean, rstd):
     """(gx, gw, gb) from what forward got and returned."""
     cdef cnp.ndarray xs = c_axes(x, 4, "row_norm", AXES), gx = memory.empty_like(xs)
     cdef cnp.ndarray gs = same_layout(gy, xs, "row_norm")
-    cdef Work w
-    cdef Py_ssize_t chunks = set_sizes(&w, xs), channels = w.groups * w.parts
-    cdef cnp.npy_intp[2] shape = [chunks, channels]
-    cdef cnp.ndarray weights = vector(weight, xs, channels, "weight")
-    cdef cnp.ndarray means = vector(mean, xs, w.count, "mean"), rstds = vector(rstd, xs, w.count, "rstd")
-    cdef cnp.ndarray gw = memory.empty(2, shape, cnp.PyArray_TYPE(xs)), gb = memory.empty_like(gw)
+    cdef Gradients g
+    cdef Work* w = &g.work
+    g.chunks = set_sizes(w, xs)
+    cdef cnp.npy_intp channels = w.groups * w.parts
+    cdef cnp.ndarray weights = numbers(weight, xs, channels, "weight")
+    cdef cnp.ndarray means = numbers(mean, xs, w.count, "mean"), rstds = numbers(rstd, xs, w.count, "rstd")
+    cdef cnp.ndarray gw = memory.empty(1, &channels, cnp.PyArray_TYPE(xs)), gb = memory.empty_like(gw)
     w.x, w.gy, w.weight = cnp.PyArray_DATA(xs), cnp.PyArray_DATA(gs), cnp.PyArray_DATA(weights)
     w.mean, w.rstd = cnp.PyArray_DATA(means), cnp.PyArray_DATA(rstds)
-    w.gw, w.gb = cnp.PyArray_DATA(gw), cnp.PyArray_DATA(gb)
-    run(of_dtype(xs, <loop_t>backward_chunks[float], <loop_t>backward_chunks[double]), &w, sizeof(w), gx, chunks,
-        w.per_chunk * w.n, COST, False)
-    return gx, gw.sum(axis=0), gb.sum(axis=0)
+    g.loop, g.wide = of_dtype(xs, <loop_t>backward_chunks[float], <loop_t>backward_chunks[double]), is_double(xs)
+    g.gx, g.gw, g.gb = cnp.PyArray_DATA(gx), cnp.PyArray_DATA(gw), cnp.PyArray_DATA(gb)
+    prepared.do(differentiate, &g, sizeof(g), gx)
+    if prepared.capturing():
+        prepared.fills(gw)
+        prepared.fills(gb)
+    return gx, gw, gb

@@ -45,6 +45,9 @@ cpdef int fills(cnp.ndarray y) except -1
 # Says that a call will read x: CaptureError if its contents come from no call that was left.
 cpdef int reads(cnp.ndarray x) except -1
 
+# Whether x was there before the recording.
+cpdef bint is_older(cnp.ndarray x)
+
 # The plan will keep it alive.
 cpdef int keep(object thing) except -1
 
