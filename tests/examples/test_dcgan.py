@@ -185,6 +185,31 @@ def test_the_discriminator_learns_and_both_networks_change(more):
             assert (value != before[net][name]).any(), f"{net} {name}"
 
 
+@pytest.mark.parametrize("more", [(), ("--wgan-gp",)], ids=["gan", "wgan-gp"])
+def test_captured_steps_have_the_bits_of_the_plain_ones(more):
+    captured, plain = gan(*more), gan(*more)
+    plain.captured = plain.play
+    if more:
+        plain.critic, plain.generator = plain.play_critic, plain.play_generator
+    for i in range(11):
+        x = real(32)[i : i + 16]
+        assert captured.step(x) == plain.step(x)
+        if i == 4:
+            captured.samples(captured.noise(3)), plain.samples(plain.noise(3))
+    for ours, other in zip(flat(captured.state()), flat(plain.state()), strict=True):
+        np.testing.assert_array_equal(ours, other)
+    steps = (captured.critic, captured.generator) if more else (captured.captured,)
+    assert [step.records for step in steps] == [1] * len(steps)
+
+
+def flat(state):
+    """All that is in a tree of dicts and lists."""
+    if isinstance(state, dict | list):
+        values = state.values() if isinstance(state, dict) else state
+        return [leaf for value in values for leaf in flat(value)]
+    return [state]
+
+
 def test_a_loss_that_is_no_number_is_an_error():
     one = gan()
     next(one.D.parameters()).data[:] = np.nan
@@ -197,7 +222,8 @@ def test_slope_penalty_of_a_linear_critic():
     one = gan("--wgan-gp")
     w = md.Tensor(np.full((1, 1, 32, 32), 3 / 32, np.float32), requires_grad=True)  # |w| = 3
     one.D = lambda x: (x * w).sum(axis=(1, 2, 3))
-    penalty = one.slope_penalty(real(), np.zeros_like(real()))
+    x, share = md.Tensor(real()), np.random.default_rng(0).random((16, 1, 1, 1), np.float32)
+    penalty = one.slope_penalty(x, x * 0, md.Tensor(share))
     assert penalty.item() == pytest.approx(4, rel=1e-5)
     penalty.backward()
     np.testing.assert_allclose(w.grad.data, 2 * 2 * w.data / 3, rtol=1e-5)
@@ -207,11 +233,11 @@ def test_slope_penalty_reaches_the_critics_weights():
     """A weight moved by little changes the penalty as its gradient says (float64)."""
     one = gan("--wgan-gp")
     one.D.astype(np.float64)
-    x = real(4).astype(np.float64)
+    x = md.Tensor(real(4), dtype=np.float64)
+    share = md.Tensor(np.random.default_rng(0).random((4, 1, 1, 1)))
 
     def penalty():
-        one.rng = np.random.default_rng(0)  # the same points
-        return one.slope_penalty(x, x[::-1] * 0.5)
+        return one.slope_penalty(x, x[::-1] * 0.5, share)
 
     weight = next(one.D.parameters())
     weight.data[:] *= 20  # away from where all slopes are next to 0

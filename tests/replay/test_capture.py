@@ -234,6 +234,21 @@ def test_gradients_are_added_up():
     assert step.records == 2  # there were gradients before, or not
 
 
+@pytest.mark.parametrize("name", ["SGD", "Adam"])
+def test_gradients_that_a_step_of_the_optimizer_has_used_are_added_to(name):
+    def twice(training, x, y):
+        loss = training.step(x, y)
+        training.loss(training.model(x * 0.5), y).backward()
+        return loss
+
+    plain, captured = (Training(network(), OPTIMIZERS[name]) for _ in range(2))
+    step = md.capture(lambda x, y: twice(captured, x, y))
+    for x, y in batches(5):
+        same(twice(plain, x, y)._data, step(x, y)._data)
+        same_state(plain, captured)
+    assert step.records == 1
+
+
 @pytest.mark.parametrize("layout", ["planes", "channels last"])
 def test_convolutions(layout):
     def make():

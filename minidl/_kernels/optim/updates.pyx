@@ -163,10 +163,16 @@ cdef class Params:
         self.kept.append(x)
         return w
 
-    cdef Work work(self, step_t single, step_t wide, bint settles) except *:
+    cdef Work work(self, step_t single, step_t wide, bint settles) noexcept:
+        return Work([single, wide], settles, self.all, self.count, self.size, self.chunks)
+
+    cdef int do(self, prepared.call_t call, void* work, size_t nbytes, cnp.ndarray y) except -1:
+        """call(work), for this `all`. A plan keeps it, but no arrays: their memory is the plan's or has an owner there."""
+        prepared.do(call, work, nbytes, y)
         if prepared.capturing():
             prepared.keep(self)
-        return Work([single, wide], settles, self.all, self.count, self.size, self.chunks)
+            self.kept.clear()
+        return 0
 
     def set(self, list groups):
         """Each group: the learning rates, the decays, and the settings with which the kernel's tuple ends."""
@@ -265,7 +271,7 @@ def sgd_step(list groups):
             if moments is not None:
                 w.m = moment(moments[i], params[i], "sgd_step")
     cdef Work work = all_params.work(<step_t>sgd[float], <step_t>sgd[double], False)
-    prepared.do(run_all, &work, sizeof(work), None)
+    all_params.do(run_all, &work, sizeof(work), None)
     return all_params if prepared.capturing() else None
 
 
@@ -291,7 +297,7 @@ def adam_step(list groups):
             w.v = moment(squares[i], params[i], "adam_step")
             set_numbers(w, i, settings)
     cdef Work work = all_params.work(<step_t>adam[float], <step_t>adam[double], True)
-    prepared.do(run_all, &work, sizeof(work), None)
+    all_params.do(run_all, &work, sizeof(work), None)
     return all_params if prepared.capturing() else None
 
 
@@ -390,5 +396,5 @@ def clip_norm(list arrays, double max_norm):
     c.work = params.work(<step_t>squares[float], <step_t>squares[double], False)
     c.scale = [<step_t>scale[float], <step_t>scale[double]]
     c.max_norm, c.norm = max_norm, <double*>cnp.PyArray_DATA(norm)
-    prepared.do(clip, &c, sizeof(c), norm)
+    params.do(clip, &c, sizeof(c), norm)
     return norm, c.clipped
