@@ -115,6 +115,18 @@ def test_kernels_that_are_not_there_are_refused(unpacked):
     )
 
 
+@pytest.mark.skipif(os.name != "posix", reason="MSVC is looked for elsewhere")
+def test_who_has_no_compiler_is_told_of_it(checkout):
+    def check_machine(**env):
+        command = [sys.executable, checkout / "tools/check_machine.py"]
+        without = {k: v for k, v in os.environ.items() if k != "MINIDL_PURE"}
+        return subprocess.run(command, env=without | env, capture_output=True, text=True)
+
+    told = check_machine(CC="/nonexistent/cc")
+    assert told.returncode == 1 and "MINIDL_PURE=1 pip install ." in told.stderr
+    assert check_machine(CC="/nonexistent/cc", MINIDL_PURE="1").returncode == 0
+
+
 # ── What runs on it ──────────────────────────────────────────────────────────────────────────────
 
 LOADED = """
@@ -220,18 +232,11 @@ def test_one_thread_and_no_memory_of_its_own(unpacked):
 
 
 def test_all_that_is_imported_of_the_compiled_modules_is_there():
-    stands_for = (
-        "arrays.copying",
-        "arrays.buffers",
-        "runtime.memory",
-        "runtime.pool",
-        "runtime.prepared",
-    )
     wanted = set()
     for path in (ROOT / "minidl").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.ImportFrom) and node.module in {
-                f"minidl._kernels.{name}" for name in stands_for
+                f"minidl._kernels.{name}" for name in uncompiled.STANDS_FOR
             }:
                 wanted |= {alias.name for alias in node.names}
     assert len(wanted) > 20

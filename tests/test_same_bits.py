@@ -6,6 +6,7 @@ import pytest
 import minidl as md
 from minidl import functional as F
 from minidl import nn, optim
+from minidl._source import PURE
 
 
 def train(threads: int, optimizer: type, **settings: float) -> list[np.ndarray]:
@@ -31,6 +32,7 @@ def train(threads: int, optimizer: type, **settings: float) -> list[np.ndarray]:
         md.set_num_threads(before)
 
 
+@pytest.mark.skipif(PURE, reason="there is one thread")
 @pytest.mark.parametrize(
     ("optimizer", "settings"),
     [(optim.Adam, {"lr": 1e-3}), (optim.SGD, {"lr": 0.05, "momentum": 0.9, "weight_decay": 1e-4})],

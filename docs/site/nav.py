@@ -29,6 +29,7 @@ SECTIONS = {
         "porting/*",
         "pytorch",
         "capture",
+        "pure_python",
         "activations",
         "prelu",
     ),

@@ -3,7 +3,7 @@
 ``K.activation_forward`` and all the others are functions of the level in ``K.active``: "v4" (AVX-512), "v3" (AVX2 and
 FMA) or "baseline". ``MINIDL_KERNELS=baseline`` forces one; ``MINIDL_KERNELS=reference`` runs NumPy instead.
 ``MINIDL_WINOGRAD=0`` computes all convolutions without Winograd's algorithm.
-Tests reach any level through ``K.load(level)``.
+Tests reach any level through ``K.load(level)``. Where nothing is compiled (minidl/_source.py), NumPy is all there is.
 """
 
 import os
@@ -18,14 +18,8 @@ from minidl._source import PURE, is_compiled
 if PURE:
     from minidl._kernels import uncompiled
 
-    for name in (
-        "arrays.copying",
-        "arrays.buffers",
-        "runtime.memory",
-        "runtime.pool",
-        "runtime.prepared",
-    ):
-        sys.modules[f"{__name__}.{name}"] = uncompiled
+    for _module in uncompiled.STANDS_FOR:
+        sys.modules[f"{__name__}.{_module}"] = uncompiled
 
 from minidl._kernels.arrays.copying import assign, copy, reshape, set_all
 from minidl._kernels.runtime.memory import (

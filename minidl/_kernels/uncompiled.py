@@ -1,7 +1,7 @@
 """What the modules that must be compiled do (memory, threads, copies, captured calls), in plain Python.
 
-Where minidl runs without any of them, this file takes their place: arrays/copying, arrays/buffers, runtime/memory,
-runtime/pool and runtime/prepared. NumPy allocates, one thread computes, and nothing is captured.
+Where minidl runs without any of them, this file takes the place of those in STANDS_FOR. NumPy allocates, one thread
+computes, and nothing is captured.
 """
 
 from __future__ import annotations
@@ -11,6 +11,14 @@ import warnings
 from typing import Any, NoReturn
 
 import numpy as np
+
+STANDS_FOR = (
+    "arrays.copying",
+    "arrays.buffers",
+    "runtime.memory",
+    "runtime.pool",
+    "runtime.prepared",
+)
 
 # ── arrays/copying, arrays/buffers ───────────────────────────────────────────────────────────────────────────────────
 

@@ -354,4 +354,4 @@ def test_methods_are_the_functions():
 @pytest.mark.parametrize("name", ["sum", "exp", "reshape", "astype"])
 def test_methods_are_documented_as_the_functions_that_they_call(name):
     function = getattr(md.ops, name)
-    assert getattr(md.Tensor, name).__doc__ == function.__doc__ and len(function.__doc__) > 20
+    assert getattr(md.Tensor, name).__doc__ == function.__doc__ != ""
