@@ -14,6 +14,7 @@ from minidl.init import Constant
 from minidl.nn.module import Module
 from minidl.nn.parameter import ParameterMaker
 from minidl.ops.activations.activation import fused_row
+from minidl.ops.args import check_channels
 from minidl.ops.batch_norm import Activation, normalized
 
 
@@ -133,7 +134,8 @@ class BatchNorm(Module):
         return self.activation is None and self.runs(_FORWARD)
 
     def forward(self, x: Any, activation: Activation | None = None) -> Tensor:
-        x = _with_channels(f"BatchNorm({self.num_features})", x, self.num_features)
+        x = as_tensor(x)
+        check_channels(f"BatchNorm({self.num_features})", x, self.num_features)
         tracked = self.track_running_stats
         return normalized(
             x,
@@ -200,8 +202,8 @@ class GroupNorm(Module):
         self.bias = make("bias", bias, Constant(0.0), shape, optional=True) if affine else None
 
     def forward(self, x: Any) -> Tensor:
-        layer = f"GroupNorm({self.num_groups}, {self.num_channels})"
-        x = _with_channels(layer, x, self.num_channels)
+        x = as_tensor(x)
+        check_channels(f"GroupNorm({self.num_groups}, {self.num_channels})", x, self.num_channels)
         return F.group_norm(x, self.num_groups, self.weight, self.bias, self.eps)
 
     def extra_repr(self) -> str:
@@ -245,18 +247,9 @@ class InstanceNorm(Module):
         self.bias = make("bias", bias, Constant(0.0), shape, optional=True) if affine else None
 
     def forward(self, x: Any) -> Tensor:
-        x = _with_channels(f"InstanceNorm({self.num_features})", x, self.num_features)
+        x = as_tensor(x)
+        check_channels(f"InstanceNorm({self.num_features})", x, self.num_features)
         return F.instance_norm(x, self.weight, self.bias, self.eps)
 
     def extra_repr(self) -> str:
         return f"{self.num_features}, eps={self.eps:g}"
-
-
-def _with_channels(layer: str, x: Any, channels: int) -> Tensor:
-    """x, if it has as many channels as the layer was made for; without parameters, nothing else checks it."""
-    x = as_tensor(x)
-    if x.ndim > 1 and x.shape[1] != channels:
-        raise ValueError(
-            f"{layer}: expected {channels} channels in axis 1 of x, got shape {x.shape}"
-        )
-    return x

@@ -126,6 +126,38 @@ def filled(shape: tuple[int, ...], value: float, dtype: Any) -> Tensor:
     return wrap(array)
 
 
+def check_channels(owner: str, x: Tensor, channels: int) -> None:
+    """ValueError unless x (N, C, ...) has so many channels. (An axis that is not there is missed elsewhere.)"""
+    if x.ndim > 1 and x.shape[1] != channels:
+        raise ValueError(f"{owner}: axis 1 of x: expected {channels} channels, got shape {x.shape}")
+
+
+def scale_and_shift(
+    name: str, x: Tensor, axes: str, shape: tuple[int, ...], weight: Any, bias: Any
+) -> list[Tensor | None]:
+    """The weight and the bias of a normalisation of x, in x's dtype; None where it is not given.
+
+    axes: those of x that they belong to, for the error; shape: their lengths.
+    """
+    found: list[Tensor | None] = []
+    for which, given in (("weight", weight), ("bias", bias)):
+        v = None
+        if given is not None:
+            v = as_tensor(given, dtype=x.dtype if isinstance(given, list | tuple) else None)
+            check_shape_of(f"{name}: {which}", v, x, axes, shape)
+            v = v if v.dtype == x.dtype else v.astype(x.dtype)
+        found.append(v)
+    return found
+
+
+def check_shape_of(what: str, v: Any, x: Tensor, axes: str, shape: tuple[int, ...]) -> None:
+    """ValueError unless v has this shape: that of these axes of x."""
+    if v.shape != shape:
+        raise ValueError(
+            f"{what}: expected shape {shape}, that of {axes} of x {x.shape}, got {v.shape}"
+        )
+
+
 def class_ids(name: str, ids: Any, n: int) -> np.ndarray:
     """ids as an integer array, each checked to lie in 0 ... n - 1."""
     array = check.array(name, "ids", plain(ids))

@@ -9,9 +9,9 @@ import numpy as np
 from minidl import _kernels as K
 from minidl import check
 from minidl.autograd.op import Op
-from minidl.autograd.tensor import Tensor, as_tensor, wrap
+from minidl.autograd.tensor import Tensor, wrap
 from minidl.ops.activations.activation import ActivationGrad, Row, fused_row
-from minidl.ops.args import as_float, filled
+from minidl.ops.args import as_float, check_shape_of, filled, scale_and_shift
 from minidl.ops.reduction import centered, mean, sum
 from minidl.ops.shape import reshape
 
@@ -144,15 +144,14 @@ def normalized(
         raise ValueError(
             f"batch_norm: expected x (N, C) with up to 3 more axes, got shape {x.shape}"
         )
-    channels = x.shape[1]
     eps = check.number("batch_norm", "eps", eps, 0.0)
     fused = None if activation is None else fused_row(activation, "batch_norm")
     training = check.flag("batch_norm", "training", training)
     given = [
-        _statistic("running_mean", running_mean, channels, training),
-        _statistic("running_var", running_var, channels, training),
+        _statistic("running_mean", running_mean, x, training),
+        _statistic("running_var", running_var, x, training),
     ]
-    parameters = _parameters("batch_norm", x, weight, bias)
+    parameters = _parameters(x, weight, bias)
     if not training:
         if given[0] is None or given[1] is None:
             raise ValueError(
@@ -161,7 +160,7 @@ def normalized(
             )
         center, var = _as_now(given[0]), _as_now(given[1])
         return _op((center, var, False, eps), fused)(x, *parameters)
-    n = x.size // max(channels, 1)
+    n = x.size // max(x.shape[1], 1)
     if n == 1:
         raise ValueError(
             f"batch_norm: training needs more than one value per channel, got x of shape {x.shape}"
@@ -183,25 +182,16 @@ def _op(statistics: tuple, fused: tuple[Row, float, float] | None) -> BatchNorm:
     return BatchNorm(*statistics) if fused is None else ActivatedBatchNorm(statistics, *fused)
 
 
-def _parameters(name: str, x: Tensor, weight: Any, bias: Any) -> list[Tensor]:
-    """Those that are given, in x's dtype; a weight of 1 if only the bias is."""
-    channels, found = x.shape[1], []
-    if weight is None and bias is not None:
-        weight = filled((channels,), 1.0, x.dtype)
-    for which, v in (("weight", weight), ("bias", bias)):
-        if v is None:
-            continue
-        v = as_tensor(v)
-        if v.shape != (channels,):
-            raise ValueError(
-                f"{name}: {which}: expected shape {(channels,)} for {channels} channels in axis 1 of "
-                f"x {x.shape}, got {v.shape}"
-            )
-        found.append(v if v.dtype == x.dtype else v.astype(x.dtype))
-    return found
+def _parameters(x: Tensor, weight: Any, bias: Any) -> list[Tensor]:
+    """Those that are given; a weight of 1 if only the bias is."""
+    shape = x.shape[1:2]
+    w, b = scale_and_shift("batch_norm", x, "axis 1", shape, weight, bias)
+    if w is None and b is not None:
+        w = filled(shape, 1.0, x.dtype)
+    return [v for v in (w, b) if v is not None]
 
 
-def _statistic(name: str, value: Any, channels: int, training: bool) -> np.ndarray | None:
+def _statistic(name: str, value: Any, x: Tensor, training: bool) -> np.ndarray | None:
     if value is None:
         return None
     array = value._data if isinstance(value, Tensor) else value
@@ -212,9 +202,5 @@ def _statistic(name: str, value: Any, channels: int, training: bool) -> np.ndarr
             f"batch_norm: {name}: expected a float32 or float64 array that can be updated in place, "
             f"got {value!r}"
         )
-    if array.shape != (channels,):
-        raise ValueError(
-            f"batch_norm: {name}: expected shape {(channels,)} for {channels} channels in axis 1 of "
-            f"x, got {array.shape}"
-        )
+    check_shape_of(f"batch_norm: {name}", array, x, "axis 1", x.shape[1:2])
     return array

@@ -12,7 +12,7 @@ from minidl import _kernels as K
 from minidl import check
 from minidl.autograd.op import Op
 from minidl.autograd.tensor import Tensor
-from minidl.ops.args import as_float, filled, operands
+from minidl.ops.args import as_float, filled, scale_and_shift
 from minidl.ops.reduction import centered, mean, sum
 from minidl.ops.shape import reshape
 
@@ -83,7 +83,7 @@ def layer_norm(
     if not shape or x.shape[-len(shape) :] != shape:
         raise ValueError(f"layer_norm: expected last axes {shape}, got x of shape {x.shape}")
     n, eps = math.prod(shape), check.number("layer_norm", "eps", eps, 0.0)
-    parameters = _parameters("layer_norm", x, shape, weight, bias)
+    parameters = scale_and_shift("layer_norm", x, "the last axes", shape, weight, bias)
     return _normalised(LayerNorm(eps), x, (x.size // n if n else 0, 1, n, 1), parameters)
 
 
@@ -138,25 +138,15 @@ def _each_group(name: str, op: Op, x: Tensor, groups: int, weight: Any, bias: An
             f"{name}: expected more than one value in a group, got x of shape {x.shape} "
             f"and {groups} groups"
         )
-    parameters = _parameters(name, x, (channels,), weight, bias)
+    parameters = scale_and_shift(name, x, "axis 1", (channels,), weight, bias)
     return _normalised(op, x, (samples, groups, parts, inner), parameters)
 
 
-def _normalised(op: Op, x: Tensor, rows: tuple, parameters: list[Tensor]) -> Tensor:
-    flat = [v if v.ndim == 1 else reshape(v, -1) for v in parameters]
+def _normalised(op: Op, x: Tensor, rows: tuple, parameters: list) -> Tensor:
+    """The op's result for x seen as rows, with a weight of 1 and a bias of 0 where they are not given."""
+    numbers = rows[1] * rows[2]
+    flat = [
+        filled((numbers,), default, x.dtype) if v is None else v if v.ndim == 1 else reshape(v, -1)
+        for v, default in zip(parameters, (1.0, 0.0), strict=True)
+    ]
     return reshape(op(reshape(x, rows), *flat), x.shape)
-
-
-def _parameters(
-    name: str, x: Tensor, shape: tuple[int, ...], weight: Any, bias: Any
-) -> list[Tensor]:
-    """Weight and bias in x's dtype; 1 and 0 where they are not given."""
-    found = []
-    for which, v, default in (("weight", weight, 1.0), ("bias", bias, 0.0)):
-        v = filled(shape, default, x.dtype) if v is None else operands(x, v)[1]
-        if v.shape != shape:
-            raise ValueError(
-                f"{name}: {which}: expected shape {shape}, got {v.shape} for x of shape {x.shape}"
-            )
-        found.append(v if v.dtype == x.dtype else v.astype(x.dtype))
-    return found

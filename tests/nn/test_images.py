@@ -292,7 +292,7 @@ def test_same_bits_with_any_number_of_threads():
     ("call", "error", "message"),
     [
         (lambda: nn.BatchNorm(6)(images((4, 5, 3, 3))), ValueError,
-         r"BatchNorm\(6\): expected 6 channels in axis 1 of x, got shape \(4, 5, 3, 3\)"),
+         r"BatchNorm\(6\): axis 1 of x: expected 6 channels, got shape \(4, 5, 3, 3\)"),
         (lambda: nn.BatchNorm(6)(images((1, 6))), ValueError,
          r"batch_norm: training needs more than one value per channel, got x of shape \(1, 6\)"),
         (lambda: nn.BatchNorm(6)(images((6,))), ValueError, r"batch_norm: expected x \(N, C\)"),
@@ -305,7 +305,8 @@ def test_same_bits_with_any_number_of_threads():
         (lambda: nn.BatchNorm(6, activation="nonsense"), ValueError, "activation: expected one of"),
         (lambda: nn.BatchNorm(6, weight=np.ones(5)), ValueError, r"BatchNorm.weight: expected shape \(6,\)"),
         (lambda: nn.GroupNorm(4, 6), ValueError, "num_groups=4 does not divide num_channels=6"),
-        (lambda: nn.GroupNorm(2, 6)(images((4, 5))), ValueError, r"GroupNorm\(2, 6\): expected 6 channels"),
+        (lambda: nn.GroupNorm(2, 6)(images((4, 5))), ValueError,
+         r"GroupNorm\(2, 6\): axis 1 of x: expected 6 channels, got shape \(4, 5\)"),
         (lambda: nn.InstanceNorm(6)(images((4, 6))), ValueError, r"instance_norm: expected x"),
         (lambda: nn.InstanceNorm(6)(images((4, 6, 1))), ValueError, "more than one value"),
         (lambda: nn.MaxPool(0), ValueError, "MaxPool: kernel_size"),

@@ -117,9 +117,13 @@ CASES = [
     (
         lambda: F.layer_norm(X, 3, np.ones(2)),
         ValueError,
-        r"weight: expected shape \(3,\), got \(2,\)",
+        r"layer_norm: weight: expected shape \(3,\), that of the last axes of x \(2, 3\), got \(2,\)",
     ),
-    (lambda: F.layer_norm(X, 3, None, X), ValueError, r"bias: expected shape \(3,\), got \(2, 3\)"),
+    (
+        lambda: F.layer_norm(X, 3, None, X),
+        ValueError,
+        r"bias: expected shape \(3,\), that of the last axes .*, got \(2, 3\)",
+    ),
     (
         lambda: F.batch_norm(X[0], None, None),
         ValueError,
@@ -138,17 +142,17 @@ CASES = [
     (
         lambda: F.batch_norm(X, None, None, X[0, :2], training=True),
         ValueError,
-        r"batch_norm: weight: expected shape \(3,\) for 3 channels .* got \(2,\)",
+        r"batch_norm: weight: expected shape \(3,\), that of axis 1 of x \(2, 3\), got \(2,\)",
     ),
     (
         lambda: F.batch_norm(X, X[0], X[0], X[0], X, training=False),
         ValueError,
-        r"batch_norm: bias: expected shape \(3,\) .* got \(2, 3\)",
+        r"batch_norm: bias: expected shape \(3,\), .* got \(2, 3\)",
     ),
     (
         lambda: F.batch_norm(X, X[0, :2], X[0]),
         ValueError,
-        r"running_mean: expected shape \(3,\) for 3 channels .* got \(2,\)",
+        r"running_mean: expected shape \(3,\), that of axis 1 of x \(2, 3\), got \(2,\)",
     ),
     (
         lambda: F.batch_norm(X, X[0].copy(), [1, 1, 1], training=True),
