@@ -43,3 +43,18 @@ def test_names_in_the_table_exist():
         assert hasattr(md, dotted), dotted
     for name in re.findall(r"`([A-Z]\w+)`", table):
         assert any(hasattr(space, name) for space in (md.nn, md.data)), name
+
+
+def test_the_page_of_settings_has_every_variable():
+    page = (ROOT / "docs" / "settings.md").read_text(encoding="utf-8")
+    sources = [
+        *(ROOT / "minidl").rglob("*.py"),
+        *(ROOT / "minidl").rglob("*.pyx"),
+        ROOT / "setup.py",
+    ]
+    read = {
+        name
+        for path in sources
+        for name in re.findall(r"(?:environ|asked)\W.*?\"(MINIDL_\w+)\"", path.read_text("utf-8"))
+    }
+    assert set(re.findall(r"^\| `(MINIDL_\w+)`", page, re.MULTILINE)) == read
