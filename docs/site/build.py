@@ -44,7 +44,7 @@ def gather(folder: Path) -> None:
     playground = ROOT / "docs" / "playground"
     for file in sorted(playground.rglob("*")):
         if file.is_file() and file.suffix != ".md" and "__pycache__" not in file.parts:
-            staged.write(f"extra/playground/{file.relative_to(playground)}", file.read_bytes())
+            staged.write(f"static/playground/{file.relative_to(playground)}", file.read_bytes())
     staged.write("sources.json", json.dumps(sorted(staged.sources)))
     staged.remove_the_rest(kept=("static", "gallery"))
     (folder / "extra").mkdir(exist_ok=True)

@@ -28,6 +28,7 @@ extensions = [
     "docstrings",
     "live",
     "maths",
+    "playgrounds",
     "source_pages",
 ]
 exclude_patterns = ["static", "extra", "examples"]
