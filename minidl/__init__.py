@@ -37,6 +37,7 @@ from minidl.ops.shape import (
     stack,
     transpose,
 )
+from minidl.porting import missing as _missing
 from minidl.random import manual_seed
 from minidl.replay.capture import CaptureError, capture
 
@@ -65,7 +66,7 @@ _LATE = {
 
 def __getattr__(name: str) -> Any:
     if name not in _LATE:
-        raise AttributeError(f"module 'minidl' has no attribute {name!r}")
+        raise _missing("md", name, __dir__())
     module = import_module(_LATE[name])
     value = module if module.__name__ == f"minidl.{name}" else getattr(module, name)
     globals()[name] = value

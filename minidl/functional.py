@@ -1,5 +1,7 @@
 """F: every stateless function by its name, no logic. ``from minidl import functional as F; F.relu(x)``."""
 
+from typing import TYPE_CHECKING, Any
+
 from minidl.ops import loss
 from minidl.ops.activations.gates import crelu, glu, maxout
 from minidl.ops.activations.noise import dropout, rrelu
@@ -13,6 +15,7 @@ from minidl.ops.norm import group_norm, instance_norm, layer_norm
 from minidl.ops.shape import embedding
 from minidl.ops.spatial.conv import conv, conv_transpose
 from minidl.ops.spatial.pooling import avg_pool, max_pool, pixel_shuffle, upsample
+from minidl.porting import missing as _missing
 
 LOSSES = tuple(name for name in loss.__all__ if name != "one_hot")
 
@@ -43,3 +46,9 @@ __all__ = [
     *FUNCTIONS,
     *loss.__all__,
 ]
+
+
+if not TYPE_CHECKING:  # (a type checker knows what is there)
+
+    def __getattr__(name: str) -> Any:
+        raise _missing("functional", name, globals())

@@ -17,11 +17,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from minidl import check, random
+from minidl.porting import missing as _missing
 
 Shape = int | Sequence[int]
 Fan = tuple[float, float]
@@ -256,3 +257,9 @@ def _truncated(rng: np.random.Generator, shape: tuple[int, ...], bound: float) -
 
 def _number(owner: Initializer, argument: str, value: float, least: float = -math.inf) -> float:
     return check.number(type(owner).__name__, argument, value, least)
+
+
+if not TYPE_CHECKING:  # (a type checker knows what is there)
+
+    def __getattr__(name: str) -> Any:
+        raise _missing("init", name, globals())

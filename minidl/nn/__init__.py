@@ -1,5 +1,7 @@
 """Layers: they hold settings and parameters, and call `minidl.functional`."""
 
+from typing import TYPE_CHECKING, Any
+
 from minidl.nn.activation import LAYERS, LogSoftmax, PReLU, Softmax
 from minidl.nn.conv import Conv, ConvTranspose
 from minidl.nn.gates import GLU, CReLU, Maxout
@@ -10,6 +12,7 @@ from minidl.nn.noise import Dropout, RReLU
 from minidl.nn.normalization import BatchNorm, GroupNorm, InstanceNorm, LayerNorm
 from minidl.nn.parameter import Parameter, ParameterMaker, ParameterScope
 from minidl.nn.pooling import AvgPool, MaxPool, PixelShuffle, Upsample
+from minidl.porting import missing as _missing
 
 globals().update(LAYERS)  # ReLU, Sigmoid, ...: one for each row of the activation table
 
@@ -45,3 +48,9 @@ __all__ = [
     "Upsample",
     *LAYERS,
 ]
+
+
+if not TYPE_CHECKING:  # (a type checker knows what is there)
+
+    def __getattr__(name: str) -> Any:
+        raise _missing("nn", name, globals())

@@ -22,7 +22,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import repeat
 from operator import call, setitem
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -31,6 +31,7 @@ from minidl.atomic import at_once, starmap
 from minidl.autograd.tensor import Tensor, mark_changed, zero_grads
 from minidl.io.state import StateDict
 from minidl.nn.parameter import Parameter
+from minidl.porting import Buffers, missing
 from minidl.replay.watch import capturing, changed, note, outside_of_steps, recorder
 
 
@@ -77,6 +78,11 @@ class Module:
         _SET(self, name, value)
         changed()
 
+    if not TYPE_CHECKING:  # (a type checker knows what is there)
+
+        def __getattr__(self, name: str) -> Any:
+            raise missing("Module", name, dir(self), type(self).__name__)
+
     # ── What it consists of ───────────────────────────────────────────────────────────────────────
 
     def _parts(self) -> Mapping[str, Any]:
@@ -117,7 +123,9 @@ class Module:
     @property
     def buffers(self) -> dict[str, np.ndarray]:
         """The arrays that are saved but not trained, by name."""
-        return {name: value for name, value in self._all() if isinstance(value, np.ndarray)}
+        return Buffers(
+            (name, value) for name, value in self._all() if isinstance(value, np.ndarray)
+        )
 
     def num_parameters(self) -> int:
         """How many numbers are trained."""
@@ -295,14 +303,9 @@ _NEVER_TRAINED = (Tensor, np.ndarray, np.generic, int, float)
 
 def _replaces(module: Module, name: str, before: Parameter | Module, value: Any) -> str:
     """Why a parameter or a layer is not replaced by what no optimizer would ever train."""
-    what = f"{type(module).__name__}.{name}"
-    given = f"{type(value).__name__} is not trained"
-    if isinstance(before, Module):
-        return f"{what} is a {type(before).__name__}, {given}; assign a Module, or None to leave it out"
-    return (
-        f"{what} is a Parameter, {given}; to change its values: {name}.data = ..., to train another: "
-        f"{name} = nn.Parameter(...), to leave it out: {name} = None"
-    )
+    what = f"{type(module).__name__}.{name}: {type(value).__name__} is not trained, unlike the {type(before).__name__}"
+    is_module = isinstance(before, Module)
+    return f"{what}; {'None leaves it out' if is_module else f'{name}.data = ..., or nn.Parameter(...)'}"
 
 
 def _unpacked(name: str, value: Any) -> Iterator[tuple[str, Any]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import warnings
 from collections.abc import Sequence
 from numbers import Real
 from typing import Any
@@ -202,17 +203,32 @@ def _lengths(name: str, shape: Any) -> tuple[int, ...]:
 
 
 def transpose(x: Any, *axes: Any) -> Tensor:
-    """x with its axes in another order; without `axes`, reversed."""
+    """x with its axes in another order; without `axes`, reversed.
+
+    As in NumPy all axes are listed, in their new order: ``transpose(x, 0, 2, 1)``. (PyTorch's ``transpose(0, 1)``
+    swaps two of them. Here it raises for more than two axes, and for two, which it leaves as they are, it warns.)
+    """
     given = as_tensor(x)
-    ndim = given._data.ndim
-    if len(axes) == 1 and type(axes[0]) is not int and not isinstance(axes[0], np.integer):
+    ndim, listed = given._data.ndim, len(axes)
+    if listed == 1 and type(axes[0]) is not int and not isinstance(axes[0], np.integer):
         axes = () if axes[0] is None else axes[0]
         if type(axes) is not tuple:
             axes = tuple(check.items("transpose", "axis", axes, "integers"))
     order = axes or tuple(range(ndim))[::-1]
     places = normalize_axes("transpose", order, ndim)
     if len(places) != ndim or len(set(places)) != ndim:
-        raise ValueError(f"transpose: axes {order} are no permutation of the {ndim} axes of x")
+        swap = (
+            " (to swap two of them, list all in their new order)" if len(places) == 2 < ndim else ""
+        )
+        raise ValueError(
+            f"transpose: axes {order} are no permutation of the {ndim} axes of x{swap}"
+        )
+    if places == (0, 1) and listed == 2:
+        warnings.warn(
+            "transpose(0, 1) leaves the two axes as they are: axes are listed in their new order, as in NumPy; "
+            "to swap them: x.T",
+            stacklevel=2,
+        )
     return Transpose(places).apply((given,))
 
 
