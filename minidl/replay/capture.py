@@ -128,6 +128,8 @@ class Step:
                 record.check_lifetimes()
         finally:
             plan.stop()
+        if plan.failure is not None:
+            record.give_back(given)
         self._give_up(plan.failure)
         if plan.failure is not None:
             return record.hand_out() if finished else result

@@ -157,6 +157,14 @@ class Record:
             if self.plan.in_use(own):
                 refuse("a tensor that was made in it is kept after the call: return it")
 
+    def give_back(self, given: list) -> None:
+        """Where nothing is recorded after all: arguments that the function has changed in place are changed, too."""
+        for buffer, x in zip(self.buffers, given, strict=True):
+            if buffer.tobytes() != array_of(x).tobytes():
+                put(array_of(x), buffer)
+                if isinstance(x, Tensor):
+                    mark_changed([x])
+
     def _outlined(self, result: Any) -> Any:
         """The result, with the number of its place in `results` for each tensor that the plan computes."""
         if isinstance(result, Tensor):

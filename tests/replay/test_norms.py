@@ -158,6 +158,25 @@ def test_running_statistics_are_replaced():
         same_buffers(plain, captured)
 
 
+def test_fit():
+    def run(capture):
+        md.manual_seed(3)
+        model = nn.Sequential(nn.Affine(4, 8), nn.BatchNorm(8), nn.ReLU(), nn.Affine(8, 3))
+        training = Training(model, OPTIMIZERS["Adam"])
+        rng = np.random.default_rng(0)
+        x, y = rng.standard_normal((50, 4)).astype(np.float32), rng.integers(0, 3, 50)
+        history = md.fit(
+            model, md.data.DataLoader((x, y), 16, shuffle=True, rng=1), F.cross_entropy,
+            training.optimizer, 3, validation=(x, y), progress=False, capture=capture,
+        )  # fmt: skip
+        return training, history["val_loss"]
+
+    (plain, losses), (captured, losses2) = run(False), run(True)
+    same_state(plain, captured)
+    same_buffers(plain, captured)
+    assert losses == losses2
+
+
 def test_no_elements():
     layer = nn.BatchNorm(4)
     step = md.capture(lambda x: layer(x))

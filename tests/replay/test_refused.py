@@ -148,6 +148,21 @@ def test_not_strict_warns_once_and_runs():
     assert step.records == 0
 
 
+def test_not_strict_changes_arguments_in_place():
+    def step(x, mean):
+        F.batch_norm(x, mean, None, training=True, momentum=1.0)
+        x += 1.0
+
+    values = np.float32([[1.0], [3.0]])
+    x, mean = md.Tensor(values), np.zeros(1, np.float32)
+    captured = md.capture(step, strict=False)
+    with pytest.warns(UserWarning, match="running_mean is an argument"):
+        captured(x, mean)
+    assert (x.data.tolist(), mean.tolist()) == ([[2.0], [4.0]], [2.0])
+    captured(x, mean)
+    assert (x.data.tolist(), mean.tolist()) == ([[3.0], [5.0]], [3.0])
+
+
 def test_not_strict_does_every_call_once():
     plain, captured = (Training(network(), OPTIMIZERS["Adam"]) for _ in range(2))
     step = md.capture(lambda x, y: (captured.step(x, y), repr(x))[0], strict=False)
