@@ -19,6 +19,8 @@ import pytest
 
 import minidl as md
 
+from .test_structure import PUBLIC
+
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
 sys.path[:0] = [str(DOCS / "site"), str(DOCS / "pictures")]  # pages may import docs/pictures/svg.py
@@ -51,8 +53,29 @@ def test_doctests(page, tmp_path, monkeypatch):
         pytest.importorskip("torch")
         pytest.importorskip("safetensors")
     monkeypatch.chdir(tmp_path)  # some write files
-    failed, tried = doctest.testfile(str(page), module_relative=False, encoding="utf-8")
+    # A fence ends what an example prints, as an empty line does.
+    text = re.sub(r"^ *```.*$", "", page.read_text("utf-8"), flags=re.MULTILINE)
+    examples = doctest.DocTestParser().get_doctest(text, {}, page.name, str(page), 0)
+    failed, tried = doctest.DocTestRunner(verbose=False).run(examples)
     assert tried > 0 and failed == 0
+
+
+def test_every_public_name_has_an_example():
+    """In its docstring, or in docs/by_example.md."""
+    told = snippets.examples((DOCS / "by_example.md").read_text("utf-8"))
+    named = {full.removeprefix("md.") for full in told}
+    without = [
+        full
+        for full, thing in PUBLIC.items()
+        if ">>>" not in (thing.__doc__ or "")
+        and full.removeprefix("md.") not in named
+        # What monitor and testing import for themselves is not theirs.
+        and (
+            full.count(".") == 1
+            or thing.__module__ == full.rpartition(".")[0].replace("md", "minidl")
+        )
+    ]
+    assert not without, f"without an example: {without}; add some to docs/by_example.md"
 
 
 # ── Snippets ──────────────────────────────────────────────────────────────────────────────────────

@@ -64,7 +64,7 @@ def example(source: str, about: dict, pictures: list[str], machine: str) -> str:
     if about["seconds"]:
         minutes, seconds = divmod(round(about["seconds"]), 60)
         took = f"{minutes} min {seconds} s" if minutes else f"{seconds} s"
-        text += [f"``{about['command']}`` took {took} on one core of {machine}.", ""]
+        text += [f"``{about['command']}`` took {took} on one core ({machine}).", ""]
     code = re.sub(
         r"^# ── (.*?) ─+$",
         lambda m: f"# %%\n# {m[1]}\n# {'-' * len(m[1])}",
@@ -81,7 +81,7 @@ def _paragraphs(docstring: str) -> list[str]:
     for line in docstring.strip().splitlines():
         begins = line.startswith(" ") and lines and not lines[-1].strip()
         if begins and not any(previous.startswith(" ") for previous in lines[-2:-1]):
-            lines += ["::", ""]
+            lines += [".. code-block:: text", ""]
         lines.append(line)
     return lines
 

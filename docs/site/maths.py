@@ -18,11 +18,10 @@ from sphinx.application import Sphinx
 from sphinx.util import logging
 
 FONT = "STIXTwoMath-Regular.ttf"
-# Browsers draw a letter that is a name of its own with its italic sign: x as U+1D465, h as U+210E.
-ALWAYS = [
-    chr(sign)
-    for sign in (*range(0x20, 0x7F), 0x210E, *range(0x1D434, 0x1D468), *range(0x1D6E2, 0x1D71C))
-]
+# What formulas need besides their text. A letter that is a name of its own is drawn with its italic sign (x as U+1D465,
+# h as U+210E); the last ones are the signs of roots, accents and braces.
+ITALIC = (*range(0x20, 0x7F), 0x210E, *range(0x1D434, 0x1D468), *range(0x1D6E2, 0x1D71C))
+ALWAYS = [*map(chr, ITALIC), *"√‾¯ˉˆ˜ˇ˙¨→⃗⏞⏟⎴⎵"]
 M = "{http://www.w3.org/1998/Math/MathML}"
 ROWS = {M + "math", M + "mrow", M + "mtd", M + "mstyle"}
 OPENING = set("=([{,;:<>≤≥→∈≈⟹⇒−+⋅×±∑")

@@ -25,6 +25,7 @@ SECTIONS = {
     "Use": (
         "gallery/index",
         "reference/index",
+        "by_example",
         "porting/index",
         "porting/*",
         "pytorch",

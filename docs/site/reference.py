@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from source_pages import address
+import snippets
+from source_pages import ROOT, address
 
 import minidl
 
@@ -154,13 +155,32 @@ def page(module: str) -> str:
     return "\n".join(lines)
 
 
+@functools.cache
+def _examples() -> dict[str, str]:
+    page = (ROOT / "docs" / "by_example.md").read_text(encoding="utf-8")
+    return {public(name) or name: text for name, text in snippets.examples(page).items()}
+
+
+def example(full: str, thing: Any) -> list[str]:
+    """The example of docs/by_example.md, for what has none in its docstring."""
+    if ">>>" in (thing.__doc__ or "") or full not in _examples():
+        return []
+    lines = [
+        ".. code-block:: pycon",
+        "",
+        *(f"   {line}" for line in _examples()[full].splitlines()),
+    ]
+    return ["", *(f"   {line}" for line in lines), ""]
+
+
 def entry(module: str, name: str, thing: Any) -> list[str]:
+    shown = example(f"{module}.{name}", thing)
     if not inspect.isclass(thing):
-        return [f".. autofunction:: {module}.{name}", ""]
+        return [f".. autofunction:: {module}.{name}", *shown, ""]
     kind = "autoexception" if issubclass(thing, BaseException) else "autoclass"
     hidden = "forward, backward" if module == "minidl.nn" else ""
     lines = [f".. {kind}:: {module}.{name}", "   :members:"]
-    return [*lines, *([f"   :exclude-members: {hidden}"] if hidden else []), ""]
+    return [*lines, *([f"   :exclude-members: {hidden}"] if hidden else []), *shown, ""]
 
 
 def _ops_page(space: ModuleType) -> list[str]:

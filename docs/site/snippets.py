@@ -76,6 +76,17 @@ def _reason(lines: list[str]) -> str | None:
     return match[1] if match else None
 
 
+def examples(page: str) -> dict[str, str]:
+    """The examples of docs/by_example.md by the names above them: `md.exp` and others share one."""
+    lines = page.splitlines()
+    found = {}
+    for block in blocks(page):
+        above = next((line for line in reversed(lines[: block.line - 2]) if line.strip()), "")
+        if above.startswith("**`"):
+            found |= dict.fromkeys(re.findall(r"`([\w.]+)`", above), block.text)
+    return found
+
+
 def without_code(page: str) -> str:
     """The page with its code blocks, comments and code spans blanked: same lines, same columns."""
     lines = page.splitlines(keepends=True)
