@@ -18,7 +18,7 @@ from typing import Any
 
 _HERE = os.path.dirname(__file__)
 # docs/pure_python.md has the measurements.
-COST = "a training step takes 6 to 30 times as long"
+COST = "a training step takes 6 to 26 times as long"
 
 
 class _SourceFinder:

@@ -13,7 +13,7 @@ INSTALL = {
     "win32": "on Windows: the C++ workload of the Build Tools for Visual Studio",
 }.get(sys.platform, "install one with the headers of this Python")
 WITHOUT = (
-    ". Or without a compiler, many times slower for small networks: MINIDL_PURE=1 pip install ."
+    ". Or do without a compiler, with 6 to 26 times slower training: MINIDL_PURE=1 pip install ."
 )
 ADVICE = {
     "python": "minidl needs Python 3.11 or newer, this is {}: make PYTHON=python3.12",
