@@ -44,8 +44,8 @@ const controls = [
   { name: "seed", hidden: true, min: 0, max: 999 },
   {
     name: "own", hidden: true,
-    write: (own) => own.map((one) => one.join("_")).join("~"),
-    read: (text) => text.split("~").map((one) => one.split("_").map(Number)).filter((one) => one.length === 3 && one.every(Number.isFinite)).slice(0, 200),
+    write: (own) => own.map((one) => one.join("_")).join("*"),
+    read: (text) => text.split("*").map((one) => one.split("_").map(Number)).filter((one) => one.length === 3 && one.every(Number.isFinite)).slice(0, 200),
   },
 ];
 const defaults = {
