@@ -275,6 +275,14 @@ USUAL = [
     ((5, 40), (1, 2), (1, 2), (0, 1)),
     ((6, 36), (2, 1), (2, 2), (0, 0)),
     ((9, 40), (4, 9), (4, 9), (0, 0)),
+    ((8, 31), (4, 4), (2, 3), (2, 0)),
+    ((28, 28), (14, 14), (7, 7), (0, 0)),
+    ((14, 14), (14, 14), (1, 1), (0, 0)),
+    ((15, 15), (14, 14), (1, 1), (7, 7)),
+    ((1, 210), (1, 70), (1, 70), (0, 0)),
+    ((1, 210), (1, 70), (1, 35), (0, 30)),
+    ((2, 1200), (2, 600), (1, 1), (0, 300)),
+    ((2, 1200), (1, 3), (1, 2), (0, 1)),
     ((3, 40), (2, 17), (1, 1), (0, 8)),
     ((7, 7), (7, 7), (1, 1), (0, 0)),
     ((7, 7), (3, 7), (2, 7), (0, 0)),
@@ -289,7 +297,7 @@ USUAL = [
 @pytest.mark.parametrize("window", USUAL, ids=str)
 def test_usual_windows(level, dtype, layout, window):
     size, *window = window
-    for channels in (1, 3, 6, 8, 20):
+    for channels in (1, 3, 6, 8, 20, 45):
         check_pooling(LEVELS[level], LAYOUTS[layout], dtype, (2, channels, *size), *window)
 
 
@@ -300,10 +308,15 @@ def check_pooling(kernels, turn, dtype, shape, *window):
     x[rng.random(shape) < 0.05] = np.inf
     x[rng.random(shape) < 0.1] = -np.inf
     x[rng.random(shape) < 0.1] = -0.0
-    index, places = kernels.max_pool_places(turn(x), *window), REFERENCE.max_pool_places(x, *window)
-    y = kernels.max_pool_forward(turn(x), *window)
-    np.testing.assert_array_equal(y, REFERENCE.max_pool_forward(x, *window))
+    y, index = kernels.max_pool_places(turn(x), *window)
+    expected, places = REFERENCE.max_pool_places(x, *window)
+    for given in (y, kernels.max_pool_forward(turn(x), *window)):
+        np.testing.assert_array_equal(given, expected)
+        assert given.dtype == dtype and np.signbit(given).tobytes() == np.signbit(y).tobytes()
     np.testing.assert_array_equal(index, places)
+    again = kernels.max_pool_places(turn(x), *window, False)
+    np.testing.assert_array_equal(again[0], expected)
+    assert again[1] is None or again[1].tobytes() == index.tobytes()
     gy, ggx = rng.normal(size=y.shape).astype(dtype), rng.normal(size=shape).astype(dtype)
     gx = REFERENCE.max_pool_scatter(gy, index, shape[2:])
     close(kernels.max_pool_scatter(turn(gy), index, shape[2:]), gx, dtype)
@@ -320,7 +333,7 @@ def test_pooling_keeps_the_layout():
     x = channels_last(np.random.default_rng(0).normal(size=(2, 5, 6, 4)))
     for kernels in (*LEVELS.values(), REFERENCE):
         window = (2, 2), (2, 2), (0, 0)
-        y, index = kernels.max_pool_forward(x, *window), kernels.max_pool_places(x, *window)
+        y, index = kernels.max_pool_places(x, *window)
         gx, given = (
             kernels.max_pool_scatter(y, index, (6, 4)),
             kernels.max_pool_backward(x, y, *window),
@@ -381,7 +394,7 @@ def test_pooling_refuses():
             for entry_point in ("max_pool", "avg_pool"):
                 with pytest.raises(ValueError, match=f"{entry_point}: .* does not fit 4 places"):
                     getattr(kernels, f"{entry_point}_forward")(x, kernel, stride, padding)
-        index = kernels.max_pool_places(x, two, two, (0, 0))
+        _, index = kernels.max_pool_places(x, two, two, (0, 0))
         for bad in (index + 16, index - 1):
             with pytest.raises(ValueError, match="max_pool: index: expected places from 0 to 15"):
                 kernels.max_pool_gather(x, bad)
@@ -410,7 +423,7 @@ def test_same_bits_with_any_number_of_threads(level, layout):
     kernels, turn, before = LEVELS[level], LAYOUTS[layout], K.get_num_threads()
     x, gy, mean, var, weight, bias = given((20, 70, 30, 25), "float32")
     x, gy, window = turn(x), turn(gy), ((3, 2), (2, 2), (1, 1))
-    index, two = kernels.max_pool_places(x, *window), ((2, 2), (2, 2), (0, 0))
+    (_, index), two = kernels.max_pool_places(x, *window), ((2, 2), (2, 2), (0, 0))
     g = turn(gy[:, :, : index.shape[2], : index.shape[3]])
     calls = [
         lambda: kernels.batch_norm_moments(x),

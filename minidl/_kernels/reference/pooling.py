@@ -12,10 +12,10 @@ LIMIT = 2**31 - 1
 
 
 def max_pool_forward(x, kernel, stride, padding):
-    return max_pool_gather(x, max_pool_places(x, kernel, stride, padding))
+    return max_pool_places(x, kernel, stride, padding)[0]
 
 
-def max_pool_places(x, kernel, stride, padding):
+def max_pool_places(x, kernel, stride, padding, always=True):
     out = _result_size("max_pool", x.shape[2:], kernel, stride, padding)
     best, index = _like(x, out, x.dtype), _like(x, out, np.int32)
     index -= 1  # none yet
@@ -26,11 +26,11 @@ def max_pool_places(x, kernel, stride, padding):
         better = ~((value <= before) | (before != before)) | (index[..., *windows] < 0)
         np.copyto(before, value, where=better)
         np.copyto(index[..., *windows], numbers[pixels], where=better)
-    return index
+    return best, index
 
 
 def max_pool_backward(x, gy, kernel, stride, padding):
-    return max_pool_scatter(gy, max_pool_places(x, kernel, stride, padding), x.shape[2:])
+    return max_pool_scatter(gy, max_pool_places(x, kernel, stride, padding)[1], x.shape[2:])
 
 
 def max_pool_scatter(gy, index, size):

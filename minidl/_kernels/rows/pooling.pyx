@@ -1,9 +1,10 @@
 """Pooling over 1, 2 or 3 spatial axes: the greatest value of each window, or the mean.
 
-Windows are walked one by one (pooling_loops.pxd), but for the gradients where windows overlap: that of the
-maximum is scattered by the numbers of the places where the greatest values stand (`scatter`), that of the mean is
-gathered row by row of the image (`spread`). Missing axes have length 1. Each task owns the memory it writes, and the
-bits do not depend on the number of threads.
+The loops are in pooling_loops.pxd (forward) and pooling_gradients.pxd. Missing axes have length 1. Each task owns the
+memory it writes, and the bits do not depend on the number of threads.
+
+The gradient of the maximum goes to the places where the greatest values stand. The forward pass keeps their numbers, but
+for small windows that do not overlap, in which they are found again as quickly (`found_again`).
 
 At equal values the first one counts. NaN is greater than anything. What lies outside the image is -inf for the maximum
 and 0 for the mean, whose divisor is the whole window.
@@ -15,9 +16,10 @@ from minidl._kernels.loops.driver cimport loop_t, of_dtype, run
 from minidl._kernels.runtime cimport memory
 from minidl._kernels.arrays.checks cimport same_layout, seen
 from minidl._kernels.arrays.image_layout cimport images, new_images
-from minidl._kernels.math.elementary cimport real
 from minidl._kernels.rows.folding cimport Max
-from minidl._kernels.rows.pooling_loops cimport Find, Give, Mean, Place, Share, Work, go_on, go_to, walk
+from minidl._kernels.rows.pooling_gradients cimport GIVEN, SIDE, Gather, Scatter, spread, walk_give, walk_index
+from minidl._kernels.rows.pooling_loops cimport COLUMNS, LANES, NARROW, Keep, Mean, Work, walk
+from minidl._kernels.runtime.prepared cimport capturing, fills
 from minidl._kernels.runtime.sizes cimport times
 
 import numpy as np
@@ -26,106 +28,10 @@ cnp.import_array()
 
 cdef enum:
     CHUNK = 16384  # elements of a row that are computed together, at most
-    SIDE = 64      # channels of which all places of an image are
     COST = 4       # of an element, in additions
+    LONG = 128     # a row that is better folded by itself than column by column with others
 
 cdef Py_ssize_t LIMIT = 2 ** 31 - 1  # of a kernel, a stride, a padding, and of an image's places
-
-
-# ── The gradient of the maximum, by the places ───────────────────────────────────────────────────────────────────────
-
-cdef extern from *:  # tags
-    ctypedef struct Scatter "char"
-    ctypedef struct Gather "char"
-
-ctypedef fused Direction:
-    Scatter
-    Gather
-
-
-cdef void clear(Work* w, real* x, Py_ssize_t n) noexcept nogil:
-    """n channels of all places."""
-    cdef Py_ssize_t i
-    if n == w.step:
-        memset(x, 0, w.places * n * sizeof(real))
-        return
-    for i in range(w.places):
-        memset(x + i * w.step, 0, n * sizeof(real))
-
-
-cdef void walk_index(Direction* tag, Work* w, Py_ssize_t first, Py_ssize_t last, real* y) noexcept nogil:
-    """Where an index leads: channel after channel (C order), or SIDE channels after the others (channels last)."""
-    cdef Py_ssize_t i, sides = (w.step + SIDE - 1) // SIDE, side, at, n, p, c
-    cdef const int* index
-    cdef real* image
-    cdef real* result
-    for i in range(first, last):
-        side = i % sides * SIDE
-        n, at = min(w.step - side, <Py_ssize_t>SIDE), i // sides * w.y_places * w.step + side
-        image = (y if Direction is Scatter else <real*>w.x) + i // sides * w.places * w.step + side
-        if Direction is Scatter:
-            clear(w, image, n)
-        for p in range(w.y_places):
-            index = w.index + at + p * w.step
-            result = (<real*>w.given if Direction is Scatter else y) + at + p * w.step
-            for c in range(n):
-                if Direction is Scatter:
-                    image[index[c] * w.step + c] += result[c]
-                else:
-                    result[c] = image[index[c] * w.step + c]
-
-
-# ── The gradient of the mean where windows overlap ───────────────────────────────────────────────────────────────────
-
-cdef inline Py_ssize_t first_window(Work* w, int axis, Py_ssize_t place) noexcept nogil:
-    """The first window along an axis that reaches `place`; there may be no such."""
-    return (max(place + w.pad[axis] - w.kernel[axis] + 1, <Py_ssize_t>0) + w.stride[axis] - 1) // w.stride[axis]
-
-
-cdef inline Py_ssize_t end_window(Work* w, int axis, Py_ssize_t place) noexcept nogil:
-    """The first window along an axis that begins behind `place`, or the number of windows."""
-    return min((place + w.pad[axis]) // w.stride[axis] + 1, w.out[axis])
-
-
-cdef void spread_row(Work* w, real* x, const real* y, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
-    """Elements `first` to `last - 1` of a row of the image, from a row of the result."""
-    cdef Py_ssize_t p, k, c, low, high, at, stride = w.stride[2], pad = w.pad[2], n = w.step
-    cdef Py_ssize_t end = end_window(w, 2, last - 1)
-    cdef real part = <real>w.share
-    if n > 1:
-        for p in range(first_window(w, 2, first), end):
-            for k in range(max(p * stride - pad, first), min(p * stride - pad + w.kernel[2], last)):
-                for c in range(n):
-                    x[k * n + c] += part * y[p * n + c]
-        return
-    # the results whose k-th neighbour is one of these
-    for k in range(max(first + pad - (end - 1) * stride, <Py_ssize_t>0), min(last + pad, w.kernel[2])):
-        low = (max(first + pad - k, <Py_ssize_t>0) + stride - 1) // stride
-        high = min((last - 1 + pad - k + stride) // stride, end)
-        at = k - pad
-        if stride == 1:  # a known stride makes vectors of the loop
-            for p in range(low, high):
-                x[p + at] += part * y[p]
-        else:
-            for p in range(low, high):
-                x[p * stride + at] += part * y[p]
-
-
-cdef void spread(void* tag, Work* w, Py_ssize_t first, Py_ssize_t last, real* x) noexcept nogil:
-    """Chunks of the image's rows, from all of the result that saw them."""
-    cdef Py_ssize_t i, j, k
-    cdef real* row
-    cdef const real* y
-    cdef Place at
-    go_to(&at, w, w.size, first)
-    for i in range(first, last):
-        row = x + (at.plane * w.places + (at.d * w.size[1] + at.h) * w.size[2]) * w.step
-        y = <const real*>w.given + at.plane * w.y_places * w.step
-        memset(row + at.first * w.step, 0, (at.last - at.first) * w.step * sizeof(real))
-        for j in range(first_window(w, 0, at.d), end_window(w, 0, at.d)):
-            for k in range(first_window(w, 1, at.h), end_window(w, 1, at.h)):
-                spread_row(w, row, y + (j * w.out[1] + k) * w.out[2] * w.step, at.first, at.last)
-        go_on(&at, w, w.size)
 
 
 # ── Setting the work up ──────────────────────────────────────────────────────────────────────────────────────────────
@@ -180,27 +86,33 @@ cdef cnp.ndarray new_image(Work* w, const Py_ssize_t* size, int kind):
     return new_images(w.axes, w.samples, w.channels, size + 3 - w.axes, kind, w.step == 1)
 
 
-cdef void simplify(Work* w) noexcept:
-    """Joins axes (a window that holds whole rows of the image is longer rows of a flatter one), and looks how the
-    windows lie."""
+cdef void simplify(Work* w, Py_ssize_t shortest) noexcept:
+    """Joins axes (in C order a window that holds whole rows of the image is longer rows of a flatter one, at least of
+    this length), and looks how the windows lie."""
     cdef int i
-    cdef Py_ssize_t inside
+    cdef Py_ssize_t inside, columns
     for i in range(3):
         if w.out[i] == 1:  # the only window: it does not move
             w.stride[i] = w.kernel[i]
     for i in range(1, -1, -1):
-        if w.kernel[2] == w.size[2] and w.pad[2] == 0 and w.pad[i] == 0 and w.size[1] == 1 >= i:
+        if w.step > 1 or w.kernel[2] != w.size[2] or w.pad[2] or w.pad[i] or (i == 0 and w.size[1] != 1):
+            continue
+        if w.kernel[i] * w.size[2] >= shortest:
             w.kernel[2], w.stride[2] = w.kernel[i] * w.size[2], w.stride[i] * w.size[2]
             w.size[2], w.out[2] = w.size[i] * w.size[2], w.out[i]
             w.size[i] = w.out[i] = w.kernel[i] = w.stride[i] = 1
-    w.apart = w.tiled = True
-    w.full = w.pad[0] == w.pad[1] == w.pad[2] == 0 and w.kernel[2] >= w.stride[2]
-    for i in range(3):
-        w.apart = w.apart and w.kernel[i] <= w.stride[i]
-        w.tiled = w.tiled and w.pad[i] == 0 and w.kernel[i] == w.stride[i] and w.size[i] == w.kernel[i] * w.out[i]
     inside = w.size[2] + w.pad[2] - w.kernel[2]  # where the last window begins that lies inside the image
     w.inner[0] = (w.pad[2] + w.stride[2] - 1) // w.stride[2]
     w.inner[1] = min(inside // w.stride[2] + 1, w.out[2]) if inside >= 0 else 0
+    columns = min(w.kernel[2], w.size[2]) * w.step
+    w.by_columns = w.step < NARROW and columns <= COLUMNS and times(w.places, w.step) <= LIMIT
+    if min(w.kernel[0], w.size[0]) == min(w.kernel[1], w.size[1]) == 1 and columns >= LANES <= w.stride[2]:
+        w.by_columns = w.by_columns and w.step != 1
+    w.alone = w.step == 1 and not w.by_columns
+    w.joined = (
+        w.by_columns and w.step == 1 and w.pad[2] == 0 and w.kernel[2] == w.stride[2]
+        and w.size[2] == w.kernel[2] * w.out[2] <= COLUMNS
+    )
 
 
 cdef int run_rows(Work* w, loop_t loop, const Py_ssize_t* size, cnp.ndarray y) except -1:
@@ -249,7 +161,7 @@ cdef cnp.ndarray forward(str name, object x, tuple kernel, tuple stride, tuple p
     cdef Work w
     cdef cnp.ndarray xs = start_on(&w, name, x, kernel, stride, padding)
     cdef cnp.ndarray y = new_image(&w, w.out, cnp.PyArray_TYPE(xs))
-    simplify(&w)
+    simplify(&w, LONG)
     run_rows(&w, of_dtype(xs, single, wide), w.out, y)
     return y
 
@@ -264,15 +176,32 @@ def avg_pool_forward(x, tuple kernel, tuple stride, tuple padding):
     return forward("avg_pool", x, kernel, stride, padding, <loop_t>walk[Mean, float], <loop_t>walk[Mean, double])
 
 
-def max_pool_places(x, tuple kernel, tuple stride, tuple padding):
-    """For each window of x the number of the place where its greatest value stands first, as int32."""
+cdef bint found_again(Work* w) noexcept:
+    """Whether windows are so small, and so many lie side by side, that max_pool_backward finds their greatest values
+    again: they have two columns and one or two rows, inside the image, and do not overlap."""
+    cdef int i
+    for i in range(3):
+        if w.pad[i] or w.kernel[i] > w.stride[i]:
+            return False
+    return (
+        w.kernel[2] == w.stride[2] == 2 and w.kernel[0] * w.kernel[1] <= 2 and (w.step > 1 or w.out[2] >= GIVEN // 2)
+    )
+
+
+def max_pool_places(x, tuple kernel, tuple stride, tuple padding, bint always=True):
+    """The greatest value of each window of x, and the number of the place where it stands first, as int32. Not `always`:
+    None in place of the numbers, if max_pool_backward finds them again as quickly."""
     cdef Work w
-    cdef cnp.ndarray xs = start_on(&w, "max_pool", x, kernel, stride, padding)
-    cdef cnp.ndarray index = new_image(&w, w.out, cnp.NPY_INT32), y = max_pool_forward(xs, kernel, stride, padding)
-    simplify(&w)
-    w.given = cnp.PyArray_DATA(y)
-    run_rows(&w, of_dtype(xs, <loop_t>walk[Find, float], <loop_t>walk[Find, double]), w.out, index)
-    return index
+    cdef cnp.ndarray xs = start_on(&w, "max_pool", x, kernel, stride, padding), y, index
+    if not always and found_again(&w):
+        return max_pool_forward(xs, kernel, stride, padding), None
+    y, index = new_image(&w, w.out, cnp.PyArray_TYPE(xs)), new_image(&w, w.out, cnp.NPY_INT32)
+    simplify(&w, LONG)
+    w.index = <int*>cnp.PyArray_DATA(index)
+    run_rows(&w, of_dtype(xs, <loop_t>walk[Keep, float], <loop_t>walk[Keep, double]), w.out, y)
+    if capturing():
+        fills(index)
+    return y, index
 
 
 def max_pool_backward(x, gy, tuple kernel, tuple stride, tuple padding):
@@ -281,12 +210,11 @@ def max_pool_backward(x, gy, tuple kernel, tuple stride, tuple padding):
     cdef cnp.ndarray xs = start_on(&w, "max_pool", x, kernel, stride, padding), gs, gx
     cdef cnp.ndarray like = new_image(&w, w.out, cnp.PyArray_TYPE(xs))
     gs = same_layout(gy, like, "max_pool")
-    simplify(&w)
-    if not w.apart:
-        return max_pool_scatter(gs, max_pool_places(xs, kernel, stride, padding), (<object>xs).shape[2:])
+    if not found_again(&w):
+        return max_pool_scatter(gs, max_pool_places(xs, kernel, stride, padding)[1], (<object>xs).shape[2:])
     gx = memory.empty_like(xs)
     w.given = cnp.PyArray_DATA(gs)
-    run_rows(&w, of_dtype(xs, <loop_t>walk[Give, float], <loop_t>walk[Give, double]), w.out, gx)
+    run_rows(&w, of_dtype(xs, <loop_t>walk_give[float], <loop_t>walk_give[double]), w.out, gx)
     return gx
 
 
@@ -302,13 +230,9 @@ def avg_pool_backward(gy, tuple size, tuple kernel, tuple stride, tuple padding)
         if cnp.PyArray_DIM(gs, i + 2) != w.out[i + 3 - w.axes]:
             raise ValueError(f"avg_pool: a gradient of shape {gy.shape} does not fit {size} places")
     gx = new_image(&w, w.size, cnp.PyArray_TYPE(gs))
-    simplify(&w)
-    if w.apart:
-        w.given = cnp.PyArray_DATA(gs)
-        run_rows(&w, of_dtype(gs, <loop_t>walk[Share, float], <loop_t>walk[Share, double]), w.out, gx)
-    else:
-        w.given = cnp.PyArray_DATA(gs)
-        run_rows(&w, of_dtype(gs, <loop_t>spread[float], <loop_t>spread[double]), w.size, gx)
+    simplify(&w, 1)
+    w.given = cnp.PyArray_DATA(gs)
+    run_rows(&w, of_dtype(gs, <loop_t>spread[float], <loop_t>spread[double]), w.size, gx)
     return gx
 
 

@@ -1,23 +1,24 @@
-# Pooling, window by window. A few windows are walked together whose results lie side by side in memory: with channels
-# last, the channels of one place; in C order, neighbours in a row of the result. Their partial results are an array
-# that the compiler keeps in registers, since `count` is known when it compiles. What is done with the windows is chosen
-# by a tag: `Max` and `Mean` write the results; `Find` says where the greatest values stand; `Give` and `Share` are the
-# gradients of `Max` and `Mean` where windows do not overlap. `Give` finds the greatest values again, so that nothing
-# need be kept on the way forward.
+# Pooling, forward. Windows whose results lie side by side in memory are folded together (`fold`): their partial results
+# are an array that the compiler keeps in registers, since `count` is known when it compiles. With channels last, these
+# are the channels of one place. In C order, or with few channels, a row of results is computed in two steps: first each
+# column of its windows, and columns lie side by side (`fold`, again); then the columns of each window (`close`).
 #
-# Only what lies inside the image is walked, however far the windows reach.
+# What is wanted is chosen by a tag: the greatest values (`Max`), the means (`Mean`), or the greatest values and the
+# places where they stand first (`Keep`). Only what lies inside the image is read, however far the windows reach.
 
-from libc.string cimport memset
+from libc.limits cimport INT_MAX
 from minidl._kernels.math.elementary cimport real
 from minidl._kernels.rows.folding cimport Max, Sum, join, row_fold, start
 
 cdef enum:
-    LANES = 16  # windows that are walked together, at most
-    WIDE = 8    # elements of a window's row that are folded as a row
+    LANES = 32     # windows or columns that are folded together, at most
+    NARROW = 8     # at least
+    MANY = 128     # where windows have many places
+    COLUMNS = 512  # of a row that are folded, before their windows are
 
 cdef struct Work:
     void* x                   # the image: (samples, channels, size)
-    void* given               # of each window: its greatest value (Find), or its gradient (Give, Share)
+    void* given               # of each window: its gradient
     int* index                # where in the image, as a number of a place, each element of y comes from
     Py_ssize_t[3] size, out, kernel, stride, pad
     int axes
@@ -25,35 +26,29 @@ cdef struct Work:
     Py_ssize_t step           # from a place to the next: 1, or the number of channels
     Py_ssize_t[2] inner       # the results of a row whose windows lie inside it
     Py_ssize_t length, chunks # places of a chunk of a row, and chunks of a row
-    bint apart, tiled         # the windows do not overlap; they cover the image, too
-    bint full                 # all windows lie inside the image, and from one to the next there is no gap in a row
+    bint by_columns           # how rows of results are computed: columns first,
+    bint joined               # those of several rows together, since they are short and full of windows,
+    bint alone                # or window after window in C order, as they are too long
     double share              # of each element in the mean of a window
 
 cdef struct Window:
     Py_ssize_t[3] length  # of the part that lies inside the image
-    Py_ssize_t[2] gap     # elements from one place to the next along the first two axes
-    Py_ssize_t plane      # the number of the first place of its plane
+    Py_ssize_t[3] gap     # elements from one place to the next along each axis
+    Py_ssize_t[3] number  # and how much greater the number of the next is
+    Py_ssize_t first      # the number of the window's first place
+    double share          # by which a sum is multiplied
 
 cdef extern from *:  # tags
     ctypedef struct Mean "char"
-    ctypedef struct Find "char"
-    ctypedef struct Give "char"
-    ctypedef struct Share "char"
+    ctypedef struct Keep "char"
 
 ctypedef fused Folded:
     Max
     Mean
-
-ctypedef fused Job:
-    Max
-    Mean
-    Find
-    Give
-    Share
+    Keep
 
 
-# ── A few windows ────────────────────────────────────────────────────────────────────────────────────────────────────
-# `step`: elements from a window to the next. Other than 1, it says that the image is in C order.
+# ── Windows side by side ─────────────────────────────────────────────────────────────────────────────────────────────
 
 cdef inline real joined(Folded* tag, real best, real x) noexcept nogil:
     if Folded is Mean:
@@ -62,209 +57,245 @@ cdef inline real joined(Folded* tag, real best, real x) noexcept nogil:
         return join[Max, real](NULL, best, x)
 
 
-cdef inline void fold(
-    Folded* tag, Work* w, Window* v, const real* x, real* best, Py_ssize_t step, int count
-) noexcept nogil:
-    """The greatest values of the windows, or their sums."""
-    cdef Py_ssize_t d, h, k, j, columns = v.length[2], gap = w.step if step == 1 else 1
-    cdef Py_ssize_t end = columns - 1 if Folded is Mean else columns
-    cdef const real* a
-    cdef const real* b
-    if count == 1 and columns >= WIDE and w.step == 1:
-        best[0] = wide_fold(tag, v, x)
-        return
-    if v.length[0] == 1 and v.length[1] == 2 and columns == 2:  # the usual window
-        a, b = x, x + v.gap[1]
-        for j in range(count):
-            best[j] = joined(
-                tag, joined(tag, a[j * step], a[j * step + gap]), joined(tag, b[j * step], b[j * step + gap])
-            )
-        return
-    for j in range(count):
-        best[j] = <real>(start[Sum](NULL) if Folded is Mean else start[Max](NULL))
-    for d in range(v.length[0]):
-        for h in range(v.length[1]):
-            a, k = x + d * v.gap[0] + h * v.gap[1], 0
-            if step == 2 and columns > 1:  # two columns at a time make vectors of the loop
-                while k < end:
-                    b = a + min(k, columns - 2)  # one that is left over with the one before it: no maximum changes
-                    for j in range(count):
-                        best[j] = joined(tag, best[j], joined(tag, b[2 * j], b[2 * j + 1]))
-                    k += 2
-            while k < columns:
-                for j in range(count):
-                    best[j] = joined(tag, best[j], a[k * gap + j * step])
-                k += 1
-
-
-cdef inline real wide_fold(Folded* tag, Window* v, const real* x) noexcept nogil:
-    """One window, each of whose rows is folded in vectors."""
-    cdef Py_ssize_t d, h
-    cdef const real* row
-    cdef double best = start[Sum](NULL) if Folded is Mean else start[Max](NULL)
-    for d in range(v.length[0]):
-        for h in range(v.length[1]):
-            row = x + d * v.gap[0] + h * v.gap[1]
-            if Folded is Mean:
-                best = best + row_fold[Sum, real](NULL, row, v.length[2], 1)
-            else:
-                best = join[Max, double](NULL, best, row_fold[Max, real](NULL, row, v.length[2], 1))
-    return <real>best
-
-
 cdef inline bint stands(real x, real best) noexcept nogil:
     """Whether this is the greatest value of its window."""
     return (x == best) | (x != x)
 
 
-cdef inline Py_ssize_t first_place(Work* w, Window* v, const real* x, real best) noexcept nogil:
-    """How many places behind the first place of a window its greatest value stands first."""
-    cdef Py_ssize_t d, h, k, place
-    for d in range(v.length[0]):
-        for h in range(v.length[1]):
-            place = (d * w.size[1] + h) * w.size[2]
-            for k in range(place, place + v.length[2]):
-                if stands(x[k * w.step], best):
-                    return k
-    return 0
-
-
-cdef inline void find(
-    Work* w, Window* v, const real* x, const real* best, int* index, int first, Py_ssize_t step, int count
+cdef inline void fold(
+    Folded* tag, Window* v, const real* x, real* y, int* places, int count
 ) noexcept nogil:
-    """The first place of each window that has the greatest value; the first window begins at place `first`."""
-    cdef int[LANES] place
-    cdef int number, between = <int>step if w.step == 1 else 0
-    cdef Py_ssize_t d, h, k, at, j
-    if count == 1:
-        index[0] = first + <int>first_place(w, v, x, best[0])
-        return
+    """`count` windows that begin side by side, at x: their greatest values or means, and the numbers of their places."""
+    cdef real[MANY] best
+    cdef int[MANY] place
+    cdef int number
+    cdef bint greater
+    cdef Py_ssize_t d, h, k, j
+    cdef const real* a
     for j in range(count):
-        place[j] = -1
+        best[j] = <real>(start[Sum](NULL) if Folded is Mean else start[Max](NULL))
+        place[j] = <int>v.first  # in a window full of -inf the first element counts
     for d in range(v.length[0]):
         for h in range(v.length[1]):
             for k in range(v.length[2]):
-                at = d * v.gap[0] + h * v.gap[1] + k * w.step
-                number = first + <int>((d * w.size[1] + h) * w.size[2] + k)
-                for j in range(count):
-                    place[j] = (
-                        number + <int>j * between if (place[j] < 0) & stands(x[at + j * step], best[j]) else place[j]
-                    )
+                a = x + d * v.gap[0] + h * v.gap[1] + k * v.gap[2]
+                if Folded is Keep:
+                    number = <int>(v.first + d * v.number[0] + h * v.number[1] + k * v.number[2])
+                    for j in range(count):
+                        greater = (best[j] == best[j]) & (not a[j] <= best[j])
+                        best[j] = a[j] if greater else best[j]
+                        place[j] = number if greater else place[j]
+                else:
+                    for j in range(count):
+                        best[j] = joined(tag, best[j], a[j])
     for j in range(count):
-        index[j] = place[j]
+        y[j] = best[j] * <real>v.share if Folded is Mean else best[j]
+        if Folded is Keep:
+            places[j] = place[j]
 
 
-cdef inline real taken(Job* tag, real x, real best, real* left) noexcept nogil:
-    """What an element of the image takes of its window's gradient, or of what is left of it."""
-    cdef bint takes = True if Job is Share else stands(x, best)
-    cdef real part = left[0] if takes else 0
-    if Job is Give:
-        left[0] = 0 if takes else left[0]
-    return part
-
-
-cdef inline void give(
-    Job* tag, Work* w, Window* v, const real* x, const real* best, real* gx, real* left, Py_ssize_t step, int count
-) noexcept nogil:
-    """Give: the gradient of each window to the first place that has its greatest value. Share: to all, evenly."""
-    cdef real[LANES] first, second
-    cdef Py_ssize_t d, h, k, j, at, columns = v.length[2], gap = w.step if step == 1 else 1
-    if Job is Give and count == 1:
-        for d in range(v.length[0]):
-            for h in range(v.length[1]):
-                for k in range(columns):
-                    gx[d * v.gap[0] + h * v.gap[1] + k * gap] = 0
-        gx[first_place(w, v, x, best[0]) * w.step] = left[0]
-        return
-    for d in range(v.length[0]):
-        for h in range(v.length[1]):
-            for k in range(0, columns - 1, 2):  # two columns at a time make vectors of the loop
-                at = d * v.gap[0] + h * v.gap[1] + k * gap
-                for j in range(count):
-                    first[j] = taken(tag, x[at + j * step], best[j], &left[j])
-                    second[j] = taken(tag, x[at + gap + j * step], best[j], &left[j])
-                if step != 1:
-                    for j in range(count):
-                        gx[at + j * step] = first[j]
-                        gx[at + gap + j * step] = second[j]
-                else:  # the one after the other: the second may overwrite what the first should not have written
-                    for j in range(count):
-                        gx[at + j] = first[j]
-                    for j in range(count):
-                        gx[at + gap + j] = second[j]
-            if columns & 1:
-                at = d * v.gap[0] + h * v.gap[1] + (columns - 1) * gap
-                for j in range(count):
-                    first[j] = taken(tag, x[at + j * step], best[j], &left[j])
-                for j in range(count):
-                    gx[at + j * step] = first[j]
-
-
-cdef inline void few(
-    Job* tag, Work* w, Window* v, Py_ssize_t at_x, Py_ssize_t at_y, real* y, Py_ssize_t step, int count
-) noexcept nogil:
-    """`count` windows that begin at element `at_x` of the image, and whose results are those from `at_y` on. y: the
-    results, the places (Find), or the gradient of the image (Give, Share)."""
-    cdef const real* x = <const real*>w.x + at_x
-    cdef const real* given = <const real*>w.given + at_y
-    cdef real[LANES] best, left
-    cdef Py_ssize_t j
-    if Job is Mean:
-        fold[Mean, real](NULL, w, v, x, &best[0], step, count)
-        for j in range(count):
-            y[at_y + j] = best[j] * <real>w.share
-    elif Job is Max:
-        fold[Max, real](NULL, w, v, x, &best[0], step, count)
-        for j in range(count):
-            y[at_y + j] = best[j]
-    elif Job is Find:
-        for j in range(count):
-            best[j] = given[j]
-        find(w, v, x, &best[0], <int*>y + at_y, <int>(at_x // w.step - v.plane), step, count)
-    else:
-        if Job is Give:
-            fold[Max, real](NULL, w, v, x, &best[0], step, count)
-        for j in range(count):
-            left[j] = given[j] * (<real>w.share if Job is Share else 1)
-        give(tag, w, v, x, &best[0], y + at_x, &left[0], step, count)
-
-
-cdef inline void many(
-    Job* tag, Work* w, Window* v, Py_ssize_t at_x, Py_ssize_t at_y, real* y, Py_ssize_t step, Py_ssize_t n, int count
+cdef inline void fold_some(
+    Folded* tag, Window* v, const real* x, real* y, int* places, Py_ssize_t n, int count
 ) noexcept nogil:
     """n windows, at least `count`, so many at a time. The last time begins earlier where it would end too late: what is
     computed twice is the same."""
     cdef Py_ssize_t i = 0, j
     while i < n:
         j = min(i, n - count)
-        few(tag, w, v, at_x + j * step, at_y + j, y, step, count)
+        fold(tag, v, x + j, y + j, places + j, count)
         i += count
 
 
-cdef inline void side_by_side(
-    Job* tag, Work* w, Window* v, Py_ssize_t at_x, Py_ssize_t at_y, real* y, Py_ssize_t step, Py_ssize_t n,
+cdef inline void fold_all(
+    Folded* tag, Window* v, const real* x, real* y, int* places, Py_ssize_t n, Py_ssize_t room
+) noexcept nogil:
+    """n windows that begin side by side, or as many more as make up a vector if there is `room`."""
+    cdef Py_ssize_t j
+    if n >= MANY and v.length[0] * v.length[1] * v.length[2] >= 16:  # so that what is read lies further together
+        fold_some(tag, v, x, y, places, n, MANY)
+    elif n >= LANES:
+        fold_some(tag, v, x, y, places, n, LANES)
+    elif n >= LANES // 2:
+        fold_some(tag, v, x, y, places, n, LANES // 2)
+    elif max(n, room) >= NARROW:
+        fold_some(tag, v, x, y, places, max(n, <Py_ssize_t>NARROW), NARROW)
+    else:
+        for j in range(n):
+            fold(tag, v, x + j, y + j, places + j, 1)
+
+
+# ── From columns to windows ──────────────────────────────────────────────────────────────────────────────────────────
+
+cdef inline int first_of(int first, int place, bint counts) noexcept nogil:
+    """The smaller one, if `place` counts. (It is a number, so that it is read either way: else no vectors were made.)"""
+    place = place if counts else INT_MAX
+    return place if place < first else first
+
+
+cdef inline void close(
+    Folded* tag, const real* best, const int* place, Py_ssize_t columns, Py_ssize_t gap, Py_ssize_t step,
+    double share, real* y, int* places, int count,
+) noexcept nogil:
+    """`count` windows of so many columns, which are `gap` apart; the windows begin `step` apart."""
+    cdef real[LANES] chosen
+    cdef int[LANES] number
+    cdef Py_ssize_t j, k, at
+    if count == 1 and gap == 1 and columns >= NARROW:
+        close_one(tag, best, place, columns, share, y, places)
+        return
+    for j in range(count):
+        chosen[j] = best[j * step]
+    for k in range(1, columns):
+        for j in range(count):
+            chosen[j] = joined(tag, chosen[j], best[k * gap + j * step])
+    for j in range(count):
+        y[j] = chosen[j] * <real>share if Folded is Mean else chosen[j]
+    if Folded is Keep:
+        for j in range(count):
+            number[j] = INT_MAX
+        for k in range(columns):
+            for j in range(count):
+                at = k * gap + j * step
+                number[j] = first_of(number[j], place[at], stands(best[at], chosen[j]))
+        for j in range(count):
+            places[j] = number[j]
+
+
+cdef inline void close_one(
+    Folded* tag, const real* best, const int* place, Py_ssize_t columns, double share, real* y, int* places
+) noexcept nogil:
+    """One window of NARROW columns or more, side by side."""
+    cdef real[NARROW] chosen
+    cdef int[NARROW] number
+    cdef Py_ssize_t j, k, at, whole = NARROW if Folded is Mean else 1
+    for j in range(NARROW):
+        chosen[j] = best[j]
+    k = NARROW
+    while k + whole <= columns:
+        at = min(k, columns - NARROW)  # the last ones may be looked at twice: no maximum changes
+        for j in range(NARROW):
+            chosen[j] = joined(tag, chosen[j], best[at + j])
+        k += NARROW
+    for j in range(NARROW // 2):
+        chosen[j] = joined(tag, chosen[j], chosen[j + NARROW // 2])
+    chosen[0] = joined(tag, joined(tag, chosen[0], chosen[2]), joined(tag, chosen[1], chosen[3]))
+    if Folded is Mean:
+        for j in range(k, columns):
+            chosen[0] += best[j]
+    y[0] = chosen[0] * <real>share if Folded is Mean else chosen[0]
+    if Folded is Keep:
+        for j in range(NARROW):
+            number[j] = INT_MAX
+        k = 0
+        while k < columns:
+            at = min(k, columns - NARROW)
+            for j in range(NARROW):
+                number[j] = first_of(number[j], place[at + j], stands(best[at + j], y[0]))
+            k += NARROW
+        for j in range(1, NARROW):
+            number[0] = min(number[0], number[j])
+        places[0] = number[0]
+
+
+cdef inline void close_some(
+    Folded* tag, Work* w, const real* best, const int* place, Py_ssize_t step, real* y, int* places, Py_ssize_t n,
+    int count,
+) noexcept nogil:
+    """n windows of a row that lie inside it, `count` or more of them."""
+    cdef Py_ssize_t i = 0, j
+    while i < n:
+        j = min(i, n - count)
+        close(tag, best + j * step, place + j * step, w.kernel[2], 1, step, w.share, y + j, places + j, count)
+        i += count
+
+
+cdef inline void close_all(
+    Folded* tag, Work* w, const real* best, const int* place, real* y, int* places, Py_ssize_t n
+) noexcept nogil:
+    """n windows of a row that lie inside it; each number of columns and step that is common has a loop of its own."""
+    cdef Py_ssize_t step = w.stride[2]
+    cdef int many = LANES // 2, few = 4
+    if n >= many and step == 1:
+        close_some(tag, w, best, place, 1, y, places, n, LANES // 2)
+    elif n >= many and step == 2:
+        close_some(tag, w, best, place, 2, y, places, n, LANES // 2)
+    elif n >= few and step == 1:
+        close_some(tag, w, best, place, 1, y, places, n, 4)
+    elif n >= few and step == 2:
+        close_some(tag, w, best, place, 2, y, places, n, 4)
+    elif n >= few:
+        close_some(tag, w, best, place, step, y, places, n, 4)
+    else:
+        close_some(tag, w, best, place, step, y, places, n, 1)
+
+
+cdef inline void fold_columns(
+    Folded* tag, Window* v, const real* x, Py_ssize_t first, real* best, int* place, Py_ssize_t n, Py_ssize_t room
+) noexcept nogil:
+    """n columns of a row of windows, of which the first, at x, has the number `first` in its plane. Behind x there are
+    `room` elements."""
+    cdef Py_ssize_t j
+    v.first, v.length[2] = first, 1
+    room -= (v.length[0] - 1) * v.gap[0] + (v.length[1] - 1) * v.gap[1]  # there are in the last row
+    fold_all(tag, v, x, best, place, n, room)
+    if Folded is Keep:
+        for j in range(n):
+            place[j] += <int>j
+
+
+cdef inline void by_columns(
+    Folded* tag, Work* w, Window* v, const real* x, Py_ssize_t first, real* y, int* places, Py_ssize_t p, Py_ssize_t end,
     Py_ssize_t room,
 ) noexcept nogil:
-    """n windows, or as many more as make up a vector if there is `room`: what is written there is
-    overwritten later."""
-    cdef Py_ssize_t i
-    if n < LANES // 2 <= room:
-        n = LANES // 2
-    elif LANES // 2 < n < LANES <= room:
-        n = LANES
-    if n >= LANES and step == 1:
-        many(tag, w, v, at_x, at_y, y, 1, n, LANES)
-    elif n >= LANES and step == 2:
-        many(tag, w, v, at_x, at_y, y, 2, n, LANES)
-    elif n >= LANES // 2 and step == 1:
-        many(tag, w, v, at_x, at_y, y, 1, n, LANES // 2)
-    elif n >= LANES // 2 and step == 2:
-        many(tag, w, v, at_x, at_y, y, 2, n, LANES // 2)
-    elif n >= LANES // 2:
-        many(tag, w, v, at_x, at_y, y, step, n, LANES // 2)
+    """The results p to `end - 1` of a row. x: the row of the image where their windows begin, with element `first` of
+    its plane. y, places: the row of the result."""
+    cdef real[COLUMNS + NARROW] best
+    cdef int[COLUMNS + NARROW] place
+    cdef Py_ssize_t step = w.step, low = see(v, w, 2, p), at = see(v, w, 2, end - 1), n, c, j
+    n, j = (at + v.length[2] - low) * step, low * step
+    fold_columns(tag, v, x + j, first + j, &best[0], &place[0], n, room - j)
+    while p < end:
+        n = min(w.inner[1], end) - p
+        if step != 1 or p < w.inner[0] or n <= 0:
+            at = see(v, w, 2, p)
+            for c in range(step):
+                j = (at - low) * step + c
+                close(
+                    tag, best + j, place + j, v.length[2], step, 1, w.share, y + p * step + c, places + p * step + c, 1
+                )
+            n = 1
+        else:
+            at = p * w.stride[2] - w.pad[2] - low
+            close_all(tag, w, best + at, place + at, y + p, places + p, n)
+        p += n
+
+
+cdef inline void alone(
+    Folded* tag, Work* w, Window* v, const real* x, real* y, int* places
+) noexcept nogil:
+    """One window of rows that are too long, which begins at x: each row is folded like rows of LANES columns."""
+    cdef real[2 * LANES] best
+    cdef int[2 * LANES] place
+    cdef Py_ssize_t d, h, j, n = v.length[2]
+    cdef double total = 0
+    if Folded is Mean:
+        for d in range(v.length[0]):
+            for h in range(v.length[1]):
+                total += row_fold[Sum, real](NULL, x + d * v.gap[0] + h * v.gap[1], n, 1)
+        y[0] = <real>(total * w.share)
+    elif n < LANES:
+        fold(tag, v, x, y, places, 1)
     else:
-        for i in range(n):
-            few(tag, w, v, at_x + i * step, at_y + i, y, 1, 1)
+        v.length[2], v.gap[2], v.number[2] = n // LANES, LANES, LANES
+        fold(tag, v, x, &best[0], &place[0], LANES)
+        v.length[2] = 1
+        v.first += n - LANES
+        fold(tag, v, x + n - LANES, &best[LANES], &place[LANES], LANES)
+        v.gap[2] = v.number[2] = 1
+        if Folded is Keep:
+            for j in range(2 * LANES):
+                place[j] += <int>(j % LANES)
+        close_one(tag, &best[0], &place[0], 2 * LANES, w.share, y, places)
 
 
 # ── The walk ─────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -302,59 +333,54 @@ cdef inline Py_ssize_t see(Window* v, Work* w, int axis, Py_ssize_t place) noexc
     return max(low, <Py_ssize_t>0)
 
 
-cdef inline void walk_row(
-    Job* tag, Work* w, Window* v, Place* at, Py_ssize_t row_x, Py_ssize_t row_y, real* y, Py_ssize_t end
-) noexcept nogil:
-    """A chunk of a row of the result; the rows of the image and of the result begin at these elements. What stands in y
-    up to `end` is overwritten later."""
-    cdef Py_ssize_t p = at.first, n, room = 0, step = 1 if w.step != 1 else w.stride[2], columns
-    while p < at.last:
-        n = min(w.inner[1], at.last) - p  # with windows that lie inside the row
-        if w.step != 1 or p < w.inner[0] or n <= 0 or (step > 2 and w.kernel[2] >= WIDE):
-            n = 1
-        columns = see(v, w, 2, p)
-        if Job is not Give and Job is not Share and w.full and step <= 2:
-            room = end - row_y - p * w.step
-        elif w.step != 1 and w.kernel[2] == w.stride[2] and w.pad[2] == 0:  # in this row: those below are written, too
-            room = (at.last - p) * w.step
-        side_by_side(tag, w, v, row_x + columns * w.step, row_y + p * w.step, y, step, n * w.step, room)
-        p += n
-
-
-cdef inline void clear_own(Work* w, Place* at, real* gx) noexcept nogil:
-    """Zeros where the windows of a chunk of the result stand in the image, and up to those of the next."""
-    cdef Py_ssize_t[3] place, low, high
-    cdef Py_ssize_t d, h, row
-    cdef int axis
-    place[0], place[1], place[2] = at.d, at.h, at.first
-    for axis in range(3):
-        low[axis] = max(place[axis] * w.stride[axis] - w.pad[axis], <Py_ssize_t>0)
-        place[axis] = at.last if axis == 2 else place[axis] + 1
-        high[axis] = w.size[axis]
-        if place[axis] < w.out[axis]:
-            high[axis] = place[axis] * w.stride[axis] - w.pad[axis]
-    for d in range(low[0], high[0]):
-        for h in range(low[1], high[1]):
-            row = (d * w.size[1] + h) * w.size[2]
-            memset(gx + (row + low[2]) * w.step, 0, (high[2] - low[2]) * w.step * sizeof(real))
-
-
-cdef inline void walk(Job* tag, Work* w, Py_ssize_t first, Py_ssize_t last, real* y) noexcept nogil:
+cdef inline void walk(Folded* tag, Work* w, Py_ssize_t first, Py_ssize_t last, real* y) noexcept nogil:
     """Chunks of the result's rows."""
-    cdef Py_ssize_t i, d, h, end
+    cdef Py_ssize_t i, p, k, n, row, row_x, row_y, used = 0, begun = 0, fit = 1
+    cdef Py_ssize_t end = w.samples * w.places * (w.channels if w.step == 1 else w.step)
+    cdef real[COLUMNS + NARROW] best  # where rows are joined: of those that wait
+    cdef int[COLUMNS + NARROW] place
     cdef Place at
     cdef Window v
-    v.gap[0], v.gap[1] = w.size[1] * w.size[2] * w.step, w.size[2] * w.step
-    go_to(&at, w, w.out, last)
-    end = (at.plane * w.y_places + (at.d * w.out[1] + at.h) * w.out[2] + at.first) * w.step
+    cdef const real* x
+    cdef int* places
+    v.number[2], v.share = 1, 1 if w.by_columns else w.share
+    v.number[1] = w.size[2] * (w.step if w.by_columns else 1)
+    v.number[0] = w.size[1] * v.number[1]
+    v.gap[2] = w.step
+    v.gap[1] = w.size[2] * w.step
+    v.gap[0] = w.size[1] * v.gap[1]
+    if w.by_columns:
+        fit = (COLUMNS // w.step - min(w.kernel[2], w.size[2])) // w.stride[2] + 1
     go_to(&at, w, w.out, first)
     for i in range(first, last):
-        v.plane = at.plane * w.places
-        if (Job is Give or Job is Share) and not w.tiled:
-            clear_own(w, &at, y + v.plane * w.step)
-        d, h = see(&v, w, 0, at.d), see(&v, w, 1, at.h)
-        walk_row(
-            tag, w, &v, &at, (v.plane + (d * w.size[1] + h) * w.size[2]) * w.step,
-            (at.plane * w.y_places + (at.d * w.out[1] + at.h) * w.out[2]) * w.step, y, end,
-        )
+        row = see(&v, w, 0, at.d) * w.size[1]
+        row = (row + see(&v, w, 1, at.h)) * w.size[2]
+        row_x = (at.plane * w.places + row) * w.step
+        row_y = (at.plane * w.y_places + (at.d * w.out[1] + at.h) * w.out[2]) * w.step
+        x, places, p = <const real*>w.x + row_x, w.index + row_y, at.first
+        if w.joined:
+            fold_columns(tag, &v, x, row, &best[used], &place[used], w.size[2], end - row_x)
+            begun = row_y if used == 0 else begun
+            used += w.size[2]
+            if used + w.size[2] > COLUMNS or i == last - 1:
+                close_all(tag, w, &best[0], &place[0], y + begun, w.index + begun, used // w.stride[2])
+                used = 0
+            p = at.last
+        while p < at.last:
+            if w.by_columns:
+                n = min(fit, at.last - p)
+                by_columns(tag, w, &v, x, row * w.step, y + row_y, places, p, p + n, end - row_x)
+            else:
+                n, k = 1, see(&v, w, 2, p)
+                v.first = row + k
+                if w.alone:
+                    alone(tag, w, &v, x + k, y + row_y + p, places + p)
+                else:
+                    fold_all(
+                        tag, &v, x + k * w.step, y + row_y + p * w.step, places + p * w.step, w.step, w.step
+                    )
+            p += n
+        if Folded is Keep and w.by_columns and w.step != 1:  # elements were counted
+            for p in range(at.first * w.step, at.last * w.step):
+                places[p] //= <int>w.step
         go_on(&at, w, w.out)

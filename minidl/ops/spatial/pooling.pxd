@@ -8,6 +8,7 @@ from minidl.ops.spatial.conv cimport spatial
 
 cdef class MaxPool(Op):
     cdef public tuple window
+    cdef public bint recorded
 
 cdef class MaxPoolScatter(Op):
     cdef public object places

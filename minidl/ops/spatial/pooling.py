@@ -10,6 +10,7 @@ import numpy as np
 from minidl import _kernels as K
 from minidl import check
 from minidl.autograd.op import Op
+from minidl.autograd.tape import will_record
 from minidl.autograd.tensor import Tensor
 from minidl.ops.args import as_float
 from minidl.ops.shape import broadcast_to, reshape, transpose
@@ -23,18 +24,26 @@ Window = tuple[Axes, Axes, Axes]
 class MaxPool(Op):
     """y = the greatest value of each window of x (N, C, ...)."""
 
-    def __init__(self, window: Window) -> None:
-        self.window = window
+    def __init__(self, window: Window, recorded: bool) -> None:
+        self.window, self.recorded = window, recorded
 
     def forward(self, x: np.ndarray) -> np.ndarray:
-        return K.max_pool_forward(x, *self.window)
+        if not self.recorded:
+            return K.max_pool_forward(x, *self.window)
+        y, self.kept = K.max_pool_places(x, *self.window, False)
+        return y
 
     def backward(self, gy: Tensor) -> Tensor:
-        x = self.input(0)._data
-        return MaxPoolScatter(K.max_pool_places(x, *self.window), x.shape[2:])(gy)
+        x, places = self.input(0)._data, self.kept
+        if places is None:
+            _, places = K.max_pool_places(x, *self.window)
+        return MaxPoolScatter(places, x.shape[2:])(gy)
 
     def fused_backward(self, gy: np.ndarray) -> np.ndarray:
-        return K.max_pool_backward(self.input(0)._data, gy, *self.window)
+        x = self.input(0)._data
+        if self.kept is None:
+            return K.max_pool_backward(x, gy, *self.window)
+        return K.max_pool_scatter(gy, self.kept, x.shape[2:])
 
 
 class MaxPoolScatter(Op):
@@ -125,7 +134,7 @@ def max_pool(
         raise ValueError(
             f"max_pool: expected elements along every axis behind 1, got {image._data.shape}"
         )
-    return MaxPool(window).apply((image,))
+    return MaxPool(window, will_record(image)).apply((image,))
 
 
 def avg_pool(
