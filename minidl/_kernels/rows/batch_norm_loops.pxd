@@ -70,6 +70,54 @@ cdef inline void careful(
             squares[0] += d * d
 
 
+# ── What both layouts add up ─────────────────────────────────────────────────────────────────────────────────────────
+# Rows of n elements, which are `apart`; s and q are a sum for each of the n columns, with a `near` of its own.
+
+cdef inline void add_moments(
+    const real* x, Py_ssize_t apart, Py_ssize_t n, const real* near, real* s, real* q
+) noexcept nogil:
+    """Of GROUP rows."""
+    cdef Py_ssize_t j, k = apart
+    cdef real d0, d1, d2, d3, d4, d5, d6, d7
+    for j in range(n):
+        d0, d1, d2, d3 = x[j] - near[j], x[k + j] - near[j], x[2*k + j] - near[j], x[3*k + j] - near[j]
+        d4, d5, d6, d7 = x[4*k + j] - near[j], x[5*k + j] - near[j], x[6*k + j] - near[j], x[7*k + j] - near[j]
+        s[j] += eight(d0, d1, d2, d3, d4, d5, d6, d7)
+        q[j] += eight(d0*d0, d1*d1, d2*d2, d3*d3, d4*d4, d5*d5, d6*d6, d7*d7)
+
+
+cdef inline void add_moments_of_row(const real* x, Py_ssize_t n, const real* near, real* s, real* q) noexcept nogil:
+    cdef Py_ssize_t j
+    cdef real d
+    for j in range(n):
+        d = x[j] - near[j]
+        s[j] += d
+        q[j] += d * d
+
+
+cdef inline void add_products(
+    const real* x, Py_ssize_t apart, const real* g, Py_ssize_t g_apart, Py_ssize_t n, const real* near, real* s, real* q
+) noexcept nogil:
+    """Of GROUP rows."""
+    cdef Py_ssize_t j, k = apart, m = g_apart
+    for j in range(n):
+        s[j] += eight(g[j], g[m + j], g[2*m + j], g[3*m + j], g[4*m + j], g[5*m + j], g[6*m + j], g[7*m + j])
+        q[j] += eight(
+            g[j] * (x[j] - near[j]), g[m + j] * (x[k + j] - near[j]),
+            g[2*m + j] * (x[2*k + j] - near[j]), g[3*m + j] * (x[3*k + j] - near[j]),
+            g[4*m + j] * (x[4*k + j] - near[j]), g[5*m + j] * (x[5*k + j] - near[j]),
+            g[6*m + j] * (x[6*k + j] - near[j]), g[7*m + j] * (x[7*k + j] - near[j]))
+
+
+cdef inline void add_products_of_row(
+    const real* x, const real* g, Py_ssize_t n, const real* near, real* s, real* q
+) noexcept nogil:
+    cdef Py_ssize_t j
+    for j in range(n):
+        s[j] += g[j]
+        q[j] += g[j] * (x[j] - near[j])
+
+
 # ── Rows: channels last ──────────────────────────────────────────────────────────────────────────────────────────────
 
 cdef inline void normalise_row(Work* w, const real* x, real* y, Py_ssize_t c0, Py_ssize_t n) noexcept nogil:
@@ -116,10 +164,8 @@ cdef inline void moments_of_rows(Work* w, Py_ssize_t index, real* _) noexcept no
     cdef Py_ssize_t n = min(w.columns - c0, <Py_ssize_t>WIDE), r0 = chunk * w.per_chunk, k = w.columns
     cdef Py_ssize_t count = min(w.count - r0, w.per_chunk), few = min(count, <Py_ssize_t>GROUP), r, i, j
     cdef const real* first = <const real*>w.x + r0 * w.columns + c0
-    cdef const real* x
     cdef real[WIDE] near, s, q
     cdef double[WIDE] sums, squares
-    cdef real d, d0, d1, d2, d3, d4, d5, d6, d7
     for j in range(n):
         near[j] = 0
         sums[j] = squares[j] = 0
@@ -133,18 +179,9 @@ cdef inline void moments_of_rows(Work* w, Py_ssize_t index, real* _) noexcept no
         for j in range(n):
             s[j] = q[j] = 0
         for i in range(min(count - r, <Py_ssize_t>FLUSH) // GROUP):
-            x = first + (r + i * GROUP) * k
-            for j in range(n):
-                d0, d1, d2, d3 = x[j] - near[j], x[k + j] - near[j], x[2*k + j] - near[j], x[3*k + j] - near[j]
-                d4, d5, d6, d7 = x[4*k + j] - near[j], x[5*k + j] - near[j], x[6*k + j] - near[j], x[7*k + j] - near[j]
-                s[j] += eight(d0, d1, d2, d3, d4, d5, d6, d7)
-                q[j] += eight(d0*d0, d1*d1, d2*d2, d3*d3, d4*d4, d5*d5, d6*d6, d7*d7)
+            add_moments(first + (r + i * GROUP) * k, k, n, near, s, q)
         for i in range(min(count - r, <Py_ssize_t>FLUSH) // GROUP * GROUP, min(count - r, <Py_ssize_t>FLUSH)):
-            x = first + (r + i) * k
-            for j in range(n):
-                d = x[j] - near[j]
-                s[j] += d
-                q[j] += d * d
+            add_moments_of_row(first + (r + i) * k, n, near, s, q)
         for j in range(n):
             sums[j] += s[j]
             squares[j] += q[j]
@@ -200,19 +237,10 @@ cdef inline void sums_of_rows(Work* w, Py_ssize_t index, real* _) noexcept nogil
                 slopes_of_rows(w, (first + r) * k + c0, 1, c0, n, slopes + r * n)
             g = slopes
         for i in range(rows // GROUP):
-            for j in range(n):
-                s[j] += eight(
-                    g[j], g[m + j], g[2*m + j], g[3*m + j], g[4*m + j], g[5*m + j], g[6*m + j], g[7*m + j])
-                q[j] += eight(
-                    g[j] * (x[j] - near[j]), g[m + j] * (x[k + j] - near[j]),
-                    g[2*m + j] * (x[2*k + j] - near[j]), g[3*m + j] * (x[3*k + j] - near[j]),
-                    g[4*m + j] * (x[4*k + j] - near[j]), g[5*m + j] * (x[5*k + j] - near[j]),
-                    g[6*m + j] * (x[6*k + j] - near[j]), g[7*m + j] * (x[7*k + j] - near[j]))
+            add_products(x, k, g, m, n, near, s, q)
             x, g = x + GROUP * k, g + GROUP * m
         for r in range(rows % GROUP):
-            for j in range(n):
-                s[j] += g[j]
-                q[j] += g[j] * (x[j] - near[j])
+            add_products_of_row(x, g, n, near, s, q)
             x, g = x + k, g + m
         since += rows
         first += rows
@@ -289,42 +317,25 @@ cdef inline const real* slopes_of_run(
     return g
 
 
-cdef inline void add_moments(const real* x, Py_ssize_t n, real near, real* s, real* q) noexcept nogil:
-    cdef Py_ssize_t j, k = LANES
-    cdef real d, d0, d1, d2, d3, d4, d5, d6, d7
+# LANES elements of a run are such a row.
+
+cdef inline void add_moments_of_run(const real* x, Py_ssize_t n, const real* near, real* s, real* q) noexcept nogil:
     while n >= GROUP * LANES:
-        for j in range(LANES):
-            d0, d1, d2, d3 = x[j] - near, x[k + j] - near, x[2*k + j] - near, x[3*k + j] - near
-            d4, d5, d6, d7 = x[4*k + j] - near, x[5*k + j] - near, x[6*k + j] - near, x[7*k + j] - near
-            s[j] += eight(d0, d1, d2, d3, d4, d5, d6, d7)
-            q[j] += eight(d0*d0, d1*d1, d2*d2, d3*d3, d4*d4, d5*d5, d6*d6, d7*d7)
+        add_moments(x, LANES, LANES, near, s, q)
         x, n = x + GROUP * LANES, n - GROUP * LANES
     while n > 0:
-        for j in range(min(n, <Py_ssize_t>LANES)):
-            d = x[j] - near
-            s[j] += d
-            q[j] += d * d
+        add_moments_of_row(x, min(n, <Py_ssize_t>LANES), near, s, q)
         x, n = x + LANES, n - LANES
 
 
-cdef inline void add_products(
-    const real* x, const real* g, Py_ssize_t n, real near, real* s, real* q
+cdef inline void add_products_of_run(
+    const real* x, const real* g, Py_ssize_t n, const real* near, real* s, real* q
 ) noexcept nogil:
-    cdef Py_ssize_t j, k = LANES
     while n >= GROUP * LANES:
-        for j in range(LANES):
-            s[j] += eight(
-                g[j], g[k + j], g[2*k + j], g[3*k + j], g[4*k + j], g[5*k + j], g[6*k + j], g[7*k + j])
-            q[j] += eight(
-                g[j] * (x[j] - near), g[k + j] * (x[k + j] - near),
-                g[2*k + j] * (x[2*k + j] - near), g[3*k + j] * (x[3*k + j] - near),
-                g[4*k + j] * (x[4*k + j] - near), g[5*k + j] * (x[5*k + j] - near),
-                g[6*k + j] * (x[6*k + j] - near), g[7*k + j] * (x[7*k + j] - near))
+        add_products(x, LANES, g, LANES, LANES, near, s, q)
         x, g, n = x + GROUP * LANES, g + GROUP * LANES, n - GROUP * LANES
     while n > 0:
-        for j in range(min(n, <Py_ssize_t>LANES)):
-            s[j] += g[j]
-            q[j] += g[j] * (x[j] - near)
+        add_products_of_row(x, g, min(n, <Py_ssize_t>LANES), near, s, q)
         x, g, n = x + LANES, g + LANES, n - LANES
 
 
@@ -344,16 +355,17 @@ cdef inline void moments_of_planes(Work* w, Py_ssize_t index, real* _) noexcept 
     cdef Py_ssize_t n = min(w.inner - p, w.length), samples = min(w.count - n0, w.per_chunk), since = 0
     cdef const real* first = <const real*>w.x + n0 * step + c * w.inner + p
     cdef const real* x
-    cdef real[LANES] lanes, squares
-    cdef real near = 0, d
+    cdef real[LANES] lanes, squares, nears
+    cdef real near = 0
     cdef double total = 0, square = 0
     for i in range(min(n, <Py_ssize_t>FEW)):
         near += first[i]
     near /= <real>min(n, <Py_ssize_t>FEW)
     for j in range(LANES):
         lanes[j] = squares[j] = 0
+        nears[j] = near
     for s in range(samples):
-        add_moments(first + s * step, n, near, lanes, squares)
+        add_moments_of_run(first + s * step, n, nears, lanes, squares)
         since += n
         if since >= RUN or s == samples - 1:
             total += drained(lanes)
@@ -384,17 +396,18 @@ cdef inline void sums_of_planes(Work* w, Py_ssize_t index, real* _) noexcept nog
     cdef Py_ssize_t n = min(w.inner - p, w.length), samples = min(w.count - n0, w.per_chunk)
     cdef const real* x
     cdef const real* g
-    cdef real[LANES] lanes, products
+    cdef real[LANES] lanes, products, nears
     cdef real[RUN + LANES] room
     cdef real* slopes = aligned(room)
     cdef real near = (<const real*>w.near)[c]
     cdef double total = 0, product = 0
     for j in range(LANES):
         lanes[j] = products[j] = 0
+        nears[j] = near
     for s in range(samples):
         start = (n0 + s) * step + c * w.inner + p
         x, g = <const real*>w.x + start, slopes_of_run(w, start, c, n, slopes)
-        add_products(x, g, n, near, lanes, products)
+        add_products_of_run(x, g, n, nears, lanes, products)
         since += n
         if since >= RUN or s == samples - 1:
             total += drained(lanes)
