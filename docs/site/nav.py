@@ -31,13 +31,16 @@ SECTIONS = {
         "pytorch",
         "capture",
         "pure_python",
+        "settings",
+        "pure_python",
         "activations",
         "prelu",
     ),
-    "Findings": ("study/index", "benchmarks/RESULTS", "benchmarks/*", "accuracy"),
+    "Findings": ("results", "study/index", "benchmarks/RESULTS", "benchmarks/*", "accuracy"),
     "Design": ("minidl/index", "minidl/*", "winograd", "adding_*", "site/index"),
     "More": ("*",),
 }
+TITLES = {"benchmarks/RESULTS": "Speed", "results": "How well it learns, and how fast"}
 GENERATED = ("gallery/index", "reference/index")  # not made from a Markdown file
 
 
@@ -92,4 +95,8 @@ def _toctree(caption: str | None, pages: list[str]) -> str:
     if not pages:
         return ""
     options = ":hidden:\n" + (f":caption: {caption}\n" if caption else "")
-    return "\n\n```{toctree}\n" + options + "\n" + "\n".join(pages) + "\n```\n"
+    return "\n\n```{toctree}\n" + options + "\n" + "\n".join(map(_entry, pages)) + "\n```\n"
+
+
+def _entry(page: str) -> str:
+    return f"{TITLES[page]} <{page}>" if page in TITLES else page

@@ -31,6 +31,7 @@
       this.root.dataset.block = number;
       const next = code.nextElementSibling;
       this.expected = next?.classList.contains("highlight-text") ? next : null;
+      this.picture = this.pictureAfter(this.expected ?? code);
       code.replaceWith(this.root);
       this.makeEditor(code);
       this.makeBar();
@@ -40,6 +41,12 @@
     }
 
     get text() { return this.area.value; }
+
+    // The page's own picture of what the block draws, if it comes next.
+    pictureAfter(place) {
+      const next = place.nextElementSibling;
+      return next?.querySelector("img") && !next.textContent.trim() ? next : next?.matches("img") ? next : null;
+    }
 
     makeEditor(code) {
       this.pre = code.querySelector("pre");
@@ -114,7 +121,7 @@
       this.output.replaceChildren();
       this.printed = "";
       this.pending = null;
-      if (this.expected) this.expected.hidden = false;
+      for (const own of [this.expected, this.picture]) if (own) own.hidden = false;
     }
 
     say(text, className = "") {
@@ -157,6 +164,7 @@
         const picture = element("div", "live-picture");
         picture.innerHTML = done.svg; // made by the reader's own code, in the reader's own browser
         this.output.append(picture);
+        if (this.picture) this.picture.hidden = text === this.original;
       }
       if (done.value) this.output.append(element("pre", "live-value", done.value));
       this.report(done, (performance.now() - begun) / 1000, text);
