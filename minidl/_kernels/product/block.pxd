@@ -67,8 +67,9 @@ cdef inline void multiply_block(real* kind, const Plan* s, Py_ssize_t index) noe
     while t.row < b.bottom:
         t.high, t.rows = most, (b.safe - t.row) // most * most
         if t.rows <= 0:
-            t.high = TILE_ROWS if b.bottom - t.row > TILE_ROWS // 2 else 2
-            t.rows = min(t.high, b.bottom - t.row)
+            t.rows = b.bottom - t.row
+            t.high = TILE_ROWS if t.rows > TILE_ROWS // 2 else TILE_ROWS // 2 if t.rows > 2 else 2
+            t.rows = min(t.high, t.rows)
         elif not s.down:
             t.rows = most
         point_at_rows(kind, s, &t, b.right - b.left >= MANY_PANELS, copy, &strip)

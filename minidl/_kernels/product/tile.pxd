@@ -120,8 +120,8 @@ ctypedef fused vec:
     floats
     doubles
 
-# The number of vectors in a row of the tile, as a type: each gets a loop of its own. And its height:
-# TALL_ROWS, of one vector; TILE_ROWS; or two, for the few that are left over at a matrix's end.
+# The number of vectors in a row of the tile, as a type: each gets a loop of its own. And its height: TALL_ROWS, of one
+# vector; TILE_ROWS; half of them or two, for the few that are left over at a matrix's end, or are all there are.
 ctypedef struct One:
     char _
 ctypedef struct Two:
@@ -131,6 +131,8 @@ ctypedef struct Three:
 ctypedef struct Tall:
     char _
 ctypedef struct Whole:
+    char _
+ctypedef struct Half:
     char _
 ctypedef struct Pair:
     char _
@@ -143,6 +145,7 @@ ctypedef fused Width:
 ctypedef fused Height:
     Tall
     Whole
+    Half
     Pair
 
 
@@ -195,7 +198,8 @@ cdef inline void tile(Width* width, Height* height, vec* kind, const Strip* s) n
     cdef const char* b
     cdef const char* bias
     cdef int i, j, vectors = 1 if Width is One else 2 if Width is Two else 3
-    cdef int lines = TALL_ROWS if Height is Tall else TILE_ROWS if Height is Whole else 2
+    cdef int lines = TALL_ROWS if Height is Tall else TILE_ROWS if Height is Whole else (
+        TILE_ROWS // 2 if Height is Half else 2)
     # The compiler keeps the sums in registers because every loop over them is small, without a
     # condition, and inside this one: outermost loops it does not unroll early enough.
     for i in range(lines):
@@ -289,7 +293,7 @@ ctypedef void (*tile_t)(void* width, void* height, void* kind, const Strip* s) n
 
 
 cdef inline tile_t tile_of(real* kind, Py_ssize_t rows, Py_ssize_t vectors) noexcept nogil:
-    """The tile for a dtype that is so many rows high (TALL_ROWS, TILE_ROWS or 2) and vectors wide."""
+    """The tile for a dtype that is so many rows high (TALL_ROWS, TILE_ROWS, half of them, or 2) and vectors wide."""
     if real is float:
         if vectors == 1:
             return as_high(<One*> NULL, <floats*> NULL, rows)
@@ -310,7 +314,9 @@ cdef inline tile_t as_high(Width* width, vec* kind, Py_ssize_t rows) noexcept no
             return <tile_t> tile[One, Tall, vec]
     if rows == TILE_ROWS:
         return <tile_t> tile[Width, Whole, vec]
-    return <tile_t> tile[Width, Pair, vec]
+    if rows == 2:
+        return <tile_t> tile[Width, Pair, vec]
+    return <tile_t> tile[Width, Half, vec]
 
 
 cdef inline void copy_out(
