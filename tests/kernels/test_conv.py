@@ -60,8 +60,16 @@ CASES = {
     "few: 1 axis": (3, 2, 5, (400,), (7,), (2,), (3,), (1,), 1),
     "few: 3 axes": (2, 2, 3, (6, 9, 11), (2, 3, 2), (1, 2, 1), (1, 0, 1), (2, 1, 2), 1),
     "few: 3 axes, strided": (2, 3, 2, (7, 20, 22), (3, 3, 3), (2, 1, 2), (1, 1, 1), (1, 1, 1), 1),
+    "overlap: LeNet, second": (17, 6, 16, (12, 12), (5, 5), (1, 1), (0, 0), (1, 1), 1),
+    "overlap: DCGAN, first": (33, 1, 32, (12, 10), (4, 4), (2, 2), (1, 1), (1, 1), 1),
+    "overlap: RGB, 3x3": (16, 3, 64, (7, 6), (3, 3), (1, 1), (1, 1), (1, 1), 1),
+    "overlap: stride beyond the kernel": (16, 3, 40, (22, 25), (2, 5), (4, 6), (1, 0), (1, 1), 1),
+    "overlap: wide padding": (16, 3, 60, (20, 21), (3, 5), (1, 1), (2, 3), (1, 1), 1),
+    "overlap: 1 axis": (20, 3, 40, (50,), (5,), (2,), (1,), (1,), 1),
+    "overlap: 3 axes": (16, 2, 40, (4, 7, 6), (2, 2, 4), (1, 2, 1), (1, 0, 1), (2, 3, 1), 1),
+    "overlap: more than taps see": (16, 3, 33, (12, 14), (5, 5), (3, 2), (1, 0), (1, 1), 1),
 }
-FEW = [name for name in CASES if name.startswith("few: ")]
+FEW = [name for name in CASES if name.startswith(("few: ", "overlap: "))]
 every_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 
 

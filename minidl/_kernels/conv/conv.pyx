@@ -6,6 +6,7 @@ Ways to compute the same three sums, each faster on some shapes and harder to re
     direct     direct.pxd             the sum over the taps on the register tile, read where the image lies
     phases     phases.pxd             which taps a pixel sees, given a stride: what runs for any kernel
     runs       runs_convolution.pxd   few output channels: vectors along the pixels instead of the channels
+    overlap    overlap.pxd            the same, transposed: a product, added up where its results overlap
     Winograd   winograd.pxd           fewer products, for 3 x 3 taps and for 4 x 4 with stride 2 (docs/winograd.md)
 
 `way_of`, below, says which one runs. The weight gradient, and the bias's with it, has sums of its own, direct
@@ -24,6 +25,7 @@ from minidl._kernels.arrays.checks cimport behaved, c_order
 from minidl._kernels.conv.weight_gradient cimport weight_gradient
 from minidl._kernels.conv.image cimport AXES, Image
 from minidl._kernels.math.elementary cimport real
+from minidl._kernels.conv.overlap cimport convolve_overlap, overlap_pays
 from minidl._kernels.conv.phases cimport Job, Window, convolve
 from minidl._kernels.conv.runs cimport runs_pay
 from minidl._kernels.conv.runs_convolution cimport convolve_runs
@@ -144,7 +146,7 @@ def _use_winograd(bint on):
 
 
 cdef enum Way:
-    DIRECT, RUNS, WINOGRAD
+    DIRECT, RUNS, OVERLAP, WINOGRAD
 
 
 cdef inline Way way_of(real* kind, const Window* w, const Job* job) noexcept nogil:
@@ -152,12 +154,16 @@ cdef inline Way way_of(real* kind, const Window* w, const Job* job) noexcept nog
     cdef Py_ssize_t phases = w.stride[1] if job.transposed else 1
     if winograd and winograd_pays(kind, w, &job.x, &job.y, LEAST_CHANNELS * phases):
         return WINOGRAD
+    if overlap_pays(kind, w, job):
+        return OVERLAP
     return RUNS if runs_pay(kind, w, job) else DIRECT
 
 
 cdef inline bint compute(real* kind, const Window* w, Job* job, Way way) noexcept nogil:
     if way == WINOGRAD:
         return winograd_convolve(kind, w, job)
+    if way == OVERLAP:
+        return convolve_overlap(kind, w, job)
     if way == RUNS:
         return convolve_runs(kind, w, job)
     return convolve(kind, w, job)

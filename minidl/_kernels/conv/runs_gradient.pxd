@@ -6,7 +6,7 @@
 # outside in:
 #
 #   for tasks: a share of all samples, depths and bands of rows; a group of channels    over the threads
-#     for bands: the rows of x are copied, and those of gy
+#     for bands: the rows of x are copied, and those of gy unless they are whole vectors
 #       for up to three outputs, for SUMS pairs of one of them and a term
 #         for vectors of pixels: SUMS products
 
@@ -165,30 +165,24 @@ cdef inline void dots_task(real* kind, Plan* s, Py_ssize_t index) noexcept nogil
 cdef inline void sum_band(
     real* kind, const Plan* s, real* runs, Py_ssize_t band, const char* gy, char* sums
 ) noexcept nogil:
-    """The rows of gy in a band, and the products of all outputs and terms."""
+    """The products of all outputs and terms in a band. The rows of gy are read where they lie if they are whole vectors
+    without a gap, else copied."""
     cdef const Runs* r = &s.runs
     cdef Py_ssize_t size = sizeof(real), first = band * r.band, rows = min(r.band, s.gy.size[1] - first)
-    cdef Py_ssize_t pixels = rows * s.gy.size[2], o, i, row, lane = lanes(kind), terms, t
+    cdef Py_ssize_t pixels = rows * s.gy.size[2], step = s.gy.c_step, o = 0, i, row, lane = lanes(kind), terms, t
     cdef real* copy = runs + r.sums + r.sum_row
-    cdef real* end
     cdef Dots dots
-    for row in range(rows):
-        stage_row(kind, &s.gy, s.outputs, gy + (first + row) * s.gy.steps[1], copy + row * s.gy.size[2],
-                  r.sum_row)
-    # The last numbers, if no whole vector, move to the end of one, behind zeros.
     dots.count = ceil_div(pixels, lane)
     dots.back = (dots.count * lane - pixels) * size
     dots.x = <const char*> runs
-    for o in range(s.outputs):
-        end = copy + o * r.sum_row + (dots.count - 1) * lane
-        memmove(<char*> end + dots.back, end, lane * size - dots.back)
-        memset(end, 0, dots.back)
-    o = 0
+    gy += first * s.gy.steps[1]
+    if dots.back > 0 or s.gy.steps[2] != size or s.gy.steps[1] != s.gy.size[2] * size:
+        copy_gy(kind, s, gy, rows, &dots, copy)
+        gy, step = <const char*> copy, r.sum_row * size
     while o < s.outputs:
         terms = SUMS if o == s.outputs - 1 else SUMS // MOST_ROWS
         for i in range(MOST_ROWS):
-            row = min(o + i, s.outputs - 1)
-            dots.gy[i] = <const char*> (copy + row * r.sum_row)
+            dots.gy[i] = gy + min(o + i, s.outputs - 1) * step
         for t in range(ceil_div(s.terms + 1, terms)):
             dots.shifts = s.shifts + t * terms
             for i in range(MOST_ROWS):
@@ -196,6 +190,20 @@ cdef inline void sum_band(
                 dots.sums[i] = sums + (row * s.padded + t * terms) * lane * size
             any_dots(kind, terms == SUMS, &dots)
         o += 1 if terms == SUMS else MOST_ROWS
+
+
+cdef inline void copy_gy(
+    real* kind, const Plan* s, const char* gy, Py_ssize_t rows, const Dots* dots, real* copy
+) noexcept nogil:
+    """Some rows, one behind the other. The last numbers, if no whole vector, move to the end of one, behind zeros."""
+    cdef Py_ssize_t lane = lanes(kind), row, o
+    cdef real* end
+    for row in range(rows):
+        stage_row(kind, &s.gy, s.outputs, gy + row * s.gy.steps[1], copy + row * s.gy.size[2], s.runs.sum_row)
+    for o in range(s.outputs):
+        end = copy + o * s.runs.sum_row + (dots.count - 1) * lane
+        memmove(<char*> end + dots.back, end, lane * sizeof(real) - dots.back)
+        memset(end, 0, dots.back)
 
 
 cdef inline void lanes_task(real* kind, Plan* s, Py_ssize_t index) noexcept nogil:

@@ -44,7 +44,7 @@ cdef extern from *:
     #else
       #define dot_keep(x, mask) (x)
     #endif
-    static const int dot_mask[32] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+    static const int dot_mask[48] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
       -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1};
     """
     enum: DOT_ROWS
@@ -53,7 +53,7 @@ cdef extern from *:
     enum: DOT_VECTORS
     floats keep4 "dot_keep"(floats x, const int* mask) noexcept nogil
     doubles keep8 "dot_keep"(doubles x, const int* mask) noexcept nogil
-    const int[32] dot_mask
+    const int[48] dot_mask
 
 
 # ── A matrix times a vector ───────────────────────────────────────────────────────────────────────
@@ -160,6 +160,11 @@ cdef inline vec keep(vec x, const int* mask) noexcept nogil:
         return keep4(x, mask)
     else:
         return keep8(x, mask)
+
+
+cdef inline vec keep_first(vec x, Py_ssize_t count, Py_ssize_t lane) noexcept nogil:
+    """The first lanes of x, and zeros for the others."""
+    return keep(x, dot_mask + 32 - TILE_LANES * count // lane)
 
 
 cdef inline vec halves(vec x, vec y) noexcept nogil:
