@@ -129,9 +129,10 @@
       this.status.className = `live-status ${className}`;
     }
 
-    print(text, isError) {
-      if (!isError) this.printed += text;
-      const kind = isError ? "live-error" : "live-print";
+    // kind: "print", "warning" for what goes to stderr, "error" for why it stopped.
+    print(text, kind) {
+      if (kind === "print") this.printed += text;
+      kind = `live-${kind}`;
       if (!this.pending || this.pending.className !== kind) {
         this.pending = element("pre", kind);
         this.output.append(this.pending);
@@ -158,7 +159,7 @@
       this.ran = done.ok ? text : null;
       if (done.error) {
         this.pending = null;
-        this.print(done.error, true);
+        this.print(done.error, "error");
       }
       if (done.svg) {
         const picture = element("div", "live-picture");
@@ -196,7 +197,7 @@
     const missing = BrowserPython.missing();
     if (missing) {
       block.clear();
-      block.print(missing, true);
+      block.print(missing, "error");
       return;
     }
     if (!python) {
@@ -209,7 +210,7 @@
         const size = (bytes) => (bytes / 1e6).toFixed(1);
         running.say(loaded < total ? `${what}: ${size(loaded)} of ${size(total)} MB` : what);
       };
-      python.onoutput = (text, isError) => running?.print(text, isError);
+      python.onoutput = (text, isError) => running?.print(text, isError ? "warning" : "print");
     }
     const first = blocks.slice(0, blocks.indexOf(block)).filter((other) => other.ran === null);
     for (const other of [...first, block]) if (!(await other.run())) return;
