@@ -26,7 +26,7 @@ import numpy as np
 
 HERE = Path(__file__).resolve().parent
 PAGE, FIGURES = HERE / "build" / "5_the_loop.md", HERE / "build" / "loop_times.json"
-SIZES = {"100,000": 96_000, "4 million": 4_000_000}
+SIZES = {"96,000": 96_000, "4 million": 4_000_000}
 BUILDS = {"O3": ["-O3"], "v3": ["-O3", "-march=x86-64-v3"]}
 NAMES = {
     "python": "Python, a loop over a list",
