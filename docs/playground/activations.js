@@ -67,7 +67,7 @@ function make(state) {
 // ── Drawing ──
 
 const canvas = (label, attributes = {}) => element("canvas", { role: "img", "aria-label": label, ...attributes });
-const plane = canvas("The points, and what the network takes every place for", { tabindex: "0" });
+const plane = canvas("The points, and what the network takes every place for. Arrow keys move a cross, Enter adds a point, Backspace takes one back.", { role: "application", tabindex: "0" });
 const shape = canvas("The activation: value, slope and curvature");
 const units = canvas("What each unit answers, over the plane");
 const norms = canvas("The norm of the gradient of each layer's weights");
@@ -110,6 +110,7 @@ plane.addEventListener("keydown", (event) => {
     cursor.x += moves[event.key][0];
     cursor.y += moves[event.key][1];
     cursor.shown = true;
+    page.spoken.textContent = `x ${cursor.x.toFixed(1)}, y ${cursor.y.toFixed(1)}`;
   } else if (event.key === "Enter" || event.key === " ") add(cursor.x, cursor.y);
   else if (event.key === "Backspace") change(page.state.own.slice(0, -1));
   else return;

@@ -276,6 +276,15 @@ def test_what_the_page_says_of_the_game(fragment):
     assert fewest <= covered <= most
 
 
+def test_relu_in_d_loses_gaussians_that_a_leak_keeps():
+    covered = {
+        name: [played(1500, {"activation": name, "seed": seed})[0] for seed in range(3)]
+        for name in ("relu", "leaky")
+    }
+    assert np.mean(covered["relu"]) + 0.5 < np.mean(covered["leaky"])
+    assert min(covered["leaky"]) >= 7
+
+
 # ── The way to the page ──────────────────────────────────────────────────────────────────────────
 
 
