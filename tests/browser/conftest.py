@@ -22,6 +22,10 @@ ALL_PAGES = os.environ.get("ALL_PAGES") == "1"
 def site() -> Path:
     if not (SITE / "index.html").is_file():
         pytest.skip(f"there is no site in {SITE}: make docs")
+    built = (SITE / "_static" / "math.woff2").stat().st_mtime  # the last thing that a build writes
+    for page in (ROOT / "docs").rglob("*.md"):
+        if page.stat().st_mtime > built:
+            pytest.skip(f"the site is older than {page.relative_to(ROOT)}: make docs")
     return SITE
 
 
