@@ -94,21 +94,22 @@ class Step:
                 "capture: this step is running already, in another thread or in itself"
             )
         try:
-            for record in self._records:
+            records = self._records
+            for record in records:
                 if record.fits(given, spec):
                     if record.gradients_are_held():
-                        self._records.clear()
-                        self._copies = True
+                        self._records, self._copies = [], True
                         break
-                    if record is not self._records[0]:
-                        self._records.remove(record)
-                        self._records.insert(0, record)
+                    if record is not records[0]:
+                        records.remove(record)
+                        records.insert(0, record)
                     return record.replay(given)
-            return self._record(given, spec, args, options)
+            had = [leaf for record in records for leaf in record.with_gradients()]
+            return self._record(given, spec, args, options, had)
         finally:
             self._running.release()
 
-    def _record(self, given: list, spec: Any, args: tuple, options: dict) -> Any:
+    def _record(self, given: list, spec: Any, args: tuple, options: dict, had: list) -> Any:
         plan = Plan(self._strict)
         if (
             not plan.start()
@@ -121,7 +122,7 @@ class Step:
             new_args, new_options = _rebuilt((args, options), iter(record.stand_ins))
             result = self._fn(*new_args, **new_options)
             if capturing():
-                record.finish(self._fn, result, self._copies)
+                record.finish(self._fn, result, self._copies, had)
             if capturing():
                 finished = True
                 del new_args, new_options, result
@@ -133,8 +134,8 @@ class Step:
         self._give_up(plan.failure)
         if plan.failure is not None:
             return record.hand_out() if finished else result
-        self._records.insert(0, record)
-        del self._records[MOST_RECORDS:]
+        kept = [earlier for earlier in self._records if not record.replaces(earlier)]
+        self._records = [record, *kept][:MOST_RECORDS]
         return record.hand_out()
 
     def _give_up(self, failure: CaptureError | str | None) -> None:

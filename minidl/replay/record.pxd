@@ -8,7 +8,7 @@ from minidl.autograd.tensor cimport Tensor, mark_changed, wrap
 
 cdef class Record:
     cdef public object plan, spec, outline, watch
-    cdef public bint recorded, textbook, copies
+    cdef public bint recorded, textbook, copies, fits_without_gradients
     cdef public list kinds, buffers, stand_ins, effects, changed, tensors, leaves, gradients, results, draws, added
     @cython.locals(i=Py_ssize_t, x=Tensor, leaf=Tensor, requires_grad=bint, cleared=bint)
     cpdef fits(self, list given, spec)

@@ -70,6 +70,9 @@ class Record:
     def __init__(self, plan: Any, given: list, spec: Any) -> None:
         self.plan, self.spec = plan, spec
         self.kinds = [type(x) for x in given]
+        self.fits_without_gradients = (
+            False  # as `fits` found last: only gradients of earlier calls were in the way
+        )
         self.recorded, self.textbook = recording(), textbook()
         self.buffers: list = []
         self.stand_ins: list = []  # what the function is given, in the place of the arguments
@@ -84,8 +87,11 @@ class Record:
 
     # ── After the recording, while the plan is still open ────────────────────────────────────────────────────────────
 
-    def finish(self, fn: Any, result: Any, copies: bool) -> None:
-        """Sorts what was noted. CaptureError for what a replay could not do."""
+    def finish(self, fn: Any, result: Any, copies: bool, had: list) -> None:
+        """Sorts what was noted. CaptureError for what a replay could not do.
+
+        had: leaves that had a gradient before the call. Where the step then found none, it has cleared it.
+        """
         for x in self.stand_ins:
             if isinstance(x, Tensor) and x._changes is not None and x._changes.count:
                 refuse("an argument is changed in place")
@@ -95,6 +101,7 @@ class Record:
             for kind in ("module", "tensor", "made", "changed", "before", "draw", "drawn", "added")
         }
         gradients: dict[int, tuple] = {}  # (leaf, whether it may have one before the call)
+        before = {id(leaf) for leaf in had}
         for kind, thing in self.plan.notes:
             if kind == "cleared":
                 for leaf in thing:
@@ -104,7 +111,8 @@ class Record:
             elif kind != "gradient":
                 noted[kind][id(thing)] = thing
             elif id(thing[0]) not in gradients:
-                gradients[id(thing[0])] = thing[0], False
+                leaf, grad = thing
+                gradients[id(leaf)] = leaf, grad is None and id(leaf) in before
         self.effects, self.changed = list(noted["before"].values()), list(noted["changed"].values())
         self.watch, self.copies = Watch(fn, list(noted["module"].values())), copies
         # Draws of random numbers: what gives a key, and the call that takes it. In the order of the stream.
@@ -185,6 +193,7 @@ class Record:
 
     def fits(self, given: list, spec: Any) -> bool:
         """Whether it may be replayed with these arguments, now; if so, its optimizers have given their settings."""
+        self.fits_without_gradients = False
         if spec is not self.spec and spec != self.spec:
             return False
         if len(given) != len(self.buffers):
@@ -198,15 +207,24 @@ class Record:
         for x, array, requires_grad in self.tensors:
             if x._data is not array or x._requires_grad != requires_grad:
                 return False
-        for leaf, cleared in self.leaves:
-            if not cleared and leaf.grad is not None:
-                return False
         for leaf, buffer in self.added:
             if leaf.grad is None or not fits(buffer, leaf.grad._data):
                 return False
         if not self.watch.holds():
             return False
+        for leaf, cleared in self.leaves:
+            if not cleared and leaf.grad is not None:
+                self.fits_without_gradients = True
+                return False
         return all([effect.ready() for effect in self.effects])
+
+    def with_gradients(self) -> list:
+        """The leaves that have a gradient now, of those to which the step gives one."""
+        return [leaf for leaf, _ in self.leaves if leaf.grad is not None]
+
+    def replaces(self, earlier: Record) -> bool:
+        """Whether it does for this call and later ones what an earlier record would do if there were no gradients."""
+        return earlier.fits_without_gradients and all([cleared for _, cleared in self.leaves])
 
     def gradients_are_held(self) -> bool:
         """Whether somebody has kept a gradient of the last replay, which the next would overwrite."""

@@ -234,6 +234,46 @@ def test_gradients_are_added_up():
     assert step.records == 2  # there were gradients before, or not
 
 
+def test_gradients_set_to_none_count_as_cleared():
+    def stepper(weights):
+        def step(x, alone=False):
+            for w in weights:
+                w.grad = None
+            loss = ((x * weights[0]).sum() if alone else (x * weights[0] * weights[1]).sum()) ** 2
+            loss.backward()
+            return loss
+
+        return step
+
+    plain, captured = ([md.Tensor([0.5, -2.0], True) for _ in range(2)] for _ in range(2))
+    step, again = stepper(plain), md.capture(stepper(captured))
+    for i in range(9):
+        x = md.Tensor(np.float32([i - 1.0, 1.5 * i]))
+        same(step(x, i == 4)._data, again(x, i == 4)._data)
+        for a, b in zip(plain, captured, strict=True):
+            assert (a.grad is None) == (b.grad is None)
+            if a.grad is not None:
+                same(a.grad._data, b.grad._data)
+        assert again.records == (2 if 4 <= i < 7 else 1)
+        if i == 1:  # it has found gradients, and cleared them
+            plan = again.plan()
+        elif 1 < i < 7:
+            assert (again.plan() is plan) == (i != 4)
+        if i == 6:  # the next call must leave these alone
+            kept = [(b.grad, b.grad._data.copy()) for b in captured]
+    for g, before in kept:
+        same(g._data, before)
+
+
+def test_gradients_that_are_not_cleared_are_added_to_from_the_second_call_on():
+    plain, captured = md.Tensor([0.5], True), md.Tensor([0.5], True)
+    again = md.capture(lambda x: (x * captured).sum().backward())
+    for i in range(4):
+        (md.Tensor([i + 1.0]) * plain).sum().backward()
+        again(md.Tensor([i + 1.0]))
+        same(plain.grad._data, captured.grad._data)
+
+
 @pytest.mark.parametrize("name", ["SGD", "Adam"])
 def test_gradients_that_a_step_of_the_optimizer_has_used_are_added_to(name):
     def twice(training, x, y):
