@@ -10,6 +10,7 @@ import numpy as np
 from minidl import _kernels as K
 from minidl import check
 from minidl._kernels.runtime.memory import same_dtype
+from minidl._kernels.runtime.prepared import by_numpy, checks, recorder
 from minidl.autograd.tensor import Tensor, as_tensor, plain, wrap
 
 Number = (int, float)  # bool and numpy.float64 are subclasses of these
@@ -159,14 +160,22 @@ def check_shape_of(what: str, v: Any, x: Tensor, axes: str, shape: tuple[int, ..
 
 
 def class_ids(name: str, ids: Any, n: int) -> np.ndarray:
-    """ids as an integer array, each checked to lie in 0 ... n - 1."""
+    """ids as an integer array, each checked to lie in 0 ... n - 1 (in each replay of a captured step, too)."""
     array = check.array(name, "ids", plain(ids))
     if array.dtype.kind not in "iu" and array.size:
         raise TypeError(f"{name}: expected integer ids, got {array.dtype}")
+    if not recorder.on:
+        _check_range(name, array, n)
+        return array.astype(np.int64, copy=False)
+    array = np.asarray(array)
+    checks(_check_range, name, array, n)
+    return array if array.dtype == np.int64 else by_numpy(np.ndarray.astype, array, np.int64)
+
+
+def _check_range(name: str, array: np.ndarray, n: int) -> None:
     if array.size and not (array.min() >= 0 and array.max() < n):
         wrong = array[(array < 0) | (array >= n)].flat[0]
         raise ValueError(f"{name}: id {wrong} is out of range for {n} classes (0 to {n - 1})")
-    return array.astype(np.int64, copy=False)
 
 
 def normalize_axis(name: str, axis: Any, ndim: int) -> int:

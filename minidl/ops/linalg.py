@@ -9,6 +9,7 @@ import numpy as np
 
 from minidl import _kernels as K
 from minidl._kernels.runtime.memory import same_floats
+from minidl._kernels.runtime.prepared import by_numpy
 from minidl.autograd.op import Op
 from minidl.autograd.tensor import Tensor
 from minidl.ops.activations.activation import ActivationGrad, Row, fused_row
@@ -153,6 +154,10 @@ def affine(x: Any, weight: Any, bias: Any = None, activation: str | tuple | None
 # ── einsum ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+def _sum_products(equation: str, *xs: np.ndarray) -> np.ndarray:
+    return np.asarray(np.einsum(equation, *xs, optimize=len(xs) > 2))
+
+
 class Einsum(Op):
     """Einstein summation over operands whose subscripts are explicit and name each axis of an operand once."""
 
@@ -162,7 +167,7 @@ class Einsum(Op):
     def forward(self, *xs: np.ndarray) -> np.ndarray:
         self.shapes = [x.shape for x in xs]
         equation = f"{','.join(self.inputs)}->{self.output_subscripts}"
-        return np.asarray(np.einsum(equation, *xs, optimize=len(xs) > 2))
+        return by_numpy(_sum_products, equation, *xs)
 
     def backward(self, gy: Tensor) -> tuple:
         return tuple(
@@ -244,7 +249,7 @@ def _diagonal(x: Tensor, letters: str) -> tuple[Tensor, str]:
                     f"einsum: letter {letter!r} names axes of shape {x.shape} that differ"
                 )
             rest = [axis for axis in range(x.ndim) if axis not in axes]
-            ids = np.arange(n)
+            ids = list(range(n))
             x = transpose(x, (*axes, *rest))[(ids,) * len(axes)]
             letters = letter + "".join(letters[axis] for axis in rest)
     return x, letters

@@ -17,7 +17,7 @@ import numpy as np
 
 from minidl import _kernels as K
 from minidl import check
-from minidl._kernels.runtime.prepared import checks, recorder
+from minidl._kernels.runtime.prepared import by_numpy, checks, recorder
 from minidl.autograd.op import Op
 from minidl.autograd.tensor import Tensor, as_tensor, plain, wrap
 from minidl.ops.activations.smooth import sigmoid
@@ -271,11 +271,16 @@ def nll_loss(log_probabilities: Any, target: Any, reduction: str = "mean") -> Te
     rows = _rows("nll_loss", x)
     ids = _class_targets("nll_loss", x, check.array("nll_loss", "target", plain(target)))
     ids = class_ids("nll_loss", ids, rows.shape[1])
-    places = np.arange(len(ids)) * rows.shape[1] + ids
+    places = by_numpy(_places, ids, rows.shape[1])
     loss = -getitem(reshape(rows, (rows.size,)), places)
     return _reduce(
         "nll_loss", reshape(loss, x.shape[:1] + x.shape[2:] if x.ndim > 1 else ()), reduction
     )
+
+
+def _places(ids: np.ndarray, classes: int) -> np.ndarray:
+    """The number of element ids[i] of row i."""
+    return np.arange(len(ids)) * classes + ids
 
 
 def _pair(name: str, x: Any, target: Any) -> tuple[Tensor, Tensor]:

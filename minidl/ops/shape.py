@@ -13,7 +13,7 @@ import numpy as np
 
 from minidl import _kernels as K
 from minidl import check
-from minidl._kernels.runtime.prepared import capturing, refuse
+from minidl._kernels.runtime.prepared import by_numpy, capturing, reads, recorder, refuse
 from minidl.autograd.op import BroadcastTo, Op
 from minidl.autograd.tensor import Tensor, as_tensor, plain
 from minidl.ops.args import class_ids, normalize_axes, normalize_axis, operands
@@ -62,7 +62,7 @@ class GetItem(Op):
 
     def forward(self, x: np.ndarray) -> np.ndarray:
         self.x_shape = x.shape
-        return np.asarray(x[self.index])
+        return _looked_up(_taken, self.index, x)
 
     def backward(self, gy: Tensor) -> Tensor:
         return PutItem(self.index, self.x_shape, unique=self.unique)(gy)
@@ -124,20 +124,46 @@ class PutItem(Op):
         return item_op(self.index)(gy)
 
 
+def _taken(index: Any, x: np.ndarray) -> np.ndarray:
+    return np.asarray(x[index])
+
+
+def _looked_up(function: Any, index: Any, *rest: Any) -> np.ndarray:
+    """function(index, *rest), computed by NumPy: again in each replay of a captured step, with its index."""
+    if recorder.on and capturing():
+        for item in index if isinstance(index, tuple) else (index,):
+            if isinstance(item, np.ndarray):
+                if item.dtype.kind == "b":
+                    refuse("how many elements a mask selects may change: use where")
+                elif capturing():
+                    reads(item)
+        return by_numpy(function, index, *rest)
+    return function(index, *rest)
+
+
 def _add_elements(x: np.ndarray, index: Any, shape: tuple[int, ...]) -> np.ndarray:
     """Zeros of `shape` with x added at any index. (np.add.at would do, but for more than 32 axes it crashes.)"""
     size = math.prod(shape)
-    places = np.arange(size).reshape(shape)[index]
-    return K.add_rows(x.reshape(-1, 1), places.reshape(-1), size).reshape(shape)
+    places = _looked_up(_numbers, index, shape)
+    return K.add_rows(K.reshape(x, (x.size, 1)), places.reshape(-1), size).reshape(shape)
+
+
+def _numbers(index: Any, shape: tuple[int, ...]) -> np.ndarray:
+    """The numbers of the elements that an index selects from an array of this shape."""
+    return np.asarray(np.arange(math.prod(shape)).reshape(shape)[index])
 
 
 def _add_rows(x: np.ndarray, ids: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """Zeros of `shape` with x added at the rows `ids`, of which some may be counted from the end."""
-    ids = ids.reshape(-1).astype(np.int64, copy=False)
-    if ids.size and ids.min() < 0:
-        ids = np.where(ids < 0, ids + shape[0], ids)
-    rows = x.reshape(len(ids), math.prod(shape[1:]))
+    ids = _looked_up(_from_the_front, ids, shape[0])
+    rows = K.reshape(x, (len(ids), math.prod(shape[1:])))
     return K.add_rows(rows, ids, shape[0]).reshape(shape)
+
+
+def _from_the_front(ids: np.ndarray, n: int) -> np.ndarray:
+    """ids in one row; those that count from the end of n rows, from the front."""
+    ids = ids.reshape(-1).astype(np.int64, copy=False)
+    return np.where(ids < 0, ids + n, ids) if ids.size and ids.min() < 0 else ids
 
 
 class Pad(Op):
@@ -307,6 +333,8 @@ def getitem(x: Any, index: Any) -> Tensor:
 def _owned(index: Any) -> Any:
     if isinstance(index, tuple):
         return tuple(_owned(item) for item in index)
+    if isinstance(index, np.ndarray) and recorder.on and capturing():
+        return K.copy(np.asarray(index))
     return copy.deepcopy(index) if isinstance(index, np.ndarray | list) else index
 
 

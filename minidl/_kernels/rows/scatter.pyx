@@ -9,8 +9,9 @@ from libc.stdint cimport int64_t
 from libc.string cimport memset
 from minidl._kernels.loops.driver cimport loop_t, of_dtype, run
 from minidl._kernels.runtime cimport memory
-from minidl._kernels.runtime.prepared cimport capturing, refuse
+from minidl._kernels.runtime.prepared cimport do
 from minidl._kernels.arrays.checks cimport c_axes
+from minidl._kernels.rows.targets cimport as_ids
 from minidl._kernels.math.elementary cimport real
 
 cnp.import_array()
@@ -41,22 +42,27 @@ cdef void add_ranges(void* tag, Work* w, Py_ssize_t first, Py_ssize_t last, real
                 y[j] += x[j]
 
 
+cdef int check_rows(void* work) except -1:
+    cdef Work* w = <Work*>work
+    cdef Py_ssize_t i
+    for i in range(w.count):
+        if not 0 <= w.ids[i] < w.rows:
+            raise IndexError(f"add_rows: id {w.ids[i]} is out of range for {w.rows} rows")
+    return 0
+
+
 def add_rows(x, ids, Py_ssize_t rows):
     """y of shape (rows, n): zeros, and each row of x (count, n) added at its id. Raises IndexError for an id out of range."""
     cdef cnp.ndarray xs = c_axes(x, 2, "add_rows", "rows, features"), places, y
     cdef cnp.npy_intp[2] shape
-    cdef Py_ssize_t i, ranges
+    cdef Py_ssize_t ranges
     cdef Work w
-    places = cnp.PyArray_FROMANY(ids, cnp.NPY_INT64, 1, 1, cnp.NPY_ARRAY_CARRAY_RO)
+    places = as_ids(ids)
     w.count, w.width, w.rows = cnp.PyArray_DIM(xs, 0), cnp.PyArray_DIM(xs, 1), rows
     if cnp.PyArray_DIM(places, 0) != w.count:
         raise ValueError(f"add_rows: expected {w.count} ids, got {len(places)}")
     w.ids = <int64_t*>cnp.PyArray_DATA(places)
-    if capturing():
-        refuse("whether its ids are in range would not be asked again")
-    for i in range(w.count):
-        if not 0 <= w.ids[i] < rows:
-            raise IndexError(f"add_rows: id {w.ids[i]} is out of range for {rows} rows")
+    do(check_rows, &w, sizeof(w), None)
     shape[0], shape[1] = rows, w.width
     y = memory.empty(2, shape, cnp.PyArray_TYPE(xs))
     w.x, w.per_range = cnp.PyArray_DATA(xs), max((rows + RANGES - 1) // RANGES, <Py_ssize_t>1)

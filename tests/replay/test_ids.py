@@ -1,0 +1,137 @@
+"""Indices that are arguments of a captured step are looked at in each replay: the same bits, and the same errors."""
+
+import numpy as np
+import pytest
+
+import minidl as md
+from minidl import functional as F
+from minidl import optim
+
+from .captured_cases import same
+
+ROWS, WIDTH = 6, 3
+
+
+def ids(rng, kind, *shape):
+    return rng.integers(0, ROWS, shape).astype(kind)
+
+
+STEPS = {
+    "embedding": lambda w, i: F.embedding(i, w),
+    "rows": lambda w, i: w[i],
+    "nll_loss": lambda w, i: F.nll_loss(F.log_softmax(md.concatenate([w, w], 1).T), i),
+    "twice": lambda w, i: F.embedding(i, w * 2) + w[i],
+}
+
+
+def training(name, second=False):
+    table = md.Tensor(np.random.default_rng(0).standard_normal((ROWS, WIDTH)), True, "float32")
+    optimizer = optim.SGD([table], lr=0.1, momentum=0.9)
+
+    def step(i):
+        optimizer.zero_grad()
+        y = STEPS[name](table, i)
+        loss = (y * y).sum()
+        if second:
+            g = md.grad(loss, table, create_graph=True)
+            loss = loss + (g * g).sum()
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    return table, step
+
+
+@pytest.mark.parametrize("kind", ["int64", "int32", "uint8"])
+@pytest.mark.parametrize("second", [False, True])
+@pytest.mark.parametrize("name", STEPS)
+def test_ids_are_looked_at_anew(name, kind, second):
+    (plain, step), (captured, other) = training(name, second), training(name, second)
+    again, rng = md.capture(other), np.random.default_rng(1)
+    for _ in range(4):
+        i = ids(rng, kind, 6)
+        if again.records:
+            again.plan().spoil()
+        same(step(i)._data, again(i)._data)
+        same(plain._data, captured._data)
+    assert again.records == 1
+
+
+def test_places_along_two_axes():
+    x = md.Tensor(np.random.default_rng(0).standard_normal((ROWS, WIDTH)), True)
+
+    def step(i, j):
+        x.zero_grad()
+        y = x[i, j] * x[i, 1]
+        (y * y).sum().backward()
+        return y
+
+    again, rng = md.capture(step), np.random.default_rng(1)
+    for _ in range(3):
+        i, j = ids(rng, "int64", 5), rng.integers(-WIDTH, WIDTH, 5)
+        y, g = step(i, j)._data, x.grad._data.copy()
+        same(y, again(i, j)._data)
+        same(g, x.grad._data)
+    assert again.records == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "error"),
+    [
+        ("embedding", (ValueError, "embedding: id 9 is out of range for 6 classes")),
+        ("rows", (IndexError, "index 9 is out of bounds")),
+        ("nll_loss", (ValueError, "nll_loss: id 9 is out of range")),
+    ],
+)
+def test_an_id_out_of_range_changes_nothing(name, error):
+    table, step = training(name)
+    again, (kind, text) = md.capture(step), error
+    good = np.zeros(6, np.int64)
+    again(good)
+    before = table._data.copy()
+    with pytest.raises(kind, match=text):
+        again(good + 9)
+    same(table._data, before)
+    assert again.records == 1
+    again(good)
+    assert again.records == 1
+
+
+def test_the_number_that_a_mask_selects_may_change():
+    x = md.Tensor(np.ones(3, np.float32), True)
+    with pytest.raises(
+        md.CaptureError, match=r"GetItem: how many elements a mask selects"
+    ) as error:
+        md.capture(lambda m: x[m].sum())(np.array([True, False, True]))
+    assert "test_ids.py:" in error.value.line
+
+
+@pytest.mark.parametrize(
+    "equation", ["ij,kj->ik", "ij,kj->", "ii,ij->j", "ij,jk,kl->il", "...i,...i->..."]
+)
+def test_einsum(equation):
+    count = equation.count(",") + 1
+    plain, captured = (
+        [md.Tensor(np.random.default_rng(n).standard_normal((3, 3)), True) for n in range(count)]
+        for _ in range(2)
+    )
+
+    def stepper(xs):
+        def step(x):
+            for w in xs:
+                w.zero_grad()
+            y = md.einsum(equation, xs[0] * x, *xs[1:])
+            (y * y).sum().backward()
+            return y
+
+        return step
+
+    step, again = stepper(plain), md.capture(stepper(captured))
+    for i in range(3):
+        x = md.Tensor(np.random.default_rng(9 + i).standard_normal((3, 3)))
+        if again.records:
+            again.plan().spoil()
+        same(step(x)._data, again(x)._data)
+        for a, b in zip(plain, captured, strict=True):
+            same(a.grad._data, b.grad._data)
+    assert again.records == 1
