@@ -1,6 +1,6 @@
 // The playground of activation functions: what can be set, and how a frame of activations.py is drawn.
 import { Page, Trainer, element, fromJson, palette } from "./page.js";
-import { cells, css, curves, logBars, open, point, range, thinned, toPixels } from "./draw.js";
+import { cells, css, curves, logBars, open, point, range, toPixels } from "./draw.js";
 
 // The parameters of each activation: [default, lowest, highest]. activations.py has the same; a test compares them.
 export const PARAMS = {
@@ -189,8 +189,7 @@ function show(frame, state, history, curve) {
   drawShape(state, curve);
   const gradients = [...frame.gradients];
   logBars(norms, gradients, [...Array(state.depth).keys()].map((i) => String(i + 1)).concat("out"), palette().slope);
-  const all = history.losses ?? [];
-  const series = [{ values: thinned(all), colour: palette().value }];
+  const series = [{ values: history.losses.values, colour: palette().value }];
   const [, high] = range(series[0].values);
   curves(losses, { series, from: 0, to: frame.steps, low: 0, high, xlabel: "steps" });
   const dead = frame.constant.reduce((sum, one) => sum + one, 0);
@@ -199,7 +198,7 @@ function show(frame, state, history, curve) {
     ["Steps", frame.steps],
     ["Right on the points", percent(frame.accuracy)],
     ...heldBack,
-    ["Loss", all.length ? told(all.at(-1)) : "-"],
+    ["Loss", frame.steps ? told(history.losses.last) : "-"],
     ["Dead units", `${dead} of ${frame.constant.length}`],
     ["Frames a second", page.rate.toFixed(0)],
   ];

@@ -197,16 +197,6 @@ export function countBars(canvas, counts, fair, enough, colour, ratio = 0.45) {
   context.setLineDash([]);
 }
 
-/** A series for a curve of losses: at most 300 numbers, each the mean of its part. */
-export function thinned(values, most = 300) {
-  if (values.length <= most) return values;
-  const part = values.length / most;
-  return Array.from({ length: most }, (_, i) => {
-    const slice = values.slice(Math.floor(i * part), Math.max(Math.floor((i + 1) * part), Math.floor(i * part) + 1));
-    return slice.reduce((sum, value) => sum + value, 0) / slice.length;
-  });
-}
-
 /** The ends of an axis that holds the values. */
 export function range(values, least = 0) {
   const finite = values.filter(Number.isFinite);

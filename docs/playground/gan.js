@@ -1,6 +1,6 @@
 // The playground of a GAN: what can be set, and how a frame of gan.py is drawn.
 import { Page, Trainer, element, fromJson, palette } from "./page.js";
-import { cells, countBars, curves, open, point, range, thinned, toPixels } from "./draw.js";
+import { cells, countBars, curves, open, point, range, toPixels } from "./draw.js";
 
 const LIMIT = 3, CELLS = 40, SHOWN = 400;
 const numbers = (...values) => values.map((value) => [value, String(value)]);
@@ -40,13 +40,13 @@ function show(frame, state, history) {
   for (let i = 0; i < frame.real.length; i += 2) point(context, ...at(frame.real, i), line, false, 1.8, false);
   for (let i = 0; i < frame.made.length; i += 2) point(context, ...at(frame.made, i), text, false, 2.6);
   const series = [
-    { values: thinned(history.d_losses ?? []), colour: a, name: "D", dash: [6, 3] },
-    { values: thinned(history.g_losses ?? []), colour: b, name: "G" },
+    { values: history.d_losses.values, colour: a, name: "D", dash: [6, 3] },
+    { values: history.g_losses.values, colour: b, name: "G" },
   ];
   const [low, high] = range(series.flatMap(({ values }) => values));
   curves(losses, { series, from: 0, to: frame.steps, low, high, xlabel: "steps of G" });
   countBars(parts, [...frame.parts], SHOWN / 8, SHOWN / 8 / 4, a);
-  const last = (values) => (values?.length ? values.at(-1).toFixed(2) : "-");
+  const last = (losses) => (frame.steps ? losses.last.toFixed(2) : "-");
   return [
     ["Steps", frame.steps],
     ["Parts reached", `${frame.covered} of 8`],

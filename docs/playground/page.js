@@ -138,7 +138,8 @@ const FRAME = 0.085, LEAST = 0.01, MOST = 0.06;
  * controls, defaults: see controlFor and fromUrl.
  * make gives null if a player cannot be made of this state yet; `few` says what is missing. columns: of
  * panels, [[{title, canvas, note}]].
- * show(frame, state, history, extra): draws, and gives [name, value] of the numbers; frame is null where make was.
+ * show(frame, state, history, extra): draws, and gives [name, value] of the numbers; frame is null where make was. history has
+ * the losses since the start, by name, each as a Growing.
  * told(frame): a sentence for those who cannot see it.
  */
 export class Page {
@@ -244,14 +245,16 @@ export class Page {
     const began = performance.now();
     const frame = await this.trainer.ask(`page.advance(player, ${seconds})`);
     for (const [name, value] of Object.entries(frame)) {
-      if (name.endsWith("losses")) (this.history[name] ??= []).push(...value);
+      if (!name.endsWith("losses")) continue;
+      this.history[name] ??= new Growing();
+      for (const loss of value) this.history[name].push(loss);
     }
     this.frame = frame;
     this.redraw();
     const now = performance.now();
     if (seconds) this.rest = (now - began) / 1000 - seconds;
     if (!this.spokenAt || now - this.spokenAt > 5000 || seconds === 0) {
-      this.spoken.textContent = this.told(frame, this.history);
+      this.spoken.textContent = this.told(frame);
       this.spokenAt = now;
     }
   }
@@ -328,6 +331,27 @@ export class Page {
     this.numbers.replaceChildren(...this.show(this.frame, this.state, this.history, this.extra).map(([name, value]) => element("span", {}, `${name} `, element("b", {}, value))));
     this.root.dataset.rate = this.rate.toFixed(1); // (for the tests)
     this.root.dataset.steps = this.frame?.steps ?? 0;
+  }
+}
+
+// ── Curves ──
+
+/** A curve that grows: `values` are at most 600 means, each of as many numbers; `last` is the latest number. */
+export class Growing {
+  values = [];
+  last = NaN;
+  #waiting = [];
+  #each = 1;
+
+  push(number) {
+    this.last = number;
+    this.#waiting.push(number);
+    if (this.#waiting.length < this.#each) return;
+    this.values.push(this.#waiting.reduce((sum, one) => sum + one, 0) / this.#each);
+    this.#waiting = [];
+    if (this.values.length < 600) return;
+    this.values = this.values.filter((_, i) => i % 2 === 0).map((one, i) => (one + this.values[2 * i + 1]) / 2);
+    this.#each *= 2;
   }
 }
 

@@ -197,7 +197,7 @@ def test_points_are_set_with_the_keyboard(address, browser, complaints):
     wait(browser, lambda b: b.current_url.count("*") == 3, 10)
     assert "1.5_0.1_1*3_0.2_1*1.5_0.3_0*0_0.4_0" in browser.current_url
     browser.find_element(By.CSS_SELECTOR, ".pg-main").send_keys(Keys.ENTER)
-    wait(browser, lambda b: steps(b) >= 100)
+    wait(browser, lambda b: steps(b) >= 500)
     assert percent(numbers(browser)["Right on the points"]) == 100
     control(browser, "depth").send_keys(Keys.ARROW_RIGHT)
     wait(browser, lambda b: "depth" not in b.current_url)  # 2 is the default
