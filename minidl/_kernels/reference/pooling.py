@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import product
 
 import numpy as np
 
@@ -86,7 +87,10 @@ def _result_size(name, size, kernel, stride, padding):
 
 def _taps(size, out, kernel, stride, padding):
     """For each place in a window: slices of the windows in which it lies in the image, and of the pixels that it is."""
-    for tap in np.ndindex(*kernel):
+    rows = zip(size, out, kernel, stride, padding, strict=True)
+    # Of the places of a window far larger than the image, most lie beside it in every window.
+    near = [range(max(0, p - s * (o - 1)), min(k, n + p)) for n, o, k, s, p in rows]
+    for tap in product(*near):
         windows, pixels = [], []
         for t, n, o, s, p in zip(tap, size, out, stride, padding, strict=True):
             # In window i it is pixel s i + t - p, of 0 to n - 1.
