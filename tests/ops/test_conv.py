@@ -270,3 +270,34 @@ def test_dtypes_that_differ_become_the_wider_one():
     assert F.conv(x.astype("float64"), w).dtype == np.float64
     assert F.conv(np.ones((1, 2, 5), int), w).dtype == np.float32
     assert md.Tensor(F.conv_transpose([[[1, 2]]], [[[1, 1]]]).data).dtype == np.float32
+
+
+# ── A kernel that covers the image: one product ──────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("size", [(4,), (3, 4), (2, 3, 2), (1, 1)])
+@pytest.mark.parametrize("last", [False, True])
+@pytest.mark.parametrize("activation", [None, "relu", ("leaky_relu", 0.2)])
+def test_a_kernel_as_large_as_the_image(size, last, activation):
+    rng = np.random.default_rng(0)
+    shapes = [(6, 5, *size), (3, 5, *size), (3,)]
+    x, weight, bias = (rng.standard_normal(shape) for shape in shapes)
+    if last:
+        x = np.moveaxis(np.ascontiguousarray(np.moveaxis(x, 1, -1)), -1, 1)
+    ours = [Tensor(a, True) for a in (x, weight, bias)]
+    theirs = [torch.tensor(a, requires_grad=True) for a in (x, weight, bias)]
+    y, z = F.conv(*ours, activation=activation), CONV[len(size)](*theirs)
+    if activation is not None:
+        z = torch.relu(z) if activation == "relu" else G.leaky_relu(z, 0.2)
+    np.testing.assert_allclose(y.data, z.detach().numpy(), rtol=1e-12, atol=1e-12)
+    (y * y).sum().backward()
+    (z * z).sum().backward()
+    for a, b in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(a.grad.data, b.grad.numpy(), rtol=1e-11, atol=1e-11)
+    check_grads(lambda *xs: F.conv(*xs), [x, weight, bias], order=2)
+    captured = md.capture(lambda t: F.conv(t, ours[1], ours[2], activation=activation))
+    for given in (x, 2 * x):
+        assert (
+            captured(given)._data.tobytes()
+            == F.conv(given, *ours[1:], activation=activation)._data.tobytes()
+        )

@@ -13,6 +13,7 @@ that gradients of any order need no more than these three.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,9 @@ from minidl.autograd.op import Op
 from minidl.autograd.tensor import Tensor
 from minidl.ops.activations.activation import ActivationGrad, fused_row
 from minidl.ops.args import input_and_weights
+from minidl.ops.linalg import affine
 from minidl.ops.reduction import sum
+from minidl.ops.shape import reshape, transpose
 
 Axes = tuple[int, ...]
 
@@ -212,9 +215,25 @@ def conv(
                 f"(x {x_shape}, padding {padding[axis]})"
             )
         size.append((padded - reach) // stride[axis] + 1)
-    if activation is None:
+    row = None if activation is None else fused_row(activation, "conv")
+    if groups == 1 and x_shape[2:] == w_shape[2:] and not any(padding):
+        return _one_pixel(args, activation)
+    if row is None:
         return Conv(window, tuple(size)).apply(args)
-    return ActivatedConv(window, tuple(size), fused_row(activation, "conv")).apply(args)
+    return ActivatedConv(window, tuple(size), row).apply(args)
+
+
+def _one_pixel(args: tuple[Tensor, ...], activation: str | tuple | None) -> Tensor:
+    """A kernel that covers the image, without padding: one product of (N, C · taps) and (O, C · taps)."""
+    x, weight = args[0], args[1]
+    n, outputs, axes = x.shape[0], weight.shape[0], x.ndim - 2
+    terms = math.prod(weight.shape[1:])
+    if x.size > weight.size and not x._data.flags.c_contiguous:  # only the smaller one is copied
+        order = (0, *range(2, axes + 2), 1)
+        x, weight = transpose(x, order), transpose(weight, order)
+    bias = args[2] if len(args) > 2 else None
+    y = affine(reshape(x, (n, terms)), reshape(weight, (outputs, terms)), bias, activation)
+    return reshape(y, (n, outputs, *(1,) * axes))
 
 
 def conv_transpose(
