@@ -34,7 +34,8 @@ settings = {
 HEADER = """Examples
 ========
 
-Whole programs, each a file of ``examples/`` that can be run, with the pictures that it draws and the time that it took.
+Whole programs, each a file of ``examples/`` that can be run, with the pictures that it draws and, where it was
+measured, the time that it took on one core.
 
 """
 
