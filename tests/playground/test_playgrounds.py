@@ -1,6 +1,7 @@
 """The Python side of the playgrounds: it trains to what the pages say, and the pages' links are settings that exist."""
 
 import base64
+import importlib.util
 import json
 import re
 import sys
@@ -18,9 +19,13 @@ sys.path[:0] = [str(FOLDER), str(ROOT / "docs")]
 
 import activation_entries  # noqa: E402
 import activations  # noqa: E402
-import gan  # noqa: E402
 import page  # noqa: E402
 import points  # noqa: E402
+
+# (examples/ has a package of this name, which other tests import.)
+_spec = importlib.util.spec_from_file_location("playground_gan", FOLDER / "gan.py")
+gan = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(gan)
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*(overflow|invalid value):RuntimeWarning")
 
