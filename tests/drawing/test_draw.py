@@ -335,7 +335,7 @@ IMAGE = Tensor(x(1, 2, 4, 4), requires_grad=True)
         (W[0], "getitem"),
         (W.T, "transpose"),
         (F.affine(W, W, W[0], "elu"), "affine + elu(1)"),
-        (F.conv(IMAGE, IMAGE, activation=("leaky_relu", 0.1)), "conv + leaky_relu(0.1)"),
+        (F.conv(IMAGE, IMAGE, padding=1, activation=("leaky_relu", 0.1)), "conv + leaky_relu(0.1)"),
         (F.max_pool(IMAGE, 2), "max_pool"),
         (F.mse_loss(W, x(2, 2)), "mse_loss"),
         (F.dropout(W, 0.5, True), "dropout"),
