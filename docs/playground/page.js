@@ -182,6 +182,9 @@ export class Page {
     }
     this.poster = [...this.root.childNodes];
     this.posterBox = element("div", { class: "pg-poster" }, ...this.poster);
+    // (The page says where the playground is, for those who read it elsewhere.)
+    const note = [...this.posterBox.querySelectorAll("p")].find((p) => !p.querySelector("img") && p.textContent.trim());
+    if (note) note.textContent = "A picture of it while it trains. Press Train to begin.";
     this.root.append(
       element("div", { class: "pg-bar", role: "group", "aria-label": "Training" }, this.train, this.one, again, seed, this.link, this.progress, this.status),
       this.controlBox, this.numbers, this.posterBox, this.panels, this.spoken,

@@ -15,6 +15,7 @@ import numpy as np
 from minidl import _kernels as K
 from minidl import check
 from minidl._kernels import binary
+from minidl._kernels.runtime.prepared import by_numpy
 from minidl.autograd.op import Add, Cast, Op
 from minidl.autograd.tensor import Tensor, as_tensor, plain, wrap
 from minidl.ops.args import Number, as_float, operands, pair
@@ -119,9 +120,14 @@ class Pow(Op):
             flat = x1 == 0  # x^0 is 1 everywhere, at 0 too
             gx0 = where(flat, 0.0, gy * x1 * x0 ** where(flat, 1.0, x1 - 1))
         if self.needs(1):
-            zero = Tensor((x0._data == 0) & (x1._data >= 0))
+            zero = wrap(by_numpy(_is_flat, x0._data, x1._data))
             gx1 = where(zero, 0.0, gy * x0**x1 * log(where(zero, 1.0, x0)))
         return gx0, gx1
+
+
+def _is_flat(x0: np.ndarray, x1: np.ndarray) -> np.ndarray:
+    """Where 0^x1 stays as it is when x1 changes."""
+    return (x0 == 0) & (x1 >= 0)
 
 
 class Exp(Op):
@@ -377,11 +383,15 @@ def _compared(rule: np.ufunc, symbol: str, x0: Any, x1: Any) -> Any:
                 f"{rule.__name__} ({symbol}): a tensor cannot be compared with {reprlib.repr(x)}"
             )
     try:
-        return wrap(np.asarray(rule(x0, x1)))
+        return wrap(by_numpy(_truth, rule, x0, x1))
     except ValueError:
         raise ValueError(
             f"{rule.__name__} ({symbol}): shapes {np.shape(x0)} and {np.shape(x1)} do not fit together"
         ) from None
+
+
+def _truth(rule: np.ufunc, x0: Any, x1: Any) -> np.ndarray:
+    return np.asarray(rule(x0, x1))
 
 
 def _is_numeric(x: Any) -> bool:
