@@ -99,17 +99,22 @@ def _operand(x: Any, common: np.dtype | None, kinds: list[np.dtype]) -> Tensor:
             common = np.result_type(*kinds) if kinds else np.dtype(np.float32)
             if common.kind == "b":
                 common = np.dtype(np.int64)
+        if common.kind == "f":  # (one that a captured step may hold)
+            return wrap(K.number(x, np.empty((), common)))
         return Tensor(x, dtype=common)
     x = as_tensor(x, dtype=common if isinstance(x, list | tuple) else None)
-    if common is not None and x.dtype.kind != "f":
-        return Tensor(x, dtype=common)
-    return x
+    return x if common is None or x.dtype.kind == "f" else _as_dtype(x, common)
+
+
+def _as_dtype(x: Tensor, dtype: Any) -> Tensor:
+    """Integers or bools, which have no gradient, as floats."""
+    return wrap(by_numpy(np.ndarray.astype, x._data, dtype))
 
 
 def as_float(x: Any) -> Tensor:
     """x as a tensor that has a logarithm: integers become float32."""
     given = x if isinstance(x, Tensor) else as_tensor(x)
-    return given if given._data.dtype.kind == "f" else Tensor(given, dtype=np.float32)
+    return given if given._data.dtype.kind == "f" else _as_dtype(given, np.float32)
 
 
 def as_float_in_place(name: str, x: Any) -> Tensor:
