@@ -17,17 +17,17 @@ TITLES = {
 }
 HEAD = """# Names from other frameworks
 
-What is called otherwise in PyTorch, Keras or Chainer. Ask minidl for such a name, and the error says what this
-page says: `nn.Linear` raises
+minidl's names for what PyTorch, Keras and Chainer call something else. Using one of their names raises an error that
+says the same as this page: `nn.Linear` raises
 `module 'minidl.nn' has no attribute 'Linear'; here it is nn.Affine(in_features, out_features)`.
 (This page is written by `python docs/make_porting.py` from the table that the errors use.)
 
-What has the same name, and another meaning, as in NumPy and not as in PyTorch:
+Some names are the same, but follow NumPy where PyTorch does not:
 
 - `x.transpose(0, 2, 1)` lists all axes in their new order. PyTorch's `transpose(0, 1)` swaps two.
 - `x.size` is the number of elements, and `x.shape` the lengths. PyTorch's `x.size()` is the shape.
 - `std` and `var` divide by n. PyTorch divides by n - 1: `x.std(ddof=1)`.
-- `x.max(axis)` gives the greatest elements alone. PyTorch's `max(dim)` gives their places, too: `x.data.argmax(axis)`.
+- `x.max(axis)` gives the greatest elements. PyTorch's `max(dim)` also returns their indices: `x.data.argmax(axis)`.
 - `axis` and `keepdims` are PyTorch's `dim` and `keepdim`.
 """
 

@@ -238,7 +238,7 @@ class Count(int):
 
     def __call__(self, *_: Any) -> Any:
         raise TypeError(
-            "x.size is a number, that of all elements, as in NumPy; the lengths: x.shape, x.shape[0]"
+            "x.size is the number of elements, as in NumPy, not a method; for the lengths: x.shape, x.shape[0]"
         )
 
 
@@ -247,5 +247,5 @@ class Buffers(dict):
 
     def __call__(self) -> Any:
         raise TypeError(
-            "buffers is a dict by name, no method: model.buffers.values(), model.buffers.items()"
+            "buffers is a dict, not a method: model.buffers.values(), model.buffers.items()"
         )
