@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from minidl import check
-from minidl._kernels.runtime.prepared import capturing, note, recorder, refuse
+from minidl._kernels.runtime.prepared import capturing, note, outlives, recorder, refuse
 from minidl.autograd.changes import Changes, any_live
 from minidl.autograd.interop import apply_operator, array_from, call_function
 from minidl.autograd.modes import recording
@@ -425,6 +425,12 @@ def mark_changed(tensors: list) -> None:
         tensor._shared_changes().mark()
     if recorder.on and capturing():
         note("changed", tensors)
+
+
+def give_values(tensor: Tensor, values: np.ndarray) -> None:
+    """The first values of a tensor that had none: done once, so that a captured step may do it while it is recorded."""
+    tensor._data = outlives(np.array(values))
+    tensor._shared_changes().mark()
 
 
 def as_tensor(x: Any, dtype: Any = None) -> Tensor:

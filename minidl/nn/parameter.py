@@ -15,7 +15,7 @@ from weakref import WeakValueDictionary
 import numpy as np
 
 from minidl import check
-from minidl.autograd.tensor import Tensor
+from minidl.autograd.tensor import Tensor, give_values
 from minidl.init import Fan, Initializer
 
 
@@ -225,8 +225,8 @@ def _parameter(
 def fill(where: str, parameter: Parameter, shape: tuple[int, ...], fan: Fan | None = None) -> None:
     """The first values of a parameter whose shape has become known, from the initializer that it was made with."""
     values = initial_values(where, parameter._initializer, shape, fan, parameter.dtype)
-    parameter._data, parameter._initializer = values, None
-    parameter._mark_changed()
+    give_values(parameter, values)
+    parameter._initializer = None
 
 
 def _shared(where: str, parameter: Parameter, lr_mult: float) -> Parameter:

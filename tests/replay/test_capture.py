@@ -340,6 +340,56 @@ def test_a_shared_weight():
         same_state(plain, captured)
 
 
+def test_gradients_that_are_added_up_over_several_layers():
+    """Those of earlier calls are copied in before the first kernel runs, which must not overwrite them."""
+    plain, captured = (Training(network((4, 8, 8, 8, 3)), OPTIMIZERS["SGD"]) for _ in range(2))
+
+    def add_up(training, x, y):
+        loss = training.loss(training.model(x), y)
+        loss.backward()
+        training.optimizer.step()
+        return loss
+
+    step = md.capture(lambda x, y: add_up(captured, x, y))
+    for x, y in batches(5):
+        same(add_up(plain, x, y)._data, step(x, y)._data)
+        same_state(plain, captured)
+    assert step.records == 1
+
+
+def test_slopes_that_get_their_shape_in_the_first_call():
+    def make():
+        md.manual_seed(3)
+        return nn.Sequential(nn.Affine(4, 8), nn.PReLU(), nn.Affine(8, 3))
+
+    plain, captured = (Training(make(), OPTIMIZERS["Adam"]) for _ in range(2))
+    step = md.capture(captured.step)
+    for x, y in batches(4):
+        same(plain.step(x, y)._data, step(x, y)._data)
+        same_state(plain, captured)
+    assert step.records == 1
+    assert captured.model[1].slope.shape == (8,)
+
+
+@pytest.mark.parametrize("channels", [2, 8])
+def test_max_pooling_whose_gradient_has_another_layout(channels):
+    """Places are recorded with the channels innermost; the gradient comes from an op that gives planes."""
+    plain, captured = (md.Tensor(np.ones((1, channels, 1, 1)), True) for _ in range(2))
+
+    def step(x, weight):
+        weight.zero_grad()
+        y = F.max_pool(x * weight, 3, 2)
+        loss = (y.reshape(2, -1) ** 2).sum()
+        loss.backward()
+        return loss
+
+    step_again = md.capture(lambda x: step(x, captured))
+    for seed in range(4):
+        x = np.random.default_rng(seed).standard_normal((2, 9, 9, channels)).transpose(0, 3, 1, 2)
+        same(step(md.Tensor(x), plain)._data, step_again(md.Tensor(x))._data)
+        same(plain.grad._data, captured.grad._data)
+
+
 def test_a_replaced_tensor():
     weight = md.Tensor([2.0])
     step = md.capture(lambda x: x * weight)

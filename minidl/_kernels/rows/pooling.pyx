@@ -15,6 +15,7 @@ from libc.string cimport memset
 from minidl._kernels.loops.driver cimport loop_t, of_dtype, run
 from minidl._kernels.runtime cimport memory
 from minidl._kernels.arrays.checks cimport same_layout, seen
+from minidl._kernels.arrays.copying cimport c_copy
 from minidl._kernels.arrays.image_layout cimport images, new_images
 from minidl._kernels.rows.folding cimport Max
 from minidl._kernels.rows.pooling_gradients cimport GIVEN, SIDE, Gather, Scatter, spread, walk_give, walk_index
@@ -134,7 +135,8 @@ cdef int run_index(Work* w, loop_t loop, object index, tuple shape, cnp.ndarray 
         raise ValueError(f"max_pool: expected an int32 index of shape {shape}, got {index.shape}")
     if index.size and not 0 <= index.min() <= index.max() < w.places:
         raise ValueError(f"max_pool: index: expected places from 0 to {w.places - 1}")
-    places = seen(np.ascontiguousarray(index if w.step == 1 else np.moveaxis(index, 1, -1)))
+    places = index if w.step == 1 else np.moveaxis(index, 1, -1)
+    places = seen(places) if cnp.PyArray_IS_C_CONTIGUOUS(places) else c_copy(places)
     w.index = <int*>cnp.PyArray_DATA(places)
     return run(
         loop, w, sizeof(Work), y, count * ((w.step + SIDE - 1) // SIDE), w.places * min(w.step, <Py_ssize_t>SIDE), COST,

@@ -397,7 +397,14 @@ cpdef bint is_older(cnp.ndarray x):
 
 
 cpdef cnp.ndarray buffer_for(cnp.ndarray x):
-    """A copy of x that belongs to the plan, with x's layout; later arguments are copied into it."""
-    cdef cnp.ndarray y = taken_out(x)
+    """A copy of x that belongs to the plan, with x's layout; later ones are copied into it before the first call. So it
+    lies where no array of an earlier call did, which would overwrite it."""
+    cdef dict unused = _plan.arena.unused
+    cdef cnp.ndarray y
+    _plan.arena.unused = {}
+    try:
+        y = taken_out(x)
+    finally:
+        _plan.arena.unused = unused
     (<Buffer>owner(y)).written = True
     return y
