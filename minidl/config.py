@@ -23,7 +23,9 @@ def _blas() -> str:
 
 def show_config() -> None:
     """Prints the version, the CPU level of the kernels (or that nothing is compiled, and what that costs), their
-    settings, and the libraries found.
+    settings, and the libraries found: a line each, for a report of a fault.
+
+    The settings come from environment variables; docs/settings.md lists them. Nothing is returned.
     """
     from importlib.util import find_spec  # here, as it is slow to import
 

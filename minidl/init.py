@@ -29,7 +29,15 @@ Fan = tuple[float, float]
 
 
 class Initializer:
-    """Base: a subclass writes ``draw(shape, rng, fan) -> array``; its attributes are settings."""
+    """Base: a subclass writes ``draw(shape, rng, fan) -> array``; its attributes are settings.
+
+    ``init(shape, rng=None, dtype="float32", fan=None)`` gives a new array of that shape, float32 or float64. What
+    `draw` returns is broadcast to the shape, so that a number will do.
+
+    Raises:
+        ValueError: a negative length, or a negative seed.
+        TypeError: another dtype, or an rng that is no Generator, int or None.
+    """
 
     def draw(self, shape: tuple[int, ...], rng: np.random.Generator, fan: Fan | None) -> Any:
         """The values, in any float dtype; `fan` is (fan_in, fan_out), or None for those of the shape."""
@@ -52,7 +60,11 @@ class Initializer:
 
 
 class Constant(Initializer):
-    """value * multiplier, everywhere."""
+    """w = value * multiplier, everywhere.
+
+    Raises:
+        ValueError, TypeError: an argument that is not finite, or not a number.
+    """
 
     def __init__(self, value: float, multiplier: float = 1.0) -> None:
         self.value = _number(self, "value", value)
@@ -63,7 +75,11 @@ class Constant(Initializer):
 
 
 class Uniform(Initializer):
-    """multiplier * U(low, high), the uniform distribution on [low, high)."""
+    """w = multiplier * U(low, high), the uniform distribution on [low, high): variance multiplier² (high - low)² / 12.
+
+    Raises:
+        ValueError: low > high, or an argument that is not finite. TypeError: one that is not a number.
+    """
 
     def __init__(self, low: float = -1.0, high: float = 1.0, multiplier: float = 1.0) -> None:
         self.low = _number(self, "low", low)
@@ -77,7 +93,11 @@ class Uniform(Initializer):
 
 
 class Normal(Initializer):
-    """multiplier * N(mean, std^2), the normal distribution."""
+    """w = multiplier * N(mean, std^2), the normal distribution.
+
+    Raises:
+        ValueError: std < 0, or an argument that is not finite. TypeError: one that is not a number.
+    """
 
     def __init__(self, mean: float = 0.0, std: float = 1.0, multiplier: float = 1.0) -> None:
         self.mean = _number(self, "mean", mean)
@@ -156,21 +176,36 @@ class VarianceScaling(Initializer):
 
 
 class GlorotUniform(VarianceScaling):
-    """U(-a, a), a = gain * sqrt(6 / (fan_in + fan_out)). Glorot & Bengio, AISTATS 2010, eq. 16."""
+    """w from U(-a, a), a = gain * sqrt(6 / (fan_in + fan_out)): `GlorotNormal`'s uniform form. Errors as there.
+
+    Source: Glorot & Bengio, Understanding the difficulty of training deep feedforward neural networks, AISTATS 2010,
+    eq. 16.
+    """
 
     def __init__(self, gain: float = 1.0) -> None:
         super().__init__(_number(self, "gain", gain) ** 2, "fan_avg", "uniform")
 
 
 class GlorotNormal(VarianceScaling):
-    """N(0, gain^2 * 2 / (fan_in + fan_out)). Glorot & Bengio, AISTATS 2010, eq. 12."""
+    """w from N(0, gain^2 * 2 / (fan_in + fan_out)): a compromise that suits activations and gradients; made for tanh.
+
+    Raises:
+        ValueError: a shape of fewer than two axes without ``fan``, a gain that is not finite.
+        TypeError: a gain that is not a number.
+
+    Source: Glorot & Bengio, Understanding the difficulty of training deep feedforward neural networks, AISTATS 2010,
+    eq. 12.
+    """
 
     def __init__(self, gain: float = 1.0) -> None:
         super().__init__(_number(self, "gain", gain) ** 2, "fan_avg", "normal")
 
 
 class HeUniform(VarianceScaling):
-    """U(-a, a), a = sqrt(6 / ((1 + negative_slope^2) fan_in)): `HeNormal`'s uniform form."""
+    """w from U(-a, a), a = sqrt(6 / ((1 + negative_slope^2) fan_in)): `HeNormal`'s uniform form.
+
+    The variance, a² / 3, is the same. Arguments, errors and source as there.
+    """
 
     def __init__(self, negative_slope: float = 0.0) -> None:
         slope = _number(self, "negative_slope", negative_slope)
@@ -178,9 +213,16 @@ class HeUniform(VarianceScaling):
 
 
 class HeNormal(VarianceScaling):
-    """N(0, 2 / ((1 + negative_slope^2) fan_in)), made for ReLU and PReLU.
+    """w from N(0, 2 / ((1 + negative_slope^2) fan_in)), made for ReLU and PReLU.
 
-    He et al., Delving Deep into Rectifiers, ICCV 2015, eq. 10 and 15.
+    Args:
+        negative_slope: that of the activation behind the layer, at first: 0 for ReLU, 0.25 for a fresh PReLU.
+
+    Raises:
+        ValueError: a shape of fewer than two axes without ``fan``, a slope that is not finite.
+        TypeError: a slope that is not a number.
+
+    Source: He, Zhang, Ren & Sun, Delving Deep into Rectifiers, ICCV 2015, eq. 10 and 15.
     """
 
     def __init__(self, negative_slope: float = 0.0) -> None:
@@ -189,15 +231,20 @@ class HeNormal(VarianceScaling):
 
 
 class LecunUniform(VarianceScaling):
-    """U(-a, a), a = sqrt(3 / fan_in): `LecunNormal`'s uniform form."""
+    """w from U(-a, a), a = sqrt(3 / fan_in): `LecunNormal`'s uniform form.
+
+    The variance, a² / 3, is the same. Errors and source as there.
+    """
 
     def __init__(self) -> None:
         super().__init__(1.0, "fan_in", "uniform")
 
 
 class LecunNormal(VarianceScaling):
-    """N(0, 1 / fan_in), also what SELU asks for. LeCun, Bottou, Orr & Müller, Efficient BackProp,
-    1998, eq. 16.
+    """w from N(0, 1 / fan_in), also what SELU asks for. ValueError: a shape of fewer than two axes without ``fan``.
+
+    Source: LeCun, Bottou, Orr & Müller, Efficient BackProp, 1998, eq. 16; Klambauer, Unterthiner, Mayr & Hochreiter,
+    Self-Normalizing Neural Networks, NIPS 2017.
     """
 
     def __init__(self) -> None:
@@ -232,7 +279,10 @@ _STD_WITHIN_2 = 0.8796256610342398
 
 
 def fans(name: str, shape: tuple[int, ...]) -> Fan:
-    """(fan_in, fan_out) of a weight of shape (out, in, *kernel)."""
+    """(fan_in, fan_out) of a weight of shape (out, in, *kernel): (in * prod(kernel), out * prod(kernel)).
+
+    `name` is who asks, for the error. ValueError: a shape of fewer than two axes, or a negative length.
+    """
     shape = tuple(
         check.integer(name, "shape", n, 0) for n in check.items(name, "shape", shape, "integers")
     )

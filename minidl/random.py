@@ -10,7 +10,17 @@ _generator: np.random.Generator | None = None  # made when it is first asked for
 
 
 def manual_seed(n: int) -> None:
-    """Starts the library's generator anew from seed n: initial weights, dropout, shuffling repeat exactly."""
+    """Starts the library's generator anew from seed n: initial weights, dropout, shuffling repeat exactly.
+
+    It is ``numpy.random.default_rng(n)``, one for the whole process. Functions that are given an `rng` do not use it.
+
+    Raises:
+        ValueError: n < 0.
+        TypeError: what `default_rng` takes for no seed, such as 1.5 or text.
+
+    Source: O'Neill, PCG: A Family of Simple Fast Space-Efficient Statistically Good Algorithms for Random Number
+    Generation, 2014 (the generator behind it).
+    """
     global _generator
     _generator = _seeded("manual_seed: n", n)
 

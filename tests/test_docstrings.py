@@ -1,8 +1,10 @@
-"""The examples in minidl's docstrings run and print what they say."""
+"""The examples in minidl's docstrings run and print what they say; docstrings of public names say enough."""
 
 import doctest
 import importlib
+import inspect
 import pkgutil
+import re
 
 import numpy as np
 import pytest
@@ -12,6 +14,8 @@ from minidl import data, init, nn, optim
 from minidl import functional as F
 from minidl._source import PURE
 from minidl.autograd.op import Op
+
+from .test_structure import PUBLIC
 
 MODULES = [
     importlib.import_module(name)
@@ -57,5 +61,50 @@ def test_examples(name, tmp_path, monkeypatch):
 
 
 def test_nobody_is_passed_over():
-    assert {"minidl.nn.module", "minidl.nn.activation.PReLU", "minidl.init"} <= set(EXAMPLES)
+    assert {"minidl.nn.module.Module", "minidl.nn.activation.PReLU", "minidl.init"} <= set(EXAMPLES)
     assert len(EXAMPLES) > 20
+
+
+# ── What they say ─────────────────────────────────────────────────────────────────────────────────
+
+FORMULA = re.compile(r"[=^²√Σ/<>|]| [-+*] ")
+REFERENCE = {name: thing for name, thing in PUBLIC.items() if name.count(".") == 1}
+# Functions through which gradients flow, in the modules that define them; what else is there has none.
+DIFFERENTIABLE = {f"minidl.ops.{name}" for name in ("arithmetic", "reduction", "shape", "loss")}
+WITHOUT_GRADIENT = {
+    "equal", "greater", "greater_equal", "less", "less_equal", "not_equal", "one_hot",
+}  # fmt: skip
+
+
+def thin(doc):
+    """Why a docstring says too little: no formula and no second paragraph or line, or a handful of words."""
+    text = " ".join(doc.partition(">>>")[0].split())
+    if len(text) < 70:
+        return f"it has {len(text)} characters"
+    if len(doc.strip().splitlines()) == 1 and not FORMULA.search(text):
+        return "it has one line and no formula"
+    return None
+
+
+@pytest.mark.parametrize("name", REFERENCE)
+def test_public_docstrings_say_more_than_the_name(name):
+    why = thin(REFERENCE[name].__doc__ or "")
+    assert why is None, f"{name}: {why}; say formula, shapes, errors, source"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        name
+        for name, thing in REFERENCE.items()
+        if inspect.isroutine(thing) and thing.__module__ in DIFFERENTIABLE
+        if thing.__name__ not in WITHOUT_GRADIENT
+    ],
+)
+def test_differentiable_functions_say_their_gradient(name):
+    assert re.search("gradient|slope", REFERENCE[name].__doc__), f"{name}: which gradient?"
+
+
+@pytest.mark.parametrize("doc", ["x0 * x1.", "", "The natural logarithm. " * 5, "e^x.\n\n>>> 1\n1"])
+def test_a_thin_docstring_would_be_seen(doc):
+    assert thin(doc)

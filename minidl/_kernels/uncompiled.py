@@ -87,7 +87,10 @@ def fingerprint(x: np.ndarray) -> int:
 
 
 def release_memory() -> None:
-    """Gives all memory that is kept back to the system: without compiled modules none is kept."""
+    """Gives all memory that is kept back to the system: without compiled modules none is kept.
+
+    Arrays in use are not touched.
+    """
 
 
 def set_memory_limit(nbytes: int) -> None:
@@ -100,7 +103,10 @@ def set_memory_limit(nbytes: int) -> None:
 
 
 def memory_stats() -> dict[str, int]:
-    """dict: bytes kept for reuse and so on; without compiled modules NumPy has all memory, and all are 0."""
+    """dict: bytes kept for reuse and so on; without compiled modules NumPy has all memory, and all are 0.
+
+    Its keys: kept, used (bytes), hits, misses (requests served from kept memory, or not), limit (on kept bytes).
+    """
     return dict.fromkeys(("kept", "used", "hits", "misses", "limit"), 0)
 
 
@@ -108,7 +114,10 @@ def memory_stats() -> dict[str, int]:
 
 
 def get_num_threads() -> int:
-    """The number of threads minidl uses, the calling one included: without compiled modules 1."""
+    """The number of threads minidl uses, the calling one included: without compiled modules 1.
+
+    `set_num_threads` sets it. NumPy's BLAS may have threads of its own.
+    """
     return 1
 
 
@@ -138,7 +147,7 @@ def _number(what: str, n: Any) -> int:
 
 
 class CaptureError(RuntimeError):
-    """A step that cannot be captured: op, what cannot be recorded; line, the user's ("file.py:12").
+    """A step that cannot be captured: op, what cannot be recorded; line, the user's ("file.py:12"); why, the reason.
 
     Not raised where nothing is compiled: the step runs uncaptured.
     """

@@ -90,7 +90,8 @@ def textbook() -> bool:
 class no_grad:
     """Nothing is recorded inside: ``with no_grad(): ...`` or ``@no_grad()``. Results do not require a gradient.
 
-    A decorated generator or coroutine runs inside, step by step; the code that waits for its next step does not.
+    It holds for this thread (or asyncio task) alone. Ops are faster inside, and keep nothing for backward. A decorated
+    generator or coroutine runs inside, step by step; the code that waits for its next step does not.
     """
 
     mode, value = _recording, False
@@ -118,7 +119,11 @@ class no_grad:
 
 
 class enable_grad(no_grad):
-    """Recording is on inside, within a `no_grad` too."""
+    """Recording is on inside, within a `no_grad` too: ``with enable_grad(): ...`` or ``@enable_grad()``.
+
+    It holds for this thread (or asyncio task) alone, and until the block is left. Decorated generators as for
+    `no_grad`.
+    """
 
     value = True
 

@@ -65,7 +65,15 @@ class TensorDataset:
 
 
 class Subset:
-    """The rows `index` of another dataset, fetched when they are asked for."""
+    """The rows `index` of another dataset, fetched when they are asked for: ``subset[i]`` is ``dataset[index[i]]``.
+
+    Args:
+        dataset: anything with ``__len__`` and ``__getitem__`` for an array of row numbers, such as `TensorDataset`.
+        index: an integer array of row numbers, in any order; its length is that of the subset.
+
+    Raises:
+        IndexError: when a row is asked for that the subset or the dataset does not have.
+    """
 
     def __init__(self, dataset: Any, index: np.ndarray) -> None:
         self.dataset = dataset

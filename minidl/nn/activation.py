@@ -224,7 +224,11 @@ def _wrong_argument(name: str) -> str:
 
 
 class Softmax(Module):
-    """y = exp(x) / sum(exp(x)), the sum over `axis`: positive numbers that add up to 1."""
+    """y = exp(x) / Σ exp(x), the sum over `axis`: positive numbers that add up to 1. The layer of `F.softmax`.
+
+    Args:
+        axis: the axis of the classes; the last by default. TypeError if it is not an integer.
+    """
 
     def __init__(self, axis: int = -1) -> None:
         self.axis = check.integer("Softmax", "axis", axis)
@@ -237,7 +241,10 @@ class Softmax(Module):
 
 
 class LogSoftmax(Softmax):
-    """y = x - log(sum(exp(x))), the sum over `axis`: the logarithm of `Softmax`, but exact."""
+    """y = x - log Σ exp(x), the sum over `axis`: the logarithm of `Softmax`, without its rounding to 0.
+
+    The layer of `F.log_softmax`; `F.nll_loss` takes its result. Arguments as for `Softmax`.
+    """
 
     def __init__(self, axis: int = -1) -> None:
         self.axis = check.integer("LogSoftmax", "axis", axis)

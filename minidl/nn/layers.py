@@ -11,7 +11,10 @@ from minidl.nn.module import Module
 
 
 class Flatten(Module):
-    """All axes from `start_axis` on become one: (N, C, H, W) -> (N, C*H*W).
+    """All axes from `start_axis` on become one: (N, C, H, W) -> (N, C*H*W). The layer of `md.flatten`.
+
+    Raises:
+        ValueError: x has no such axis. TypeError: `start_axis` is not an integer.
 
     >>> Flatten()([[[1.0], [2.0]]]).shape
     (1, 2)
@@ -61,7 +64,10 @@ class Reshape(Module):
 
 
 class Identity(Module):
-    """y = x. Arguments are ignored, so that it can stand in for any layer."""
+    """y = x, in x's shape and dtype; the gradient is gy. Arguments are ignored, so that it can stand in for any layer.
+
+    It has no parameters: put in a layer's place it switches the layer off.
+    """
 
     def __init__(self, *ignored: Any, **ignored_too: Any) -> None:
         pass

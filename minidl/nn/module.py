@@ -1,21 +1,4 @@
-"""Module: a thing with parameters and a forward function.
-
-A layer is a plain object. What it holds as attributes, in the order of assignment, is what it
-consists of:
-
-- a `Parameter` is trained;
-- a `Module` is a child, whose parameters belong to this one too, under ``child.name``;
-- an ndarray is a buffer: saved, not trained (an attribute that starts with an underscore is not
-one);
-- lists, tuples and dicts are looked into, so that no parameter in them is left untrained.
-
->>> from minidl.nn import Affine
->>> class Net(Module):
-...     def __init__(self):
-...         self.layers = [Affine(2, 3), Affine(3, 1)]
->>> [name for name, p in Net().named_parameters()]
-['layers.0.weight', 'layers.0.bias', 'layers.1.weight', 'layers.1.bias']
-"""
+"""Module: a thing with parameters and a forward function."""
 
 from __future__ import annotations
 
@@ -43,7 +26,22 @@ class Mismatch(NamedTuple):
 
 
 class Module:
-    """Base of all layers and models: write ``forward``, assign parts as attributes, call it."""
+    """Base of all layers and models: write ``forward``, assign parts as attributes, call it.
+
+    A layer is a plain object. What it holds as attributes, in the order of assignment, is what it consists of:
+
+    - a `Parameter` is trained;
+    - a `Module` is a child, whose parameters belong to this one too, under ``child.name``;
+    - an ndarray is a buffer: saved, not trained (an attribute that starts with an underscore is not one);
+    - lists, tuples and dicts are looked into, so that no parameter in them is left untrained.
+
+    >>> from minidl.nn import Affine
+    >>> class Net(Module):
+    ...     def __init__(self):
+    ...         self.layers = [Affine(2, 3), Affine(3, 1)]
+    >>> [name for name, p in Net().named_parameters()]
+    ['layers.0.weight', 'layers.0.bias', 'layers.1.weight', 'layers.1.bias']
+    """
 
     training = True
     # Whether forward takes, as its second argument, an activation to apply in the same pass.
@@ -364,7 +362,9 @@ def _changes(own: Parameter | np.ndarray, value: np.ndarray) -> list[tuple]:
 
 
 class ModuleList(Module):
-    """A list of modules whose names are their places: "0", "1", ..."""
+    """A list of modules whose names are their places: "0", "1", ... It has no ``forward``: a model calls its items.
+    Indexing, slices, ``len`` and ``append`` as for a list. TypeError: an item that is not a Module.
+    """
 
     def __init__(self, modules: Iterable[Module] = ()) -> None:
         self._layers: list[Module] = []

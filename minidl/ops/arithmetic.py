@@ -239,22 +239,33 @@ class Where(Op):
 
 
 def add(x0: Any, x1: Any) -> Tensor:
-    """x0 + x1."""
+    """x0 + x1, element by element. The gradient of either is gy, summed over the axes along which it was repeated.
+
+    Shapes broadcast as in NumPy. A number, or a tensor of integers, takes the float dtype that it meets; float32 with
+    float64 gives float64; integers among themselves stay integers. Lists of numbers become float32.
+
+    Raises:
+        ValueError: shapes that do not broadcast.
+        TypeError: what no tensor can be made from, such as text or complex numbers.
+    """
     return Add().apply(pair(x0, x1))
 
 
 def sub(x0: Any, x1: Any) -> Tensor:
-    """x0 - x1."""
+    """x0 - x1, element by element. The gradients are gy and -gy. As `add`, but not for two bool tensors (TypeError)."""
     return Sub().apply(pair(x0, x1))
 
 
 def mul(x0: Any, x1: Any) -> Tensor:
-    """x0 * x1."""
+    """x0 * x1, element by element. The gradients are gy x1 and gy x0. Shapes, dtypes and errors as for `add`."""
     return Mul().apply(pair(x0, x1))
 
 
 def div(x0: Any, x1: Any) -> Tensor:
-    """x0 / x1; integers are divided as float32. x/0 is inf, 0/0 is NaN, without a warning."""
+    """x0 / x1; integers are divided as float32. x/0 is inf, 0/0 is NaN, without a warning.
+
+    The gradients are gy / x1 and -gy x0 / x1². Shapes, dtypes and errors as for `add`.
+    """
     inputs = pair(x0, x1)
     if inputs[0]._data.dtype.kind != "f":
         inputs = (as_float(inputs[0]), as_float(inputs[1]))
@@ -262,12 +273,16 @@ def div(x0: Any, x1: Any) -> Tensor:
 
 
 def neg(x: Any) -> Tensor:
-    """-x."""
+    """y = -x, element by element, in x's shape and dtype. The gradient is -gy. TypeError for a bool tensor."""
     return Neg().apply((as_tensor(x),))
 
 
 def pow(x0: Any, x1: Any) -> Tensor:
-    """x0 to the power x1."""
+    """x0 to the power x1. x⁰ is 1, also for 0 and NaN; a negative x0 with a fraction as x1 gives NaN.
+
+    The gradients are gy x1 x0^(x1 - 1), which is 0 for x1 = 0, and gy x0^x1 log(x0), which is 0 for x0 = 0 and x1 >= 0,
+    and NaN for x0 < 0. Shapes, dtypes and errors as for `add`. ValueError also for integers to negative integers.
+    """
     if isinstance(x1, Number) and isinstance(x0, Tensor) and x0.dtype.kind == "f":
         return (
             Sqrt()(x0) if x1 == 0.5 else PowNumber(float(x1) if isinstance(x1, float) else x1)(x0)
@@ -276,22 +291,22 @@ def pow(x0: Any, x1: Any) -> Tensor:
 
 
 def exp(x: Any) -> Tensor:
-    """e^x."""
+    """y = e^x, element by element; the gradient is gy y. Integers become float32; x's shape is kept."""
     return Exp()(as_float(x))
 
 
 def log(x: Any) -> Tensor:
-    """The natural logarithm; -inf at 0, NaN below, without a warning."""
+    """The natural logarithm; -inf at 0, NaN below, without a warning. The gradient: gy / x. Integers become float32."""
     return Log()(as_float(x))
 
 
 def sqrt(x: Any) -> Tensor:
-    """The square root; its slope at 0 is inf."""
+    """√x; NaN below 0, without a warning. The gradient is gy / (2 √x), infinite at 0. Integers become float32."""
     return Sqrt()(as_float(x))
 
 
 def abs(x: Any) -> Tensor:
-    """|x|; the slope at 0 is 0."""
+    """|x|, element by element, in x's shape and dtype. The gradient is gy sign(x): 0 at 0, NaN at NaN."""
     return Abs()(as_tensor(x))
 
 
@@ -312,17 +327,26 @@ def clip(x: Any, min: Any = None, max: Any = None) -> Tensor:
 
 
 def maximum(x0: Any, x1: Any) -> Tensor:
-    """The greater of x0 and x1; where they are equal each gets half of the gradient."""
+    """The greater of x0 and x1, element by element; NaN where either is NaN. Shapes, dtypes and errors as for `add`.
+
+    The gradient goes to the greater one (or to the NaN); where they are equal, or both NaN, each gets half of it.
+    """
     return Maximum()(*operands(x0, x1))
 
 
 def minimum(x0: Any, x1: Any) -> Tensor:
-    """The smaller of x0 and x1; where they are equal each gets half of the gradient."""
+    """The smaller of x0 and x1, element by element; NaN where either is NaN. Shapes, dtypes and errors as for `add`.
+
+    The gradient goes to the smaller one (or to the NaN); where they are equal, or both NaN, each gets half of it.
+    """
     return Minimum()(*operands(x0, x1))
 
 
 def where(condition: Any, x0: Any, x1: Any) -> Tensor:
-    """x0 where `condition` holds, x1 elsewhere; all three broadcast."""
+    """x0 where `condition` holds (is not 0), x1 elsewhere; all three broadcast. Dtypes and errors as for `add`.
+
+    The gradient is gy for the one that was chosen and 0 for the other; the condition has none.
+    """
     condition = (
         condition
         if isinstance(condition, Tensor)
@@ -344,32 +368,35 @@ def astype(x: Any, dtype: Any) -> Tensor:
 
 
 def equal(x0: Any, x1: Any) -> Tensor:
-    """x0 == x1, as a bool tensor. (NotImplemented for anything but numbers: Python then compares identities.)"""
+    """x0 == x1, element by element, as a bool tensor without a gradient; NaN equals nothing. Shapes broadcast.
+
+    NotImplemented for anything but numbers: Python then compares identities. ValueError: shapes that do not broadcast.
+    """
     return _compared(np.equal, "==", x0, x1)
 
 
 def not_equal(x0: Any, x1: Any) -> Tensor:
-    """x0 != x1, as a bool tensor."""
+    """x0 != x1, element by element, as a bool tensor; True where either is NaN. The rest as for `equal`."""
     return _compared(np.not_equal, "!=", x0, x1)
 
 
 def less(x0: Any, x1: Any) -> Tensor:
-    """x0 < x1, as a bool tensor."""
+    """x0 < x1, element by element, as a bool tensor; False where either is NaN. As `equal`, but TypeError for text."""
     return _compared(np.less, "<", x0, x1)
 
 
 def less_equal(x0: Any, x1: Any) -> Tensor:
-    """x0 <= x1, as a bool tensor."""
+    """x0 <= x1, element by element, as a bool tensor; False where either is NaN. The rest as for `less`."""
     return _compared(np.less_equal, "<=", x0, x1)
 
 
 def greater(x0: Any, x1: Any) -> Tensor:
-    """x0 > x1, as a bool tensor."""
+    """x0 > x1, element by element, as a bool tensor; False where either is NaN. The rest as for `less`."""
     return _compared(np.greater, ">", x0, x1)
 
 
 def greater_equal(x0: Any, x1: Any) -> Tensor:
-    """x0 >= x1, as a bool tensor."""
+    """x0 >= x1, element by element, as a bool tensor; False where either is NaN. The rest as for `less`."""
     return _compared(np.greater_equal, ">=", x0, x1)
 
 

@@ -229,6 +229,8 @@ def _class_targets(name: str, x: Tensor, target: np.ndarray) -> np.ndarray:
 def cross_entropy(logits: Any, target: Any, reduction: str = "mean") -> Tensor:
     """-log softmax(logits)[target], averaged over the samples.
 
+    The gradient of the logits is softmax(logits) - one_hot(target), over the number of samples for the mean.
+
     Args:
         logits: (N, C), (C,) or (N, C, ...): scores, before softmax.
         target: class ids of shape (N,), (), (N, ...); or class probabilities in logits' shape.
@@ -265,7 +267,8 @@ def cross_entropy(logits: Any, target: Any, reduction: str = "mean") -> Tensor:
 def nll_loss(log_probabilities: Any, target: Any, reduction: str = "mean") -> Tensor:
     """-log_probabilities[target]: the negative log-likelihood, for the output of `log_softmax`.
 
-    Shapes, errors and reduction as in `cross_entropy` (class ids only).
+    The gradient is -1 at the target and 0 elsewhere. Shapes, errors and reduction as in `cross_entropy` (class ids
+    only).
     """
     x = as_float(log_probabilities)
     rows = _rows("nll_loss", x)
@@ -319,26 +322,45 @@ def _check_probabilities(p: np.ndarray, loss: np.ndarray) -> None:
 
 
 def binary_cross_entropy_with_logits(x: Any, target: Any, reduction: str = "mean") -> Tensor:
-    """softplus(x) - x t: binary cross-entropy of sigmoid(x), accurate for any x, infinite ones too."""
+    """softplus(x) - x t: binary cross-entropy of sigmoid(x), accurate for any x, infinite ones too.
+
+    The slope is sigmoid(x) - t, that of the target -x. Arguments, dtypes and errors as for `mse_loss`; a target is a
+    probability, which is not checked.
+    """
     x, t = _pair("binary_cross_entropy_with_logits", x, target)
     name = "binary_cross_entropy_with_logits"
     return _element_loss(name, BinaryCrossEntropyWithLogits, x, t, reduction)
 
 
 def mse_loss(x: Any, target: Any, reduction: str = "mean") -> Tensor:
-    """(x - t)²."""
+    """(x - t)², reduced: the mean squared error. The slope is 2 (x - t), that of the target -2 (x - t).
+
+    Args:
+        target: t, in x's shape: there is no broadcasting.
+        reduction: "mean" over all elements, as are the gradients then; "sum"; or "none" (one loss an element).
+
+    float32 and float64 together give float64, integers become float32.
+
+    Raises:
+        ValueError: a target of another shape, or another reduction.
+    """
     x, t = _pair("mse_loss", x, target)
     return _element_loss("mse_loss", SquaredError, x, t, reduction)
 
 
 def l1_loss(x: Any, target: Any, reduction: str = "mean") -> Tensor:
-    """|x - t|; the slope at 0 is 0."""
+    """|x - t|, reduced: the mean absolute error. The slope is sign(x - t), with 0 at 0 and NaN at NaN.
+
+    Arguments, dtypes and errors as for `mse_loss`.
+    """
     x, t = _pair("l1_loss", x, target)
     return _element_loss("l1_loss", AbsoluteError, x, t, reduction)
 
 
 def huber_loss(x: Any, target: Any, reduction: str = "mean", delta: float = 1.0) -> Tensor:
-    """d²/2 for |d| <= delta, delta (|d| - delta/2) beyond, with d = x - t.
+    """d²/2 for |d| <= delta, delta (|d| - delta/2) beyond, with d = x - t. The slope is d, kept within ±delta.
+
+    Arguments, dtypes and errors as for `mse_loss`; ValueError, too, for a delta that is not above 0.
 
     Source: Huber, Robust Estimation of a Location Parameter, 1964.
     """

@@ -76,13 +76,27 @@ class Min(Max):
 
 
 def sum(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """The sum over the axes; 0 for no elements."""
+    """Σ x over the axes; 0 for no elements. Each element gets the gradient gy.
+
+    Args:
+        axis: None (all axes), an int or a tuple of ints; a negative one counts from the end.
+        keepdims: the axes stay in the result, with length 1.
+
+    Floats keep their dtype. Integers and bools are summed in 64 bits.
+
+    Raises:
+        ValueError: an axis that x does not have, or one that is named twice.
+        TypeError: an axis that is not an integer, `keepdims` that is not a bool.
+    """
     x = as_tensor(x)
     return Sum(normalize_axes("sum", axis, x.ndim), _flag("sum", keepdims))(x)
 
 
 def mean(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """The mean over the axes; NaN for no elements, without a warning."""
+    """Σ x / n over the axes, n the number of elements; NaN for no elements, without a warning.
+
+    Each element gets the gradient gy / n. Integers and bools give float32. Arguments and errors as for `sum`.
+    """
     x = as_tensor(x)
     axes = normalize_axes("mean", axis, x.ndim)
     count, keepdims = _count(x, axes), _flag("mean", keepdims)
@@ -94,7 +108,11 @@ def mean(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
 def var(x: Any, axis: Axis = None, keepdims: bool = False, ddof: int = 0) -> Tensor:
     """The variance, Σ(x - mean)² / (n - ddof), in two passes (exact for large means).
 
-    Where ddof is n or more it is infinite, or NaN where all elements are equal.
+    Where ddof is n or more it is infinite, or NaN where all elements are equal. The gradient is
+    2 gy (x - mean) / (n - ddof). Integers give float32. The other arguments and errors as for `sum`.
+
+    Source: Chan, Golub & LeVeque, Algorithms for Computing the Sample Variance: Analysis and Recommendations, The
+    American Statistician 37, 1983.
     """
     return _variance("var", as_tensor(x), axis, keepdims, ddof)
 
@@ -119,19 +137,30 @@ def centered(x: Tensor, axis: Axis) -> Tensor:
 
 
 def std(x: Any, axis: Axis = None, keepdims: bool = False, ddof: int = 0) -> Tensor:
-    """The square root of the variance; where that is 0 the gradient is 0."""
+    """The standard deviation, √(Σ(x - mean)² / (n - ddof)): the square root of `var`.
+
+    The gradient is gy (x - mean) / ((n - ddof) std), and 0 where std is 0. Arguments and errors as for `var`.
+    """
     v = _variance("std", as_tensor(x), axis, keepdims, ddof)
     zero = v == 0
     return where(zero, v, sqrt(where(zero, 1.0, v)))
 
 
 def max(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """The greatest element; NaN if there is one. Equal elements, and NaNs, share the gradient evenly."""
+    """The greatest element over the axes; NaN if there is one. The result has x's dtype.
+
+    The gradient goes to the greatest element; equal ones, and several NaNs, share it evenly. Arguments and errors as
+    for `sum`; ValueError, too, where there are no elements to choose from.
+    """
     return _extremum("max", Max, x, axis, keepdims)
 
 
 def min(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """The smallest element; NaN if there is one. Equal elements, and NaNs, share the gradient evenly."""
+    """The smallest element over the axes; NaN if there is one. The result has x's dtype.
+
+    The gradient goes to the smallest element; equal ones, and several NaNs, share it evenly. Arguments and errors as
+    for `sum`; ValueError, too, where there are no elements to choose from.
+    """
     return _extremum("min", Min, x, axis, keepdims)
 
 

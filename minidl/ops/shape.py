@@ -205,7 +205,14 @@ class Concatenate(Op):
 
 
 def reshape(x: Any, *shape: Any) -> Tensor:
-    """x in another shape of the same size; one length may be -1. ``reshape(x, 2, 3)`` or ``reshape(x, (2, 3))``."""
+    """x in another shape of the same size; one length may be -1. ``reshape(x, 2, 3)`` or ``reshape(x, (2, 3))``.
+
+    A view where x's memory allows one, else a copy. The gradient is gy in x's shape.
+
+    Raises:
+        ValueError: another number of elements, or two lengths of -1.
+        TypeError: lengths that are not integers.
+    """
     if len(shape) == 1 and not isinstance(shape[0], int | np.integer):
         shape = _lengths("reshape", shape[0])
     else:
@@ -229,10 +236,13 @@ def _lengths(name: str, shape: Any) -> tuple[int, ...]:
 
 
 def transpose(x: Any, *axes: Any) -> Tensor:
-    """x with its axes in another order; without `axes`, reversed.
+    """x with its axes in another order; without `axes`, reversed. A view; the gradient is gy in the old order.
 
     As in NumPy all axes are listed, in their new order: ``transpose(x, 0, 2, 1)``. (PyTorch's ``transpose(0, 1)``
     swaps two of them. Here it raises for more than two axes, and for two, which it leaves as they are, it warns.)
+
+    Raises:
+        ValueError: axes that are not a permutation of x's. TypeError: axes that are not integers.
     """
     given = as_tensor(x)
     ndim, listed = given._data.ndim, len(axes)
@@ -259,7 +269,10 @@ def transpose(x: Any, *axes: Any) -> Tensor:
 
 
 def flatten(x: Any, start_axis: int = 0) -> Tensor:
-    """All axes from `start_axis` on made one; ``flatten(x, 1)`` keeps the batch axis."""
+    """All axes from `start_axis` on made one: (N, C, H, W) becomes (N C H W,), with ``flatten(x, 1)`` (N, C H W).
+
+    A view where x's memory allows one, else a copy. The gradient is gy in x's shape. ValueError: x has no such axis.
+    """
     given = as_tensor(x)
     shape = given._data.shape
     start = normalize_axis("flatten", start_axis, max(len(shape), 1))
@@ -270,7 +283,11 @@ def flatten(x: Any, start_axis: int = 0) -> Tensor:
 
 
 def squeeze(x: Any, axis: Any = None) -> Tensor:
-    """x without its axes of length 1, or without those in `axis` (ValueError if one is longer)."""
+    """x without its axes of length 1, or without those in `axis`, an int or a tuple: (2, 1, 3) becomes (2, 3).
+
+    A view where x's memory allows one. The gradient is gy in x's shape. ValueError: an axis of another length, or
+    one that x does not have.
+    """
     x = as_tensor(x)
     axes = axis if isinstance(axis, tuple) else () if axis is None else (axis,)
     for a in axes:
@@ -283,7 +300,11 @@ def squeeze(x: Any, axis: Any = None) -> Tensor:
 
 
 def expand_dims(x: Any, axis: Any) -> Tensor:
-    """x with a new axis of length 1 at `axis` (an int or a tuple, as in the result)."""
+    """x with a new axis of length 1 at `axis` (an int or a tuple, as in the result): at 1, (2, 3) becomes (2, 1, 3).
+
+    A view where x's memory allows one. The gradient is gy in x's shape. ValueError: an axis that the result does not
+    have, or one twice.
+    """
     x = as_tensor(x)
     axes = axis if isinstance(axis, tuple) else (axis,)
     for a in axes:
@@ -292,7 +313,12 @@ def expand_dims(x: Any, axis: Any) -> Tensor:
 
 
 def broadcast_to(x: Any, shape: Any) -> Tensor:
-    """x repeated to `shape` by NumPy's rules; a read-only view."""
+    """x repeated to `shape` by NumPy's rules; a read-only view. The gradient is gy, summed over what was repeated.
+
+    Raises:
+        ValueError: a shape to which x does not broadcast.
+        TypeError: lengths that are not integers.
+    """
     if isinstance(shape, int | np.integer):
         shape = (shape,)
     lengths = _lengths("broadcast_to", shape)
@@ -300,7 +326,16 @@ def broadcast_to(x: Any, shape: Any) -> Tensor:
 
 
 def pad(x: Any, pad_width: Any, value: float = 0.0) -> Tensor:
-    """x with `value` around it; `pad_width` as in NumPy: a number, (before, after), or one pair per axis."""
+    """x with `value` around it: an axis of length n becomes (before + n + after). The gradient is the inner part of gy.
+
+    Args:
+        pad_width: as in NumPy: a number, (before, after), or one such pair for each axis of x.
+        value: what is put there, in x's dtype.
+
+    Raises:
+        ValueError: another number of pairs, or a negative width.
+        TypeError: widths that are not integers, a value that is not a number.
+    """
     x = as_tensor(x)
     try:
         widths = np.asarray(pad_width)
@@ -356,7 +391,9 @@ def embedding(ids: Any, weight: Any) -> Tensor:
 
 
 def concatenate(xs: Sequence[Any], axis: int = 0) -> Tensor:
-    """The tensors one after another along an axis that they have.
+    """The tensors one after another along an axis that they have: (2, 3) and (4, 3) make (6, 3).
+
+    Dtypes as for `add`. The gradient of each tensor is its part of gy.
 
     Raises:
         ValueError: nothing to join, or shapes that differ off the axis; says which tensor and axis.
@@ -371,7 +408,11 @@ def concatenate(xs: Sequence[Any], axis: int = 0) -> Tensor:
 
 
 def stack(xs: Sequence[Any], axis: int = 0) -> Tensor:
-    """The tensors, all of one shape, along a new axis."""
+    """The tensors, all of one shape, along a new axis: k of (2, 3) make (k, 2, 3), with axis=1 (2, k, 3).
+
+    Dtypes as for `add`. The gradient of tensor i is gy at place i of the axis. ValueError: no tensors, shapes that
+    differ (says which tensor and axis), or an axis that the result does not have.
+    """
     xs = check.items("stack", "xs", xs, "tensors")
     if not xs:
         raise ValueError("stack: expected at least one tensor, got none")

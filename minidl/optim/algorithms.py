@@ -95,7 +95,15 @@ class Adam(Optimizer):
 
 
 class AdamW(Adam):
-    """Adam with d = g, whose weight decay shrinks p first, by the factor 1 - lr weight_decay.
+    """Adam whose weight decay does not go through the moments: with g the gradient, at the parameter's t-th step,
+
+        p -= lr weight_decay p
+        m = beta1 m + (1 - beta1) g
+        v = beta2 v + (1 - beta2) g^2
+        p -= lr m / (1 - beta1^t) / (sqrt(v / (1 - beta2^t)) + eps)
+
+    with lr times the parameter's ``lr_mult``. Arguments and errors as for `SGD`; ValueError also for betas of 1 or
+    more.
 
     Source: Loshchilov & Hutter, Decoupled Weight Decay Regularization, ICLR 2019.
     """

@@ -68,7 +68,12 @@ class Schedule:
 
 
 class StepLR(Schedule):
-    """lr = base * gamma^floor(t / step_size)."""
+    """lr = base * gamma^floor(t / step_size): after every `step_size` calls of `step` the rate is multiplied by gamma.
+
+    Raises:
+        ValueError: `step_size` below 1, `gamma` below 0 or not finite.
+        TypeError: an argument of another type.
+    """
 
     def __init__(self, optimizer: Any, step_size: int, gamma: float = 0.1) -> None:
         self.step_size = check.integer("StepLR", "step_size", step_size, 1)
@@ -80,7 +85,15 @@ class StepLR(Schedule):
 
 
 class MultiStepLR(Schedule):
-    """lr = base * gamma^(how many milestones t has reached)."""
+    """lr = base * gamma^(how many milestones t has reached): gamma comes in at each of the milestones.
+
+    Args:
+        milestones: counts of `step`, in any order; one that is listed twice counts twice.
+
+    Raises:
+        ValueError: a milestone below 1, `gamma` below 0 or not finite.
+        TypeError: an argument of another type.
+    """
 
     def __init__(self, optimizer: Any, milestones: Iterable[int], gamma: float = 0.1) -> None:
         self.milestones = [
@@ -95,7 +108,12 @@ class MultiStepLR(Schedule):
 
 
 class ExponentialLR(Schedule):
-    """lr = base * gamma^t."""
+    """lr = base * gamma^t: each call of `step` multiplies the rate by gamma.
+
+    Raises:
+        ValueError: `gamma` below 0 or not finite.
+        TypeError: an argument of another type.
+    """
 
     def __init__(self, optimizer: Any, gamma: float) -> None:
         self.gamma = check.number("ExponentialLR", "gamma", gamma, 0.0)
@@ -108,7 +126,11 @@ class ExponentialLR(Schedule):
 class CosineLR(Schedule):
     """lr = min_lr + (base - min_lr) (1 + cos(pi t / total)) / 2, and min_lr from t = total on.
 
-    Source: Loshchilov & Hutter, SGDR: Stochastic Gradient Descent with Warm Restarts, ICLR 2017.
+    Raises:
+        ValueError: `total` below 1, `min_lr` below 0 or not finite.
+        TypeError: an argument of another type.
+
+    Source: Loshchilov & Hutter, SGDR: Stochastic Gradient Descent with Warm Restarts, ICLR 2017 (eq. 5, no restarts).
     """
 
     def __init__(self, optimizer: Any, total: int, min_lr: float = 0.0) -> None:

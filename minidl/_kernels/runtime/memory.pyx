@@ -339,7 +339,10 @@ def _empty_like(cnp.ndarray x not None):
 
 
 def release_memory():
-    """Gives all memory that is kept back to the system. Arrays in use are not touched."""
+    """Gives all memory that is kept back to the system. Arrays in use are not touched.
+
+    `memory_stats` says how much it is; `set_memory_limit` sets how much may be kept.
+    """
     free_all(detach(0))
 
 
@@ -360,8 +363,11 @@ def set_memory_limit(nbytes):
 
 
 def memory_stats():
-    """dict: bytes kept for reuse and in use; takes served from kept memory (hits) and not (misses);
-    the limit on kept bytes."""
+    """dict: bytes kept for reuse and in use (kept, used); takes served from kept memory and not (hits,
+    misses); the limit on kept bytes (limit).
+
+    Of the arrays that kernels made, in all threads; those that NumPy made itself are not counted.
+    """
     lock()
     kept, used, takes, misses, limit = _kept, _used, _takes, _misses, _limit
     unlock()

@@ -216,7 +216,10 @@ cdef void fresh() noexcept nogil:
 
 
 def get_num_threads():
-    """The number of threads minidl uses, the calling one included."""
+    """The number of threads minidl uses, the calling one included.
+
+    At first MINIDL_NUM_THREADS, or the cores that this process may use. `set_num_threads` sets it.
+    """
     return peek(&_threads)
 
 

@@ -59,7 +59,9 @@ cdef object _here = dirname(dirname(dirname(__file__)))  # minidl
 
 
 class CaptureError(RuntimeError):
-    """A step that cannot be captured: op, what cannot be recorded; line, the user's ("file.py:12")."""
+    """A step that cannot be captured: op, what cannot be recorded; line, the user's ("file.py:12");
+    why, the reason. `capture` with strict=False warns instead.
+    """
 
     def __init__(self, op, line, why):
         super().__init__(f"{op}: {why} ({line})")

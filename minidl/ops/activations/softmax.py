@@ -52,13 +52,25 @@ class LogSoftmax(Op):
 def softmax(x: Any, axis: int = -1) -> Tensor:
     """exp(x) / Σ exp(x) along `axis`, shifted by the maximum so that nothing overflows.
 
+    The gradient is y (gy - Σ gy y), with y the result. Dtypes, infinities and errors as for `log_softmax`.
+
     Source: Bridle, Probabilistic Interpretation of Feedforward Classification Network Outputs, 1990.
     """
     return along_rows(Softmax(), x, axis)
 
 
 def log_softmax(x: Any, axis: int = -1) -> Tensor:
-    """x - log Σ exp(x) along `axis`: the logarithm of softmax without its rounding to 0."""
+    """x - log Σ exp(x) along `axis`: the logarithm of softmax without its rounding to 0.
+
+    The gradient is gy - softmax(x) Σ gy. The result has x's shape and dtype; integers become float32. A row with inf,
+    or of nothing but -inf, becomes NaN.
+
+    Raises:
+        ValueError: an axis that x does not have. TypeError: one that is not an integer.
+
+    Source: as for `softmax`; shifted by the maximum as in Blanchard, Higham & Higham, Accurately computing the
+    log-sum-exp and softmax functions, IMA Journal of Numerical Analysis 41, 2021.
+    """
     return along_rows(LogSoftmax(), x, axis)
 
 
