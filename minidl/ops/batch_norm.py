@@ -103,6 +103,9 @@ def batch_norm(
 ) -> Tensor:
     """(x - mean) / sqrt(var + eps) * weight + bias, with mean and var of each channel.
 
+    Training, the gradients are those of `layer_norm`, the means over each channel of the batch. Evaluating, that of x
+    is gy weight / sqrt(var + eps).
+
     Args:
         x: (N, C), (N, C, L), (N, C, H, W) or (N, C, D, H, W), C order or channels last in memory; the result has x's
             layout.

@@ -88,6 +88,8 @@ def swap(x: Tensor) -> Tensor:
 def matmul(x0: Any, x1: Any) -> Tensor:
     """x0 @ x1 as in NumPy: the last two axes are matrices, 1-D arguments are vectors, the rest broadcasts.
 
+    The gradients are gy @ x1ᵀ and x0ᵀ @ gy, summed over what was broadcast. Dtypes as for `add`.
+
     Raises:
         ValueError: a scalar, or sizes that do not match; says which.
     """
@@ -120,6 +122,8 @@ def _matmul(x0: Tensor, x1: Tensor) -> Tensor:
 
 def affine(x: Any, weight: Any, bias: Any = None, activation: str | tuple | None = None) -> Tensor:
     """y = x @ weight.T + bias, with an activation applied to it in the same pass if one is named.
+
+    Without an activation the gradients are gy @ weight, gyᵀ @ x and Σ gy, summed over the batch.
 
     Args:
         x: (..., in); axes before the last are a batch.
@@ -191,8 +195,11 @@ class Einsum(Op):
 def einsum(equation: str, *operands_: Any) -> Tensor:
     """Einstein summation as in ``numpy.einsum``: ``einsum("nk,km->nm", a, b)``; "..." and repeated letters work.
 
+    The gradient of an operand is the same sum with gy in its place. Dtypes as for `add`.
+
     Raises:
         ValueError: an equation that does not fit its operands.
+        TypeError: an equation that is not a string.
     """
     if not isinstance(equation, str):
         raise TypeError(f"einsum: equation must be a string, got {equation!r}")

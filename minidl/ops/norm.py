@@ -66,6 +66,9 @@ def layer_norm(
 ) -> Tensor:
     """(x - mean) / sqrt(var + eps) * weight + bias over the last axes, whose shape is `normalized_shape`.
 
+    With z = (x - mean) / sqrt(var + eps) and g = gy weight, the gradient of x is
+    (g - mean(g) - z mean(g z)) / sqrt(var + eps), the means over the same axes; the others are Σ gy z and Σ gy.
+
     Args:
         x: (..., *normalized_shape).
         weight, bias: of shape `normalized_shape`; None stands for 1 and 0.
@@ -92,6 +95,8 @@ def group_norm(
 ) -> Tensor:
     """(x - mean) / sqrt(var + eps) * weight + bias, with mean and var of each group of channels of each sample.
 
+    The gradients are those of `layer_norm`, the means over each group.
+
     Args:
         x: (N, C, ...); the C channels fall into `num_groups` parts of equal size.
         weight, bias: (C,); None stands for 1 and 0.
@@ -113,6 +118,8 @@ def group_norm(
 
 def instance_norm(x: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5) -> Tensor:
     """(x - mean) / sqrt(var + eps) * weight + bias, with mean and var of each channel of each sample.
+
+    The gradients are those of `layer_norm`, the means over each channel.
 
     Args:
         x: (N, C, ...) with at least one axis behind C.

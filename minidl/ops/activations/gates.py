@@ -136,7 +136,8 @@ def crelu(x: Any, axis: int = 1) -> Tensor:
 def glu(x: Any, axis: int = -1) -> Tensor:
     """glu(x) = a * sigmoid(b), where a and b are the two halves of x along `axis`: a gate for each channel.
 
-    Shapes: x (..., 2C), y (..., C), for axis=-1. Smooth everywhere.
+    Shapes: x (..., 2C), y (..., C), for axis=-1. Smooth everywhere: with s = sigmoid(b)
+    the gradients are gy s and gy a s (1 - s).
 
     Raises:
         ValueError: the axis has an odd length.

@@ -249,6 +249,8 @@ def conv_transpose(
 ) -> Tensor:
     """The transpose of `conv` in its input: each pixel of x adds a kernel, times its value, to y.
 
+    The gradient of x is ``conv(gy, weight)`` with the same settings.
+
     Args:
         x: (N, C, *size) with 1, 2 or 3 spatial axes.
         weight: (C, O/groups, *kernel).

@@ -145,6 +145,8 @@ def avg_pool(
 ) -> Tensor:
     """The mean of each window of x; padding is 0 and counts (PyTorch's count_include_pad=True).
 
+    Each element of a window of k gets the gradient gy / k; where windows overlap, their sum.
+
     Args, Raises: as for `max_pool`.
     """
     image = as_float(x)
@@ -179,6 +181,8 @@ def _window(name: str, shape: Axes, kernel_size: Any, stride: Any, padding: Any)
 def upsample(x: Any, scale: int | Sequence[int]) -> Tensor:
     """Each element of x repeated `scale` times along each spatial axis (nearest neighbour).
 
+    The gradient is the sum of gy over the repetitions.
+
     Args:
         x: (N, C, *size) with spatial axes; the result has size * scale places along each, and x's layout.
         scale: an int, or one for each spatial axis.
@@ -205,7 +209,7 @@ def pixel_shuffle(x: Any, factor: int) -> Tensor:
     """(N, C * factor², H, W) -> (N, C, H * factor, W * factor): channels become blocks of pixels.
 
     ``y[n, c, h * factor + i, w * factor + j] = x[n, (c * factor + i) * factor + j, h, w]``; x may have 1 or 3 spatial
-    axes as well, and the result has x's layout.
+    axes as well, and the result has x's layout. The gradient is gy with its elements put back.
 
     Raises:
         ValueError: the channels are no multiple of factor ** (spatial axes).
