@@ -197,6 +197,11 @@ def checks(function: Any, *arguments: Any) -> None:
     function(*arguments)
 
 
+def within(ids: np.ndarray, n: int) -> bool:
+    """Whether all of these integers are in 0 ... n - 1."""
+    return ids.size == 0 or bool(ids.min() >= 0 and ids.max() < n)
+
+
 def outlives(x: np.ndarray) -> np.ndarray:
     """x, an array that is made once and kept."""
     return x

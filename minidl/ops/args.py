@@ -10,6 +10,7 @@ import numpy as np
 from minidl import _kernels as K
 from minidl import check
 from minidl._kernels.runtime.memory import same_dtype
+from minidl._kernels.arrays.buffers import within
 from minidl._kernels.runtime.prepared import by_numpy, checks, recorder
 from minidl.autograd.tensor import Tensor, as_tensor, plain, wrap
 
@@ -178,7 +179,7 @@ def class_ids(name: str, ids: Any, n: int) -> np.ndarray:
 
 
 def _check_range(name: str, array: np.ndarray, n: int) -> None:
-    if array.size and not (array.min() >= 0 and array.max() < n):
+    if not within(array, n):
         wrong = array[(array < 0) | (array >= n)].flat[0]
         raise ValueError(f"{name}: id {wrong} is out of range for {n} classes (0 to {n - 1})")
 

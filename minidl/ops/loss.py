@@ -17,6 +17,7 @@ import numpy as np
 
 from minidl import _kernels as K
 from minidl import check
+from minidl._kernels.arrays.buffers import within
 from minidl._kernels.runtime.prepared import by_numpy, checks, recorder
 from minidl.autograd.op import Op
 from minidl.autograd.tensor import Tensor, as_tensor, plain, wrap
@@ -252,6 +253,8 @@ def cross_entropy(logits: Any, target: Any, reduction: str = "mean") -> Tensor:
         return _reduce("cross_entropy", loss, reduction)
     rows = _rows("cross_entropy", x)
     ids = _class_targets("cross_entropy", x, given)
+    if recorder.on:  # (a captured step asks before it changes anything, not only in the kernel)
+        checks(_check_targets, ids, rows.shape[1])
     if x._requires_grad:
         # For backward: the caller may fill its array anew.
         ids = K.copy(ids) if recorder.on else ids.copy()
@@ -262,6 +265,14 @@ def cross_entropy(logits: Any, target: Any, reduction: str = "mean") -> Tensor:
     return _reduce(
         "cross_entropy", loss if loss.shape == shape else reshape(loss, shape), reduction
     )
+
+
+def _check_targets(ids: np.ndarray, classes: int) -> None:
+    if not within(ids, classes):
+        row = int(np.argmax((ids < 0) | (ids >= classes)))
+        raise ValueError(
+            f"cross_entropy: target {ids[row]} of row {row} is out of range for {classes} classes"
+        )
 
 
 def nll_loss(log_probabilities: Any, target: Any, reduction: str = "mean") -> Tensor:

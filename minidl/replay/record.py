@@ -243,6 +243,7 @@ class Record:
             put(self.buffers[i], array_of(given[i]))
         for leaf, buffer in self.added:
             put(buffer, leaf.grad._data)
+        self.plan.check_arguments()
         for draw, drawn in self.draws:
             drawn.set(draw())
         self.plan.replay()

@@ -5,7 +5,7 @@ import pytest
 
 import minidl as md
 from minidl import functional as F
-from minidl import optim
+from minidl import nn, optim
 
 from .captured_cases import same
 
@@ -95,6 +95,29 @@ def test_an_id_out_of_range_changes_nothing(name, error):
     assert again.records == 1
     again(good)
     assert again.records == 1
+
+
+@pytest.mark.parametrize("loss", [F.cross_entropy, F.nll_loss], ids=lambda f: f.__name__)
+def test_a_wrong_argument_is_found_before_statistics_or_the_random_stream_are_changed(loss):
+    def make():
+        md.manual_seed(0)
+        return nn.Sequential(nn.Embedding(ROWS, WIDTH), nn.BatchNorm(WIDTH), nn.Dropout(0.5))
+
+    models = make(), make()
+    steps = [md.capture(lambda i, t, model=model: loss(model(i), t)) for model in models]
+    good, targets = np.arange(ROWS), np.arange(ROWS) % WIDTH
+    outcomes = []
+    for i in range(2):
+        md.manual_seed(1)
+        steps[i](good, targets)
+        for wrong in ((good, targets + 1), (good - 1, targets)) if i else ():
+            with pytest.raises(ValueError, match="out of range"):
+                steps[i](*wrong)
+        outcomes.append(steps[i](good, targets))
+        assert steps[i].records == 1
+    same(outcomes[0]._data, outcomes[1]._data)
+    for a, b in zip(models[0].state_dict().values(), models[1].state_dict().values(), strict=True):
+        same(np.asarray(a), np.asarray(b))
 
 
 def test_the_number_that_a_mask_selects_may_change():

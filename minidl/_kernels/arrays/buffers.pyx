@@ -32,5 +32,16 @@ cpdef cnp.ndarray taken_out(cnp.ndarray x):
     return y
 
 
+cpdef bint within(cnp.ndarray ids, Py_ssize_t n) except -1:
+    cdef const cnp.int64_t* data = <const cnp.int64_t*>cnp.PyArray_DATA(ids)
+    cdef Py_ssize_t i
+    if cnp.PyArray_TYPE(ids) != cnp.NPY_INT64 or not cnp.PyArray_ISCARRAY_RO(ids):
+        return cnp.PyArray_SIZE(ids) == 0 or (ids.min() >= 0 and ids.max() < n)
+    for i in range(cnp.PyArray_SIZE(ids)):
+        if not 0 <= data[i] < n:
+            return False
+    return True
+
+
 cpdef Py_ssize_t references(object holder, cnp.ndarray x):
     return Py_REFCNT(holder) + Py_REFCNT(x) + Py_REFCNT(owner(x))

@@ -100,6 +100,8 @@ cdef class Plan:
     cdef object handler, usual  # NumPy's allocators: the recording's own, and the one before
     cdef bint strict
     cdef list names, kept
+    cdef set given              # the owners of the buffers for arguments, by id
+    cdef list first             # the checks of arguments: (function, its arguments)
     cdef readonly Py_ssize_t count, replays
     cdef readonly dict older, outliving
     cdef readonly list notes
@@ -110,7 +112,7 @@ cdef class Plan:
         self.arena = Arena()
         self.strict = strict
         self.names, self.kept, self.notes, self.older, self.op = [], [], [], {}, "capture"
-        self.outliving = {}
+        self.outliving, self.given, self.first = {}, set(), []
 
     def __dealloc__(self):
         cdef Py_ssize_t i
@@ -183,6 +185,11 @@ cdef class Plan:
         return copy
 
     # ── Replaying ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def check_arguments(self):
+        """What a replay asks of its arguments, before it changes anything."""
+        for function, arguments in self.first:
+            function(*arguments)
 
     cpdef replay(self):
         """All calls. Every now and then (the replays 1, 2, 4, 8 ...) each is timed."""
@@ -336,9 +343,15 @@ cdef int ask(void* question) except -1:
 
 
 def checks(function, *arguments):
-    """function(*arguments), now and in each replay: a check in Python, which raises or does nothing."""
+    """function(*arguments), now and in each replay: a check in Python, which raises or does nothing.
+
+    If all arrays are arguments of the step, a replay does it before all else; other arrays have to be computed first.
+    """
     cdef Question w = Question(<void*>function, <void*>arguments)
     if not capturing():
+        return ask(&w)
+    if all([id(owner(x)) in _plan.given for x in arguments if isinstance(x, cnp.ndarray)]):
+        _plan.first.append((function, arguments))
         return ask(&w)
     keep(function)
     keep(arguments)
@@ -409,4 +422,5 @@ cpdef cnp.ndarray buffer_for(cnp.ndarray x):
     finally:
         _plan.arena.unused = unused
     (<Buffer>owner(y)).written = True
+    _plan.given.add(id(owner(y)))
     return y
