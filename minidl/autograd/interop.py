@@ -18,6 +18,14 @@ OPERATORS = {
 }  # fmt: skip
 
 
+# What these tell (shapes, dtypes, truth, text, places) has no gradient that could get lost.
+_WITHOUT_SLOPE = frozenset({
+    np.shape, np.ndim, np.size, np.result_type, np.iscomplexobj, np.isrealobj, np.shares_memory, np.may_share_memory,
+    np.zeros_like, np.ones_like, np.empty_like, np.full_like, np.allclose, np.isclose, np.array_equal,
+    np.array_equiv, np.array_repr, np.array_str, np.array2string, np.argmax, np.argmin, np.argsort,
+})  # fmt: skip
+
+
 def array_from(data: Any, dtype: Any = None) -> np.ndarray:
     """The array for a tensor of data, which is none itself: Python numbers and sequences become float32, arrays keep
     their kind.
@@ -60,14 +68,17 @@ def apply_operator(ops: dict, ufunc: Any, method: str, inputs: tuple, options: d
 
 def call_function(ops: dict, function: Any, args: tuple, options: dict) -> Any:
     """A function of NumPy, on the arrays of Tensors; not if a gradient would get lost by that."""
-    if any(getattr(x, "requires_grad", False) for x in _leaves([args, options])):
+    if function not in _WITHOUT_SLOPE and any(
+        getattr(x, "requires_grad", False) for x in _leaves([args, options])
+    ):
         raise TypeError(_advice(ops, function.__name__))
     return function(*_as_arrays(args), **_as_arrays(options))
 
 
 def _advice(ops: dict, name: str, method: str = "__call__") -> str:
     ours = OPERATORS.get(name, name)
-    ours = f"md.{ours}(...) has one; " if ours in ops and method == "__call__" else ""
+    known = callable(ops.get(ours)) and method == "__call__"  # (not a module, such as ops.shape)
+    ours = f"md.{ours}(...) has one; " if known else ""
     return f"np.{name} has no gradient for Tensors: {ours}for values alone: np.{name}(x.data)"
 
 

@@ -69,9 +69,9 @@ class Module:
         return self.forward(*inputs, **options)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if isinstance(value, _NEVER_TRAINED) and not isinstance(value, Parameter):
+        if isinstance(value, _NEVER_TRAINED):
             before = vars(self).get(name)
-            if isinstance(before, Parameter | Module):
+            if isinstance(before, Parameter | Module) and not any(_unpacked(name, value)):
                 raise TypeError(_replaces(self, name, before, value))
         _SET(self, name, value)
         changed()
@@ -296,7 +296,7 @@ class Module:
 
 _CALL = Module.__call__
 _SET = object.__setattr__
-_NEVER_TRAINED = (Tensor, np.ndarray, np.generic, int, float)
+_NEVER_TRAINED = (Tensor, np.ndarray, np.generic, int, float, str, list, tuple)
 
 
 def _replaces(module: Module, name: str, before: Parameter | Module, value: Any) -> str:

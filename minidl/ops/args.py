@@ -9,8 +9,8 @@ import numpy as np
 
 from minidl import _kernels as K
 from minidl import check
-from minidl._kernels.runtime.memory import same_dtype
 from minidl._kernels.arrays.buffers import within
+from minidl._kernels.runtime.memory import same_dtype
 from minidl._kernels.runtime.prepared import by_numpy, checks, recorder
 from minidl.autograd.tensor import Tensor, as_tensor, plain, wrap
 

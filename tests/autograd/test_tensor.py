@@ -313,6 +313,19 @@ def test_numpy_functions_refuse_tensors_instead_of_cutting_the_graph():
             call()
 
 
+def test_numpy_functions_whose_result_has_no_gradient_take_all_tensors():
+    t = Tensor([[1.0, 3.0, 2.0]], requires_grad=True)
+    assert np.shape(t) == (1, 3) and np.ndim(t) == 2 and np.size(t) == 3 and np.argmax(t) == 1
+    assert np.allclose(t, [[1, 3, 2]]) and np.array_equal(t, t) and not np.iscomplexobj(t)
+    assert type(np.zeros_like(t)) is np.ndarray and np.ones_like(t).dtype == np.float32
+
+
+def test_advice_names_only_functions():
+    t = Tensor([1.0, 2.0], requires_grad=True)  # (minidl.ops has a module named norm)
+    with pytest.raises(TypeError, match=r"np\.norm has no gradient for Tensors: for values alone"):
+        np.linalg.norm(t)
+
+
 def test_numpy_functions_take_tensors_without_a_gradient():
     t = Tensor([1.0, 2.0])
     assert np.mean(t) == 1.5 and np.allclose(t, [1, 2]) and np.array_equal(t, t)

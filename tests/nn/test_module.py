@@ -260,7 +260,9 @@ def test_repr():
 
 
 @pytest.mark.parametrize(
-    "value", [np.ones((2, 3), "float32"), md.Tensor([1.0]), 0.5], ids=["array", "Tensor", "number"]
+    "value",
+    [np.ones((2, 3), "float32"), md.Tensor([1.0]), 0.5, [[1.0, 2.0, 3.0]] * 2, (1.0, 2.0), "zeros"],
+    ids=["array", "Tensor", "number", "list", "tuple", "text"],
 )
 def test_a_parameter_is_not_replaced_by_what_is_never_trained(value):
     layer = nn.Affine(3, 2)
@@ -279,4 +281,5 @@ def test_a_layer_is_not_replaced_by_what_is_never_trained():
     with pytest.raises(TypeError, match=r"Module.layer: ndarray is not trained, unlike the Affine"):
         model.layer = np.ones(2)
     model.layer = nn.Affine(2, 2)
+    model.layer = [nn.Affine(2, 2), nn.Affine(2, 2)]
     model.layer = None
