@@ -170,6 +170,11 @@ def fit(
             f"fit: loader: a {type(loader).__name__} can be gone through only once, not in "
             f"{epochs} epochs; use a DataLoader or a list of batches"
         )
+    if isinstance(optimizer, type):
+        kind = optimizer.__name__
+        raise TypeError(
+            f"fit: optimizer: {kind} is a class: expected {kind}(model.parameters(), ...)"
+        )
     for name in ("zero_grad", "step"):
         if not callable(getattr(optimizer, name, None)):
             raise TypeError(f"fit: optimizer: {type(optimizer).__name__} has no {name}()")

@@ -18,6 +18,13 @@ def test_the_optimizer_of_another_model_is_noticed():
     md.fit(model, loader, "cross_entropy", optim.SGD([model.bias], 0.1), 1, progress=False)
 
 
+def test_a_class_is_no_optimizer():
+    model = nn.Affine(2, 2)
+    loader = [(np.ones((1, 2), "float32"), np.zeros(1, int))]
+    with pytest.raises(TypeError, match=r"Adam is a class: expected Adam\(model.parameters\(\)"):
+        md.fit(model, loader, "cross_entropy", optim.Adam, 1)
+
+
 def test_float64_data_for_a_float32_model_is_said():
     model = nn.Affine(2, 2)
     loader = [(np.ones((1, 2)), np.zeros(1, int))]
