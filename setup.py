@@ -54,7 +54,7 @@ COMPILED_ONCE = {"buffers", "copying", "cpu", "epilogues", "memory", "pool", "pr
 ENGINE = [
     *(
         f"minidl/autograd/{name}.py"
-        for name in ("modes", "changes", "tensor", "tape", "op", "engine")
+        for name in ("modes", "changes", "interop", "tensor", "tape", "op", "engine")
     ),
     *(
         f"minidl/ops/{name}.py"

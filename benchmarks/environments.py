@@ -119,38 +119,36 @@ def find_python(version: str) -> str:
     raise Unavailable(f"needs Python {version}, which was not found")
 
 
+def sources() -> list[Path]:
+    """What the wheel is built from: a change in one of these files builds it anew."""
+    found = [ROOT / "pyproject.toml", ROOT / "setup.py", *sorted(ROOT.glob("tools/*.py"))]
+    kinds = {".py", ".pyx", ".pxd", ".gz", ".h", ".c"}
+    return found + sorted(p for p in (ROOT / "minidl").rglob("*") if p.suffix in kinds)
+
+
+def copy_sources(to: Path) -> None:
+    """A copy to build in (pip builds in the source tree), so that the checkout stays as it is."""
+    shutil.rmtree(to, ignore_errors=True)
+    texts = ("README.md", "LICENSE", "minidl/**/*.md", "minidl/**/py.typed")
+    for path in [*sources(), *(path for text in texts for path in ROOT.glob(text))]:
+        destination = to / path.relative_to(ROOT)
+        destination.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, destination)
+
+
 def build_wheel(root: Path, log: Callable[[str], None]) -> Path:
     """The wheel of this checkout, rebuilt only if a source file has changed. Raises Unavailable."""
-    sources = [ROOT / "pyproject.toml", ROOT / "setup.py"]
-    sources += sorted(
-        p
-        for p in (ROOT / "minidl").rglob("*")
-        if p.suffix in {".py", ".pyx", ".pxd", ".gz", ".h", ".c"}
-    )
     digest = hashlib.sha256()
-    for path in sources:
+    for path in sources():
         digest.update(path.relative_to(ROOT).as_posix().encode() + path.read_bytes())
     target = root / "wheels" / digest.hexdigest()[:16]
     wheels = list(target.glob("*.whl"))
     if not wheels:
         log("building the wheel of this checkout")
-        copy = root / "source"  # pip builds in the source tree: keep the checkout as it is
-        shutil.rmtree(copy, ignore_errors=True)
+        copy_sources(root / "source")
         shutil.rmtree(root / "wheels", ignore_errors=True)
-        for path in [
-            *sources,
-            *ROOT.glob("README.md"),
-            *ROOT.glob("LICENSE"),
-            *ROOT.glob("minidl/**/*.md"),
-            *ROOT.glob("minidl/**/py.typed"),
-        ]:
-            destination = copy / path.relative_to(ROOT)
-            destination.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, destination)
-        run(
-            [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "-w", target, copy],
-            "minidl",
-        )
+        command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "-w", target]
+        run([*command, root / "source"], "minidl")
         wheels = list(target.glob("*.whl"))
     return wheels[0]
 

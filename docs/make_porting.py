@@ -17,8 +17,8 @@ TITLES = {
 }
 HEAD = """# Names from other frameworks
 
-minidl's names for what PyTorch, Keras and Chainer call something else. Using one of their names raises an error that
-says the same as this page: `nn.Linear` raises
+minidl's names for what PyTorch, Keras and Chainer call something else. Using one of their functions or layers raises
+an error that says the same as this page: `nn.Linear` raises
 `module 'minidl.nn' has no attribute 'Linear'; here it is nn.Affine(in_features, out_features)`.
 (This page is written by `python docs/make_porting.py` from the table that the errors use.)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from minidl import _source
+from minidl import _source, config
 from minidl._kernels.runtime import cpu
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -276,3 +276,18 @@ def test_linux_says_the_same_of_this_machine():
     v4 = v3 | {f"avx512{part}" for part in ("f", "dq", "cd", "bw", "vl")}
     expected = "v4" if v4 <= flags else "v3" if v3 <= flags else "baseline"
     assert cpu.best_level() == expected
+
+
+def test_the_benchmarks_copy_everything_that_the_build_needs(tmp_path):
+    """`make bench` measures a wheel that is built in a copy of the checkout."""
+    copy = "import environments, pathlib, sys; environments.copy_sources(pathlib.Path(sys.argv[1]))"
+    subprocess.run([sys.executable, "-c", copy, tmp_path], cwd=ROOT / "benchmarks", check=True)
+    done = subprocess.run(
+        [sys.executable, "setup.py", "--version"],
+        cwd=tmp_path,
+        env=os.environ | {"MINIDL_PURE": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip().endswith(config.__version__)

@@ -14,6 +14,7 @@ from minidl import Tensor, data, functional, init, nn, optim
 from minidl.porting import HINTS, PLACES
 
 CASES = [(place, name) for place, names in HINTS.items() for name in names]
+MODULES = [(place, name) for place, name in CASES if place in PLACES]
 THERE = {"md": md, "nn": nn, "functional": functional, "optim": optim, "data": data, "init": init}
 THERE |= {"x": Tensor([[1.0, 2.0]]), "model": nn.Affine(2, 3), "numpy": np}
 
@@ -28,11 +29,15 @@ def test_the_commonest_names_are_there():
     assert len(CASES) >= 120
 
 
-@pytest.mark.parametrize(("place", "name"), CASES)
+@pytest.mark.parametrize(("place", "name"), MODULES)
 def test_the_error_says_what_it_is_here(place, name):
     hint = HINTS[place][name].removeprefix("nothing: ")
     with pytest.raises(AttributeError, match=f"no attribute '{name}'; .*{re.escape(hint)}"):
         getattr(owner(place), name)
+
+
+@pytest.mark.parametrize(("place", "name"), CASES)
+def test_the_name_is_not_there(place, name):
     assert not hasattr(owner(place), name)
 
 
@@ -51,14 +56,7 @@ def test_the_suggestion_exists(place, name):
             "module 'minidl' has no attribute 'concatenat'; did you mean concatenate",
         ),
         (lambda: nn.Afine, "did you mean Affine"),
-        (lambda: Tensor([1.0]).reshap, "Tensor has no attribute 'reshap'; did you mean reshape"),
-        (lambda: nn.Affine(1, 1).weigth, "Affine has no attribute 'weigth'; did you mean weight"),
-        (
-            lambda: nn.Parameter([1.0]).lr_mul,
-            "Parameter has no attribute 'lr_mul'; did you mean lr_mult",
-        ),
         (lambda: md.qqq, "has no attribute 'qqq'$"),
-        (lambda: Tensor([1.0])._nothing, "_nothing"),
     ],
 )
 def test_names_that_are_nearly_right(wrong, message):

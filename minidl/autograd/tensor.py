@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from minidl._kernels.runtime.prepared import capturing, note, outlives, recorder
 from minidl.autograd.changes import Changes, any_live
 from minidl.autograd.interop import apply_operator, array_from, call_function
 from minidl.autograd.modes import recording
-from minidl.porting import Count, missing
+from minidl.porting import Count
 
 ops: dict[str, Any] = {}  # the functions of minidl.ops by name: Tensor's operators and methods
 walk: Any = None  # minidl.autograd.engine.walk
@@ -379,11 +379,6 @@ class Tensor:
 
     def __dlpack_device__(self) -> tuple[int, int]:
         return self._data.__dlpack_device__()
-
-    def __getattr__(self, name: str) -> NoReturn:
-        if name.startswith("_"):
-            raise AttributeError(name)  # (asked for by NumPy, copy and others: quick)
-        raise missing("Tensor", name, dir(self), type(self).__name__)
 
     def __reduce__(self) -> tuple:
         if self._op is not None:

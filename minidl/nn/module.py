@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import repeat
 from operator import call, setitem
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from minidl.atomic import at_once, starmap
 from minidl.autograd.tensor import Tensor, mark_changed, zero_grads
 from minidl.io.state import StateDict
 from minidl.nn.parameter import Parameter
-from minidl.porting import Buffers, missing
+from minidl.porting import Buffers
 from minidl.replay.watch import capturing, changed, note, outside_of_steps, recorder
 
 
@@ -75,11 +75,6 @@ class Module:
                 raise TypeError(_replaces(self, name, before, value))
         _SET(self, name, value)
         changed()
-
-    if not TYPE_CHECKING:  # (a type checker knows what is there)
-
-        def __getattr__(self, name: str) -> Any:
-            raise missing("Module", name, dir(self), type(self).__name__)
 
     # ── What it consists of ───────────────────────────────────────────────────────────────────────
 

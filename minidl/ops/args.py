@@ -49,6 +49,8 @@ def one_float_dtype(*xs: Any) -> tuple[Tensor, ...]:
 
 def input_and_weights(*xs: Any) -> tuple[Tensor, ...]:
     """The same of what a layer gets and its parameters. Says so where the input makes it slow."""
+    if type(xs[0]) is np.ndarray:  # (what follows takes longer with arrays)
+        xs = (as_tensor(xs[0]), *xs[1:])
     if _one_dtype(xs) and xs[0]._data.dtype.kind == "f":
         return xs
     x, weight = as_tensor(xs[0]), xs[1]
