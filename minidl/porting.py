@@ -1,7 +1,8 @@
 """Names that people bring from PyTorch, Keras and Chainer, and what they are called here.
 
-`NAMES` is the one table: a name that is missing raises an AttributeError that says what it is here, the page
-docs/porting/names.md lists them, and the tests ask for each and evaluate each answer.
+`NAMES` is the one table: a function or layer that is missing raises an AttributeError that says what it is here, the
+page docs/porting/names.md lists all of them, and the tests ask for each and evaluate each answer. (Names on tensors and
+modules are on the page alone: a class that has ``__getattr__`` is slower at every attribute.)
 """
 
 from __future__ import annotations
@@ -211,15 +212,14 @@ PLACES = {"md": "minidl", "nn": "minidl.nn", "functional": "minidl.functional", 
           "data": "minidl.data", "init": "minidl.init"}  # fmt: skip
 
 
-def missing(place: str, name: str, there: Iterable[str], owner: str = "") -> AttributeError:
+def missing(place: str, name: str, there: Iterable[str]) -> AttributeError:
     """The error for a name that is not there: what it is called here, or which names look like it.
 
     Args:
-        place: a key of `NAMES`.
+        place: a key of `PLACES`.
         there: the names that are there.
-        owner: who has no such attribute, in the message.
     """
-    message = f"{owner or 'module ' + repr(PLACES[place])} has no attribute {name!r}"
+    message = f"module {PLACES[place]!r} has no attribute {name!r}"
     hint = HINTS[place].get(name)
     if hint is None:
         import difflib  # takes longer to import than all of this, and is seldom needed

@@ -58,3 +58,26 @@ def test_the_page_of_settings_has_every_variable():
         for name in re.findall(r"(?:environ|asked)\W.*?\"(MINIDL_\w+)\"", path.read_text("utf-8"))
     }
     assert set(re.findall(r"^\| `(MINIDL_\w+)`", page, re.MULTILINE)) == read
+
+
+def test_its_speeds_are_those_of_the_benchmark():
+    report = (ROOT / "benchmarks" / "RESULTS.md").read_text(encoding="utf-8")
+
+    def ratios(row: str) -> list[float]:
+        return [
+            float(found) for found in re.findall(rf"^\| {row} \| ([\d.]+)x", report, re.MULTILINE)
+        ]
+
+    best = r"captured \| the best peer"
+    mlps, dcgans = ratios(r"MLP .* \| PyTorch default"), ratios(r"DCGAN .* \| PyTorch default")
+    lenet, tiny = ratios(f"LeNet-5.*, {best}"), ratios(rf"(?:24-8-2|4-32-16-4) .*, {best}")
+    assert (len(mlps), len(dcgans), len(lenet), len(tiny)) == (3, 2, 1, 3)
+    for page in (README, (ROOT / "docs" / "results.md").read_text(encoding="utf-8")):
+        text = " ".join(page.split())
+        assert f"three MLPs took PyTorch {min(mlps):.1f} to {max(mlps):.1f} times" in text
+        assert re.search(
+            rf"{dcgans[0]:.1f} times (as long )?\(1x32x32\) and {dcgans[1]:.1f} times", text
+        )
+    text = " ".join(README.split())
+    assert f"LeNet-5 took the fastest of the others {lenet[0]:.1f} times" in text
+    assert f"some hundred weights {min(tiny):.1f} to {max(tiny):.1f} times" in text
