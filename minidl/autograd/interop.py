@@ -1,4 +1,6 @@
-"""Between Tensors and NumPy: what a Tensor may be made of, and what NumPy's functions do when they are given one."""
+"""Between Tensors and other libraries: what a Tensor may be made of, what NumPy's functions do when they are given
+one, and when DLPack may hand its memory out.
+"""
 
 from __future__ import annotations
 
@@ -51,6 +53,27 @@ def array_from(data: Any, dtype: Any = None) -> np.ndarray:
             )
     # (newbyteorder makes a new object; usual dtypes are recognised by theirs)
     return array.astype(wanted if wanted.isnative else wanted.newbyteorder("="), copy=False)
+
+
+def shareable(array: np.ndarray) -> bool:
+    """Whether a Tensor can have this array as it is."""
+    return array.dtype in _USUAL
+
+
+def check_export(array: np.ndarray, requires_grad: bool, copy: bool | None) -> None:
+    """BufferError if another library must not be given this memory: it would neither see the graph, nor (as PyTorch)
+    respect that an array is read-only.
+    """
+    if requires_grad:
+        raise BufferError(
+            "__dlpack__: a tensor that requires a gradient cannot be shared, as the other library would not "
+            "continue its graph: use tensor.detach()"
+        )
+    if not array.flags.writeable and not copy:
+        raise BufferError(
+            f"__dlpack__: this tensor's array (shape {array.shape}) is read-only, which not every library "
+            "respects: share a copy, Tensor(tensor.data.copy())"
+        )
 
 
 def apply_operator(ops: dict, ufunc: Any, method: str, inputs: tuple, options: dict) -> Any:

@@ -13,7 +13,7 @@ import numpy as np
 from minidl import check
 from minidl._kernels.runtime.prepared import capturing, note, outlives, recorder, refuse
 from minidl.autograd.changes import Changes, any_live
-from minidl.autograd.interop import apply_operator, array_from, call_function
+from minidl.autograd.interop import apply_operator, array_from, call_function, check_export
 from minidl.autograd.modes import recording
 from minidl.porting import Count
 
@@ -375,6 +375,7 @@ class Tensor:
         return call_function(ops, function, args, options)
 
     def __dlpack__(self, **options: Any) -> Any:
+        check_export(self._data, self._requires_grad, options.get("copy"))
         return self.data.__dlpack__(**options)
 
     def __dlpack_device__(self) -> tuple[int, int]:
