@@ -44,8 +44,9 @@ from minidl.replay.capture import CaptureError, capture
 _connect(vars(ops), _walk)  # x + y is ops.add(x, y); x.backward() walks back from x
 
 if TYPE_CHECKING:
-    from minidl import data, monitor, testing, train
+    from minidl import data, monitor, sklearn, testing, train
     from minidl.drawing.picture import draw
+    from minidl.io.dlpack import from_dlpack
     from minidl.io.saving import load, save
     from minidl.training.fit import History, evaluate, fit
 
@@ -53,9 +54,11 @@ if TYPE_CHECKING:
 _LATE = {
     "data": "minidl.data",
     "monitor": "minidl.monitor",
+    "sklearn": "minidl.sklearn",
     "testing": "minidl.testing",
     "train": "minidl.train",
     "draw": "minidl.drawing.picture",
+    "from_dlpack": "minidl.io.dlpack",
     "load": "minidl.io.saving",
     "save": "minidl.io.saving",
     "History": "minidl.training.fit",
@@ -74,4 +77,5 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_LATE})
+    # (Whoever walks over all names does not need scikit-learn for it.)
+    return sorted({*globals(), *_LATE} - {"sklearn"})

@@ -35,6 +35,7 @@ ALL = sorted(
 DOCTESTS = [
     page for page in sorted(DOCS.rglob("*.md")) if re.search("^>>>", page.read_text("utf-8"), re.M)
 ]
+NEEDED = {"import torch": ("torch", "safetensors"), "import MLP": ("sklearn",)}  # to run a page
 LIVE = snippets.live_pages(DOCS)
 OTHERS = ("torch", "matplotlib", "scipy", "sklearn", "keras", "tensorflow", "chainer")
 
@@ -49,9 +50,9 @@ def test_there_are_pages_with_examples():
 
 @pytest.mark.parametrize("page", DOCTESTS, ids=name)
 def test_doctests(page, tmp_path, monkeypatch):
-    if "import torch" in page.read_text("utf-8"):
-        pytest.importorskip("torch")
-        pytest.importorskip("safetensors")
+    for text, libraries in NEEDED.items():
+        for library in libraries if text in page.read_text("utf-8") else ():
+            pytest.importorskip(library)
     monkeypatch.chdir(tmp_path)  # some write files
     # A fence ends what an example prints, as an empty line does.
     text = re.sub(r"^ *```.*$", "", page.read_text("utf-8"), flags=re.MULTILINE)

@@ -2,6 +2,7 @@
 
 import doctest
 import importlib
+import importlib.util
 import inspect
 import pkgutil
 import re
@@ -17,10 +18,13 @@ from minidl.autograd.op import Op
 
 from .test_structure import PUBLIC
 
+# Modules that cannot be imported without an extra: they are looked at where it is installed.
+NEEDED = {"minidl.sklearn": "sklearn", "minidl.sklearn.mlp": "sklearn"}
 MODULES = [
     importlib.import_module(name)
     for _, name, _ in pkgutil.walk_packages(md.__path__, "minidl.")
     if not name.startswith("minidl._kernels.")
+    and (name not in NEEDED or importlib.util.find_spec(NEEDED[name]))
 ]
 USUAL = {"np": np, "md": md, "F": F, "nn": nn, "init": init, "optim": optim, "data": data}
 

@@ -31,7 +31,7 @@ ALLOWED = {
     "composite": {"ops", "autograd", "random"},
     "functional": {"ops", "composite", "porting"},
     "init": {"random", "check", "porting"},
-    "io": {"check"},
+    "io": {"autograd", "check"},
     "nn": {
         "porting",
         "functional",
@@ -51,6 +51,17 @@ ALLOWED = {
     "train": {"training"},
     "monitor": {"training", "optim", "nn", "autograd", "check"},
     "drawing": {"nn", "autograd", "_kernels", "check"},
+    "sklearn": {
+        "training",
+        "data",
+        "optim",
+        "nn",
+        "init",
+        "functional",
+        "ops",
+        "autograd",
+        "check",
+    },
     "testing": {"autograd", "ops", "functional", "random", "check"},
 }
 
