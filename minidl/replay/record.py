@@ -29,6 +29,8 @@ class Given(np.ndarray):
     """An argument that is an array, as the function sees it while it is recorded: NumPy refuses to compute with it."""
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
+        if any(isinstance(x, Tensor) for x in inputs):
+            return NotImplemented  # array - tensor: the Tensor says what this is
         _refuse_value()
         plain = [x.view(np.ndarray) if isinstance(x, Given) else x for x in inputs]
         return getattr(ufunc, method)(*plain, **options)

@@ -263,6 +263,25 @@ def test_grad_frees_the_graph_unless_told():
         md.grad(y, x)
 
 
+def test_grad_leaves_the_graph_before_its_inputs():
+    """As in PyTorch: only what was run is freed. A second step from the same weights needs the rest."""
+    w = leaf(1.5)
+    own = w * 2
+    for _ in range(3):  # gradient descent on own², through tensors that are not leaves
+        own = own - 0.25 * md.grad(own * own, own)
+    own.backward()
+    same(w.grad, [2.0])
+    same(own, [1.5 * 2 * 0.5**3])
+
+
+def test_grad_leaves_branches_that_do_not_lead_to_its_inputs():
+    x, z = leaf(2.0), leaf(3.0)
+    branch = z * z
+    same(md.grad(x * branch, x), [9.0])
+    branch.backward()
+    same(z.grad, [6.0])
+
+
 def test_create_graph_to_any_order():
     x = leaf(1.5)
     y = x**5

@@ -7,6 +7,7 @@ import minidl as md
 from minidl import functional as F
 from minidl import nn, optim
 from minidl._kernels.reference.activations import ACTIVATIONS
+from minidl.autograd.interop import OPERATORS
 from tests.replay.captured_cases import OPTIMIZERS, Training, batches, network, same, same_state
 
 
@@ -165,6 +166,17 @@ def test_arguments_may_be_nested_and_named():
     assert step.records == 1
     assert step((x, None), 2.0, extra={"w": w}).item() == 11
     assert step.records == 2
+
+
+@pytest.mark.parametrize("name", OPERATORS)
+def test_an_argument_that_is_an_array_may_be_on_either_side_of_an_operator(name):
+    operate = getattr(np, name)
+    w = md.Tensor(np.float32([[0.5, 2], [1, 3]]))
+    step = md.capture(lambda x: [operate(x, w), operate(w, x)])
+    for x in np.float32([[[1, 2], [3, 4]], [[0.5, 3], [2, 3]], [[2, 2], [1, 4]]]):
+        for y, wanted in zip(step(x), (operate(x, w.data), operate(w.data, x)), strict=True):
+            np.testing.assert_allclose(y.data, wanted, rtol=1e-6)
+    assert step.records == 1
 
 
 def test_names_and_attributes_that_change():
