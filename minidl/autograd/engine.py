@@ -104,9 +104,9 @@ def walk(
     recorded = switch_recording(create_graph)
     try:
         for op in order:
+            gy = grads.get(op) if targets is not None and op in targets else grads.pop(op, None)
             if useful is not None and op not in useful:
                 continue  # what lies before the targets is neither run nor freed
-            gy = grads.get(op) if targets is not None and op in targets else grads.pop(op, None)
             if gy is not None:
                 if wanted is not None:
                     op._detailed().wanted = [edge in wanted for edge in op.edges]
