@@ -11,6 +11,8 @@ TITLES = {
     "functional": "Functions of layers: `F.`",
     "optim": "Optimizers: `optim.`",
     "data": "Data: `data.`",
+    "transforms": "Transforms of images: `transforms.` (`minidl.data.transforms`)",
+    "images": "Pictures: `images.`",
     "init": "Initializers: `init.`",
     "Tensor": "Methods and attributes of a tensor `x`",
     "Module": "Methods of a module `model`",

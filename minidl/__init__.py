@@ -44,7 +44,7 @@ from minidl.replay.capture import CaptureError, capture
 _connect(vars(ops), _walk)  # x + y is ops.add(x, y); x.backward() walks back from x
 
 if TYPE_CHECKING:
-    from minidl import data, monitor, sklearn, testing, train
+    from minidl import data, images, monitor, sklearn, testing, train
     from minidl.drawing.picture import draw
     from minidl.io.dlpack import from_dlpack
     from minidl.io.saving import load, save
@@ -53,6 +53,7 @@ if TYPE_CHECKING:
 # Imported when first used: they bring half of the standard library with them.
 _LATE = {
     "data": "minidl.data",
+    "images": "minidl.images",
     "monitor": "minidl.monitor",
     "sklearn": "minidl.sklearn",
     "testing": "minidl.testing",

@@ -122,9 +122,31 @@ NAMES: dict[str, dict[str, str]] = {
         "random_split": "data.split(arrays, fractions)",
         "MNIST": "data.mnist(train=True)",
         "FashionMNIST": "data.fashion_mnist(train=True)",
-        "Dataset": "a tuple of arrays, or data.TensorDataset",
+        "CIFAR10": "data.cifar10(train=True)",
+        "Dataset": "a tuple of arrays, a list of (x, y), or a class of yours with __len__ and __getitem__",
         "utils": "data.DataLoader",
+        "ToTensor": "data.transforms.ToFloat()",
         "SerialIterator": "data.DataLoader(arrays, batch_size)",
+        "WeightedRandomSampler": "data.WeightedSampler(weights, num_samples)",
+        "SubsetRandomSampler": "data.Subset(dataset, rows), with shuffle=True of data.DataLoader",
+        "SequentialSampler RandomSampler": "shuffle=False or True of data.DataLoader",
+        "BatchSampler": "batch_size and drop_last of data.DataLoader",
+        "collate default_collate": "data.DataLoader, which stacks samples",
+        "image_dataset_from_directory ImageDataGenerator": "data.ImageFolder(root, size=64)",
+        "make_grid": "images.make_grid(batch)",
+        "save_image": "images.save_image(batch, path)",
+    },
+    "transforms": {
+        "ToTensor PILToTensor ConvertImageDtype ToDtype": "transforms.ToFloat(), for bytes of shape (N, C, H, W)",
+        "RandomResizedCrop": "transforms.Resize(size), then transforms.RandomCrop(size)",
+        "RandomGrayscale": "transforms.Grayscale(3), of all images",
+        "RandomApply RandomChoice": "a class that derives from transforms.Transform",
+        "functional": "transforms.Resize(32)(x): a transform is called with a batch",
+        "InterpolationMode": 'transforms.Resize(size, resample="bicubic")',
+    },
+    "images": {
+        "read_image imread load_img": "images.read(path)",
+        "write_png write_jpeg imwrite imsave save_img": "images.write(picture, path)",
     },
     "init": {
         "kaiming_normal_ kaiming_normal he_normal": "init.HeNormal()",
@@ -209,7 +231,8 @@ HINTS = {
     for place, table in NAMES.items()
 }
 PLACES = {"md": "minidl", "nn": "minidl.nn", "functional": "minidl.functional", "optim": "minidl.optim",
-          "data": "minidl.data", "init": "minidl.init"}  # fmt: skip
+          "data": "minidl.data", "transforms": "minidl.data.transforms", "images": "minidl.images",
+          "init": "minidl.init"}  # fmt: skip
 
 
 def missing(place: str, name: str, there: Iterable[str]) -> AttributeError:

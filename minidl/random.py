@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
 
 _generator: np.random.Generator | None = None  # made when it is first asked for
+_lent: ContextVar[np.random.Generator | None] = ContextVar("minidl.random", default=None)
 
 
 def manual_seed(n: int) -> None:
@@ -35,9 +39,13 @@ def _seeded(what: str, n: Any) -> np.random.Generator:
 
 
 def generator(rng: np.random.Generator | int | None = None, owner: str = "") -> np.random.Generator:
-    """For `owner`: rng itself, a generator seeded with rng if it is an int, or the library's own if it is None."""
+    """For `owner`: rng itself, a generator seeded with rng if it is an int, or the library's own if it is None
+    (inside of `drawing_from`: that one).
+    """
     global _generator
     if rng is None:
+        if (lent := _lent.get()) is not None:
+            return lent
         if _generator is None:
             _generator = np.random.default_rng()
         return _generator
@@ -48,3 +56,15 @@ def generator(rng: np.random.Generator | int | None = None, owner: str = "") -> 
     raise TypeError(
         f"{owner}: rng: expected a numpy Generator, an int seed or None, got {type(rng).__name__}"
     )
+
+
+@contextmanager
+def drawing_from(rng: np.random.Generator) -> Iterator[None]:
+    """In this block, and in this thread alone, `rng` takes the place of the library's generator: what is drawn does
+    not depend on what other threads draw meanwhile.
+    """
+    token = _lent.set(rng)
+    try:
+        yield
+    finally:
+        _lent.reset(token)

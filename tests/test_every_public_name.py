@@ -2,7 +2,9 @@
 
 import inspect
 import re
+import tempfile
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -48,6 +50,19 @@ def model_and_step():
 def output_and_leaf():
     w = leaf(2)
     return (w * w).sum(), w, None, False, None, False
+
+
+def csv_file():
+    path = Path(tempfile.mkdtemp(), "table.csv")
+    path.write_text("x,y\n1,2\n")
+    return path
+
+
+def image_folder():
+    root = Path(tempfile.mkdtemp())
+    (root / "cat").mkdir()
+    md.images.write(np.zeros((2, 2), np.uint8), root / "cat" / "1.png")
+    return root
 
 
 IMAGE, KERNEL, IDS = x(2, 4, 5, 5), x(4, 4, 3, 3), np.array([0, 1])
@@ -132,7 +147,19 @@ VALID = {
     "optim.clip_grad_norm": lambda: ([leaf(2)], 1.0),
     "init.Constant": (1.0, 1.0),
     "init.fans": ("weight", (2, 3)),
-    "data.DataLoader": lambda: (md.data.TensorDataset(x(4, 2)), 2, False, False, 0, None),
+    "data.DataLoader": lambda: (md.data.TensorDataset(x(4, 2)), 2, False, False, 0, None, 0, None),
+    "data.WeightedSampler": ([1.0, 2.0], 3, True),
+    "data.read_csv": lambda: (csv_file(), "y", None, ","),
+    "data.ImageFolder": lambda: (image_folder(), None, 2),
+    **{f"data.transforms.{name}": (3,) for name in ("CenterCrop", "Grayscale")},
+    "data.transforms.Compose": ([np.negative],),
+    "data.transforms.Lambda": (np.negative,),
+    "data.transforms.Normalize": (0.5, 0.5),
+    "data.transforms.Pad": (1, 0),
+    "data.transforms.RandomCrop": (2, 1),
+    "data.transforms.RandomHorizontalFlip": (0.5,),
+    "data.transforms.Resize": (2, "box"),
+    "md.images.make_grid": (x(2, 3, 2, 2), 8, 2, (0, 1), 0),
     "data.Subset": lambda: (md.data.TensorDataset(x(4, 2)), np.array([0, 1])),
     "data.TensorDataset": (x(4, 2), x(4)),
     "data.split": lambda: (md.data.TensorDataset(x(4, 2)), [0.5, 0.5], 0, True),
@@ -150,6 +177,12 @@ APART = {
     "md.save": "writes files; tests/test_wrong_types.py",
     "md.load": "tests/io/test_untrusted_files.py",
     "data.read_idx": "tests/io/test_untrusted_files.py",
+    "data.Table": "made by read_csv",
+    "data.transforms.Transform": "a base class",
+    "md.images.read": "tests/images/test_files.py",
+    "md.images.write": "writes files; tests/images/test_files.py",
+    "md.images.save_image": "writes files; tests/images/test_grid.py",
+    "data.cifar10": "would look for files",
     "data.mnist": "would look for files",
     "data.fashion_mnist": "would look for files",
 }

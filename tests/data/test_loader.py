@@ -22,6 +22,8 @@ def flat(batches):
 class Squares:
     """A dataset of one array that is computed when asked for; takes index arrays only."""
 
+    batched = True
+
     def __init__(self):
         self.asked = []
 

@@ -1,0 +1,121 @@
+"""Folders of images, one per class."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from minidl import check, images
+from minidl.data.sources import may_draw
+
+
+class ImageFolder:
+    """The images in ``root/cat/...``, ``root/dog/...``: the folders in `root` are the classes, ordered by name.
+
+    ``folder[i]`` reads a file: (image, label), bytes (3, H, W) and an int. Grey images, palettes and
+    transparency become colours on white; how a camera was held is taken into account. Files below a
+    class's folders belong to it, hidden ones and those that are not named like pictures are left out.
+
+    Images of one batch must have one size. ``size=64`` reads all as 64 x 64, and is the fastest, as large
+    JPEG files are decoded no larger than needed; or a transform resizes or crops. What only computes with
+    pixels, such as `ToFloat`, is quicker for a whole batch: as the loader's transform.
+
+    Needs ``pip install "minidl[images]"``.
+
+    Args:
+        root: the folder with a folder per class.
+        transform: called as ``transform(x)`` with a batch of one image, (1, 3, H, W), and gives one.
+        size: (height, width), or an int for a square: the largest part in the middle with these
+            proportions, resized. None leaves images as they are.
+
+    Attributes:
+        classes: the names of the classes; a label is an index of this list.
+        class_to_index: the label of each name.
+        paths, labels: a list of the files, and an array of their labels.
+
+    Raises:
+        FileNotFoundError, NotADirectoryError: `root` is not there, or not a folder.
+        ValueError: no folders in it, or one without pictures; when an image is read: a damaged file, by
+            name.
+
+    >>> from tempfile import mkdtemp
+    >>> root = Path(mkdtemp())
+    >>> for name, grey in (("day", 200), ("night", 20)):
+    ...     (root / name).mkdir()
+    ...     images.write(np.full((4, 6), grey, np.uint8), root / name / "1.png")
+    >>> folder = ImageFolder(root)
+    >>> folder.classes, len(folder), folder[1][0].shape, folder[1][1]
+    (['day', 'night'], 2, (3, 4, 6), 1)
+    """
+
+    def __init__(
+        self,
+        root: str | os.PathLike[str],
+        transform: Callable[[np.ndarray], np.ndarray] | None = None,
+        size: int | Sequence[int] | None = None,
+    ) -> None:
+        if not isinstance(root, str | os.PathLike):
+            raise TypeError(f"ImageFolder: root must be a string or a Path, got {root!r}")
+        if transform is not None and not callable(transform):
+            raise TypeError(f"ImageFolder: transform must be callable, got {transform!r}")
+        if size is not None and len(check.integers("ImageFolder", "size", size, 1)) > 2:
+            raise ValueError(f"ImageFolder: size must be an int or (height, width), got {size}")
+        self.root, self.transform, self.size = Path(root), transform, size
+        if not self.root.is_dir():
+            there = self.root.exists()
+            raise (NotADirectoryError if there else FileNotFoundError)(
+                f"ImageFolder: root: {root} is {'not a folder' if there else 'not there'}"
+            )
+        folders = [p for p in self.root.iterdir() if p.is_dir() and not p.name.startswith(".")]
+        self.classes = sorted(folder.name for folder in folders)
+        if not self.classes:
+            raise ValueError(
+                f"ImageFolder: {root} has no folders in it: expected one per class, such as "
+                f"{self.root / 'cat' / '1.jpg'}"
+            )
+        self.class_to_index = {name: label for label, name in enumerate(self.classes)}
+        self.paths: list[Path] = []
+        labels: list[int] = []
+        for name, label in self.class_to_index.items():
+            found = images.below(self.root / name)
+            if not found:
+                raise ValueError(
+                    f"ImageFolder: no pictures in {self.root / name} or below "
+                    f"({', '.join(images.FORMATS)})"
+                )
+            self.paths += found
+            labels += [label] * len(found)
+        self.labels = np.array(labels, np.int64)
+
+    @property
+    def random(self) -> bool:
+        """Whether its transform may draw random numbers."""
+        return self.transform is not None and may_draw(self.transform)
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, int]:
+        i = check.integer("ImageFolder", "index", index)
+        if not -len(self) <= i < len(self):
+            raise IndexError(f"ImageFolder: index {i} of {len(self)} images")
+        image = images.read(self.paths[i], self.size).transpose(2, 0, 1)
+        if self.transform is not None:
+            one = check.array("ImageFolder", "the transform's result", self.transform(image[None]))
+            if one.ndim == 0 or len(one) != 1:
+                raise ValueError(
+                    f"ImageFolder: transform: expected one image, (1, ...), for one of shape "
+                    f"{(1, *image.shape)}, got shape {one.shape}"
+                )
+            image = one[0]
+        return image, int(self.labels[i])
+
+    def describe(self, index: int) -> str:
+        """What errors call an image."""
+        return str(self.paths[index])
+
+    def __repr__(self) -> str:
+        return f"ImageFolder({str(self.root)!r}, {len(self)} images, {len(self.classes)} classes)"
