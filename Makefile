@@ -17,7 +17,7 @@ ARGS ?=
 python := $(VENV)/bin/python
 pip := $(python) -m pip --disable-pip-version-check --quiet
 # What is compiled: minidl is rebuilt after a change in one of these.
-compiled := pyproject.toml setup.py $(wildcard minidl/autograd/*.p* minidl/ops/*.p* minidl/ops/activations/*.p* \
+compiled := pyproject.toml setup.py $(wildcard minidl/autograd/*.p* minidl/ops/*.p* minidl/ops/*/*.p* \
     minidl/_kernels/*/*.pyx minidl/_kernels/*/*.pxd)
 
 .PHONY: demo dcgan test study docs lint bench clean install

@@ -58,10 +58,11 @@ ENGINE = [
     ),
     *(
         f"minidl/ops/{name}.py"
-        for name in ("args", "arithmetic", "linalg", "loss", "norm", "reduction", "shape")
+        for name in ("args", "arithmetic", "linalg", "norm", "reduction", "shape")
     ),
     *(f"minidl/replay/{name}.py" for name in ("watch", "record", "capture")),
     "minidl/optim/again.py",
+    "minidl/ops/losses/loss.py",
     *(f"minidl/ops/activations/{name}.py" for name in ("activation", "prelu", "softmax")),
     *(f"minidl/ops/spatial/{name}.py" for name in ("conv", "pooling")),
 ]

@@ -2,7 +2,6 @@
 
 from typing import TYPE_CHECKING, Any
 
-from minidl.ops import loss
 from minidl.ops.activations.gates import crelu, glu, maxout
 from minidl.ops.activations.noise import dropout, rrelu
 from minidl.ops.activations.prelu import prelu
@@ -10,14 +9,21 @@ from minidl.ops.activations.softmax import log_softmax, softmax
 from minidl.ops.activations.table import FUNCTIONS, identity
 from minidl.ops.batch_norm import batch_norm
 from minidl.ops.linalg import affine
-from minidl.ops.loss import *  # noqa: F403  (what its __all__ lists)
+from minidl.ops.losses import composed, loss
+from minidl.ops.losses.composed import *  # noqa: F403  (what its __all__ lists)
+from minidl.ops.losses.loss import *  # noqa: F403
 from minidl.ops.norm import group_norm, instance_norm, layer_norm
 from minidl.ops.shape import embedding
 from minidl.ops.spatial.conv import conv, conv_transpose
 from minidl.ops.spatial.pooling import avg_pool, max_pool, pixel_shuffle, upsample
 from minidl.porting import missing as _missing
 
-LOSSES = tuple(name for name in loss.__all__ if name != "one_hot")
+# Of a result and its target: `md.fit` takes them by name.
+LOSSES = tuple(
+    name
+    for name in (*loss.__all__, *composed.__all__)
+    if name not in ("one_hot", "cosine_embedding_loss")
+)
 
 globals().update(FUNCTIONS)  # relu, sigmoid, ...: what ops/activations declares
 
@@ -45,6 +51,7 @@ __all__ = [
     "upsample",
     *FUNCTIONS,
     *loss.__all__,
+    *composed.__all__,
 ]
 
 

@@ -37,7 +37,7 @@ PAGES = {
         {
             "minidl/_kernels/loops/losses.pyx",
             "minidl/_kernels/reference/losses.py",
-            "minidl/ops/loss.py",
+            "minidl/ops/losses/loss.py",
             "tests/ops/table.py",
         },
         ("ops", "kernels/test_against_reference.py", "test_every_public_name.py"),

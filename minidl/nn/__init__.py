@@ -3,11 +3,24 @@
 from typing import TYPE_CHECKING, Any
 
 from minidl.nn.activation import LAYERS, LogSoftmax, PReLU, Softmax
+from minidl.nn.containers import ModuleDict, ModuleList, Sequential
 from minidl.nn.conv import Conv, ConvTranspose
 from minidl.nn.gates import GLU, CReLU, Maxout
 from minidl.nn.layers import Flatten, Identity, Reshape
 from minidl.nn.linear import Affine, Embedding
-from minidl.nn.module import Module, ModuleList, Sequential
+from minidl.nn.losses import (
+    BCELoss,
+    BCEWithLogitsLoss,
+    CosineEmbeddingLoss,
+    CrossEntropyLoss,
+    HingeLoss,
+    HuberLoss,
+    KLDivLoss,
+    L1Loss,
+    MSELoss,
+    NLLLoss,
+)
+from minidl.nn.module import Module
 from minidl.nn.noise import Dropout, RReLU
 from minidl.nn.normalization import BatchNorm, GroupNorm, InstanceNorm, LayerNorm
 from minidl.nn.parameter import Parameter, ParameterMaker, ParameterScope
@@ -17,32 +30,43 @@ from minidl.porting import missing as _missing
 globals().update(LAYERS)  # ReLU, Sigmoid, ...: one for each row of the activation table
 
 __all__ = [
-    "GLU",
     "Affine",
-    "CReLU",
-    "Conv",
-    "ConvTranspose",
     "AvgPool",
     "BatchNorm",
+    "BCELoss",
+    "BCEWithLogitsLoss",
+    "Conv",
+    "ConvTranspose",
+    "CosineEmbeddingLoss",
+    "CReLU",
+    "CrossEntropyLoss",
     "Dropout",
     "Embedding",
     "Flatten",
+    "GLU",
     "GroupNorm",
+    "HingeLoss",
+    "HuberLoss",
     "Identity",
     "InstanceNorm",
+    "KLDivLoss",
+    "L1Loss",
     "LayerNorm",
     "LogSoftmax",
     "Maxout",
     "MaxPool",
     "Module",
+    "ModuleDict",
     "ModuleList",
-    "PReLU",
+    "MSELoss",
+    "NLLLoss",
     "Parameter",
     "ParameterMaker",
     "ParameterScope",
-    "RReLU",
     "PixelShuffle",
+    "PReLU",
     "Reshape",
+    "RReLU",
     "Sequential",
     "Softmax",
     "Upsample",

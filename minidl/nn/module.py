@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from itertools import repeat
 from operator import call, setitem
 from typing import Any, NamedTuple
@@ -351,95 +351,3 @@ def _changes(own: Parameter | np.ndarray, value: np.ndarray) -> list[tuple]:
     if array.shape == value.shape:
         return [(setitem, array, ..., value)]
     return [(setattr, own, "_data", value.copy()), (setattr, own, "_initializer", None)]
-
-
-# ── Modules of modules ────────────────────────────────────────────────────────────────────────────
-
-
-class ModuleList(Module):
-    """A list of modules whose names are their places: "0", "1", ... It has no ``forward``: a model calls its items.
-    Indexing, slices, ``len`` and ``append`` as for a list. TypeError: an item that is not a Module.
-    """
-
-    def __init__(self, modules: Iterable[Module] = ()) -> None:
-        self._layers: list[Module] = []
-        self.extend(check.items("ModuleList", "modules", modules, "modules"))
-
-    def _parts(self) -> Mapping[str, Any]:
-        return {str(i): layer for i, layer in enumerate(self._layers)} | {
-            name: value for name, value in vars(self).items() if name != "_layers"
-        }
-
-    def append(self, module: Module) -> ModuleList:
-        """Adds a module at the end; returns itself."""
-        if not isinstance(module, Module):
-            raise TypeError(
-                f"{type(self).__name__}: expected a Module at position {len(self)}, "
-                f"got {type(module).__name__}"
-            )
-        self._layers.append(module)
-        changed()
-        return self
-
-    def extend(self, modules: Iterable[Module]) -> ModuleList:
-        """Adds modules at the end; returns itself."""
-        for module in modules:
-            self.append(module)
-        return self
-
-    def __len__(self) -> int:
-        return len(self._layers)
-
-    def __iter__(self) -> Iterator[Module]:
-        return iter(self._layers)
-
-    def __getitem__(self, index: Any) -> Any:
-        if isinstance(index, slice):
-            return type(self)(self._layers[index])
-        return self._layers[index]
-
-    def __setitem__(self, index: int, module: Module) -> None:
-        if not isinstance(module, Module):
-            raise TypeError(
-                f"{type(self).__name__}: expected a Module, got {type(module).__name__}"
-            )
-        self._layers[index] = module
-        changed()
-
-
-class Sequential(ModuleList):
-    """Modules that are called one after the other: y = last(... second(first(x))).
-
-    An activation that follows a layer which can apply it in the same pass (`Affine`, `Conv`,
-    `BatchNorm`) is given to that layer; the result has the same bits. Where somebody could see the difference
-    (a ``forward`` or ``__call__`` that was replaced or is watched) each is called on its own.
-
-    >>> from minidl.nn import Affine, ReLU
-    >>> Sequential(Affine(4, 8), ReLU(), Affine(8, 2)).num_parameters()
-    58
-    """
-
-    def __init__(self, *layers: Module) -> None:
-        super().__init__(layers)
-
-    def __getitem__(self, index: Any) -> Any:
-        if isinstance(index, slice):
-            return type(self)(*self._layers[index])
-        return self._layers[index]
-
-    def forward(self, x: Any) -> Any:
-        before: Module | None = None  # it fuses, and waits for what follows
-        for layer in self._layers:
-            if recorder.on and capturing():
-                note("module", layer)  # (its forward may run without a call of it)
-            if before is not None:
-                activation = layer.fusable()
-                x = before.forward(x, activation)  # all that a call of it would run
-                before = None
-                if activation is not None:
-                    continue
-            if layer.fuses:
-                before = layer
-            else:
-                x = layer(x)
-        return x if before is None else before.forward(x)

@@ -1,6 +1,6 @@
 """The differentiable operations, one file per family. They are Tensor's methods and operators, too.
 
-In the order of reading: `arithmetic`, `reduction`, `shape` (indexing too), `linalg` (products), `loss`, `batch_norm`
+In the order of reading: `arithmetic`, `reduction`, `shape` (indexing too), `linalg` (products), `losses`, `batch_norm`
 and `norm` (normalisation), `spatial` (convolution, pooling), `activations`; `inplace` has the in-place operators,
 `args` what several ops ask of their arguments. A family offers what its `__all__` lists.
 """
@@ -11,7 +11,8 @@ from minidl.ops.arithmetic import *
 from minidl.ops.batch_norm import batch_norm
 from minidl.ops.inplace import inplace
 from minidl.ops.linalg import affine, einsum, matmul
-from minidl.ops.loss import *
+from minidl.ops.losses.composed import *
+from minidl.ops.losses.loss import *
 from minidl.ops.norm import group_norm, instance_norm, layer_norm
 from minidl.ops.reduction import *
 from minidl.ops.shape import (

@@ -52,6 +52,7 @@ from minidl.autograd.tensor import Tensor
 from minidl.data import DataLoader
 from minidl.nn import Module
 from minidl.nn.buffers import KeptBuffers
+from minidl.nn.losses import Loss
 from minidl.training.events import handlers
 from minidl.training.history import History
 from minidl.training.metrics import (
@@ -67,6 +68,7 @@ from minidl.training.steps import CapturedSteps, Steps
 ACCURACIES: dict[Any, Callable] = {
     F.cross_entropy: class_accuracy,
     F.nll_loss: class_accuracy,
+    F.kl_div: class_accuracy,
     F.binary_cross_entropy: probability_accuracy,
     F.binary_cross_entropy_with_logits: label_accuracy,
 }
@@ -365,8 +367,10 @@ def _checked(who: str, model: Any, loss: Any, metrics: Metrics) -> tuple[Any, di
             chosen[getattr(metric, "__name__", type(metric).__name__)] = metric
         elif metric != "accuracy":
             raise ValueError(f'{who}: metrics: {metric!r} is neither "accuracy" nor a function')
-        elif loss in ACCURACIES or loss not in OURS:  # (there is no accuracy of real numbers)
-            chosen["accuracy"] = ACCURACIES.get(loss, accuracy)
+        else:
+            function = loss.function if isinstance(loss, Loss) else loss
+            if function in ACCURACIES or function not in OURS:  # (real numbers have no accuracy)
+                chosen["accuracy"] = ACCURACIES.get(function, accuracy)
     return loss, chosen
 
 

@@ -425,6 +425,7 @@ for _row in ACTIVATION_ROWS:
     if _row.inplace:
         ROWS.append(_inplace(_row))
 
-from .table_images import ROWS as IMAGE_ROWS  # noqa: E402  (it needs what is above)
+from .table_images import ROWS as IMAGE_ROWS  # noqa: E402  (they need what is above)
+from .table_losses import ROWS as LOSS_ROWS  # noqa: E402
 
-ROWS += IMAGE_ROWS
+ROWS += IMAGE_ROWS + LOSS_ROWS

@@ -1,7 +1,6 @@
 """fit, evaluate, History and what they show."""
 
 import builtins
-import inspect
 import itertools
 import math
 import signal
@@ -15,7 +14,7 @@ import minidl as md
 from minidl import data, nn, optim
 from minidl import functional as F
 from minidl.training import progress
-from minidl.training.fit import ACCURACIES, accuracy, evaluate, every_batch
+from minidl.training.fit import accuracy, evaluate, every_batch
 
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((60, 4)).astype(np.float32)
@@ -101,28 +100,6 @@ def test_losses_go_by_function_or_name_and_metrics_too():
     history = fit(loss="cross_entropy", metrics=("accuracy", confidence), validation=loader())
     assert {"accuracy", "confidence", "val_confidence"} <= set(history.history)
     assert fit(metrics=()).history.keys() == {"loss", "lr", "time"}
-
-
-@pytest.mark.parametrize("name", F.LOSSES)
-def test_every_loss_goes_by_its_name(name):
-    model = nn.Sequential(nn.Affine(4, 2), nn.Sigmoid())  # binary_cross_entropy takes probabilities
-    target = Y if name in ("cross_entropy", "nll_loss") else np.eye(2, dtype=np.float32)[Y]
-    history = fit(model, [(X, target)], name, metrics=())
-    assert math.isfinite(history["loss"][0]) and history["loss"][1] < history["loss"][0]
-
-
-def test_losses_are_the_functions_with_a_target():
-    functions = {name: inspect.signature(getattr(F, name)).parameters for name in F.__all__}
-    assert set(F.LOSSES) == {name for name, given in functions.items() if "target" in given}
-
-
-@pytest.mark.parametrize(
-    "loss", ["mse_loss", *(getattr(F, n) for n in F.LOSSES if getattr(F, n) not in ACCURACIES)]
-)
-def test_real_numbers_have_no_accuracy(loss):
-    model = nn.Affine(4, 1)
-    history = fit(model, [(X, X[:, :1])], loss, optimizer=optim.SGD(model.parameters(), 0.1))
-    assert history.history.keys() == {"loss", "lr", "time"}
 
 
 def test_modes_during_and_after():

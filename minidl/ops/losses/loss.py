@@ -17,14 +17,22 @@ import numpy as np
 
 from minidl import _kernels as K
 from minidl import check
-from minidl._kernels.arrays.buffers import within
 from minidl._kernels.runtime.prepared import by_numpy, checks, recorder
 from minidl.autograd.op import Op
 from minidl.autograd.tensor import Tensor, as_tensor, plain, wrap
-from minidl.ops.activations.smooth import sigmoid
+from minidl.ops.activations.smooth import sigmoid, softplus
 from minidl.ops.activations.softmax import log_softmax, softmax
 from minidl.ops.args import as_float, class_ids, one_float_dtype, operands
 from minidl.ops.arithmetic import clip, log, maximum, where
+from minidl.ops.losses.weights import (
+    IGNORED,
+    check_targets,
+    coefficients,
+    element_factor,
+    kept_weights,
+    soften,
+    weighting,
+)
 from minidl.ops.reduction import mean, sum
 from minidl.ops.shape import getitem, reshape, transpose
 
@@ -172,7 +180,8 @@ class BinaryCrossEntropyWithLogits(ElementLoss):
         return -x
 
 
-def _reduce(name: str, loss: Tensor, reduction: str) -> Tensor:
+def reduced(name: str, loss: Tensor, reduction: str) -> Tensor:
+    """The losses of all elements, reduced."""
     if isinstance(reduction, str):
         if reduction == "mean":
             return mean(loss)
@@ -184,11 +193,19 @@ def _reduce(name: str, loss: Tensor, reduction: str) -> Tensor:
 
 
 def _element_loss(
-    name: str, loss: type[ElementLoss], x: Tensor, t: Tensor, reduction: str, parameter: float = 0.0
+    name: str,
+    loss: type[ElementLoss],
+    x: Tensor,
+    t: Tensor,
+    reduction: str,
+    parameter: float = 0.0,
+    factor: Tensor | None = None,
 ) -> Tensor:
+    if factor is not None:
+        return reduced(name, Weigh()(factor, loss(0.0, parameter)(x, t)), reduction)
     if x.size and isinstance(reduction, str) and reduction in ("mean", "sum"):
         return loss(1.0 if reduction == "sum" else float(x.size), parameter)(x, t)
-    return _reduce(name, loss(0.0, parameter)(x, t), reduction)
+    return reduced(name, loss(0.0, parameter)(x, t), reduction)
 
 
 def one_hot(ids: Any, n: int, dtype: Any = "float32") -> Tensor:
@@ -227,7 +244,14 @@ def _class_targets(name: str, x: Tensor, target: np.ndarray) -> np.ndarray:
     return target if target.ndim == 1 else target.reshape(-1)
 
 
-def cross_entropy(logits: Any, target: Any, reduction: str = "mean") -> Tensor:
+def cross_entropy(
+    logits: Any,
+    target: Any,
+    reduction: str = "mean",
+    weight: Any = None,
+    ignore_index: int = IGNORED,
+    label_smoothing: float = 0.0,
+) -> Tensor:
     """-log softmax(logits)[target], averaged over the samples.
 
     The gradient of the logits is softmax(logits) - one_hot(target), over the number of samples for the mean.
@@ -236,60 +260,86 @@ def cross_entropy(logits: Any, target: Any, reduction: str = "mean") -> Tensor:
         logits: (N, C), (C,) or (N, C, ...): scores, before softmax.
         target: class ids of shape (N,), (), (N, ...); or class probabilities in logits' shape.
         reduction: "mean", "sum" or "none".
+        weight: (C,), a factor on the loss of each class, without a gradient. With ids, the mean is the weighted one:
+            divided by the sum of the targets' weights.
+        ignore_index: ids of this value, in the range of the classes or not, have the loss 0 and do not count in
+            the mean (which is NaN if there are no others). Probabilities are never ignored.
+        label_smoothing: e from 0 to 1; the target's probabilities p become (1 - e) p + e / C.
 
     Raises:
-        ValueError: shapes that do not fit, or an id out of range.
+        ValueError: shapes that do not fit, or an id out of range; in a captured step that was recorded without an
+            ignored id also a later -100 (with class weights or another `ignore_index`, later ones are ignored).
         TypeError: ids that are not integers.
+
+    Source: label smoothing: Szegedy et al., Rethinking the Inception Architecture for Computer Vision, CVPR 2016.
     """
-    x = as_float(logits)
-    given = check.array("cross_entropy", "target", plain(target))
+    name, x = "cross_entropy", as_float(logits)
+    axis = min(x.ndim - 1, 1)
+    classes = x.shape[axis] if x.ndim else 0
+    settings = weighting(name, classes, weight, ignore_index, label_smoothing)
+    given = check.array(name, "target", plain(target))
     if given.dtype.kind == "f" and given.shape == x.shape and x.ndim:
         # (Numbers in a list take the logits' dtype.)
         x, t = operands(
             x, Tensor(given, dtype=x.dtype) if isinstance(target, list | tuple) else target
         )
-        axis = min(x.ndim - 1, 1)
-        loss = -sum(Weigh()(t, log_softmax(x, axis)), axis)
-        return _reduce("cross_entropy", loss, reduction)
-    rows = _rows("cross_entropy", x)
-    ids = _class_targets("cross_entropy", x, given)
+        loss = -sum(Weigh()(soften(t, settings, axis), log_softmax(x, axis)), axis)
+        return reduced(name, loss, reduction)
+    rows = _rows(name, x)
+    ids = _class_targets(name, x, given)
+    if not settings.is_plain(ids, classes, recorder.on):
+        a, kept = coefficients(ids, classes, settings, x.dtype)
+        loss = -sum(Weigh()(a, log_softmax(rows, 1)), 1)
+        return _kept_reduced(name, loss, kept, x, reduction)
     if recorder.on:  # (a captured step asks before it changes anything, not only in the kernel)
-        checks(_check_targets, ids, rows.shape[1])
+        checks(check_targets, name, ids, classes)
     if x._requires_grad:
         # For backward: the caller may fill its array anew.
         ids = K.copy(ids) if recorder.on else ids.copy()
     if isinstance(reduction, str) and reduction in ("mean", "sum") and len(ids):
         return CrossEntropy(ids, 1.0 if reduction == "sum" else 1 / len(ids))(rows)
-    loss = CrossEntropy(ids)(rows)
+    return reduced(name, _per_sample(CrossEntropy(ids)(rows), x), reduction)
+
+
+def _per_sample(loss: Tensor, x: Tensor) -> Tensor:
+    """The losses of all rows in the shape that x has without its classes."""
     shape = x.shape[:1] + x.shape[2:] if x.ndim > 1 else ()
-    return _reduce(
-        "cross_entropy", loss if loss.shape == shape else reshape(loss, shape), reduction
-    )
+    return loss if loss.shape == shape else reshape(loss, shape)
 
 
-def _check_targets(ids: np.ndarray, classes: int) -> None:
-    if not within(ids, classes):
-        row = int(np.argmax((ids < 0) | (ids >= classes)))
-        raise ValueError(
-            f"cross_entropy: target {ids[row]} of row {row} is out of range for {classes} classes"
-        )
+def _kept_reduced(name: str, loss: Tensor, kept: Tensor, x: Tensor, reduction: str) -> Tensor:
+    """The losses of all rows, reduced; the mean is that of what counts."""
+    if isinstance(reduction, str) and reduction == "mean":
+        return sum(loss) / sum(kept)
+    return reduced(name, _per_sample(loss, x), reduction)
 
 
-def nll_loss(log_probabilities: Any, target: Any, reduction: str = "mean") -> Tensor:
+def nll_loss(
+    log_probabilities: Any,
+    target: Any,
+    reduction: str = "mean",
+    weight: Any = None,
+    ignore_index: int = IGNORED,
+) -> Tensor:
     """-log_probabilities[target]: the negative log-likelihood, for the output of `log_softmax`.
 
-    The gradient is -1 at the target and 0 elsewhere. Shapes, errors and reduction as in `cross_entropy` (class ids
-    only).
+    The gradient is -1 at the target and 0 elsewhere. Arguments, shapes, errors and reduction as in `cross_entropy`
+    (class ids only).
     """
-    x = as_float(log_probabilities)
-    rows = _rows("nll_loss", x)
-    ids = _class_targets("nll_loss", x, check.array("nll_loss", "target", plain(target)))
-    ids = class_ids("nll_loss", ids, rows.shape[1])
-    places = by_numpy(_places, ids, rows.shape[1])
-    loss = -getitem(reshape(rows, (rows.size,)), places)
-    return _reduce(
-        "nll_loss", reshape(loss, x.shape[:1] + x.shape[2:] if x.ndim > 1 else ()), reduction
-    )
+    name, x = "nll_loss", as_float(log_probabilities)
+    rows = _rows(name, x)
+    ids = _class_targets(name, x, check.array(name, "target", plain(target)))
+    classes = rows.shape[1]
+    settings = weighting(name, classes, weight, ignore_index)
+    kept = None
+    if settings.is_plain(ids, classes, recorder.on) or ids.dtype.kind not in "iu":
+        ids = class_ids(name, ids, classes)
+    else:
+        ids, kept = kept_weights(ids, classes, settings, x.dtype)
+    loss = -getitem(reshape(rows, (rows.size,)), by_numpy(_places, ids, classes))
+    if kept is None:
+        return reduced(name, _per_sample(loss, x), reduction)
+    return _kept_reduced(name, Weigh()(kept, loss), kept, x, reduction)
 
 
 def _places(ids: np.ndarray, classes: int) -> np.ndarray:
@@ -297,23 +347,27 @@ def _places(ids: np.ndarray, classes: int) -> np.ndarray:
     return np.arange(len(ids)) * classes + ids
 
 
-def _pair(name: str, x: Any, target: Any) -> tuple[Tensor, Tensor]:
+def pair_of(name: str, x: Any, target: Any) -> tuple[Tensor, Tensor]:
     x, t = one_float_dtype(as_float(x), as_tensor(target))
     if x.shape != t.shape:
         raise ValueError(f"{name}: expected a target of shape {x.shape}, got {t.shape}")
     return x, t
 
 
-def binary_cross_entropy(p: Any, target: Any, reduction: str = "mean") -> Tensor:
+def binary_cross_entropy(
+    p: Any, target: Any, reduction: str = "mean", weight: Any = None
+) -> Tensor:
     """-(t log p + (1 - t) log(1 - p)); the logarithms are kept above -100, so that p = 0 and 1 stay finite.
 
-    The gradient is (p - t) / max(p (1 - p), 1e-12). Both limits are PyTorch's.
+    The gradient is (p - t) / max(p (1 - p), 1e-12). Both limits are PyTorch's. `weight` is a factor on each loss, which
+    broadcasts to p's shape; a mean is still one over all elements.
 
     Raises:
         ValueError: a probability outside [0, 1] (a logit? then use binary_cross_entropy_with_logits), or other shapes.
     """
-    p, t = _pair("binary_cross_entropy", p, target)
-    loss = _element_loss("binary_cross_entropy", BinaryCrossEntropy, p, t, reduction)
+    p, t = pair_of("binary_cross_entropy", p, target)
+    factor = element_factor("binary_cross_entropy", "weight", weight, p)
+    loss = _element_loss("binary_cross_entropy", BinaryCrossEntropy, p, t, reduction, factor=factor)
     if recorder.on:
         checks(_check_probabilities, p._data, loss._data)
     else:
@@ -332,15 +386,27 @@ def _check_probabilities(p: np.ndarray, loss: np.ndarray) -> None:
             )
 
 
-def binary_cross_entropy_with_logits(x: Any, target: Any, reduction: str = "mean") -> Tensor:
+def binary_cross_entropy_with_logits(
+    x: Any, target: Any, reduction: str = "mean", weight: Any = None, pos_weight: Any = None
+) -> Tensor:
     """softplus(x) - x t: binary cross-entropy of sigmoid(x), accurate for any x, infinite ones too.
 
     The slope is sigmoid(x) - t, that of the target -x. Arguments, dtypes and errors as for `mse_loss`; a target is a
     probability, which is not checked.
+
+    Args:
+        weight: a factor on each loss, which broadcasts to x's shape; a mean is still one over all elements.
+        pos_weight: p, a factor on what positive targets cost, which broadcasts, too, one number for each class, say:
+            p t softplus(-x) + (1 - t) softplus(x).
     """
-    x, t = _pair("binary_cross_entropy_with_logits", x, target)
     name = "binary_cross_entropy_with_logits"
-    return _element_loss(name, BinaryCrossEntropyWithLogits, x, t, reduction)
+    x, t = pair_of(name, x, target)
+    factor = element_factor(name, "weight", weight, x)
+    positive = element_factor(name, "pos_weight", pos_weight, x)
+    if positive is None:
+        return _element_loss(name, BinaryCrossEntropyWithLogits, x, t, reduction, factor=factor)
+    loss = Weigh()(positive * t, softplus(-x)) + Weigh()(1 - t, softplus(x))
+    return reduced(name, loss if factor is None else Weigh()(factor, loss), reduction)
 
 
 def mse_loss(x: Any, target: Any, reduction: str = "mean") -> Tensor:
@@ -355,7 +421,7 @@ def mse_loss(x: Any, target: Any, reduction: str = "mean") -> Tensor:
     Raises:
         ValueError: a target of another shape, or another reduction.
     """
-    x, t = _pair("mse_loss", x, target)
+    x, t = pair_of("mse_loss", x, target)
     return _element_loss("mse_loss", SquaredError, x, t, reduction)
 
 
@@ -364,7 +430,7 @@ def l1_loss(x: Any, target: Any, reduction: str = "mean") -> Tensor:
 
     Arguments, dtypes and errors as for `mse_loss`.
     """
-    x, t = _pair("l1_loss", x, target)
+    x, t = pair_of("l1_loss", x, target)
     return _element_loss("l1_loss", AbsoluteError, x, t, reduction)
 
 
@@ -377,5 +443,5 @@ def huber_loss(x: Any, target: Any, reduction: str = "mean", delta: float = 1.0)
     """
     if not isinstance(delta, Real) or not delta > 0:
         raise ValueError(f"huber_loss: delta must be greater than 0, got {delta!r}")
-    x, t = _pair("huber_loss", x, target)
+    x, t = pair_of("huber_loss", x, target)
     return _element_loss("huber_loss", HuberLoss, x, t, reduction, float(delta))

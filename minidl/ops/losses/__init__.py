@@ -1,0 +1,1 @@
+"""Losses: those with a kernel (`loss`), those made of other operations (`composed`), and their `weights`."""
