@@ -53,6 +53,7 @@ NAMES: dict[str, dict[str, str]] = {
         "set_num_interop_threads": "md.set_num_threads(n)",
         "get_default_dtype set_default_dtype": "dtype= of md.Tensor, or model.astype(dtype)",
         "allclose": "numpy.allclose(a.data, b.data)",
+        "torchinfo torchsummary plot_model": "md.summary(model, input_shape)",
     },
     "nn": {
         "Linear Dense": "nn.Affine(in_features, out_features)",
@@ -223,6 +224,9 @@ NAMES: dict[str, dict[str, str]] = {
         "save save_weights": 'md.save(model.state_dict(), "file.npz")',
         "load_weights": 'model.load_state_dict(md.load("file.npz"))',
         "get_weights set_weights": "model.state_dict(), model.load_state_dict(state)",
+        "summary": "md.summary(model, input_shape)",
+        "register_full_backward_hook": "model.register_backward_hook(fn)",
+        "register_forward_pre_hook": "nothing: a subclass with a forward of its own",
     },
 }
 HINTS = {

@@ -9,7 +9,14 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-LIVE = ("index.md", "start.md", "build/*.md", "tour/*.md", "concepts/*.md")  # in docs/
+LIVE = (
+    "index.md",
+    "start.md",
+    "inspecting.md",
+    "build/*.md",
+    "tour/*.md",
+    "concepts/*.md",
+)  # in docs/
 FENCE = re.compile(r"^( *)(`{3,}|~{3,})[ ]*([^`\n]*)$")
 NOT_RUN = re.compile(r"^\s*<!--\s*not run:\s*(.*?)\s*-->\s*$")
 

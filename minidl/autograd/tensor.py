@@ -394,6 +394,11 @@ class Tensor:
         made = f", op={type(self._op).__name__}" if self._op is not None else ""
         return f"{prefix}{text}{kind}{flag}{made})"
 
+    def _repr_html_(self) -> str:
+        from minidl.notebook.views import tensor_html  # here, as only notebooks need it
+
+        return tensor_html(self)
+
 
 def wrap(
     array: np.ndarray, op: Any = None, changes: Changes | None = None, requires_grad: bool = False

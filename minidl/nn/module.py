@@ -13,6 +13,7 @@ from minidl import check
 from minidl.atomic import at_once, starmap
 from minidl.autograd.tensor import Tensor, mark_changed, zero_grads
 from minidl.io.state import StateDict
+from minidl.nn.hooks import Inspected
 from minidl.nn.parameter import Parameter
 from minidl.porting import Buffers
 from minidl.replay.watch import capturing, changed, note, outside_of_steps, recorder
@@ -25,7 +26,7 @@ class Mismatch(NamedTuple):
     unexpected_keys: list[str]
 
 
-class Module:
+class Module(Inspected):
     """Base of all layers and models: write ``forward``, assign parts as attributes, call it.
 
     A layer is a plain object. What it holds as attributes, in the order of assignment, is what it consists of:
@@ -54,11 +55,11 @@ class Module:
         return None
 
     def runs(self, forward: Callable) -> bool:
-        """Whether a call runs this method of its class and nothing else: no subclass, nobody who watches or has
-        replaced ``forward`` or ``__call__``, who would see that a layer was fused with its neighbour.
+        """Whether a call runs this method of its class and nothing else: no subclass, no hooks, nobody who watches or
+        has replaced ``forward`` or ``__call__``, who would see that a layer was fused with its neighbour.
         """
-        own = type(self)
-        return "forward" not in vars(self) and own.forward is forward and own.__call__ is _CALL
+        own, alone = type(self), self._hooks is None and "forward" not in vars(self)
+        return alone and own.forward is forward and own.__call__ is _CALL
 
     def forward(self, *inputs: Any) -> Any:
         raise NotImplementedError(f"{type(self).__name__} has no forward()")
@@ -66,6 +67,8 @@ class Module:
     def __call__(self, *inputs: Any, **options: Any) -> Any:
         if recorder.on and capturing():
             note("module", self)
+        if self._hooks is not None:
+            return self._hooks.call(self, inputs, options)
         return self.forward(*inputs, **options)
 
     def __setattr__(self, name: str, value: Any) -> None:

@@ -49,6 +49,11 @@ class History:
         cut = ", interrupted" if self.interrupted else ""
         return f"History({len(self)} epochs{cut}{': ' if last else ''}{last})"
 
+    def _repr_html_(self) -> str:
+        from minidl.notebook.views import history_html  # here, as only notebooks need it
+
+        return history_html(self)
+
     def plot(self, path: str | os.PathLike[str] | None = None) -> None:
         """Draws the learning curves, one panel for the loss and one per metric, training and
         validation together.

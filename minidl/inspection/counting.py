@@ -1,0 +1,75 @@
+"""How many multiply-adds an op does, from the shapes of its operands; how much memory a graph keeps."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from minidl._kernels.runtime.memory import owner
+from minidl.autograd.op import Op
+from minidl.ops.linalg import Affine, Einsum, MatMul
+from minidl.ops.spatial.conv import Conv, ConvTranspose, ConvWeightGrad
+
+# For each class of ops: (op, result, operands) -> multiply-adds.
+MULTIPLY_ADDS = {
+    MatMul: lambda op, y, x0, x1: y.size * x0.shape[-1],
+    Affine: lambda op, y, x, w, *b: y.size * w.shape[1],
+    Conv: lambda op, y, x, w, *b: y.size * math.prod(w.shape[1:]),
+    ConvTranspose: lambda op, y, x, w, *b: x.size * math.prod(w.shape[1:]),
+    ConvWeightGrad: lambda op, gw, x, y: y.size * math.prod(gw.shape[1:]),
+    Einsum: lambda op, y, *xs: _einsum(op, xs),
+}
+
+
+def multiply_adds(op: Op, y: np.ndarray, xs: tuple[np.ndarray, ...]) -> int:
+    """Of one call: those of products and convolutions, 0 for all other ops.
+
+    A product of (n, k) and (k, m) does n k m. A convolution does one for each output element, input channel of its
+    group and tap of the kernel, taps on the padding included; a transposed one for each input element, output channel
+    and tap. An einsum does the product of the lengths of all its axes, once for each operand after the first.
+    """
+    rule = next((MULTIPLY_ADDS[kind] for kind in type(op).__mro__ if kind in MULTIPLY_ADDS), None)
+    return 0 if rule is None else int(rule(op, y, *xs))
+
+
+def _einsum(op: Any, xs: tuple[np.ndarray, ...]) -> int:
+    lengths: dict[str, int] = {}
+    for letters, x in zip(op.inputs, xs, strict=True):
+        for letter, n in zip(letters, x.shape, strict=True):
+            lengths[letter] = max(lengths.get(letter, 1), n) if n else 0
+    return math.prod(lengths.values()) * (len(xs) - 1)
+
+
+def kept_bytes(ops: Iterable[Op], others: Iterable[np.ndarray]) -> int:
+    """The memory of all arrays, but the `others`, that these ops and those that they depend on keep for backward."""
+    known = {id(owner(array)) for array in others}
+    sizes: dict[int, int] = {}
+    order = list(dict.fromkeys(ops))
+    seen = set(order)
+    for op in order:  # grows while we walk over it
+        for array in _kept(op):
+            its = id(owner(array))
+            if its not in known:
+                sizes[its] = max(sizes.get(its, 0), array.nbytes)
+        for edge in op.edges or ():
+            if isinstance(edge, Op) and edge not in seen:
+                seen.add(edge)
+                order.append(edge)
+    return sum(sizes.values())
+
+
+def _kept(op: Op) -> Iterable[np.ndarray]:
+    yield from (x._data for x in op._saved or () if x is not None)
+    more = op.kept if isinstance(op.kept, tuple | list) else (op.kept,)
+    yield from (array for array in (op._output, *more) if isinstance(array, np.ndarray))
+
+
+def in_bytes(n: float) -> str:
+    """A number of bytes, to three digits: 1.05 MB are 1,050,000 bytes."""
+    units = ["B", "kB", "MB", "GB", "TB"]
+    while n >= 999.5 and len(units) > 1:
+        n, units = n / 1000, units[1:]
+    return f"{n:.3g} {units[0]}"
