@@ -84,6 +84,13 @@ def number(
     return float(value)
 
 
+def measured(owner: str, argument: str, value: Any) -> float:
+    """A float that was measured: it may be infinite or NaN."""
+    if not isinstance(value, Real) or isinstance(value, bool):
+        raise TypeError(f"{owner}: {argument} must be a number, got {value!r}")
+    return float(value)
+
+
 def items(owner: str, argument: str, value: Any, what: str) -> list:
     """A list of what can be walked over; text does not count as a list of its letters."""
     if isinstance(value, str | bytes) or not hasattr(value, "__iter__"):
@@ -109,6 +116,14 @@ def dtype(owner: str, value: Any) -> np.dtype:
     except (TypeError, ValueError):
         pass
     raise TypeError(f"{owner}: dtype: expected float32, float64, an integer or bool, got {value!r}")
+
+
+def choice(owner: str, argument: str, value: Any, choices: Sequence[str]) -> str:
+    """One of a few words."""
+    if not isinstance(value, str) or value not in choices:
+        words = ", ".join(repr(word) for word in choices)
+        raise ValueError(f"{owner}: {argument} must be one of {words}, got {value!r}")
+    return value
 
 
 def flag(owner: str, argument: str, value: Any) -> bool:

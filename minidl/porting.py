@@ -113,10 +113,17 @@ NAMES: dict[str, dict[str, str]] = {
     "optim": {
         "lr_scheduler": "optim.StepLR, optim.CosineLR and the others, beside the optimizers",
         "CosineAnnealingLR": "optim.CosineLR(optimizer, steps)",
+        "CosineAnnealingWarmRestarts": "optim.CosineRestartsLR(optimizer, period, growth)",
         "LinearLR": "optim.WarmupLR",
         "MomentumSGD": "optim.SGD(parameters, lr, momentum=0.9)",
         "NesterovAG": "optim.SGD(parameters, lr, momentum=0.9, nesterov=True)",
+        "RMSProp": "optim.RMSprop(parameters)",
+        "Nadam": "optim.NAdam(parameters)",
+        "AdaGrad": "optim.Adagrad(parameters)",
+        "AdaDelta": "optim.Adadelta(parameters)",
+        "AveragedModel swa_utils ExponentialMovingAverage": "optim.EMA(model, decay)",
         "clip_grad_norm_": "optim.clip_grad_norm(parameters, max_norm)",
+        "clip_grad_value_": "optim.clip_grad_value(parameters, clip_value)",
     },
     "data": {
         "random_split": "data.split(arrays, fractions)",

@@ -1,7 +1,7 @@
-"""The optimizers: SGD, Adam, AdamW.
+"""The optimizers SGD, Adam and AdamW; their relatives are in `minidl/optim/adaptive.py`.
 
-One call of a kernel (`minidl/_kernels/optim/updates.pyx`) steps all parameters of all groups. What
-optimizers have in common, and which parameters take part, is in `minidl/optim/base.py`.
+One call of a kernel (`minidl/_kernels/optim/updates.pyx`) steps all parameters of all groups; the loops are in
+`formulas.pxd` beside it. What optimizers have in common, and which parameters take part, is in `minidl/optim/base.py`.
 
 >>> from minidl import nn
 >>> model = nn.Affine(2, 1)
@@ -15,7 +15,8 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from minidl.optim.base import Group, Optimizer
+from minidl.optim.base import Optimizer
+from minidl.optim.groups import Group
 
 __all__ = ["SGD", "Adam", "AdamW"]
 
@@ -27,21 +28,23 @@ class SGD(Optimizer):
         m  = momentum m + d;  p -= lr m                 (momentum)
         m  = momentum m + d;  p -= lr (d + momentum m)  (nesterov)
 
-    with lr times the parameter's ``lr_mult``. As in PyTorch, m is not damped.
+    with lr times the parameter's ``lr_mult``, and m at first 0.
 
     Args:
         params: Parameters (or Tensors that are leaves), or groups ``[{"params": ..., "lr": ...}]``
             with settings of their own. Those that are frozen are left alone until they are thawed.
+        dampening: m = momentum m + (1 - dampening) d; in a parameter's first step m = d, as in PyTorch.
 
     Raises:
         ValueError, TypeError: a setting that is negative or not finite; no parameters, one twice,
-            or one that is the result of an op or no float; nesterov without momentum.
+            or one that is the result of an op or no float; nesterov without momentum or with dampening.
 
     Source: Sutskever, Martens, Dahl & Hinton, On the importance of initialization and momentum,
     ICML 2013.
     """
 
     MOMENTS, kernel = ("momentum",), "sgd_step"
+    ADDED: ClassVar = {"dampening": 0.0}
 
     def __init__(
         self,
@@ -50,18 +53,19 @@ class SGD(Optimizer):
         momentum: float = 0.0,
         nesterov: bool = False,
         weight_decay: float = 0.0,
+        dampening: float = 0.0,
     ) -> None:
         options = {"lr": lr, "momentum": momentum, "nesterov": nesterov}
-        super().__init__(params, options | {"weight_decay": weight_decay})
+        super().__init__(params, options | {"weight_decay": weight_decay, "dampening": dampening})
         for group in self.groups:
-            if group["nesterov"] and group["momentum"] == 0:
-                raise ValueError("SGD: nesterov=True needs momentum > 0")
+            if group["nesterov"] and (group["momentum"] == 0 or group["dampening"] != 0):
+                raise ValueError("SGD: nesterov=True needs momentum > 0 and dampening = 0")
 
     def _moments(self, group: Group) -> int:
         return 1 if group["momentum"] else 0
 
     def _settings(self, group: Group) -> tuple:
-        return group["momentum"], group["nesterov"]
+        return group["momentum"], group["nesterov"], group["dampening"]
 
 
 class Adam(Optimizer):
@@ -71,12 +75,18 @@ class Adam(Optimizer):
         v = beta2 v + (1 - beta2) d^2
         p -= lr m / (1 - beta1^t) / (sqrt(v / (1 - beta2^t)) + eps)
 
-    with lr times the parameter's ``lr_mult``. Arguments and errors as for `SGD`.
+    with lr times the parameter's ``lr_mult``. Arguments and errors as for `SGD`; ValueError also for betas of 1 or
+    more.
 
-    Source: Kingma & Ba, Adam: A Method for Stochastic Optimization, ICLR 2015.
+    Args:
+        amsgrad: divides by the greatest v that the parameter has had, in place of v.
+
+    Source: Kingma & Ba, Adam: A Method for Stochastic Optimization, ICLR 2015. amsgrad: Reddi, Kale & Kumar, On the
+    Convergence of Adam and Beyond, ICLR 2018.
     """
 
-    MOMENTS, kernel = ("mean", "square"), "adam_step"
+    MOMENTS, kernel = ("mean", "square", "greatest_square"), "adam_step"
+    ADDED: ClassVar = {"amsgrad": False}
     decoupled: ClassVar[bool] = False
 
     def __init__(
@@ -86,9 +96,13 @@ class Adam(Optimizer):
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
         weight_decay: float = 0.0,
+        amsgrad: bool = False,
     ) -> None:
         options = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
-        super().__init__(params, options)
+        super().__init__(params, options | {"amsgrad": amsgrad})
+
+    def _moments(self, group: Group) -> int:
+        return 3 if group["amsgrad"] else 2
 
     def _settings(self, group: Group) -> tuple:
         return *group["betas"], group["eps"], self.decoupled
@@ -102,8 +116,7 @@ class AdamW(Adam):
         v = beta2 v + (1 - beta2) g^2
         p -= lr m / (1 - beta1^t) / (sqrt(v / (1 - beta2^t)) + eps)
 
-    with lr times the parameter's ``lr_mult``. Arguments and errors as for `SGD`; ValueError also for betas of 1 or
-    more.
+    with lr times the parameter's ``lr_mult``. Arguments and errors as for `Adam`.
 
     Source: Loshchilov & Hutter, Decoupled Weight Decay Regularization, ICLR 2019.
     """
@@ -117,5 +130,6 @@ class AdamW(Adam):
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
         weight_decay: float = 1e-2,
+        amsgrad: bool = False,
     ) -> None:
-        super().__init__(params, lr, betas, eps, weight_decay)
+        super().__init__(params, lr, betas, eps, weight_decay, amsgrad)

@@ -1,6 +1,6 @@
-"""What all optimizers have in common: groups of parameters, their settings, state and checks.
+"""What all optimizers have in common: how a step is done, state and checks.
 
-The formulas are in `minidl/optim/algorithms.py` and `minidl/_kernels/optim/updates.pyx`. A parameter takes part in a
+The formulas are in `minidl/optim/algorithms.py` and `minidl/_kernels/optim/formulas.pxd`. A parameter takes part in a
 step if it has a gradient and its ``lr_mult`` is not 0; all others are left as they are, their
 moments and step count included. A parameter that is frozen (``requires_grad`` False) gets no
 gradient, and is trained from the moment on when it is thawed.
@@ -8,7 +8,7 @@ gradient, and is trained from the moment on when it is thawed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from itertools import repeat
 from operator import call, setitem
 from typing import Any, ClassVar
@@ -29,82 +29,7 @@ from minidl._kernels.runtime.prepared import (
 from minidl.atomic import at_once, starmap
 from minidl.autograd.tensor import Tensor, mark_changed, zero_grads
 from minidl.optim.again import StepAgain
-
-# ── Settings ───────────────────────────────────────────────────────────────────────────────────
-
-
-def _at_least_0(owner: str, name: str, value: Any) -> float:
-    return check.number(owner, name, value, least=0.0)
-
-
-def _betas(owner: str, name: str, value: Any) -> tuple[float, float]:
-    pair = tuple(value) if isinstance(value, Sequence) else ()
-    if len(pair) != 2:
-        raise TypeError(f"{owner}: {name} must be two numbers, got {value!r}")
-    first, second = (check.number(owner, name, beta, least=0.0) for beta in pair)
-    if max(first, second) >= 1:
-        raise ValueError(f"{owner}: {name} must be less than 1, got {value}")
-    return first, second
-
-
-# Of settings that are more than a number >= 0.
-CHECKS: dict[str, Callable[[str, str, Any], Any]] = {
-    "nesterov": check.flag,
-    "betas": _betas,
-}
-
-
-class _Slot:
-    """What an optimizer keeps for one parameter."""
-
-    __slots__ = ("count", "data", "moments", "parameter")
-
-    def __init__(self, parameter: Tensor) -> None:
-        self.parameter: Any = parameter  # a Parameter, or a Tensor without lr_mult and decay
-        self.data: np.ndarray | None = None  # the array that was last found fit to be stepped
-        self.moments: tuple[np.ndarray, ...] = ()
-        self.count = np.zeros((), np.int64)  # an array: the kernel that steps also counts
-
-    @property
-    def step(self) -> int:
-        """How often the parameter was stepped; while `_step` runs, this step included."""
-        return int(self.count)
-
-    def __reduce__(self) -> tuple:
-        # Without `data`: a copy's memory may be laid out in another way, so the moments are fitted anew.
-        return _Slot, (self.parameter,), (None, {"moments": self.moments, "count": self.count})
-
-
-class Group(dict):
-    """Some parameters and their settings; ``group["lr"] = 0.1`` is checked as the constructor's
-    arguments are.
-    """
-
-    def __init__(self, owner: str, params: Sequence[Tensor], options: Mapping[str, Any]) -> None:
-        super().__init__(
-            {name: CHECKS.get(name, _at_least_0)(owner, name, v) for name, v in options.items()}
-        )
-        super().__setitem__("params", tuple(params))
-        self.owner = owner
-        self.slots = [_Slot(p) for p in params]
-
-    def __reduce__(self) -> tuple:
-        return Group, (self.owner, self["params"], self.options()), {"slots": self.slots}
-
-    def __setitem__(self, name: str, value: Any) -> None:
-        if name not in self or name == "params":
-            raise KeyError(
-                f"{self.owner}: {name!r} cannot be set; settable: {list(self.options())}"
-            )
-        outside_of_steps(self.owner)
-        super().__setitem__(name, CHECKS.get(name, _at_least_0)(self.owner, name, value))
-
-    def options(self) -> dict[str, Any]:
-        """The settings without the parameters."""
-        return {name: value for name, value in self.items() if name != "params"}
-
-
-# ── The base of the optimizers ─────────────────────────────────────────────────────────────────
+from minidl.optim.groups import Group, Slot, check_parameters, checked, groups_of
 
 
 class Optimizer:
@@ -120,14 +45,15 @@ class Optimizer:
     """
 
     MOMENTS: ClassVar[tuple[str, ...]] = ()  # the names of a parameter's moments in the state
+    ADDED: ClassVar[dict[str, Any]] = {}  # settings that older states lack, and what held then
     kernel: ClassVar[str] = ""  # of minidl._kernels, which steps all groups at once
 
     def __init__(self, params: Any, options: dict[str, Any]) -> None:
         name = type(self).__name__
         self.groups = [
-            Group(name, members, options | own) for members, own in _groups(name, params, options)
+            Group(name, members, options | own) for members, own in groups_of(name, params, options)
         ]
-        _check_parameters(name, [p for group in self.groups for p in group["params"]])
+        check_parameters(name, [p for group in self.groups for p in group["params"]])
 
     @property
     def lr(self) -> float:
@@ -137,7 +63,7 @@ class Optimizer:
     @lr.setter
     def lr(self, value: float) -> None:
         outside_of_steps(f"{type(self).__name__}.lr")
-        value = _at_least_0(type(self).__name__, "lr", value)
+        value = checked(type(self).__name__, "lr", value)
         at_once(map(dict.__setitem__, self.groups, repeat("lr"), repeat(value)))
 
     def zero_grad(self) -> None:
@@ -192,11 +118,11 @@ class Optimizer:
             at_once(starmap(call, undo))
             raise
 
-    def _gather(self, group: Group) -> tuple[list[_Slot], list]:
+    def _gather(self, group: Group) -> tuple[list[Slot], list]:
         """The slots that take part, and for the kernel one list each of their arrays, gradients, moments, counts,
         learning rates and decays.
         """
-        slots: list[_Slot] = []
+        slots: list[Slot] = []
         arrays: list[np.ndarray] = []
         grads: list[np.ndarray] = []
         lrs: list[float] = []
@@ -224,7 +150,7 @@ class Optimizer:
             )
         return slots, [arrays, grads, *self._lists(slots), lrs, self._decays(group, slots)]
 
-    def _decays(self, group: Group, slots: list[_Slot]) -> list[float]:
+    def _decays(self, group: Group, slots: list[Slot]) -> list[float]:
         """The weight decay of each slot's parameter."""
         decays = [0.0] * len(slots)
         if group.get("weight_decay"):
@@ -233,7 +159,7 @@ class Optimizer:
                     decays[i] = group["weight_decay"]
         return decays
 
-    def _lists(self, slots: list[_Slot]) -> list:
+    def _lists(self, slots: list[Slot]) -> list:
         """One list per name in MOMENTS, None for those that the settings do not need; and the counts."""
         used = len(slots[0].moments) if slots else 0
         lists: list = [None] * len(self.MOMENTS)
@@ -242,7 +168,7 @@ class Optimizer:
         lists.append([slot.count for slot in slots])
         return lists
 
-    def _prepare(self, slot: _Slot, count: int) -> None:
+    def _prepare(self, slot: Slot, count: int) -> None:
         """Fits a slot to an array that is new to it: the moments must lie in memory as it does."""
         data = slot.parameter._data
         what = f"{type(self).__name__}.step: {self._name_of(slot)}"
@@ -263,7 +189,7 @@ class Optimizer:
         slot.moments = tuple(moments)
         slot.data = data
 
-    def _name_of(self, slot: _Slot) -> str:
+    def _name_of(self, slot: Slot) -> str:
         place = [id(s) for group in self.groups for s in group.slots].index(id(slot))
         name = getattr(slot.parameter, "name", None)
         return f"parameter {place}" + (f" ({name})" if name else "")
@@ -304,7 +230,7 @@ class Optimizer:
             ],
         }
 
-    def _slot_state(self, slot: _Slot) -> dict[str, Any]:
+    def _slot_state(self, slot: Slot) -> dict[str, Any]:
         return {
             "lr_mult": getattr(slot.parameter, "lr_mult", 1.0),
             "decay": getattr(slot.parameter, "decay", True),
@@ -332,6 +258,7 @@ class Optimizer:
             raise ValueError(f"{name}: expected {len(self.groups)} groups, got {len(saved)}")
         restored = []
         for i, (group, its) in enumerate(zip(self.groups, saved, strict=True)):
+            its = {**self.ADDED, **its}
             missing = [key for key in (*group.options(), "parameters") if key not in its]
             if missing:
                 raise ValueError(f"{name}: group {i} lacks {missing}")
@@ -340,9 +267,7 @@ class Optimizer:
                     f"{name}: group {i}: expected {len(group.slots)} parameters, "
                     f"got {len(its['parameters'])}"
                 )
-            options = {
-                key: CHECKS.get(key, _at_least_0)(name, key, its[key]) for key in group.options()
-            }
+            options = {key: checked(name, key, its[key]) for key in group.options()}
             pairs = zip(group.slots, its["parameters"], strict=True)
             restored.append((options, [self._checked(slot, values) for slot, values in pairs]))
         changes: list[tuple] = []
@@ -357,7 +282,7 @@ class Optimizer:
                     changes.append((setattr, slot.parameter, "decay", decay))
         at_once(starmap(call, changes))
 
-    def _checked(self, slot: _Slot, values: Mapping[str, Any]) -> tuple:
+    def _checked(self, slot: Slot, values: Mapping[str, Any]) -> tuple:
         """The saved values of one parameter, as copies."""
         what = f"{type(self).__name__}.load_state_dict: {self._name_of(slot)}"
         like = slot.parameter._data
@@ -381,58 +306,6 @@ class Optimizer:
             for group in self.groups
         ]
         return f"{type(self).__name__}(" + " | ".join(groups) + ")"
-
-
-def _groups(name: str, params: Any, options: dict[str, Any]) -> list[tuple[list, dict[str, Any]]]:
-    """(parameters, settings of their own) of each group."""
-    if isinstance(params, Tensor) or not isinstance(params, Iterable):
-        hint = "; call its parameters()" if hasattr(params, "parameters") else ""
-        raise TypeError(
-            f"{name}: params must be a sequence of Parameters or of groups, "
-            f"got {type(params).__name__}{hint}"
-        )
-    items = list(params)
-    if not any(isinstance(item, Mapping) for item in items):
-        return [(_each_once(items), {})]
-    groups = []
-    for i, item in enumerate(items):
-        if not isinstance(item, Mapping) or "params" not in item:
-            raise TypeError(f"{name}: group {i} must be a dict with 'params', got {item!r}")
-        own = {key: value for key, value in item.items() if key != "params"}
-        unknown = [key for key in own if key not in options]
-        if unknown:
-            raise ValueError(f"{name}: group {i} sets {unknown}, but settings are {list(options)}")
-        members = item["params"]
-        members = [members] if isinstance(members, Tensor) else _each_once(members)
-        groups.append((members, own))
-    return groups
-
-
-def _each_once(params: Iterable[Any]) -> list[Any]:
-    """Layers with the same scope each name the parameter that they share: it is stepped once."""
-    return list({id(p): p for p in params}.values())
-
-
-def _check_parameters(name: str, params: list[Any]) -> None:
-    if not params:
-        raise ValueError(f"{name}: params is empty (an iterator may have been used up already)")
-    first: dict[int, int] = {}
-    for i, p in enumerate(params):
-        if not isinstance(p, Tensor):
-            raise TypeError(f"{name}: parameter {i} must be a Parameter, got {type(p).__name__}")
-        if p.dtype.kind != "f":
-            raise TypeError(
-                f"{name}: parameter {i} has dtype {p.dtype}; only floats can be trained"
-            )
-        if p._op is not None:
-            raise ValueError(
-                f"{name}: parameter {i} is the result of an op; only leaves can be stepped"
-            )
-        if id(p) in first:
-            raise ValueError(
-                f"{name}: parameters {first[id(p)]} and {i} are the same one, in two groups"
-            )
-        first[id(p)] = i
 
 
 def _is_dense(array: np.ndarray) -> bool:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from operator import call
 from typing import Any
 
@@ -21,9 +22,7 @@ class Schedule:
     """
 
     def __init__(self, optimizer: Any, base: list[float] | None = None) -> None:
-        if not hasattr(optimizer, "groups"):
-            raise TypeError(f"{type(self).__name__}: expected an optimizer, got {optimizer!r}")
-        self.optimizer = optimizer
+        self.optimizer = scheduled(type(self).__name__, optimizer)
         self.base = base or [group["lr"] for group in optimizer.groups]
         self.count = 0
         self._set(0, self.base)
@@ -32,18 +31,27 @@ class Schedule:
         """The learning rate after t steps, for a group that began with `base`."""
         raise NotImplementedError(f"{type(self).__name__} has no lr_at()")
 
+    def rates_at(self, base: list[float], t: int) -> list[float]:
+        """The learning rates of all groups after t steps."""
+        return [self.lr_at(lr, t) for lr in base]
+
+    def others_at(self, group: Mapping[str, Any], t: int) -> dict[str, Any]:
+        """Other settings of a group after t steps; most schedules change none."""
+        return {}
+
     def step(self) -> None:
         """One step on: call it once an epoch, or once a batch, whatever its lengths count."""
         self._set(self.count + 1, self.base)
 
     def _set(self, count: int, base: list[float]) -> None:
-        """Count, bases and the rates of all groups, or nothing if a rate is invalid."""
+        """Count, bases and the settings of all groups, or nothing if a rate is invalid."""
         name, groups = type(self).__name__, self.optimizer.groups
         outside_of_steps(name)
-        rates = [check.number(name, "the rate", self.lr_at(lr, count), 0.0) for lr in base]
-        changes: list[tuple] = [
-            (dict.__setitem__, group, "lr", rate) for group, rate in zip(groups, rates, strict=True)
-        ]
+        changes: list[tuple] = []
+        for group, rate in zip(groups, self.rates_at(base, count), strict=True):
+            settings = {"lr": check.number(name, "the rate", rate, 0.0)}
+            settings |= self.others_at(group, count)
+            changes += [(dict.__setitem__, group, key, value) for key, value in settings.items()]
         changes += [(setattr, self, "count", count), (setattr, self, "base", base)]
         at_once(starmap(call, changes))
 
@@ -65,6 +73,57 @@ class Schedule:
                 f"{name}: expected the state of {len(self.base)} groups, got {len(base)}"
             )
         self._set(check.integer(name, "count", state["count"], 0), base)
+
+
+def scheduled(name: str, optimizer: Any) -> Any:
+    """The optimizer, for the schedule `name`; TypeError if it is none."""
+    if isinstance(optimizer, type) or not hasattr(optimizer, "groups"):
+        raise TypeError(f"{name}: expected an optimizer, got {optimizer!r}")
+    return optimizer
+
+
+def _per_group(name: str, argument: str, value: Any, optimizer: Any) -> list[Any]:
+    """A list with an item per group, or the same value for all of them."""
+    groups = scheduled(name, optimizer).groups
+    if not isinstance(value, list | tuple):
+        return [value] * len(groups)
+    if len(value) != len(groups):
+        raise ValueError(
+            f"{name}: {argument}: expected {len(groups)}, one per group, got {len(value)}"
+        )
+    return list(value)
+
+
+class LambdaLR(Schedule):
+    """lr = base * lr_lambda(t), for a function of your own, or a list with one for each group.
+
+    The functions are not in `state_dict`: build the schedule with the same ones before `load_state_dict`.
+
+    Raises:
+        TypeError: `lr_lambda` is not a function. ValueError: it returns what is not a finite number >= 0 (nothing has
+            changed then); a list of another length than there are groups.
+
+    >>> from minidl import nn
+    >>> from minidl.optim import SGD
+    >>> optimizer = SGD(nn.Affine(1, 1).parameters(), lr=0.5)
+    >>> schedule = LambdaLR(optimizer, lambda t: 1 / (1 + t))
+    >>> schedule.step()
+    >>> optimizer.lr
+    0.25
+    """
+
+    def __init__(
+        self, optimizer: Any, lr_lambda: Callable[[int], float] | list[Callable[[int], float]]
+    ) -> None:
+        self.functions = _per_group("LambdaLR", "lr_lambda", lr_lambda, optimizer)
+        for function in self.functions:
+            if not callable(function):
+                raise TypeError(f"LambdaLR: lr_lambda must be a function of t, got {function!r}")
+        super().__init__(optimizer)
+
+    def rates_at(self, base: list[float], t: int) -> list[float]:
+        factors = [check.number("LambdaLR", "lr_lambda", f(t), 0.0) for f in self.functions]
+        return [lr * factor for lr, factor in zip(base, factors, strict=True)]
 
 
 class StepLR(Schedule):
@@ -143,6 +202,126 @@ class CosineLR(Schedule):
         return self.min_lr + (base - self.min_lr) * part
 
 
+class CosineRestartsLR(Schedule):
+    """`CosineLR` that begins anew after `period` steps, then after growth times as many, and so on:
+
+        lr = min_lr + (base - min_lr) (1 + cos(pi t_i / T_i)) / 2
+
+    with T_i = period growth^i the length of the present period and t_i the steps done in it.
+
+    Raises:
+        ValueError: `period` or `growth` below 1, `min_lr` below 0 or not finite.
+        TypeError: an argument of another type.
+
+    Source: Loshchilov & Hutter, SGDR: Stochastic Gradient Descent with Warm Restarts, ICLR 2017 (eq. 5).
+    """
+
+    def __init__(self, optimizer: Any, period: int, growth: int = 1, min_lr: float = 0.0) -> None:
+        self.period = check.integer("CosineRestartsLR", "period", period, 1)
+        self.growth = check.integer("CosineRestartsLR", "growth", growth, 1)
+        self.min_lr = check.number("CosineRestartsLR", "min_lr", min_lr, 0.0)
+        super().__init__(optimizer)
+
+    def lr_at(self, base: float, t: int) -> float:
+        length = self.period
+        if self.growth == 1:
+            t %= length
+        while t >= length:
+            t, length = t - length, length * self.growth
+        return self.min_lr + (base - self.min_lr) * (1 + math.cos(math.pi * t / length)) / 2
+
+
+class OneCycleLR(Schedule):
+    """From max_lr / div_factor up to max_lr and down to max_lr / div_factor / final_div_factor, in total_steps steps.
+
+    The way up takes the share pct_start of the steps. With three_phase the way down is as long and ends where it
+    began, and the rest goes from there to the end. Afterwards the rate stays as it is. Momentum (SGD's momentum, beta1
+    of others) goes the other way: down from max_momentum to base_momentum and back up. As in PyTorch, with one
+    difference: after total_steps there it raises.
+
+    Args:
+        max_lr: a number, or a list with one for each group.
+        total_steps: the steps of the whole training: epochs * len(loader), if `step` is called after each batch.
+        anneal_strategy: "cos" or "linear", between two ends.
+        cycle_momentum: False leaves momentum as it is.
+
+    Raises:
+        ValueError, TypeError: a setting out of its range or of another type; cycle_momentum for an optimizer that has
+            none.
+
+    Source: Smith & Topin, Super-Convergence: Very Fast Training of Neural Networks Using Large Learning Rates, 2018.
+    """
+
+    def __init__(
+        self,
+        optimizer: Any,
+        max_lr: float | list[float],
+        total_steps: int,
+        pct_start: float = 0.3,
+        anneal_strategy: str = "cos",
+        cycle_momentum: bool = True,
+        base_momentum: float = 0.85,
+        max_momentum: float = 0.95,
+        div_factor: float = 25.0,
+        final_div_factor: float = 1e4,
+        three_phase: bool = False,
+    ) -> None:
+        name, number = "OneCycleLR", partial(check.number, "OneCycleLR")
+        rates = [number("max_lr", lr, 0.0) for lr in _per_group(name, "max_lr", max_lr, optimizer)]
+        total = check.integer(name, "total_steps", total_steps, 1)
+        share = number("pct_start", pct_start, 0.0, 1.0)
+        words = ("cos", "linear")
+        self.cosine = check.choice(name, "anneal_strategy", anneal_strategy, words) == "cos"
+        first = 1 / _positive(name, "div_factor", div_factor)
+        last = first / _positive(name, "final_div_factor", final_div_factor)
+        low = number("base_momentum", base_momentum, 0.0, 1.0)
+        high = number("max_momentum", max_momentum, 0.0, 1.0)
+        self.cycles = check.flag(name, "cycle_momentum", cycle_momentum)
+        groups = optimizer.groups
+        if self.cycles and not all("momentum" in g or "betas" in g for g in groups):
+            raise ValueError(
+                f"{name}: cycle_momentum: {type(optimizer).__name__} has neither momentum nor "
+                "betas; pass cycle_momentum=False"
+            )
+        # Of each phase: its first and last step; the rate there, as a part of max_lr; the momentum there.
+        top = share * total - 1
+        self.phases = [(0.0, top, first, 1.0, high, low)]
+        if check.flag(name, "three_phase", three_phase):
+            down = 2 * share * total - 2
+            self.phases.append((top, down, 1.0, first, low, high))
+            self.phases.append((down, total - 1, first, last, high, high))
+        else:
+            self.phases.append((top, total - 1, 1.0, last, low, high))
+        super().__init__(optimizer, rates)
+
+    def _at(self, t: float) -> tuple[float, float]:
+        """The part of max_lr, and the momentum."""
+        phase = next((phase for phase in self.phases if t <= phase[1]), self.phases[-1])
+        begin, end, lr0, lr1, momentum0, momentum1 = phase
+        t = min(t, self.phases[-1][1])
+        share = (t - begin) / (end - begin) if end > begin else 1.0
+        if self.cosine:
+            share = (1 - math.cos(math.pi * share)) / 2
+        return lr0 + (lr1 - lr0) * share, momentum0 + (momentum1 - momentum0) * share
+
+    def lr_at(self, base: float, t: int) -> float:
+        return base * self._at(t)[0]
+
+    def others_at(self, group: Mapping[str, Any], t: int) -> dict[str, Any]:
+        if not self.cycles:
+            return {}
+        momentum = self._at(t)[1]
+        if "betas" in group:
+            return {"betas": (momentum, group["betas"][1])}
+        return {"momentum": momentum}
+
+
+def _positive(owner: str, name: str, value: Any) -> float:
+    if check.number(owner, name, value) <= 0:
+        raise ValueError(f"{owner}: {name} must be a number > 0, got {value}")
+    return float(value)
+
+
 class WarmupLR(Schedule):
     """lr = base (t + 1) / (steps + 1) for t < steps, then base.
 
@@ -166,7 +345,10 @@ class WarmupLR(Schedule):
         self.after = after
         super().__init__(optimizer, None if after is None else after.base)
 
-    def lr_at(self, base: float, t: int) -> float:
+    def rates_at(self, base: list[float], t: int) -> list[float]:
         if t < self.steps:
-            return base * ((t + 1) / (self.steps + 1))
-        return base if self.after is None else self.after.lr_at(base, t - self.steps)
+            return [lr * ((t + 1) / (self.steps + 1)) for lr in base]
+        return base if self.after is None else self.after.rates_at(base, t - self.steps)
+
+    def others_at(self, group: Mapping[str, Any], t: int) -> dict[str, Any]:
+        return {} if self.after is None else self.after.others_at(group, max(t - self.steps, 0))

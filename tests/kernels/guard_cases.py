@@ -292,26 +292,40 @@ def parameters(rng, count):
     return [[array(rng, *shape) for shape in shapes] for _ in range(count)]
 
 
-def two_groups(rng, count: int, *settings) -> list[tuple]:
-    """So many lists of parameters, gradients and moments in each; then counts, rates and decays."""
-    groups = []
-    for _ in range(2):
-        *lists, last = parameters(rng, count)
-        last = [np.abs(x) for x in last]  # of Adam: the means of squares
-        counts = [np.array(k) for k in range(3)]
-        groups.append((*lists, last, counts, [0.1] * 3, [0.1] * 3, *settings))
-    return groups
+# How many moments a parameter has, which of them the settings may not need, and the settings.
+STEPS: dict[str, tuple[int, tuple[int, ...], Callable[[np.random.Generator], tuple]]] = {
+    "sgd_step": (
+        1,
+        (0,),
+        lambda rng: (0.9, False, 0.5) if rng.random() < 0.5 else (0.9, True, 0.0),
+    ),
+    "adam_step": (3, (2,), lambda rng: (0.9, 0.99, 1e-3, bool(rng.random() < 0.5))),
+    "nadam_step": (2, (), lambda rng: (0.9, 0.99, 1e-3, bool(rng.random() < 0.5), 0.1)),
+    "rmsprop_step": (3, (1, 2), lambda rng: (0.9, 1e-3, 0.9)),
+    "adagrad_step": (1, (), lambda rng: (0.1, 0.1, 1e-3)),
+    "adadelta_step": (2, (), lambda rng: (0.9, 1e-3)),
+    "ema_step": (0, (), lambda rng: ()),
+}
 
 
-def sgd_step(rng) -> Sample:
-    groups = two_groups(rng, 3, 0.9, bool(rng.random() < 0.5))
-    if rng.random() < 0.3:
-        groups = [(p, g, None, *rest[:-2], 0.0, False) for p, g, _, *rest in groups]
-    return (groups,), {}
+def step_of(entry_point: str) -> Sampler:
+    """Two groups of parameters, gradients and moments; then counts, rates and decays."""
+    count, optional, settings_of = STEPS[entry_point]
 
+    def sample(rng) -> Sample:
+        groups, settings = [], settings_of(rng)
+        left_out = [k for k in optional if rng.random() < 0.4]
+        left_out = [k for k in optional if left_out and k >= min(left_out)]  # the first ones stay
+        for _ in range(2):
+            params, grads, *moments = parameters(rng, 2 + count)
+            # Squares come first, and are greater than the square of the mean.
+            moments = [[np.abs(x) + 16 * (k == 0) for x in m] for k, m in enumerate(moments)]
+            moments = [None if k in left_out else values for k, values in enumerate(moments)]
+            counts = [np.array(k) for k in range(3)]
+            groups.append((params, grads, *moments, counts, [0.1] * 3, [0.1] * 3, *settings))
+        return (groups,), {}
 
-def adam_step(rng) -> Sample:
-    return (two_groups(rng, 4, 0.9, 0.99, 1e-3, bool(rng.random() < 0.5)),), {}
+    return sample
 
 
 SAMPLERS: dict[str, Sampler] = {
@@ -347,8 +361,7 @@ SAMPLERS: dict[str, Sampler] = {
     "sum_to": sum_to,
     "broadcast_to": broadcast_to,
     "number": number,
-    "sgd_step": sgd_step,
-    "adam_step": adam_step,
+    **{entry_point: step_of(entry_point) for entry_point in STEPS},
     "first_misfit": lambda rng: (tuple(parameters(rng, 2)), {}),
     "clip_norm": lambda rng: ((*parameters(rng, 1), 0.5), {}),
     "assign": assign,
@@ -360,7 +373,7 @@ NO_ARRAYS = {"random_words"}
 # What once read beyond its operands.
 KNOWN = {"conv_weight_grad": [groups_of_a_vector(*sizes) for sizes in ((2, 4), (2, 8), (4, 16))]}
 # What is written must lie in one piece, or (in the second line) anywhere, if only each element has a place of its own.
-DENSE = {"sgd_step", "adam_step", "clip_norm"}
+DENSE = {*STEPS, "clip_norm"}
 DENSE |= {"prelu_forward", "prelu_backward"}  # these want C order
 APART = {"matmul", "affine_weight_grad", "binary", "unary", "assign", "set_all"}
 APART |= {"batch_norm_track"}

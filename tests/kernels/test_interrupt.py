@@ -91,7 +91,7 @@ gradient, product = np.ones_like(weights), np.zeros((1500, 1500))
 count = np.zeros((), np.int64)
 square = np.ones((1500, 1500))
 def step():
-    K.sgd_step([([weights], [gradient], None, [count], [1.0], [0.0], 0.0, False)])
+    K.sgd_step([([weights], [gradient], None, [count], [1.0], [0.0], 0.0, False, 0.0)])
 def add():
     K.binary("add", weights, gradient, out=weights)
 def accumulate():

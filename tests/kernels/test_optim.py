@@ -37,41 +37,50 @@ def assert_close(results, expected, dtype):
         np.testing.assert_allclose(x, y, rtol=rtol, atol=rtol)
 
 
+# Entry point, how many moments it has, how many of them the settings need, and the settings.
+STEPS = [
+    ("sgd_step", 1, 0, (0.0, False, 0.0)),
+    ("sgd_step", 1, 1, (0.9, False, 0.0)),
+    ("sgd_step", 1, 1, (0.9, True, 0.0)),
+    ("sgd_step", 1, 1, (0.9, False, 0.3)),
+    ("adam_step", 3, 2, (0.9, 0.99, 1e-8, False)),
+    ("adam_step", 3, 2, (0.9, 0.99, 1e-8, True)),
+    ("adam_step", 3, 3, (0.9, 0.99, 1e-8, False)),
+    ("nadam_step", 2, 2, (0.9, 0.99, 1e-8, False, 0.004)),
+    ("nadam_step", 2, 2, (0.9, 0.99, 1e-8, True, 0.1)),
+    ("rmsprop_step", 3, 1, (0.9, 1e-8, 0.0)),
+    ("rmsprop_step", 3, 2, (0.9, 1e-8, 0.5)),
+    ("rmsprop_step", 3, 3, (0.9, 1e-8, 0.5)),
+    ("adagrad_step", 1, 1, (0.1, 0.2, 1e-10)),
+    ("adadelta_step", 2, 2, (0.9, 1e-6)),
+    ("ema_step", 0, 0, ()),
+]
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("kernels", LEVELS)
-@pytest.mark.parametrize(("momentum", "nesterov"), [(0.0, False), (0.9, False), (0.9, True)])
-def test_sgd(kernels, dtype, momentum, nesterov):
-    given = [arrays(seed, dtype) for seed in range(3)]
+@pytest.mark.parametrize(("name", "most", "used", "settings"), STEPS)
+def test_step(kernels, name, most, used, settings, dtype):
+    # (Squares come first, and are greater than the square of the mean.)
+    moments = [arrays(seed, dtype, positive=True) for seed in range(2, 2 + used)]
+    moments[:1] = [[np.asarray(x + 20) for x in values] for values in moments[:1]]
+    given = [arrays(0, dtype), arrays(1, dtype), *moments]
     lrs = [0.01 * (k + 1) for k in range(len(SHAPES))]
     decays = [0.1 * (k % 2) for k in range(len(SHAPES))]
-    (p, g, m), (rp, rg, rm) = copies(given), copies(given)
-    with_moments = momentum > 0
-    ours, theirs = counts_from(0), counts_from(0)
-    for step, x, y, z, counts in (
-        (kernels.sgd_step, p, g, m, ours),
-        (reference.sgd_step, rp, rg, rm, theirs),
-    ):
-        lists = (x, y, z if with_moments else None, counts, lrs, decays)
-        step(two_groups(lists, (momentum, nesterov)))
-    assert ours == theirs == counts_from(1)
-    assert_close(p, rp, dtype)
-    assert_close(m, rm, dtype)
-    assert all(np.array_equal(x, y) for x, y in zip(g, given[1], strict=True))
-
-
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("kernels", LEVELS)
-@pytest.mark.parametrize("decoupled", [False, True])
-def test_adam(kernels, dtype, decoupled):
-    given = [*(arrays(seed, dtype) for seed in range(3)), arrays(3, dtype, positive=True)]
-    count = len(SHAPES)
-    lrs, decays = [0.01 * (k + 1) for k in range(count)], [0.1 * (k % 2) for k in range(count)]
-    ours, theirs = [*copies(given), counts_from(0)], [*copies(given), counts_from(0)]
-    for step, lists in ((kernels.adam_step, ours), (reference.adam_step, theirs)):
-        step(two_groups((*lists, lrs, decays), (0.9, 0.99, 1e-8, decoupled)))
-    for k in (0, 2, 3):
-        assert_close(ours[k], theirs[k], dtype)
-    assert ours[4] == theirs[4] == counts_from(1)
+    results = []
+    for module in (kernels, reference):
+        lists, counts = copies(given), counts_from(0)
+        missing = [None] * (most - used)
+        groups = two_groups((*lists, *missing, counts, lrs, decays), settings)
+        getattr(module, name)(groups)
+        assert counts == counts_from(1)
+        assert all(np.array_equal(x, y) for x, y in zip(lists[1], given[1], strict=True))
+        assert not any(
+            np.array_equal(x, y) for x, y in zip(lists[0], given[0], strict=True) if x.size
+        )
+        results.append(lists)
+    for ours, theirs in zip(*results, strict=True):
+        assert_close(ours, theirs, dtype)
 
 
 @pytest.mark.parametrize("kernels", LEVELS)
@@ -81,13 +90,21 @@ def test_bits_do_not_depend_on_the_number_of_threads(kernels):
     try:
         for threads in (1, 2, 3):
             K.set_num_threads(threads)
-            given = [*(arrays(seed, np.float32) for seed in range(3)), arrays(3, np.float32, True)]
-            count = len(SHAPES)
-            lists = (*given, counts_from(4), [0.1] * count, [0.1] * count)
-            kernels.adam_step([(*lists, 0.9, 0.99, 1e-8, False)])
-            results.append(
-                [x.tobytes() for x in given[0]] + [kernels.clip_norm(given[1], 1.0)[0].tobytes()]
-            )
+            result = []
+            for name, most, used, settings in STEPS:
+                moments = [arrays(seed, np.float32, True) for seed in range(2, 2 + used)]
+                given = [arrays(0, np.float32), arrays(1, np.float32), *moments]
+                count = len(SHAPES)
+                lists = (
+                    *given,
+                    *[None] * (most - used),
+                    counts_from(4),
+                    [0.1] * count,
+                    [0.1] * count,
+                )
+                getattr(kernels, name)([(*lists, *settings)])
+                result += [x.tobytes() for x in given[0]]
+            results.append([*result, kernels.clip_norm(given[1], 1.0)[0].tobytes()])
     finally:
         K.set_num_threads(before)
     assert results[0] == results[1] == results[2]
@@ -98,7 +115,7 @@ def test_other_memory_layouts(kernels):
     p = np.asfortranarray(np.arange(12, dtype=np.float32).reshape(3, 4))
     g = np.ones((3, 8), np.float32)[:, ::2]  # strided, and in another order than p
     expected = p - 0.5
-    kernels.sgd_step([([p], [g], None, [np.array(0)], [0.5], [0.0], 0.0, False)])
+    kernels.sgd_step([([p], [g], None, [np.array(0)], [0.5], [0.0], 0.0, False, 0.0)])
     np.testing.assert_array_equal(p, expected)
 
 
@@ -116,8 +133,8 @@ def test_other_memory_layouts(kernels):
 )
 def test_bad_arrays_change_nothing(kernels, p, g, error):
     first, count = np.zeros(2), np.array(0)
-    good = ([first], [np.ones(2)], None, [count], [1.0], [0.0], 0.0, False)
-    bad = ([p], [g], None, [np.array(0)], [1.0], [0.0], 0.0, False)
+    good = ([first], [np.ones(2)], None, [count], [1.0], [0.0], 0.0, False, 0.0)
+    bad = ([p], [g], None, [np.array(0)], [1.0], [0.0], 0.0, False, 0.0)
     with pytest.raises(error):
         kernels.sgd_step([good, bad])
     assert (first == 0).all() and count == 0
@@ -128,7 +145,7 @@ def test_bad_arrays_change_nothing(kernels, p, g, error):
 def test_a_count_that_cannot_be_advanced(kernels, count):
     p = np.zeros(2)
     with pytest.raises(TypeError, match="count"):
-        kernels.sgd_step([([p], [np.ones(2)], None, [count], [1.0], [0.0], 0.0, False)])
+        kernels.sgd_step([([p], [np.ones(2)], None, [count], [1.0], [0.0], 0.0, False, 0.0)])
     assert (p == 0).all()
 
 
@@ -137,7 +154,7 @@ def test_moments_that_would_become_subnormal_become_zero(kernels):
     m = [np.array([1.2e-38, -1.2e-38, 1e-30, np.nan], np.float32)]
     zeros = [np.zeros(4, np.float32)]
     p = [np.ones(4, np.float32)]
-    kernels.sgd_step([(p, zeros, m, [np.array(0)], [0.1], [0.0], 0.5, False)])
+    kernels.sgd_step([(p, zeros, m, [np.array(0)], [0.1], [0.0], 0.5, False, 0.0)])
     np.testing.assert_array_equal(m[0], np.array([0, 0, 0.5e-30, np.nan], np.float32))
 
 

@@ -21,6 +21,7 @@ OPTIONS = {
         {"lr": 0.1, "momentum": 0.9},
         {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.1},
         {"lr": 0.1, "momentum": 0.9, "nesterov": True, "weight_decay": 0.1},
+        {"lr": 0.1, "momentum": 0.9, "dampening": 0.5, "weight_decay": 0.1},
     ],
     optim.Adam: [
         {},
@@ -28,8 +29,32 @@ OPTIONS = {
         {"lr": 0.1, "eps": 0.1},
         {"lr": 0.1, "weight_decay": 0.1},
         {"lr": 0.1, "betas": (0.0, 0.0)},
+        {"lr": 0.1, "betas": (0.9, 0.5), "amsgrad": True},
     ],
-    optim.AdamW: [{}, {"lr": 0.1, "weight_decay": 0.3, "betas": (0.5, 0.999), "eps": 1e-5}],
+    optim.AdamW: [
+        {},
+        {"lr": 0.1, "weight_decay": 0.3, "betas": (0.5, 0.999), "eps": 1e-5},
+        {"lr": 0.1, "betas": (0.9, 0.5), "amsgrad": True},
+    ],
+    optim.NAdam: [
+        {},
+        {"lr": 0.1, "betas": (0.5, 0.9), "weight_decay": 0.1, "momentum_decay": 0.1},
+        {"lr": 0.1, "betas": (0.99, 0.9), "weight_decay": 0.1, "decoupled_weight_decay": True},
+        {"lr": 0.1, "betas": (0.0, 0.9), "eps": 0.1},
+    ],
+    optim.RMSprop: [
+        {},
+        {"lr": 0.1, "alpha": 0.9, "eps": 0.1, "weight_decay": 0.1},
+        {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.1},
+        {"lr": 0.1, "centered": True},
+        {"lr": 0.01, "centered": True, "momentum": 0.9},
+    ],
+    optim.Adagrad: [
+        {},
+        {"lr": 0.1, "lr_decay": 0.1, "weight_decay": 0.1},
+        {"lr": 0.1, "initial_accumulator_value": 0.5, "eps": 0.1},
+    ],
+    optim.Adadelta: [{}, {"lr": 0.5, "rho": 0.5, "eps": 1e-3, "weight_decay": 0.1}],
 }
 CASES = [(cls, options) for cls, rows in OPTIONS.items() for options in rows]
 NAMES = [f"{cls.__name__}-{options}" for cls, options in CASES]
@@ -53,12 +78,14 @@ def same_bits(xs, ys):
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize(("cls", "options"), CASES, ids=NAMES)
-def test_20_steps_as_pytorch(cls, options, dtype):
+def test_20_steps_as_pytorch(cls, options, dtype, request):
     torch = pytest.importorskip("torch")
     if not hasattr(torch.optim, cls.__name__):
         pytest.skip("PyTorch has no optimizer of this name")
     theirs = [torch.tensor(x.astype(dtype), requires_grad=True) for x in START]
     oracle = getattr(torch.optim, cls.__name__)(theirs, **options)
+    request.addfinalizer(lambda: torch.set_default_dtype(torch.float32))
+    torch.set_default_dtype(theirs[0].dtype)  # that of the numbers that it computes from the steps
     ours = parameters(dtype)
     optimizer = cls(ours, **options)
     rtol = 3e-6 if dtype == np.float32 else 1e-13
@@ -203,6 +230,29 @@ def test_resume_has_the_same_bits(cls, options, ending, tmp_path):
     assert same_bits(run(other, resumed, GRADS[7:]), expected)
 
 
+@pytest.mark.parametrize("cls", [optim.SGD, optim.Adam, optim.AdamW])
+def test_a_state_from_before_a_setting_existed(cls):
+    optimizer = cls(parameters(), lr=0.1)
+    state = optimizer.state_dict()
+    for name in cls.ADDED:
+        del state["groups"][0][name]
+    other = cls(parameters(), lr=0.5)
+    other.load_state_dict(state)
+    assert str(other.state_dict()) == str(optimizer.state_dict())
+
+
+def test_nadam_after_many_steps_as_with_the_whole_product():
+    p = nn.Parameter(np.zeros(1))
+    optimizer = optim.NAdam([p], lr=1.0, betas=(0.9, 0.9), eps=0.0)
+    p.grad = md.Tensor(np.ones(1))
+    for _ in range(400):
+        before = p.item()
+        optimizer.step()
+    mu = 0.9 * (1 - 0.5 * 0.96 ** (4e-3 * np.arange(1, 402)))
+    expected = (1 - mu[-2]) / (1 - mu[:-1].prod()) + mu[-1] / (1 - mu.prod()) * (1 - 0.9**400)
+    assert before - p.item() == pytest.approx(expected, rel=1e-12)
+
+
 def change(path, value):
     def apply(state):
         for key in path[:-1]:
@@ -269,6 +319,16 @@ P = nn.Parameter([1.0])
         (lambda: optim.SGD([P], lr="0.1"), TypeError, "lr"),
         (lambda: optim.SGD([P], lr=0.1, momentum=-1), ValueError, "momentum"),
         (lambda: optim.SGD([P], lr=0.1, nesterov=True), ValueError, "nesterov"),
+        (
+            lambda: optim.SGD([P], lr=0.1, momentum=0.9, nesterov=True, dampening=0.1),
+            ValueError,
+            "dampening = 0",
+        ),
+        (lambda: optim.RMSprop([P], alpha=1.5), ValueError, "RMSprop: alpha .* from 0 to 1"),
+        (lambda: optim.RMSprop([P], centered=1), TypeError, "RMSprop: centered must be True"),
+        (lambda: optim.Adadelta([P], rho=-0.1), ValueError, "Adadelta: rho"),
+        (lambda: optim.NAdam([P], betas=(1.0, 0.9)), ValueError, "NAdam: betas"),
+        (lambda: optim.Adam([P], amsgrad="yes"), TypeError, "Adam: amsgrad must be True"),
         (lambda: optim.SGD([P], lr=0.1, weight_decay=math.nan), ValueError, "weight_decay"),
         (lambda: optim.Adam([P], betas=(0.9, 1.0)), ValueError, "betas"),
         (lambda: optim.Adam([P], betas=(-0.1, 0.9)), ValueError, "betas"),

@@ -14,6 +14,12 @@ OPTIMIZERS = {
     "nesterov": lambda p: optim.SGD(p, lr=0.05, momentum=0.9, nesterov=True),
     "Adam": lambda p: optim.Adam(p, lr=0.01),
     "AdamW": lambda p: optim.AdamW(p, lr=0.01),
+    "damped": lambda p: optim.SGD(p, lr=0.05, momentum=0.9, dampening=0.5),
+    "AMSGrad": lambda p: optim.Adam(p, lr=0.01, amsgrad=True),
+    "NAdam": lambda p: optim.NAdam(p, lr=0.01, weight_decay=0.1),
+    "RMSprop": lambda p: optim.RMSprop(p, lr=0.01, momentum=0.5, centered=True),
+    "Adagrad": lambda p: optim.Adagrad(p, lr=0.01, lr_decay=0.1),
+    "Adadelta": lambda p: optim.Adadelta(p),
 }
 
 

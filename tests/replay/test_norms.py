@@ -249,6 +249,33 @@ def test_clipping_has_the_same_bits(compiled_level, max_norm, dtype):
     assert step.records == 1
 
 
+def test_clipped_values_and_averaged_weights_have_the_same_bits():
+    class Averaged(Training):
+        def step(self, x, y):
+            self.model.zero_grad()
+            loss = self.loss(self.model(x), y)
+            loss.backward()
+            optim.clip_grad_value(self.model.parameters(), 0.01)
+            self.optimizer.step()
+            self.ema.update()
+            return loss
+
+    plain, captured = (Averaged(network(), OPTIMIZERS["Adam"]) for _ in range(2))
+    for training in (plain, captured):
+        training.ema = optim.EMA(training.model, 0.9)
+    step = md.capture(captured.step)
+    for i, (x, y) in enumerate(batches(7)):
+        if i == 3:  # inside, the parameters have other arrays
+            with captured.ema.average(), plain.ema.average():
+                same(plain.model(x)._data, captured.model(x)._data)
+        same(plain.step(x, y)._data, step(x, y)._data)
+        same_state(plain, captured)
+        assert repr(plain.ema.state_dict()) == repr(captured.ema.state_dict())
+    assert step.records == 1
+    with captured.ema.average(), pytest.raises(RuntimeError, match="inside of"):
+        step(x, y)
+
+
 def test_a_gradient_that_comes_and_goes_counts():
     """A parameter outside of the step has a gradient from somewhere else: it is clipped, too."""
     other = nn.Parameter(np.zeros(3, np.float32))

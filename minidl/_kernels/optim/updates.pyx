@@ -1,4 +1,4 @@
-"""The optimizer steps: SGD and Adam over all parameters in one call.
+"""The optimizer steps: one call steps all parameters. The formulas are in formulas.pxd.
 
 Each parameter is walked once, in place: parameter, gradient and moments are read and written in one
 pass. Arrays are cut into chunks of fixed size, and the chunks of all parameters go to the threads
@@ -12,13 +12,15 @@ without another, nor without its count.
 
 cimport cython
 cimport numpy as cnp
-from libc.float cimport DBL_MIN, FLT_MIN
-from libc.math cimport INFINITY, isfinite, pow, sqrt, sqrtf
+from libc.math cimport INFINITY, isfinite, sqrt
 from minidl._kernels.loops.driver cimport loop_t, run
 from minidl._kernels.runtime cimport memory, prepared
 from minidl._kernels.arrays.checks cimport check_out, counter, dense, same_layout
 from minidl._kernels.arrays.layout cimport is_double, same_shape
 from minidl._kernels.math.elementary cimport real
+from minidl._kernels.optim.formulas cimport (
+    Param, Settings, adadelta, adagrad, adam, ema, nadam, rmsprop, settle_adam, settle_nadam, sgd,
+)
 
 
 cnp.import_array()
@@ -28,106 +30,25 @@ cdef enum:
     COST = 32     # of an element, in additions
 
 
-cdef struct Param:  # its arrays, and the numbers of this step
-    void* p
-    const void* g
-    void* m  # momentum, or Adam's mean of gradients
-    void* v  # Adam's mean of squares
-    Py_ssize_t n
-    Py_ssize_t first  # the number of its first chunk
-    bint wide
-    bint nesterov, decoupled
-    double lr, decay, momentum, beta1, beta2, eps  # the settings
-    double rate, added, keep, unbias  # what Adam makes of them for this step
-    double factor
-    double* sums  # of each chunk
-    cnp.int64_t* count  # steps of this parameter; NULL if it is not stepped
-
-
 # Computes n elements of a parameter from `start` on.
 ctypedef void (*step_t)(Param* w, Py_ssize_t start, Py_ssize_t n, void* array) noexcept nogil
-
-# ── The formulas ───────────────────────────────────────────────────────────────────────────────
-# The new moments are also kept in locals: reading back a vector that was just stored across two
-# cache lines, as it is wherever NumPy made the array, took more than twice the time of all else.
-
-cdef inline real sqrt_(real x) noexcept nogil:
-    return sqrtf(x) if real is float else sqrt(x)
+# The numbers of the next step of all parameters, where they depend on the steps before.
+ctypedef void (*settle_t)(Param* w, Py_ssize_t count) noexcept
+# The settings with which a group's tuple ends.
+ctypedef int (*read_t)(Settings* s, tuple settings) except -1
 
 
-cdef inline real settled(real m) noexcept nogil:
-    """m, or 0 if it is subnormal: a moment that only decays would stay there, where some CPUs are
-    100 times slower.
-    """
-    cdef real smallest = FLT_MIN if real is float else DBL_MIN
-    return 0 if -smallest < m < smallest else m
-
-
-cdef void sgd(Param* w, Py_ssize_t start, Py_ssize_t n, real* p) noexcept nogil:
-    """d = g + decay p;  m = momentum m + d;  p -= lr m  (Nesterov: lr (d + momentum m))."""
-    cdef const real* g = <const real*>w.g + start
-    cdef real* m = <real*>w.m + start
-    cdef real lr = <real>w.lr, decay = <real>w.decay, momentum = <real>w.momentum, d, mi
-    cdef Py_ssize_t i
-    p += start
-    if w.m == NULL:
-        for i in range(n):
-            p[i] -= lr * (g[i] + decay * p[i])
-    elif w.nesterov:
-        for i in range(n):
-            d = g[i] + decay * p[i]
-            m[i] = mi = settled(momentum * m[i] + d)
-            p[i] -= lr * (d + momentum * mi)
-    else:
-        for i in range(n):
-            m[i] = mi = settled(momentum * m[i] + (g[i] + decay * p[i]))
-            p[i] -= lr * mi
-
-
-cdef void adam(Param* w, Py_ssize_t start, Py_ssize_t n, real* p) noexcept nogil:
-    """m += (1 - beta1) (d - m);  v = beta2 v + (1 - beta2) d^2;  p = keep p - lr' m / (sqrt(v)
-    unbias + eps).
-
-    lr' = lr / (1 - beta1^t) and unbias = 1 / sqrt(1 - beta2^t) remove the bias of the zero start;
-    weight decay is in d = g + decay p (Adam) or in keep = 1 - lr decay (AdamW). `settle` sets them.
-    """
-    cdef const real* g = <const real*>w.g + start
-    cdef real* m = <real*>w.m + start
-    cdef real* v = <real*>w.v + start
-    cdef real lr = <real>w.rate, decay = <real>w.added, keep = <real>w.keep, unbias = <real>w.unbias
-    cdef real to_m = <real>(1 - w.beta1), beta2 = <real>w.beta2, to_v = <real>(1 - w.beta2)
-    cdef real eps = <real>w.eps, d, mi, vi
-    cdef Py_ssize_t i
-    p += start
-    for i in range(n):
-        d = g[i] + decay * p[i]
-        m[i] = mi = settled(m[i] + to_m * (d - m[i]))
-        v[i] = vi = beta2 * v[i] + to_v * d * d
-        p[i] = keep * p[i] - lr * mi / (sqrt_(vi) * unbias + eps)
-
+cdef struct Rule:  # an optimizer
+    step_t[2] step    # for float32 and float64
+    settle_t settle   # or NULL
+    read_t read
+    Py_ssize_t moments  # at most, per parameter
 
 # ── The walk ───────────────────────────────────────────────────────────────────────────────────
 
-cdef void settle(Param* w, Py_ssize_t count) noexcept:
-    """The numbers of Adam's next step, which depend on the steps before."""
-    cdef Param* end = w + count
-    cdef double beta1 = 0, beta2 = 0, bias1 = 1, bias2 = 1
-    cdef cnp.int64_t t = -1
-    while w < end:
-        if t != w.count[0] + 1 or beta1 != w.beta1 or beta2 != w.beta2:  # as a rule once for all parameters
-            t, beta1, beta2 = w.count[0] + 1, w.beta1, w.beta2
-            bias1, bias2 = 1 - pow(beta1, t), 1 - pow(beta2, t)
-        w.added, w.keep = w.decay, 1
-        if w.decoupled:
-            w.added, w.keep = 0, 1 - w.lr * w.decay
-        w.rate = w.lr / bias1
-        w.unbias = 1 / sqrt(bias2)
-        w += 1
-
-
 cdef struct Work:
-    step_t[2] step  # for float32 and float64
-    bint settles
+    step_t[2] step
+    settle_t settle
     Param* params
     Py_ssize_t count, size, chunks
 
@@ -149,6 +70,7 @@ cdef class Params:
     """
 
     cdef Param* all
+    cdef read_t read
     cdef Py_ssize_t count, size, chunks  # parameters, elements, chunks
     cdef list kept
 
@@ -158,13 +80,13 @@ cdef class Params:
     cdef Param* add(self, cnp.ndarray x) except NULL:
         cdef Param* w = self.all + self.count
         w.p, w.n, w.wide, w.first = cnp.PyArray_DATA(x), cnp.PyArray_SIZE(x), is_double(x), self.chunks
-        w.m, w.v, w.count = NULL, NULL, NULL
+        w.moments, w.count = [NULL, NULL, NULL], NULL
         self.count, self.size, self.chunks = self.count + 1, self.size + w.n, self.chunks + (w.n + CHUNK - 1) // CHUNK
         self.kept.append(x)
         return w
 
-    cdef Work work(self, step_t single, step_t wide, bint settles) noexcept:
-        return Work([single, wide], settles, self.all, self.count, self.size, self.chunks)
+    cdef Work work(self, step_t single, step_t wide, settle_t settle) noexcept:
+        return Work([single, wide], settle, self.all, self.count, self.size, self.chunks)
 
     cdef int do(self, prepared.call_t call, void* work, size_t nbytes, cnp.ndarray y) except -1:
         """call(work), for this `all`. A plan keeps it, but no arrays: their memory is the plan's or has an owner there."""
@@ -178,11 +100,20 @@ cdef class Params:
         """Each group: the learning rates, the decays, and the settings with which the kernel's tuple ends."""
         cdef Param* w = self.all
         cdef Py_ssize_t i
-        for lrs, decays, *settings in groups:
+        for group in groups:
+            lrs, decays, settings = group[0], group[1], group[2:]
             for i in range(len(lrs)):
                 w.lr, w.decay = lrs[i], decays[i]
-                set_numbers(w, i, settings)
+                self.set_numbers(w, i, settings)
                 w += 1
+
+    cdef int set_numbers(self, Param* w, Py_ssize_t i, tuple settings) except -1:
+        """The settings of a group, for its parameter i: those of the one before, if there is one."""
+        if i:
+            w.s = (w - 1).s
+        else:
+            self.read(&w.s, settings)
+        return 0
 
     cdef Param* add_step(self, object p, object g, object count, double lr, double decay, str name) except NULL:
         """Checks a parameter, its gradient and its count of steps, and adds them."""
@@ -197,25 +128,12 @@ cdef int run_all(void* work) except -1:
     """All chunks of all parameters; then the step is counted."""
     cdef Work* w = <Work*>work
     cdef Py_ssize_t k, width = w.size // max(w.chunks, <Py_ssize_t>1)
-    if w.settles:
-        settle(w.params, w.count)
+    if w.settle != NULL:
+        w.settle(w.params, w.count)
     run(<loop_t>chunks, w, sizeof(Work), None, w.chunks, width, COST, True)  # what it may raise comes before its first change
     for k in range(w.count):
         if w.params[k].count != NULL:
             w.params[k].count[0] += 1
-    return 0
-
-
-cdef int set_numbers(Param* w, Py_ssize_t i, list settings) except -1:
-    """The settings of a group, for its parameter i: those of the one before, if there is one."""
-    cdef Param* before = w - 1
-    if i:
-        w.momentum, w.nesterov = before.momentum, before.nesterov
-        w.beta1, w.beta2, w.eps, w.decoupled = before.beta1, before.beta2, before.eps, before.decoupled
-    elif len(settings) == 2:
-        w.momentum, w.nesterov = settings
-    else:
-        w.beta1, w.beta2, w.eps, w.decoupled = settings
     return 0
 
 
@@ -225,10 +143,6 @@ cdef cnp.ndarray own_memory(object x, str name):
     if xs is not x:
         raise ValueError(f"{name}: an array must be one dense, aligned block of memory")
     return check_out(xs, xs, name)
-
-
-cdef void* moment(object m, object p, str name) except NULL:
-    return cnp.PyArray_DATA(check_out(m, p, name))
 
 
 cdef Params room_for(Py_ssize_t most):
@@ -248,57 +162,118 @@ cdef Params room_for_groups(list groups):
 
 # ── The entry points ───────────────────────────────────────────────────────────────────────────
 
-def sgd_step(list groups):
-    """One SGD step, in place on the params, moments and counts of all parameter groups.
+cdef object step_all(list groups, const Rule* rule, str name):
+    """A step by a rule, in place on the parameters, moments and counts of all groups.
 
-    Each is (params, grads, moments, counts, lrs, decays, momentum, nesterov): lists with one
-    item per parameter, and two settings. Moments are arrays like params, or the list is None (no
-    momentum); counts are int64 arrays of one element.
+    Each group is (params, grads, *moments, counts, lrs, decays, *settings): lists with one item per parameter, and the
+    settings that the entry point names, as well as the moments. These are arrays like params, or the list is None
+    where the settings do not need it; counts are int64 arrays of one element, the steps before this one.
 
     Returns the params of the call for a captured step to set (optim/again.py); None if none is recorded.
-
-    d = g + decay p;  m = momentum m + d;  p -= lr m,  with Nesterov p -= lr (d + momentum m).
     """
     cdef Params all_params = room_for_groups(groups)
     cdef Param* w
-    cdef list params, grads, moments, counts, lrs, decays
-    cdef Py_ssize_t i
+    cdef list params, grads, counts, lrs, decays
+    cdef tuple lists, settings
+    cdef Py_ssize_t i, k, most = rule.moments
+    all_params.read = rule.read
     for group in groups:
-        params, grads, moments, counts, lrs, decays, *settings = group
+        lists, settings = (<tuple>group)[:most + 5], (<tuple>group)[most + 5:]
+        params, grads, counts, lrs, decays = lists[0], lists[1], lists[most + 2], lists[most + 3], lists[most + 4]
         for i in range(len(params)):
-            w = all_params.add_step(params[i], grads[i], counts[i], lrs[i], decays[i], "sgd_step")
-            set_numbers(w, i, settings)
-            if moments is not None:
-                w.m = moment(moments[i], params[i], "sgd_step")
-    cdef Work work = all_params.work(<step_t>sgd[float], <step_t>sgd[double], False)
+            w = all_params.add_step(params[i], grads[i], counts[i], lrs[i], decays[i], name)
+            all_params.set_numbers(w, i, settings)
+            for k in range(most):
+                if lists[k + 2] is not None:
+                    w.moments[k] = cnp.PyArray_DATA(check_out(lists[k + 2][i], params[i], name))
+    cdef Work work = all_params.work(rule.step[0], rule.step[1], rule.settle)
     all_params.do(run_all, &work, sizeof(work), None)
     return all_params if prepared.capturing() else None
 
 
-def adam_step(list groups):
-    """One Adam step, in place on the params, means, squares and counts of all parameter groups.
+def sgd_step(list groups):
+    """One SGD step. Moments: momenta (None without momentum). Settings: momentum, nesterov, dampening."""
+    cdef Rule rule = Rule([<step_t>sgd[float], <step_t>sgd[double]], NULL, read_sgd, 1)
+    return step_all(groups, &rule, "sgd_step")
 
-    Each is (params, grads, means, squares, counts, lrs, decays, beta1, beta2, eps, decoupled):
-    lists with one item per parameter, and four settings. Counts are int64 arrays of one element, the
-    steps before this one.
+
+cdef int read_sgd(Settings* s, tuple settings) except -1:
+    s.momentum, s.nesterov, s.dampening = settings
+    return 0
+
+
+def adam_step(list groups):
+    """One Adam step. Moments: means, squares, greatest squares (None without AMSGrad). Settings: beta1, beta2, eps,
+    decoupled.
 
     Decays are added to the gradient (L2), or, if `decoupled` (AdamW), shrink p by the factor 1 - lr
     decay.
     """
-    cdef Params all_params = room_for_groups(groups)
-    cdef Param* w
-    cdef list params, grads, means, squares, counts, lrs, decays
-    cdef Py_ssize_t i
-    for group in groups:
-        params, grads, means, squares, counts, lrs, decays, *settings = group
-        for i in range(len(params)):
-            w = all_params.add_step(params[i], grads[i], counts[i], lrs[i], decays[i], "adam_step")
-            w.m = moment(means[i], params[i], "adam_step")
-            w.v = moment(squares[i], params[i], "adam_step")
-            set_numbers(w, i, settings)
-    cdef Work work = all_params.work(<step_t>adam[float], <step_t>adam[double], True)
-    all_params.do(run_all, &work, sizeof(work), None)
-    return all_params if prepared.capturing() else None
+    cdef Rule rule = Rule([<step_t>adam[float], <step_t>adam[double]], settle_adam, read_adam, 3)
+    return step_all(groups, &rule, "adam_step")
+
+
+cdef int read_adam(Settings* s, tuple settings) except -1:
+    s.beta1, s.beta2, s.eps, s.decoupled = settings
+    return 0
+
+
+def nadam_step(list groups):
+    """One NAdam step. Moments: means, squares. Settings: beta1, beta2, eps, decoupled, momentum_decay."""
+    cdef Rule rule = Rule([<step_t>nadam[float], <step_t>nadam[double]], settle_nadam, read_nadam, 2)
+    return step_all(groups, &rule, "nadam_step")
+
+
+cdef int read_nadam(Settings* s, tuple settings) except -1:
+    s.beta1, s.beta2, s.eps, s.decoupled, s.falling = settings
+    return 0
+
+
+def rmsprop_step(list groups):
+    """One RMSprop step. Moments: squares, momenta (None without momentum), means (None if not centered, which needs
+    both). Settings: alpha, eps, momentum.
+    """
+    cdef Rule rule = Rule([<step_t>rmsprop[float], <step_t>rmsprop[double]], NULL, read_rmsprop, 3)
+    return step_all(groups, &rule, "rmsprop_step")
+
+
+cdef int read_rmsprop(Settings* s, tuple settings) except -1:
+    s.beta2, s.eps, s.momentum = settings
+    return 0
+
+
+def adagrad_step(list groups):
+    """One Adagrad step. Moments: sums of squares. Settings: lr_decay, initial (added to the sums), eps."""
+    cdef Rule rule = Rule([<step_t>adagrad[float], <step_t>adagrad[double]], NULL, read_adagrad, 1)
+    return step_all(groups, &rule, "adagrad_step")
+
+
+cdef int read_adagrad(Settings* s, tuple settings) except -1:
+    s.falling, s.initial, s.eps = settings
+    return 0
+
+
+def adadelta_step(list groups):
+    """One Adadelta step. Moments: squares of gradients, squares of updates. Settings: rho, eps."""
+    cdef Rule rule = Rule([<step_t>adadelta[float], <step_t>adadelta[double]], NULL, read_adadelta, 2)
+    return step_all(groups, &rule, "adadelta_step")
+
+
+cdef int read_adadelta(Settings* s, tuple settings) except -1:
+    s.beta2, s.eps = settings
+    return 0
+
+
+def ema_step(list groups):
+    """The moving averages of weights, one step on: averages += lr (weights - averages). A group is (averages, weights,
+    counts, lrs, decays); the decays, of weights, are 0.
+    """
+    cdef Rule rule = Rule([<step_t>ema[float], <step_t>ema[double]], NULL, read_nothing, 0)
+    return step_all(groups, &rule, "ema_step")
+
+
+cdef int read_nothing(Settings* s, tuple settings) except -1:
+    return 0
 
 
 def first_misfit(list params, list grads):
@@ -393,7 +368,7 @@ def clip_norm(list arrays, double max_norm):
     cdef Clipping c
     for x in arrays:
         params.add(dense(x, "clip_norm") if max_norm == INFINITY else own_memory(x, "clip_norm"))
-    c.work = params.work(<step_t>squares[float], <step_t>squares[double], False)
+    c.work = params.work(<step_t>squares[float], <step_t>squares[double], NULL)
     c.scale = [<step_t>scale[float], <step_t>scale[double]]
     c.max_norm, c.norm = max_norm, <double*>cnp.PyArray_DATA(norm)
     params.do(clip, &c, sizeof(c), norm)

@@ -16,8 +16,17 @@ SETTINGS: dict[str, Any] = {
     "Adam": lambda d: {
         "betas": d.choice([(0.9, 0.999), (0.5, 0.9), (0.0, 0.5)]),
         "weight_decay": d.choice([0.0, 0.1]),
+        "amsgrad": d.chance(0.3),
     },
     "AdamW": lambda d: {"eps": d.choice([1e-8, 1e-3]), "weight_decay": d.choice([0.0, 0.1])},
+    "NAdam": lambda d: {
+        "betas": d.choice([(0.9, 0.999), (0.5, 0.9)]),
+        "weight_decay": d.choice([0.0, 0.1]),
+        "decoupled_weight_decay": d.chance(0.5),
+    },
+    "RMSprop": lambda d: {"eps": 1e-2, "momentum": d.choice([0.0, 0.9]), "centered": d.chance(0.5)},
+    "Adagrad": lambda d: {"lr_decay": d.choice([0.0, 0.1]), "weight_decay": d.choice([0.0, 0.1])},
+    "Adadelta": lambda d: {"rho": d.choice([0.9, 0.5]), "weight_decay": d.choice([0.0, 0.1])},
 }
 
 
@@ -25,8 +34,8 @@ SETTINGS: dict[str, Any] = {
 def optimizer(draw: Draw) -> Case:
     name = draw.choice(sorted(SETTINGS))
     settings = {"lr": draw.choice([0.1, 0.01, 0.0]), **SETTINGS[name](draw)}
-    if settings.get("momentum"):
-        settings["nesterov"] = draw.chance(0.5)
+    if name == "SGD" and settings["momentum"]:
+        settings |= draw.choice([{}, {"nesterov": True}, {"dampening": 0.5}])
     steps = draw.integer(1, 4)
     shapes = [draw.shape(0, 3) for _ in range(draw.integer(1, 4))]
     starts = [draw.array(s, "normal") for s in shapes]
@@ -45,10 +54,13 @@ def optimizer(draw: Draw) -> Case:
     def reference(*operands, **settings):
         params = [torch.nn.Parameter(x.detach().clone()) for x in operands[:n]]
         optimizer = getattr(torch.optim, name)(params, **settings)
+        before = torch.get_default_dtype()  # in which NAdam keeps a product
+        torch.set_default_dtype(params[0].dtype)
         for step in range(steps):
             for p, g in zip(params, operands[n:], strict=True):
                 p.grad = g.detach()[step].clone()
             optimizer.step()
+        torch.set_default_dtype(before)
         return [p.detach() for p in params]
 
     return Case(
