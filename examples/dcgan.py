@@ -5,7 +5,7 @@
 
 Two networks play against each other: the generator G turns noise into images, the discriminator D
 tells them from real ones. Each learns from the other, and the result is images that never existed.
-After each epoch the same 64 points of noise are drawn again: out/dcgan/samples.png (needs matplotlib).
+After each epoch the same 64 points of noise are drawn again: out/dcgan/samples.png.
 
 examples/dcgan_study.py trains the same networks on other data and on folders of pictures, measures how
 good the samples are, can be interrupted and resumed, and has a Wasserstein loss with gradient penalty.
@@ -20,13 +20,8 @@ from pathlib import Path
 import numpy as np
 
 import minidl as md
-from minidl import data, init, nn, optim
+from minidl import data, images, init, nn, optim
 from minidl import functional as F
-
-try:
-    from matplotlib.image import imsave
-except ModuleNotFoundError:
-    imsave = None
 
 # ── The two networks ──────────────────────────────────────────────────────────────────────────────
 
@@ -151,8 +146,9 @@ def scaled(images: np.ndarray) -> np.ndarray:
     return padded.astype(np.float32) / np.float32(127.5) - np.float32(1)
 
 
-def train(gan: Gan, images: np.ndarray, epochs: int, folder: Path) -> None:
-    loader = data.DataLoader(images, 64, shuffle=True, drop_last=True, rng=0, transform=scaled)
+def train(gan: Gan, digits: np.ndarray, epochs: int, folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    loader = data.DataLoader(digits, 64, shuffle=True, drop_last=True, rng=0, transform=scaled)
     noise = gan.noise(64)  # the same for all pages, so that they can be compared
     for epoch in range(1, epochs + 1):
         values = [gan.step(real) for (real,) in loader]
@@ -161,15 +157,8 @@ def train(gan: Gan, images: np.ndarray, epochs: int, folder: Path) -> None:
             f"epoch {epoch:2}/{epochs}  loss of D {means['d_loss']:.3f}, of G {means['g_loss']:.3f}  "
             f"D(x) {means['real']:.2f}  D(G(z)) {means['fake']:.2f}"
         )
-        if imsave is not None:
-            draw(gan.samples(noise), folder / "samples.png")
-
-
-def draw(samples: np.ndarray, path: Path) -> None:
-    """64 images on a page, 8 by 8."""
-    page = samples.reshape(8, 8, 32, 32).transpose(0, 2, 1, 3).reshape(256, 256)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    imsave(path, page.repeat(3, 0).repeat(3, 1), cmap="gray", vmin=-1, vmax=1)
+        large = gan.samples(noise).repeat(3, axis=2).repeat(3, axis=3)
+        images.save_image(large, folder / "samples.png", padding=0, value_range=(-1, 1))
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -181,10 +170,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("out"), metavar="FOLDER")
     args = parser.parse_args(argv)
-    if imsave is None:
-        print('no pictures: matplotlib is missing; install it with: pip install "minidl[plot]"')
-    images, _ = data.digits()
-    train(Gan(seed=args.seed), images[: args.images], args.epochs, args.out / "dcgan")
+    digits, _ = data.digits()
+    train(Gan(seed=args.seed), digits[: args.images], args.epochs, args.out / "dcgan")
 
 
 if __name__ == "__main__":

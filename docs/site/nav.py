@@ -26,6 +26,7 @@ SECTIONS = {
         "gallery/index",
         "reference/index",
         "by_example",
+        "data",
         "porting/index",
         "porting/*",
         "pytorch",

@@ -6,31 +6,26 @@ import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
+from minidl import images
+
 SCALE = 3  # screen pixels per pixel of a grey image; the larger coloured ones stay as they are
 GAP = 2  # pixels between images
 GREY = 64
 SIXTEEN = [value // 17 * 17 for value in range(256)]
 
 
-def page(images: np.ndarray, columns: int) -> np.ndarray:
+def page(samples: np.ndarray, columns: int) -> np.ndarray:
     """Images of bytes (N, H, W) or (N, H, W, 3) side by side in one."""
-    height, width = images.shape[1] + GAP, images.shape[2] + GAP
-    rows = -(-len(images) // columns)
-    sheet = np.full((rows * height + GAP, columns * width + GAP, *images.shape[3:]), GREY, np.uint8)
-    for i, image in enumerate(images):
-        y, x = GAP + i // columns * height, GAP + i % columns * width
-        sheet[y : y + image.shape[0], x : x + image.shape[1]] = image
-    return sheet
+    batch = samples if samples.ndim == 3 else samples.transpose(0, 3, 1, 2)
+    return images.make_grid(batch, columns, GAP, background=GREY)
 
 
-def enlarged(sheet: np.ndarray) -> Image.Image:
-    if sheet.ndim == 3:
-        return Image.fromarray(sheet)
-    return Image.fromarray(sheet.repeat(SCALE, axis=0).repeat(SCALE, axis=1))
+def enlarged(sheet: np.ndarray) -> np.ndarray:
+    return sheet if sheet.ndim == 3 else sheet.repeat(SCALE, axis=0).repeat(SCALE, axis=1)
 
 
 def picture(path: Path, sheet: np.ndarray) -> None:
-    enlarged(sheet).save(path)
+    images.write(enlarged(sheet), path)
 
 
 def animation(path: Path, sheets: list, pause: int, rest: int | None = None) -> None:
@@ -45,7 +40,7 @@ def animation(path: Path, sheets: list, pause: int, rest: int | None = None) -> 
             with Image.open(sheet) as image:
                 frame = image.copy()
         else:
-            frame = enlarged(sheet)
+            frame = Image.fromarray(enlarged(sheet))
         # Sixteen greys, or 64 colours: the file is much smaller, as noise hardly compresses.
         frames.append(frame.quantize(64) if frame.mode == "RGB" else frame.point(SIXTEEN))
     pauses = [pause] * (len(frames) - 1) + [rest or pause]

@@ -1,23 +1,18 @@
 """Any folder of pictures as 64x64 colour images. Needs Pillow."""
 
-import os
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from minidl.io.files import regular
+from minidl import images as pictures
+from minidl.images.files import FORMATS, below
 from minidl.training.progress import clock
 
-try:
-    from PIL import Image, ImageOps, UnidentifiedImageError
-except ModuleNotFoundError:
-    Image = None
-
 SIZE = 64
-ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
 CLASS_LEAST = 10  # pictures that a subfolder must have to count as a class
 NAMED = 10  # unreadable pictures that are listed on the screen
 
@@ -43,13 +38,13 @@ def load(path: Path, most: int | None = None) -> Pictures:
     Raises:
         SystemExit: no folder, no pictures, or no Pillow.
     """
-    if Image is None:
-        raise SystemExit('folders of pictures need Pillow: pip install "minidl[plot]"')
+    if find_spec("PIL") is None:
+        raise SystemExit('folders of pictures need Pillow: pip install "minidl[images]"')
     if not path.is_dir():
         raise SystemExit(f"{path} is {'not a folder' if path.exists() else 'not there'}")
-    files = files_in(path)
+    files = below(path)
     if not files:
-        raise SystemExit(f"{path}: no pictures in it or below ({', '.join(ENDINGS)})")
+        raise SystemExit(f"{path}: no pictures in it or below ({', '.join(FORMATS)})")
     names = classes(path, files)
     # Shuffled, so that any part of them is like the whole.
     files = [files[i] for i in np.random.default_rng(0).permutation(len(files))]
@@ -60,7 +55,7 @@ def load(path: Path, most: int | None = None) -> Pictures:
         if len(labels) == wanted:
             break
         try:
-            images[len(labels)] = picture(file)
+            images[len(labels)] = pictures.read(file, SIZE)
         except Exception as error:  # a file may contain anything, and Pillow may raise anything
             skipped.append(f"{file.relative_to(path)}: {why(error)}")
             if len(skipped) <= NAMED:
@@ -75,15 +70,6 @@ def load(path: Path, most: int | None = None) -> Pictures:
     return Pictures(images[: len(labels)], np.array(labels) if names else None, names, skipped)
 
 
-def files_in(path: Path) -> list[Path]:
-    """The files in it and below that are named like pictures, sorted; hidden ones are left out."""
-    found = []
-    for folder, inner, names in os.walk(path):
-        inner[:] = [name for name in inner if not name.startswith(".")]
-        found += [Path(folder, n) for n in names if n.lower().endswith(ENDINGS) and n[0] != "."]
-    return sorted(found)
-
-
 def classes(path: Path, files: list[Path]) -> list[str]:
     """The names of the subfolders, if they can be classes; otherwise an empty list."""
     counts: dict[str, int] = {}
@@ -95,20 +81,9 @@ def classes(path: Path, files: list[Path]) -> list[str]:
     return sorted(counts) if len(counts) > 1 and min(counts.values()) >= CLASS_LEAST else []
 
 
-def picture(file: Path) -> np.ndarray:
-    """The largest square in the middle of a picture, resized to 64x64; upright, on white, in colour."""
-    with regular("picture", file) as content, Image.open(content) as image:
-        image.draft("RGB", (2 * SIZE, 2 * SIZE))  # a JPEG: not larger than needed
-        image = ImageOps.exif_transpose(image)
-        if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
-            image = image.convert("RGBA")
-            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-        image = image.convert("RGB")
-        return np.asarray(ImageOps.fit(image, (SIZE, SIZE), Image.Resampling.LANCZOS))
-
-
-def why(error: Exception) -> str:
-    if isinstance(error, UnidentifiedImageError):
+def why(error: BaseException) -> str:
+    error = error.__cause__ or error  # what Pillow said of the file
+    if type(error).__name__ == "UnidentifiedImageError":
         return "it is not a picture"
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
 

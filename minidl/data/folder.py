@@ -10,6 +10,7 @@ import numpy as np
 
 from minidl import check, images
 from minidl.data.sources import may_draw
+from minidl.images.files import FORMATS, below
 
 
 class ImageFolder:
@@ -80,11 +81,11 @@ class ImageFolder:
         self.paths: list[Path] = []
         labels: list[int] = []
         for name, label in self.class_to_index.items():
-            found = images.below(self.root / name)
+            found = below(self.root / name)
             if not found:
                 raise ValueError(
                     f"ImageFolder: no pictures in {self.root / name} or below "
-                    f"({', '.join(images.FORMATS)})"
+                    f"({', '.join(FORMATS)})"
                 )
             self.paths += found
             labels += [label] * len(found)

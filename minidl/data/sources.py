@@ -70,15 +70,21 @@ class Subset:
 
     Args:
         dataset: anything with ``__len__`` and ``__getitem__``.
-        index: an integer array of row numbers, in any order; its length is that of the subset.
+        index: row numbers, in any order; their number is the length of the subset.
 
     Raises:
+        TypeError: `index` is not a sequence of integers.
         IndexError: when a row is asked for that the subset or the dataset does not have.
     """
 
-    def __init__(self, dataset: Any, index: np.ndarray) -> None:
+    def __init__(self, dataset: Any, index: Sequence[int] | np.ndarray) -> None:
+        rows = check.array("Subset", "index", index)
+        if rows.ndim != 1 or (rows.size and rows.dtype.kind not in "iu"):
+            raise TypeError(
+                f"Subset: index: expected row numbers, given {rows.dtype} of shape {rows.shape}"
+            )
         self.dataset = dataset
-        self.index = index
+        self.index = rows.astype(np.int64, copy=False)
 
     def __len__(self) -> int:
         return len(self.index)

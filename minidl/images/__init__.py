@@ -6,9 +6,8 @@ A picture is an array of bytes, (H, W) grey or (H, W, 3) in colour; a batch is w
 
 from typing import TYPE_CHECKING, Any
 
-from minidl.images.files import FORMATS, below, read, write
+from minidl.images.files import read, write
 from minidl.images.grid import make_grid, save_image
-from minidl.images.resizing import checked_resample, resized
 from minidl.porting import missing as _missing
 
 __all__ = ["make_grid", "read", "save_image", "write"]

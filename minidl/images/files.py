@@ -69,7 +69,10 @@ def read(path: str | os.PathLike[str], size: int | Sequence[int] | None = None) 
 def _in_colour(image_module: Any, image: Any) -> Any:
     """An image of any mode in RGB."""
     if image.mode.startswith("I"):  # 16 bits; Pillow's own conversion would cut them off at 255
-        image = image_module.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+        pixels = np.asarray(image)
+        if pixels.min() < 0 or pixels.max() > 65535:
+            raise ValueError("its pixels are integers of more than 16 bits, in no known range")
+        image = image_module.fromarray((pixels >> 8).astype(np.uint8))
     if image.mode == "F":
         raise ValueError("its pixels are floating-point numbers, in no known range")
     if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:

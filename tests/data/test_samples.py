@@ -13,6 +13,7 @@ import pytest
 
 import minidl as md
 import minidl.random
+from minidl import functional as F
 from minidl import nn, optim
 from minidl.data import DataLoader, Subset, TensorDataset, WeightedSampler, split, transforms
 
@@ -81,6 +82,13 @@ def test_subsets_of_samples():
     train, rest = split(Noisy(), (8, 2), rng=0)
     rows = [part[i][1] for part in (train, rest) for i in range(len(part))]
     assert sorted(rows) == list(range(10)) and (len(train), len(rest)) == (8, 2)
+
+
+def test_a_subset_needs_row_numbers():
+    assert len(Subset(np.zeros(5), [4, 1])) == 2 and len(Subset(np.zeros(5), [])) == 0
+    for wrong in ([0.5], [True, False], 3, [[1]]):
+        with pytest.raises(TypeError, match="Subset: index: expected row numbers"):
+            Subset(np.zeros(5), wrong)
 
 
 def named(*samples):
@@ -269,6 +277,30 @@ for _ in DataLoader(Slow(), 1, prefetch=2): pass
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=20)
     assert process.returncode != 0 and said.rstrip().endswith("KeyboardInterrupt")
+
+
+@pytest.mark.parametrize("capture", [False, True])
+def test_a_transform_may_compute_with_tensors_in_its_thread(capture):
+    """Without recording in one thread while the other records; dropout draws from the batch's generator."""
+    x = np.random.default_rng(0).standard_normal((64, 8)).astype(np.float32)
+    weight = np.random.default_rng(1).standard_normal((4, 8)).astype(np.float32)
+
+    def features(x, y):
+        with md.no_grad():
+            return F.dropout(F.affine(x, weight, activation="relu"), 0.5).numpy(), y
+
+    def losses(prefetch):
+        md.manual_seed(0)
+        model = nn.Affine(4, 2)
+        loader = DataLoader(
+            (x, np.arange(64) % 2), 8, shuffle=True, transform=features, prefetch=prefetch
+        )
+        steps = optim.SGD(model.parameters(), 0.1)
+        return md.fit(model, loader, "cross_entropy", steps, 2, progress=False, capture=capture)[
+            "loss"
+        ]
+
+    assert losses(0) == losses(2)
 
 
 def test_fit_takes_it():

@@ -127,7 +127,6 @@ def test_without_matplotlib_it_trains_and_says_so(tmp_path):
 
 
 def test_the_page_trains_and_draws(tmp_path, capsys):
-    pytest.importorskip("matplotlib")
     dcgan.main(["--epochs", "1", "--images", "128", "--out", str(tmp_path)])
     assert "epoch  1/1" in capsys.readouterr().out
     assert (tmp_path / "dcgan" / "samples.png").stat().st_size > 10_000

@@ -16,6 +16,8 @@ import dcgan  # noqa: E402
 import dcgan_study  # noqa: E402
 from gan import folder, images, quality  # noqa: E402
 
+from minidl.images.files import below  # noqa: E402
+
 RED, BLUE = (220, 30, 30), (30, 30, 220)
 TINY = ["--batch-size", "16", "--ngf", "4", "--nz", "8", "--epochs", "1"]
 
@@ -100,7 +102,7 @@ def test_resumes_with_the_same_bits_and_the_same_pictures(plain, tmp_path):
     run(plain, parts, "--no-plots")
     run(plain, parts, "--epochs", "2", "--no-plots", "--resume")
     assert checkpoint(parts) == checkpoint(whole)
-    for file in folder.files_in(plain)[:20]:
+    for file in below(plain)[:20]:
         picture(file, RED, np.random.default_rng(1))
     with pytest.raises(SystemExit, match="made with other pictures"):
         run(plain, parts, "--epochs", "3", "--resume")
@@ -159,8 +161,8 @@ def test_folders_that_will_not_do(plain, tmp_path, monkeypatch):
         said(plain, "--batch-size", "64")
     )
     assert said(plain, "--images", "8") == "--images 8: a batch needs 16"
-    monkeypatch.setattr(folder, "Image", None)
-    assert said(plain) == 'folders of pictures need Pillow: pip install "minidl[plot]"'
+    monkeypatch.setattr(folder, "find_spec", lambda name: None)
+    assert said(plain) == 'folders of pictures need Pillow: pip install "minidl[images]"'
 
 
 def test_only_some_broken_pictures_are_named(plain, capsys):
@@ -203,9 +205,9 @@ def test_large_folders_need_fewer_epochs(count, epochs):
 
 def test_when_subfolders_are_no_classes(plain, sorted_by_colour):
     def found():
-        return folder.classes(sorted_by_colour, folder.files_in(sorted_by_colour))
+        return folder.classes(sorted_by_colour, below(sorted_by_colour))
 
-    for extra in folder.files_in(plain):
+    for extra in below(plain):
         if extra.parent.name == "more" or extra.parent == plain:
             extra.unlink()  # both fixtures fill the same folder
     assert found() == ["blue", "red"]
@@ -215,36 +217,6 @@ def test_when_subfolders_are_no_classes(plain, sorted_by_colour):
     few.unlink()
     picture(sorted_by_colour / "0.png", RED, np.random.default_rng(0))
     assert found() == []  # a picture beside the folders
-
-
-def test_the_middle_is_taken_upright_on_white_in_colour(tmp_path):
-    wide = np.zeros((50, 170, 3), np.uint8)
-    wide[:, 50:120] = RED  # beyond the middle square there is some more of it: edges are blurred
-    path = tmp_path / "a.png"
-
-    def read(image, **options):
-        image.save(path, **options)
-        found = folder.picture(path)
-        assert found.shape == (64, 64, 3) and found.dtype == np.uint8
-        return found
-
-    assert (read(Image.fromarray(wide)) == RED).all()
-    assert (read(Image.fromarray(wide.transpose(1, 0, 2).copy())) == RED).all()
-    half = Image.fromarray(np.repeat(np.uint8([[0] * 32 + [200] * 32]), 64, axis=0))
-    grey = read(half)
-    assert (grey[:, 40:] == 200).all() and (grey[:, :24] == 0).all()
-    turned = Image.Exif()
-    turned[0x0112] = 6  # the camera was turned: what is left belongs on top
-    upright = read(half, exif=turned)
-    assert (upright[:24] == 0).all() and (upright[40:] == 200).all()
-    assert (read(Image.new("RGBA", (70, 70), (0, 0, 0, 0))) == 255).all()
-    palette = Image.new("P", (70, 70), 1)
-    palette.putpalette([0, 0, 0, *RED])
-    assert (read(palette) == RED).all()
-    assert (read(palette, transparency=1) == 255).all()
-    path = tmp_path / "a.jpg"
-    large = read(Image.new("CMYK", (1000, 800), (0, 255, 255, 0)))
-    assert (large[..., 0] > 240).all() and (large[..., 1:] < 15).all()
 
 
 def test_progress_is_a_line_that_is_drawn_again(monkeypatch, capsys):

@@ -47,6 +47,41 @@ def test_sizes(tmp_path):
         images.read(tmp_path / "a.png", (1, 2, 3))
 
 
+def test_the_middle_is_taken_upright_on_white_in_colour(tmp_path):
+    Image = pytest.importorskip("PIL.Image")
+    wide = np.zeros((50, 170, 3), np.uint8)
+    wide[:, 50:120] = (
+        220,
+        30,
+        30,
+    )  # beyond the middle square there is some more of it: edges are blurred
+    path = tmp_path / "a.png"
+
+    def read(image, **options):
+        image.save(path, **options)
+        found = images.read(path, 64)
+        assert found.shape == (64, 64, 3) and found.dtype == np.uint8
+        return found
+
+    assert (read(Image.fromarray(wide)) == (220, 30, 30)).all()
+    assert (read(Image.fromarray(wide.transpose(1, 0, 2).copy())) == (220, 30, 30)).all()
+    half = Image.fromarray(np.repeat(np.uint8([[0] * 32 + [200] * 32]), 64, axis=0))
+    grey = read(half)
+    assert (grey[:, 40:] == 200).all() and (grey[:, :24] == 0).all()
+    turned = Image.Exif()
+    turned[0x0112] = 6  # the camera was turned: what is left belongs on top
+    upright = read(half, exif=turned)
+    assert (upright[:24] == 0).all() and (upright[40:] == 200).all()
+    assert (read(Image.new("RGBA", (70, 70), (0, 0, 0, 0))) == 255).all()
+    palette = Image.new("P", (70, 70), 1)
+    palette.putpalette([0, 0, 0, 220, 30, 30])
+    assert (read(palette) == (220, 30, 30)).all()
+    assert (read(palette, transparency=1) == 255).all()
+    path = tmp_path / "a.jpg"
+    large = read(Image.new("CMYK", (1000, 800), (0, 255, 255, 0)))
+    assert (large[..., 0] > 240).all() and (large[..., 1:] < 15).all()
+
+
 def test_png_needs_no_library_and_others_say_what_they_need(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "PIL", None)
     images.write(COLOUR, tmp_path / "a.png")
@@ -70,6 +105,15 @@ def test_what_is_not_written(tmp_path, picture, name, error, message):
     with pytest.raises(error, match=message):
         images.write(picture, tmp_path / name)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "pixels", [np.full((2, 2), 1 << 20, np.int32), np.ones((2, 2), np.float32)]
+)
+def test_pixels_in_no_known_range_are_not_guessed(tmp_path, pixels):
+    pytest.importorskip("PIL.Image").fromarray(pixels).save(tmp_path / "a.tif")
+    with pytest.raises(ValueError, match=r"images.read: .*a\.tif .*in no known range"):
+        images.read(tmp_path / "a.tif")
 
 
 def test_paths(tmp_path):

@@ -1,10 +1,12 @@
 """make_grid and save_image: where pixels go, and that values outside of the range are not drawn."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 import minidl as md
-from minidl import images
+from minidl import data, images
 
 RNG = np.random.default_rng(0)
 
@@ -100,3 +102,10 @@ def test_save_image_writes_the_grid(tmp_path):
         with Image.open(tmp_path / "a.png") as file:
             found = np.asarray(file)
         np.testing.assert_array_equal(found, images.make_grid(batch, 2, 1))
+
+
+def test_the_picture_on_the_page_is_what_its_code_draws():
+    pytest.importorskip("PIL")
+    path = Path(__file__).resolve().parents[2] / "docs" / "images" / "data" / "grid.png"
+    expected = images.make_grid(data.digits()[0][:24], columns=12, background=90)
+    np.testing.assert_array_equal(images.read(path)[..., 0], expected)
