@@ -46,6 +46,7 @@ _connect(vars(ops), _walk)  # x + y is ops.add(x, y); x.backward() walks back fr
 if TYPE_CHECKING:
     from minidl import data, images, monitor, sklearn, testing, train
     from minidl.drawing.picture import draw
+    from minidl.inspection.profile import profile
     from minidl.inspection.summary import summary
     from minidl.io.dlpack import from_dlpack
     from minidl.io.saving import load, save
@@ -63,6 +64,7 @@ _LATE = {
     "from_dlpack": "minidl.io.dlpack",
     "load": "minidl.io.saving",
     "save": "minidl.io.saving",
+    "profile": "minidl.inspection.profile",
     "summary": "minidl.inspection.summary",
     "History": "minidl.training.fit",
     "evaluate": "minidl.training.fit",

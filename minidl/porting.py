@@ -54,6 +54,7 @@ NAMES: dict[str, dict[str, str]] = {
         "get_default_dtype set_default_dtype": "dtype= of md.Tensor, or model.astype(dtype)",
         "allclose": "numpy.allclose(a.data, b.data)",
         "torchinfo torchsummary plot_model": "md.summary(model, input_shape)",
+        "profiler": "md.profile()",
     },
     "nn": {
         "Linear Dense": "nn.Affine(in_features, out_features)",

@@ -93,6 +93,7 @@ VALID = {
     "md.set_num_threads": (1,),
     "md.squeeze": (x(1, 3), 0),
     "md.stack": ([x(3), x(3)], 0),
+    "md.profile": (None,),
     "md.summary": lambda: (nn.Affine(2, 2), (3, 2), None),
     "md.transpose": (x(2, 3), 1, 0),
     "md.where": (x(3) > 0, x(3), x(3)),

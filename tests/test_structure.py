@@ -66,7 +66,18 @@ ALLOWED = {
         "autograd",
         "check",
     },
-    "inspection": {"replay", "nn", "ops", "autograd", "_kernels", "random", "check"},
+    "inspection": {
+        "data",
+        "drawing",
+        "replay",
+        "nn",
+        "optim",
+        "ops",
+        "autograd",
+        "_kernels",
+        "random",
+        "check",
+    },
     "testing": {"autograd", "ops", "functional", "random", "check"},
 }
 

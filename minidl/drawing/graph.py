@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -261,6 +262,8 @@ OP_NAMES = {
     "Sub": "-",
     "SumTo": "sum over broadcast axes",
     "Weigh": "*",
+    "_Meeting": "backward hook",
+    "_Pass": "backward hook",
 }
 
 
@@ -285,6 +288,7 @@ def op_name(op: Any) -> str:
     return name
 
 
+@cache
 def class_name(kind: str) -> str:
     """The function that a class of ops belongs to, whatever activation it applies besides."""
     kind = kind.removeprefix("Activated")

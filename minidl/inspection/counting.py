@@ -65,11 +65,3 @@ def _kept(op: Op) -> Iterable[np.ndarray]:
     yield from (x._data for x in op._saved or () if x is not None)
     more = op.kept if isinstance(op.kept, tuple | list) else (op.kept,)
     yield from (array for array in (op._output, *more) if isinstance(array, np.ndarray))
-
-
-def in_bytes(n: float) -> str:
-    """A number of bytes, to three digits: 1.05 MB are 1,050,000 bytes."""
-    units = ["B", "kB", "MB", "GB", "TB"]
-    while n >= 999.5 and len(units) > 1:
-        n, units = n / 1000, units[1:]
-    return f"{n:.3g} {units[0]}"

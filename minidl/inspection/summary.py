@@ -15,7 +15,8 @@ from minidl.autograd.modes import enable_grad
 from minidl.autograd.op import Op
 from minidl.autograd.tensor import Tensor, wrap
 from minidl.inspection.calls import around_ops
-from minidl.inspection.counting import in_bytes, kept_bytes, multiply_adds
+from minidl.inspection.counting import kept_bytes, multiply_adds
+from minidl.inspection.text import aligned, in_bytes
 from minidl.inspection.unchanged import unchanged
 from minidl.nn import Module, Parameter
 from minidl.replay.watch import outside_of_steps
@@ -224,16 +225,7 @@ class Summary:
         return notes
 
     def __repr__(self) -> str:
-        lines = self._table()
-        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-        aligned = [
-            "  ".join(
-                cell.ljust(width) if i < 2 else cell.rjust(width)
-                for i, (cell, width) in enumerate(zip(line, widths, strict=True))
-            ).rstrip()
-            for line in lines
-        ]
-        return "\n".join(aligned + self._notes())
+        return "\n".join(aligned(self._table(), 2) + self._notes())
 
     def _repr_html_(self) -> str:
         rows = [

@@ -9,7 +9,7 @@ import minidl as md
 from minidl import functional as F
 from minidl import nn
 from minidl._source import PURE
-from minidl.inspection.counting import in_bytes
+from minidl.inspection.text import in_bytes
 
 
 def row(table, name):
