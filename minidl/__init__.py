@@ -31,12 +31,12 @@ from minidl.ops.shape import (
     concatenate,
     expand_dims,
     flatten,
-    pad,
     reshape,
     squeeze,
     stack,
     transpose,
 )
+from minidl.ops.spatial.padding import pad
 from minidl.porting import missing as _missing
 from minidl.random import manual_seed
 from minidl.replay.capture import CaptureError, capture

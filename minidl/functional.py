@@ -3,19 +3,21 @@
 from typing import TYPE_CHECKING, Any
 
 from minidl.ops.activations.gates import crelu, glu, maxout
-from minidl.ops.activations.noise import dropout, rrelu
+from minidl.ops.activations.noise import dropout, dropout2d, rrelu
 from minidl.ops.activations.prelu import prelu
 from minidl.ops.activations.softmax import log_softmax, softmax
 from minidl.ops.activations.table import FUNCTIONS, identity
 from minidl.ops.batch_norm import batch_norm
-from minidl.ops.linalg import affine
+from minidl.ops.linalg import affine, bilinear
 from minidl.ops.losses import composed, loss
 from minidl.ops.losses.composed import *  # noqa: F403  (what its __all__ lists)
 from minidl.ops.losses.loss import *  # noqa: F403
 from minidl.ops.norm import group_norm, instance_norm, layer_norm
 from minidl.ops.shape import embedding
+from minidl.ops.spatial.adaptive import adaptive_avg_pool, adaptive_max_pool
 from minidl.ops.spatial.conv import conv, conv_transpose
-from minidl.ops.spatial.pooling import avg_pool, max_pool, pixel_shuffle, upsample
+from minidl.ops.spatial.pooling import avg_pool, max_pool
+from minidl.ops.spatial.resizing import pixel_shuffle, pixel_unshuffle, upsample
 from minidl.porting import missing as _missing
 
 # Of a result and its target: `md.fit` takes them by name.
@@ -28,13 +30,17 @@ LOSSES = tuple(
 globals().update(FUNCTIONS)  # relu, sigmoid, ...: what ops/activations declares
 
 __all__ = [
+    "adaptive_avg_pool",
+    "adaptive_max_pool",
     "affine",
     "avg_pool",
     "batch_norm",
+    "bilinear",
     "conv",
     "conv_transpose",
     "crelu",
     "dropout",
+    "dropout2d",
     "embedding",
     "glu",
     "group_norm",
@@ -45,6 +51,7 @@ __all__ = [
     "maxout",
     "max_pool",
     "pixel_shuffle",
+    "pixel_unshuffle",
     "prelu",
     "rrelu",
     "softmax",

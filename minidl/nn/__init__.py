@@ -4,10 +4,9 @@ from typing import TYPE_CHECKING, Any
 
 from minidl.nn.activation import LAYERS, LogSoftmax, PReLU, Softmax
 from minidl.nn.containers import ModuleDict, ModuleList, Sequential
-from minidl.nn.conv import Conv, ConvTranspose
 from minidl.nn.gates import GLU, CReLU, Maxout
 from minidl.nn.layers import Flatten, Identity, Reshape
-from minidl.nn.linear import Affine, Embedding
+from minidl.nn.linear import Affine, Bilinear, Embedding
 from minidl.nn.losses import (
     BCELoss,
     BCEWithLogitsLoss,
@@ -21,26 +20,33 @@ from minidl.nn.losses import (
     NLLLoss,
 )
 from minidl.nn.module import Module
-from minidl.nn.noise import Dropout, RReLU
+from minidl.nn.noise import Dropout, Dropout2d, RReLU
 from minidl.nn.normalization import BatchNorm, GroupNorm, InstanceNorm, LayerNorm
 from minidl.nn.parameter import Parameter, ParameterMaker, ParameterScope
-from minidl.nn.pooling import AvgPool, MaxPool, PixelShuffle, Upsample
+from minidl.nn.parametrization import remove_parametrization, spectral_norm, weight_norm
+from minidl.nn.spatial.conv import Conv, ConvTranspose
+from minidl.nn.spatial.pooling import AdaptiveAvgPool, AdaptiveMaxPool, AvgPool, MaxPool
+from minidl.nn.spatial.resizing import PixelShuffle, PixelUnshuffle, Upsample
 from minidl.porting import missing as _missing
 
 globals().update(LAYERS)  # ReLU, Sigmoid, ...: one for each row of the activation table
 
 __all__ = [
+    "AdaptiveAvgPool",
+    "AdaptiveMaxPool",
     "Affine",
     "AvgPool",
     "BatchNorm",
     "BCELoss",
     "BCEWithLogitsLoss",
+    "Bilinear",
     "Conv",
     "ConvTranspose",
     "CosineEmbeddingLoss",
     "CReLU",
     "CrossEntropyLoss",
     "Dropout",
+    "Dropout2d",
     "Embedding",
     "Flatten",
     "GLU",
@@ -64,12 +70,16 @@ __all__ = [
     "ParameterMaker",
     "ParameterScope",
     "PixelShuffle",
+    "PixelUnshuffle",
     "PReLU",
     "Reshape",
     "RReLU",
     "Sequential",
     "Softmax",
     "Upsample",
+    "remove_parametrization",
+    "spectral_norm",
+    "weight_norm",
     *LAYERS,
 ]
 

@@ -1,4 +1,4 @@
-"""Affine and Embedding: layers that are a matrix."""
+"""Affine, Bilinear and Embedding: layers that are a matrix, or one for each output."""
 
 from __future__ import annotations
 
@@ -77,6 +77,51 @@ class Affine(Module):
 
 
 _FORWARD = Affine.forward
+
+
+class Bilinear(Module):
+    """y[..., o] = x0ᵀ W[o] x1 + b[o]: each output is linear in both inputs (see `F.bilinear`).
+
+    Shapes: x0 (N, ..., in0_features), x1 (N, ..., in1_features), weight (out_features, in0_features,
+    in1_features), bias (out_features,), y (N, ..., out_features).
+
+    Args:
+        bias, weight: where the parameters come from (see `ParameterMaker`); ``bias=False`` means
+            none. By default both are drawn from U(-1/sqrt(in0_features), 1/sqrt(in0_features)), as
+            in PyTorch.
+        lr_mult, scope: as for `Affine`.
+
+    Raises:
+        ValueError: inputs that do not fit.
+
+    >>> Bilinear(2, 3, 4)([[1.0, 2.0]], [[1.0, 2.0, 3.0]]).shape
+    (1, 4)
+    """
+
+    def __init__(
+        self,
+        in0_features: int,
+        in1_features: int,
+        out_features: int,
+        bias: Any = True,
+        weight: Any = None,
+        lr_mult: float | Mapping[str, float] = 1.0,
+        scope: str | None = None,
+    ) -> None:
+        self.in0_features = check.integer("Bilinear", "in0_features", in0_features, 1)
+        self.in1_features = check.integer("Bilinear", "in1_features", in1_features, 1)
+        self.out_features = check.integer("Bilinear", "out_features", out_features, 1)
+        make = ParameterMaker("Bilinear", ("weight", "bias"), lr_mult, scope)
+        shape = (self.out_features, self.in0_features, self.in1_features)
+        fan = (self.in0_features, self.out_features)
+        self.weight = make("weight", weight, DEFAULT_INIT, shape, fan)
+        self.bias = make("bias", bias, DEFAULT_INIT, (self.out_features,), fan, optional=True)
+
+    def forward(self, x0: Any, x1: Any) -> Tensor:
+        return F.bilinear(x0, x1, self.weight, self.bias)
+
+    def extra_repr(self) -> str:
+        return f"{self.in0_features}, {self.in1_features}, {self.out_features}"
 
 
 class Embedding(Module):

@@ -1,4 +1,4 @@
-"""Layers that draw random numbers while training: Dropout, RReLU."""
+"""Layers that draw random numbers while training: Dropout, Dropout2d, RReLU."""
 
 from __future__ import annotations
 
@@ -25,15 +25,35 @@ class Dropout(Module):
     """
 
     def __init__(self, p: float = 0.5, rng: Any = None) -> None:
-        self.p = check.number("Dropout", "p", p, 0.0, 1.0)
+        name = type(self).__name__
+        self.p = check.number(name, "p", p, 0.0, 1.0)
         # A seed starts one stream for the layer's whole life, not the same mask at every call.
-        self.rng = None if rng is None else random.generator(rng, "Dropout")
+        self.rng = None if rng is None else random.generator(rng, name)
 
     def forward(self, x: Any) -> Tensor:
         return F.dropout(x, self.p, self.training, self.rng)
 
     def extra_repr(self) -> str:
         return f"p={self.p:g}"
+
+
+class Dropout2d(Dropout):
+    """Training: each channel of each sample is 0 with probability p, else x / (1 - p). Evaluation: y = x.
+
+    Neighbours in an image are alike, so that dropping single pixels drops little. x is (N, C, ...).
+
+    Args:
+        p, rng: as for `Dropout`.
+
+    Source: Tompson, Goroshin, Jain, LeCun & Bregler, Efficient Object Localization Using Convolutional Networks,
+    CVPR 2015.
+
+    >>> Dropout2d(0.5).eval()([[[1.0, 2.0]]])
+    Tensor([[[1. 2.]]])
+    """
+
+    def forward(self, x: Any) -> Tensor:
+        return F.dropout2d(x, self.p, self.training, self.rng)
 
 
 class RReLU(Module):

@@ -6,11 +6,11 @@ and `norm` (normalisation), `spatial` (convolution, pooling), `activations`; `in
 """
 
 from minidl.autograd.tensor import Tensor
-from minidl.ops.activations.noise import dropout
+from minidl.ops.activations.noise import dropout, dropout2d
 from minidl.ops.arithmetic import *
 from minidl.ops.batch_norm import batch_norm
 from minidl.ops.inplace import inplace
-from minidl.ops.linalg import affine, einsum, matmul
+from minidl.ops.linalg import affine, bilinear, einsum, matmul
 from minidl.ops.losses.composed import *
 from minidl.ops.losses.loss import *
 from minidl.ops.norm import group_norm, instance_norm, layer_norm
@@ -22,14 +22,16 @@ from minidl.ops.shape import (
     expand_dims,
     flatten,
     getitem,
-    pad,
     reshape,
     squeeze,
     stack,
     transpose,
 )
+from minidl.ops.spatial.adaptive import adaptive_avg_pool, adaptive_max_pool
 from minidl.ops.spatial.conv import conv, conv_transpose
-from minidl.ops.spatial.pooling import avg_pool, max_pool, pixel_shuffle, upsample
+from minidl.ops.spatial.padding import pad
+from minidl.ops.spatial.pooling import avg_pool, max_pool
+from minidl.ops.spatial.resizing import pixel_shuffle, pixel_unshuffle, upsample
 
 for _name, _method in vars(Tensor).items():
     if callable(_method) and _name in globals():

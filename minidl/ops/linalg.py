@@ -11,7 +11,7 @@ from minidl import _kernels as K
 from minidl._kernels.runtime.memory import same_floats
 from minidl._kernels.runtime.prepared import by_numpy
 from minidl.autograd.op import Op
-from minidl.autograd.tensor import Tensor
+from minidl.autograd.tensor import Tensor, wrap
 from minidl.ops.activations.activation import ActivationGrad, Row, fused_row
 from minidl.ops.args import input_and_weights, operands, pair
 from minidl.ops.reduction import sum
@@ -153,6 +153,62 @@ def affine(x: Any, weight: Any, bias: Any = None, activation: str | tuple | None
         return op.apply(args)
     flat = reshape(args[0], (math.prod(shape[:-1]), shape[-1]))
     return reshape(op(flat, *args[1:]), (*shape[:-1], w_shape[0]))
+
+
+def greatest_singular_value(
+    matrix: Tensor, u: np.ndarray, v: np.ndarray, steps: int, eps: float
+) -> Tensor:
+    """σ = uᵀ W v, the greatest singular value of W (m, n), for vectors u (m,) and v (n,) that are near those of σ.
+
+    They are improved in place first, by so many steps of power iteration: v ← Wᵀu / |Wᵀu|, u ← W v / |W v|, with no
+    length taken as less than eps. The gradient is uᵀ gy v: u and v are constants.
+    """
+    for _ in range(steps):
+        K.assign(v, _unit(K.matmul(K.reshape(u, (1, len(u))), matrix._data), eps)[0])
+        K.assign(u, _unit(K.matmul(matrix._data, K.reshape(v, (len(v), 1))), eps)[:, 0])
+    # Copies: backward needs them as they are now, and the next call changes them.
+    left, right = wrap(K.copy(u)), wrap(K.copy(v))
+    return matmul(matmul(left, matrix), right)
+
+
+def _unit(x: np.ndarray, eps: float) -> np.ndarray:
+    """x / max(|x|, eps)."""
+    length = K.unary("sqrt", K.sum_axes(K.binary("mul", x, x)))
+    return K.binary("div", x, K.binary("maximum", length, eps))
+
+
+def bilinear(x0: Any, x1: Any, weight: Any, bias: Any = None) -> Tensor:
+    """y[..., o] = x0ᵀ W[o] x1 + b[o]: a form that is linear in both of its inputs.
+
+    The gradient of x0 is Σ_o gy[o] W[o] x1, that of x1 Σ_o gy[o] W[o]ᵀ x0, that of W[o] gy[o] x0 x1ᵀ.
+
+    Args:
+        x0, x1: (..., in0) and (..., in1), with the same axes before the last.
+        weight: (out, in0, in1).
+        bias: (out,) or None.
+
+    Raises:
+        ValueError: shapes that do not fit; names the argument, what was expected and what was given.
+    """
+    x0, x1, weight, *rest = input_and_weights(*[a for a in (x0, x1, weight, bias) if a is not None])
+    if weight.ndim != 3:
+        raise ValueError(
+            f"bilinear: weight: expected 3 axes (out, in0, in1), got shape {weight.shape}"
+        )
+    outputs, n0, n1 = weight.shape
+    for name, x, n in (("x0", x0, n0), ("x1", x1, n1)):
+        if not x.ndim or x.shape[-1] != n or x.shape[:-1] != x0.shape[:-1]:
+            raise ValueError(
+                f"bilinear: {name}: expected shape {(*x0.shape[:-1], n)} (weight is {weight.shape}), got {x.shape}"
+            )
+    if rest and rest[0].shape != (outputs,):
+        raise ValueError(f"bilinear: bias: expected shape {(outputs,)}, got {rest[0].shape}")
+    rows = math.prod(x0.shape[:-1])
+    forms = reshape(transpose(weight, (1, 0, 2)), (n0, outputs * n1))
+    seen = reshape(matmul(reshape(x0, (rows, n0)), forms), (rows, outputs, n1))
+    y = sum(seen * reshape(x1, (rows, 1, n1)), -1)
+    y = y + rest[0] if rest else y
+    return reshape(y, (*x0.shape[:-1], outputs))
 
 
 # ── einsum ───────────────────────────────────────────────────────────────────────────────────────────────────────────

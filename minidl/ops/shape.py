@@ -6,7 +6,6 @@ import copy
 import math
 import warnings
 from collections.abc import Sequence
-from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -166,23 +165,6 @@ def _from_the_front(ids: np.ndarray, n: int) -> np.ndarray:
     return np.where(ids < 0, ids + n, ids) if ids.size and ids.min() < 0 else ids
 
 
-class Pad(Op):
-    saves = ()
-
-    def __init__(self, widths: list[tuple[int, ...]], value: float) -> None:
-        self.widths, self.value = widths, value
-
-    def forward(self, x: np.ndarray) -> np.ndarray:
-        y = K.empty([a + n + b for n, (a, b) in zip(x.shape, self.widths, strict=True)], x.dtype)
-        K.set_all(y, self.value)
-        inside = tuple(slice(a, a + n) for n, (a, _) in zip(x.shape, self.widths, strict=True))
-        K.assign(y[(*inside, ...)], x)
-        return y
-
-    def backward(self, gy: Tensor) -> Tensor:
-        return gy[tuple(slice(a, n - b) for (a, b), n in zip(self.widths, gy.shape, strict=True))]
-
-
 class Concatenate(Op):
     saves = ()
 
@@ -323,38 +305,6 @@ def broadcast_to(x: Any, shape: Any) -> Tensor:
         shape = (shape,)
     lengths = _lengths("broadcast_to", shape)
     return BroadcastTo(check.shape("broadcast_to", lengths))(as_tensor(x))
-
-
-def pad(x: Any, pad_width: Any, value: float = 0.0) -> Tensor:
-    """x with `value` around it: an axis of length n becomes (before + n + after). The gradient is the inner part of gy.
-
-    Args:
-        pad_width: as in NumPy: a number, (before, after), or one such pair for each axis of x.
-        value: what is put there, in x's dtype.
-
-    Raises:
-        ValueError: another number of pairs, or a negative width.
-        TypeError: widths that are not integers, a value that is not a number.
-    """
-    x = as_tensor(x)
-    try:
-        widths = np.asarray(pad_width)
-    except ValueError:  # pairs of unequal length
-        widths = np.asarray(None)
-    if widths.dtype.kind not in "iu":
-        raise TypeError(f"pad: pad_width must be integers, got {pad_width!r}")
-    if not isinstance(value, Real):
-        raise TypeError(f"pad: value must be a number, got {value!r}")
-    if widths.shape not in ((), (1,), (2,), (1, 2), (x.ndim, 2)):
-        raise ValueError(
-            f"pad: pad_width: expected one (before, after) for each of {x.ndim} axes, got {pad_width}"
-        )
-    widths = np.broadcast_to(widths, (x.ndim, 2)).tolist()
-    if any(width < 0 for pair in widths for width in pair):
-        raise ValueError(f"pad: widths must not be negative, got {pad_width}")
-    pairs = [(before, after) for before, after in widths]
-    check.shape("pad", [a + n + b for n, (a, b) in zip(x.shape, pairs, strict=True)])
-    return Pad(pairs, value)(x)
 
 
 def getitem(x: Any, index: Any) -> Tensor:

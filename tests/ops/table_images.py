@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from minidl import functional as F
+from minidl import ops
 
 from .table import FUSED, Row, normal, spread
 
@@ -92,4 +94,36 @@ ROWS = [
     Row(
         "F.pixel_shuffle/channels last", last(lambda x: F.pixel_shuffle(x, 2)), normal((2, 8, 2, 3))
     ),
+    Row("F.pixel_unshuffle", lambda x: F.pixel_unshuffle(x, 2), normal((2, 2, 4, 6))),
+    *[
+        Row(
+            f"F.upsample/{mode}, {scale}",
+            partial(F.upsample, scale=scale, mode=mode),
+            normal(shape),
+        )
+        for mode, scale, shape in (
+            ("bilinear", 2, (2, 1, 3, 4)),
+            ("bilinear", (3, 1), (1, 2, 3, 2)),
+            ("bicubic", (2, 3), (1, 2, 3, 4)),
+            ("bicubic", 2, (2, 1, 1)),
+        )
+    ],
+    Row("F.adaptive_avg_pool", lambda x: F.adaptive_avg_pool(x, (2, 3)), normal((2, 2, 5, 6))),
+    Row("F.adaptive_avg_pool/to 1", lambda x: F.adaptive_avg_pool(x, 1), normal((2, 2, 3, 2))),
+    Row("F.adaptive_max_pool", lambda x: F.adaptive_max_pool(x, 2), spread((2, 2, 5, 3))),
+    Row("F.dropout2d", lambda x: F.dropout2d(x, 0.5, rng=3), normal((3, 4, 2, 2))),
+    *[
+        Row(
+            f"ops.pad/{mode}",
+            lambda x, m=mode: ops.pad(x, ((1, 2), (2, 0), (0, 1)), mode=m),
+            normal((3, 3, 2)),
+        )
+        for mode in ("reflect", "replicate")
+    ],
+    Row(
+        "F.conv/same",
+        lambda x, w, b: F.conv(x, w, b, padding="same", dilation=(1, 2)),
+        normal((2, 2, 4, 5), (3, 2, 4, 2), (3,)),
+    ),
+    Row("F.bilinear", F.bilinear, normal((2, 3, 2), (2, 3, 4), (3, 2, 4), (3,))),
 ]

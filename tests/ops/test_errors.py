@@ -337,11 +337,14 @@ def test_slopes_that_are_refused():
 
 APART = (
     "affine",
+    "bilinear",
     "conv",
     "conv_transpose",
     "embedding",
     "one_hot",
+    "dropout2d",
     "pixel_shuffle",
+    "pixel_unshuffle",
     "prelu",
     "upsample",
 )

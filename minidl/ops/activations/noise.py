@@ -16,7 +16,8 @@ from minidl.autograd.op import Op
 from minidl.autograd.tape import will_record
 from minidl.autograd.tensor import Tensor
 from minidl.ops.activations.piecewise_linear import leaky_relu
-from minidl.ops.args import as_float, as_float_in_place
+from minidl.ops.args import as_float, as_float_in_place, filled
+from minidl.ops.losses.loss import Weigh
 from minidl.random import generator
 
 
@@ -154,6 +155,34 @@ def dropout(x: Any, p: float = 0.5, training: bool = True, rng: Any = None) -> T
     if not check.flag("dropout", "training", training) or p == 0:
         return x
     return Dropout(p, draw_key(rng, "dropout"), will_record(x))(x)
+
+
+def dropout2d(x: Any, p: float = 0.5, training: bool = True, rng: Any = None) -> Tensor:
+    """While training, each channel of each sample is 0 with probability p and x / (1 - p) otherwise; else x itself.
+
+    The gradient of what is kept is gy / (1 - p), that of what is dropped 0.
+
+    Args:
+        x: (N, C, ...) with one or more spatial axes.
+        rng: as for `dropout`.
+
+    Raises:
+        ValueError: p outside [0, 1], x without spatial axes.
+
+    Source: Tompson, Goroshin, Jain, LeCun & Bregler, Efficient Object Localization Using Convolutional Networks,
+    CVPR 2015.
+    """
+    x = as_float(x)
+    if x.ndim < 3:
+        raise ValueError(
+            f"dropout2d: expected x (N, C, ...) with spatial axes, got shape {x.shape}"
+        )
+    if (type(p) is not float and not isinstance(p, Real)) or not 0 <= p <= 1:
+        raise ValueError(f"dropout2d: p must lie in [0, 1], got {p!r}")
+    if not check.flag("dropout2d", "training", training) or p == 0:
+        return x
+    ones = filled((*x.shape[:2], *(1,) * (x.ndim - 2)), 1.0, x.dtype)
+    return Weigh()(Dropout(p, draw_key(rng, "dropout2d"), False)(ones), x)
 
 
 def draw_key(rng: np.random.Generator | int | None, owner: str) -> int:

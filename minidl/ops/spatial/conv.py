@@ -27,6 +27,7 @@ from minidl.ops.args import input_and_weights
 from minidl.ops.linalg import affine
 from minidl.ops.reduction import sum
 from minidl.ops.shape import reshape, transpose
+from minidl.ops.spatial.padding import same_padding
 
 Axes = tuple[int, ...]
 
@@ -153,7 +154,7 @@ def conv(
     weight: Any,
     bias: Any = None,
     stride: int | Axes = 1,
-    padding: int | Axes = 0,
+    padding: int | Axes | str = 0,
     dilation: int | Axes = 1,
     groups: int = 1,
     activation: str | tuple | None = None,
@@ -165,6 +166,7 @@ def conv(
         weight: (O, C/groups, *kernel).
         bias: (O,) or None.
         stride, padding, dilation: an int below 2**31, or one for each spatial axis; padding is zeros on both sides.
+            "same" for padding keeps the size of x (with stride 1; an even kernel has one more zero at the end).
         groups: the channels fall into so many parts; an output sees the inputs of its own.
         activation: applied in the same pass; the names are those of `affine`.
 
@@ -187,6 +189,9 @@ def conv(
     args = input_and_weights(x, weight) if bias is None else input_and_weights(x, weight, bias)
     x_shape, w_shape = args[0]._data.shape, args[1]._data.shape
     axes = _spatial_axes("conv", x_shape, w_shape)
+    if isinstance(padding, str):
+        args, padding = _keeping_size(args, padding, stride, dilation)
+        x_shape = args[0]._data.shape
     window = _window("conv", axes, stride, padding, dilation, groups)
     stride, padding, dilation, groups = window
     if x_shape[1] % groups:
@@ -221,6 +226,19 @@ def conv(
     if row is None:
         return Conv(window, tuple(size)).apply(args)
     return ActivatedConv(window, tuple(size), row).apply(args)
+
+
+def _keeping_size(
+    args: tuple[Tensor, ...], padding: str, stride: Any, dilation: Any
+) -> tuple[tuple[Tensor, ...], Axes]:
+    """The arguments and the padding that "same" stands for."""
+    if padding != "same":
+        raise ValueError(f'conv: padding: expected integers or "same", got {padding!r}')
+    kernel = args[1].shape[2:]
+    steps = spatial("conv", "stride", stride, len(kernel), 1)
+    apart = spatial("conv", "dilation", dilation, len(kernel), 1)
+    x, widths = same_padding("conv", args[0], kernel, steps, apart)
+    return (x, *args[1:]), widths
 
 
 def _one_pixel(args: tuple[Tensor, ...], activation: str | tuple | None) -> Tensor:

@@ -1,4 +1,4 @@
-"""Pooling, nearest upsampling and pixel shuffle: operations that change the size of images."""
+"""Pooling: the greatest value, or the mean, of each window of an image."""
 
 from __future__ import annotations
 
@@ -8,12 +8,10 @@ from typing import Any
 import numpy as np
 
 from minidl import _kernels as K
-from minidl import check
 from minidl.autograd.op import Op
 from minidl.autograd.tape import will_record
 from minidl.autograd.tensor import Tensor
 from minidl.ops.args import as_float
-from minidl.ops.shape import broadcast_to, reshape, transpose
 from minidl.ops.spatial.conv import spatial
 
 Axes = tuple[int, ...]
@@ -173,81 +171,3 @@ def _window(name: str, shape: Axes, kernel_size: Any, stride: Any, padding: Any)
                 f"{shape[axis + 2]} + 2 * {pad[axis]} (x has shape {shape})"
             )
     return kernel, steps, pad
-
-
-# ── Larger images ────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def upsample(x: Any, scale: int | Sequence[int]) -> Tensor:
-    """Each element of x repeated `scale` times along each spatial axis (nearest neighbour).
-
-    The gradient is the sum of gy over the repetitions.
-
-    Args:
-        x: (N, C, *size) with spatial axes; the result has size * scale places along each, and x's layout.
-        scale: an int, or one for each spatial axis.
-    """
-    x = as_float(x)
-    if x.ndim < 3:
-        raise ValueError(f"upsample: expected x (N, C, ...) of 3 axes or more, got {x.shape}")
-    factors = spatial("upsample", "scale", scale, x.ndim - 2, 1)
-    last = _channels_last(x)
-    y = _moved(x, 1, -1) if last else x
-    first = 1 if last else 2  # the first spatial axis
-    apart, wide, joined = list(y.shape[:first]), list(y.shape[:first]), list(y.shape[:first])
-    for n, factor in zip(x.shape[2:], factors, strict=True):
-        apart += [n, 1]
-        wide += [n, factor]
-        joined += [n * factor]
-    rest = list(y.shape[first + len(factors) :])
-    check.shape("upsample", joined + rest)
-    y = reshape(broadcast_to(reshape(y, apart + rest), wide + rest), joined + rest)
-    return _moved(y, -1, 1) if last else y
-
-
-def pixel_shuffle(x: Any, factor: int) -> Tensor:
-    """(N, C * factor², H, W) -> (N, C, H * factor, W * factor): channels become blocks of pixels.
-
-    ``y[n, c, h * factor + i, w * factor + j] = x[n, (c * factor + i) * factor + j, h, w]``; x may have 1 or 3 spatial
-    axes as well, and the result has x's layout. The gradient is gy with its elements put back.
-
-    Raises:
-        ValueError: the channels are no multiple of factor ** (spatial axes).
-
-    Source: Shi et al., Real-Time Single Image and Video Super-Resolution Using an Efficient Sub-Pixel Convolutional
-    Neural Network, CVPR 2016.
-    """
-    x = as_float(x)
-    factor = check.integer("pixel_shuffle", "factor", factor, 1, check.WINDOW_LIMIT)
-    axes = x.ndim - 2
-    if axes < 1 or x.shape[1] % factor**axes:
-        raise ValueError(
-            f"pixel_shuffle: expected x (N, C, ...) with a multiple of {factor}**{max(axes, 1)} "
-            f"channels, got shape {x.shape}"
-        )
-    n, channels, size = x.shape[0], x.shape[1] // factor**axes, x.shape[2:]
-    last = _channels_last(x)
-    blocks = reshape(_moved(x, 1, -1), (n, *size, channels, *(factor,) * axes)) if last else reshape(
-        x, (n, channels, *(factor,) * axes, *size)
-    )  # fmt: skip
-    if last:  # (n, size..., c, factors...) -> (n, size and factor..., c)
-        pairs = [axis for i in range(axes) for axis in (1 + i, 2 + axes + i)]
-        y = reshape(
-            transpose(blocks, (0, *pairs, 1 + axes)), (n, *[s * factor for s in size], channels)
-        )
-        return _moved(y, -1, 1)
-    pairs = [axis for i in range(axes) for axis in (2 + axes + i, 2 + i)]
-    return reshape(transpose(blocks, (0, 1, *pairs)), (n, channels, *[s * factor for s in size]))
-
-
-def _channels_last(x: Tensor) -> bool:
-    """Whether x's memory is N, ..., C and not N, C, ..."""
-    data = x._data
-    return not data.flags.c_contiguous and np.moveaxis(data, 1, -1).flags.c_contiguous
-
-
-def _moved(x: Tensor, source: int, to: int) -> Tensor:
-    """np.moveaxis."""
-    order = [axis for axis in range(x.ndim) if axis != source % x.ndim]
-    order.insert(to % x.ndim, source % x.ndim)
-    return transpose(x, order)

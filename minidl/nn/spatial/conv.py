@@ -10,15 +10,17 @@ import numpy as np
 
 from minidl import check
 from minidl import functional as F
-from minidl.autograd.tensor import Tensor
+from minidl.autograd.tensor import Tensor, as_tensor
 from minidl.init import VarianceScaling
 from minidl.nn.linear import DEFAULT_INIT
 from minidl.nn.module import Module
 from minidl.nn.parameter import ParameterMaker
 from minidl.ops.activations.activation import fused_row
 from minidl.ops.spatial.conv import Axes, spatial
+from minidl.ops.spatial.padding import pad, same_widths
 
 Activation = str | tuple
+PADDING_MODES = ("zeros", "reflect", "replicate")
 # PyTorch takes the fan of a transposed weight (in, out/groups, ...) from its second axis, which is
 # the fan out; runs of the same script in both start alike.
 TRANSPOSED_INIT = VarianceScaling(1 / 3, "fan_out", "uniform")
@@ -27,13 +29,15 @@ TRANSPOSED_INIT = VarianceScaling(1 / 3, "fan_out", "uniform")
 class _Convolution(Module):
     """The settings that both layers have, checked."""
 
+    padding_mode = "zeros"
+
     def __init__(
         self,
         in_channels: int,
         out_channels: int,
         kernel_size: int | Axes,
         stride: int | Axes,
-        padding: int | Axes,
+        padding: int | Axes | str,
         dilation: int | Axes,
         groups: int,
         activation: Activation | None,
@@ -52,8 +56,13 @@ class _Convolution(Module):
                 f"{name}: kernel_size: expected 1, 2 or 3 spatial axes, got {kernel_size}"
             )
         self.stride = spatial(name, "stride", stride, axes, 1)
-        self.padding = spatial(name, "padding", padding, axes, 0)
         self.dilation = spatial(name, "dilation", dilation, axes, 1)
+        self.padding: Any  # (an int for each axis, or "same")
+        if isinstance(padding, str) and padding == "same" and isinstance(self, Conv):
+            same_widths(name, self.kernel_size, self.stride, self.dilation)  # raises for a stride
+            self.padding = padding
+        else:
+            self.padding = spatial(name, "padding", padding, axes, 0)
         self.groups = check.integer(name, "groups", groups, 1)
         for channels in (self.in_channels, self.out_channels):
             if channels % self.groups:
@@ -77,9 +86,11 @@ class _Convolution(Module):
         ):
             value = getattr(self, name, (default,) * axes)
             if value != (default,) * axes:
-                shown.append(f"{name}={value}")
+                shown.append(f"{name}={value!r}")
         if self.groups != 1:
             shown.append(f"groups={self.groups}")
+        if self.padding_mode != "zeros":
+            shown.append(f"padding_mode={self.padding_mode!r}")
         if self.activation:
             shown.append(f"activation={self.activation!r}")
         return ", ".join(shown)
@@ -94,7 +105,10 @@ class Conv(_Convolution):
 
     Args:
         kernel_size: an int means two spatial axes; a tuple of 1, 2 or 3 ints as many.
-        stride, padding, dilation: an int, or one for each spatial axis.
+        stride, padding, dilation: an int, or one for each spatial axis; "same" for padding keeps the size of x
+            (with stride 1).
+        padding_mode: what the padding is: "zeros", "reflect" (x mirrored at its edges) or "replicate" (the
+            elements at its edges repeated), as for `md.pad`.
         groups: the channels fall into so many parts; an output sees the inputs of its own.
         bias, weight: where the parameters come from (see `ParameterMaker`); ``bias=False`` means
             none. By default both are drawn from U(-1/sqrt(fan_in), 1/sqrt(fan_in)) with fan_in =
@@ -120,7 +134,7 @@ class Conv(_Convolution):
         out_channels: int,
         kernel_size: int | Axes,
         stride: int | Axes = 1,
-        padding: int | Axes = 0,
+        padding: int | Axes | str = 0,
         dilation: int | Axes = 1,
         groups: int = 1,
         bias: Any = True,
@@ -128,6 +142,7 @@ class Conv(_Convolution):
         lr_mult: float | Mapping[str, float] = 1.0,
         scope: str | None = None,
         activation: Activation | None = None,
+        padding_mode: str = "zeros",
     ) -> None:
         super().__init__(
             in_channels, out_channels, kernel_size, stride, padding, dilation, groups, activation
@@ -135,15 +150,33 @@ class Conv(_Convolution):
         shape = (self.out_channels, self.in_channels // self.groups, *self.kernel_size)
         taps = math.prod(self.kernel_size)
         fan = (shape[1] * taps, self.out_channels // self.groups * taps)
+        if not isinstance(padding_mode, str) or padding_mode not in PADDING_MODES:
+            raise ValueError(
+                f"Conv: padding_mode: expected one of {', '.join(PADDING_MODES)}, got {padding_mode!r}"
+            )
+        self.padding_mode = padding_mode
         make = ParameterMaker("Conv", ("weight", "bias"), lr_mult, scope)
         self.weight = make("weight", weight, DEFAULT_INIT, shape, fan)
         self.bias = make("bias", bias, DEFAULT_INIT, (self.out_channels,), fan, optional=True)
 
     def forward(self, x: Any, activation: Activation | None = None) -> Tensor:
+        padding = self.padding
+        if self.padding_mode != "zeros":
+            x, padding = self._padded(as_tensor(x)), 0
         return F.conv(
-            x, self.weight, self.bias, self.stride, self.padding, self.dilation,
+            x, self.weight, self.bias, self.stride, padding, self.dilation,
             self.groups, activation or self.activation,
         )  # fmt: skip
+
+    def _padded(self, x: Tensor) -> Tensor:
+        """x with its own elements around it."""
+        if x.ndim != 2 + len(self.kernel_size):
+            return x  # (F.conv says what is wrong)
+        if isinstance(self.padding, str):
+            widths = same_widths("Conv", self.kernel_size, self.stride, self.dilation)
+        else:
+            widths = [(n, n) for n in self.padding]
+        return pad(x, [(0, 0), (0, 0), *widths], mode=self.padding_mode)
 
 
 class ConvTranspose(_Convolution):

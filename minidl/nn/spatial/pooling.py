@@ -1,4 +1,4 @@
-"""Layers that change the size of images: MaxPool, AvgPool, Upsample, PixelShuffle."""
+"""Pooling layers: MaxPool, AvgPool, AdaptiveMaxPool, AdaptiveAvgPool."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from minidl import check
 from minidl import functional as F
 from minidl.autograd.tensor import Tensor
 from minidl.nn.module import Module
+from minidl.ops.spatial.adaptive import Sizes as AdaptiveSizes
+from minidl.ops.spatial.adaptive import checked_sizes
 
 Sizes = int | Sequence[int]
 
@@ -18,9 +20,11 @@ class _Pool(Module):
 
     def __init__(self, kernel_size: Sizes, stride: Sizes | None = None, padding: Sizes = 0) -> None:
         name = type(self).__name__
-        self.kernel_size = _sizes(name, "kernel_size", kernel_size, 1)
-        self.stride = self.kernel_size if stride is None else _sizes(name, "stride", stride, 1)
-        self.padding = _sizes(name, "padding", padding, 0)
+        self.kernel_size = window_sizes(name, "kernel_size", kernel_size, 1)
+        self.stride = (
+            self.kernel_size if stride is None else window_sizes(name, "stride", stride, 1)
+        )
+        self.padding = window_sizes(name, "padding", padding, 0)
 
     def extra_repr(self) -> str:
         return f"{self.kernel_size}, stride={self.stride}, padding={self.padding}"
@@ -57,48 +61,45 @@ class AvgPool(_Pool):
         return F.avg_pool(x, self.kernel_size, self.stride, self.padding)
 
 
-class Upsample(Module):
-    """y = x with each element repeated `scale` times along each spatial axis (see `F.upsample`).
+class AdaptiveAvgPool(Module):
+    """y = the mean of each of `output_size` windows of x along each spatial axis (see `F.adaptive_avg_pool`).
 
     Args:
-        scale: an int for all spatial axes of x, or a tuple of one each.
-
-    >>> Upsample(2)([[[1.0, 2.0]]])
-    Tensor([[[1. 1. 2. 2.]]])
-    """
-
-    def __init__(self, scale: Sizes) -> None:
-        self.scale = _sizes("Upsample", "scale", scale, 1)
-
-    def forward(self, x: Any) -> Tensor:
-        return F.upsample(x, self.scale)
-
-    def extra_repr(self) -> str:
-        return f"{self.scale}"
-
-
-class PixelShuffle(Module):
-    """(N, C * factor², H, W) -> (N, C, H * factor, W * factor) (see `F.pixel_shuffle`).
+        output_size: an int for all spatial axes of x, or a tuple of one each; None keeps an axis as it is. 1 is global
+            pooling: (N, C, H, W) becomes (N, C, 1, 1).
 
     Raises:
-        ValueError: the channels are not a multiple of factor ** (spatial axes).
+        ValueError: another number of sizes than x has spatial axes.
 
-    >>> import numpy as np
-    >>> PixelShuffle(2)(np.zeros((1, 8, 3, 5), np.float32)).shape
-    (1, 2, 6, 10)
+    >>> AdaptiveAvgPool(2)([[[1.0, 3.0, 2.0, 0.0]]])
+    Tensor([[[2. 1.]]])
     """
 
-    def __init__(self, factor: int) -> None:
-        self.factor = check.integer("PixelShuffle", "factor", factor, 1, check.WINDOW_LIMIT)
+    def __init__(self, output_size: AdaptiveSizes) -> None:
+        self.output_size = output_size
+        checked_sizes(type(self).__name__, output_size)
 
     def forward(self, x: Any) -> Tensor:
-        return F.pixel_shuffle(x, self.factor)
+        return F.adaptive_avg_pool(x, self.output_size)
 
     def extra_repr(self) -> str:
-        return f"{self.factor}"
+        return f"{self.output_size}"
 
 
-def _sizes(name: str, argument: str, value: Sizes, least: int) -> int | tuple[int, ...]:
+class AdaptiveMaxPool(AdaptiveAvgPool):
+    """y = the greatest value of each of `output_size` windows of x along each axis (see `F.adaptive_max_pool`).
+
+    Args, Raises: as for `AdaptiveAvgPool`.
+
+    >>> AdaptiveMaxPool(2)([[[1.0, 3.0, 2.0, 0.0]]])
+    Tensor([[[3. 2.]]])
+    """
+
+    def forward(self, x: Any) -> Tensor:
+        return F.adaptive_max_pool(x, self.output_size)
+
+
+def window_sizes(name: str, argument: str, value: Sizes, least: int) -> int | tuple[int, ...]:
     sizes = check.integers(name, argument, value, least, check.WINDOW_LIMIT)
     if len(sizes) > 3:
         raise ValueError(f"{name}: {argument}: expected at most 3 values, got {value!r}")

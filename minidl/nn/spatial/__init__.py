@@ -1,0 +1,1 @@
+"""Layers of images: convolution, pooling, changes of size."""

@@ -1,0 +1,179 @@
+"""Padding: x with a constant around it, or with its own elements, mirrored or repeated."""
+
+from __future__ import annotations
+
+from numbers import Real
+from typing import Any
+
+import numpy as np
+
+from minidl import _kernels as K
+from minidl import check
+from minidl.autograd.op import Op
+from minidl.autograd.tensor import Tensor, as_tensor
+
+Widths = list[tuple[int, int]]  # (before, after) for each axis
+
+
+class Pad(Op):
+    """y = x with a number around it."""
+
+    saves = ()
+
+    def __init__(self, widths: Widths, value: float) -> None:
+        self.widths, self.value = widths, value
+
+    def forward(self, x: np.ndarray) -> np.ndarray:
+        y = K.empty(_padded(x.shape, self.widths), x.dtype)
+        K.set_all(y, self.value)
+        K.assign(_inside(y, self.widths), x)
+        return y
+
+    def backward(self, gy: Tensor) -> Tensor:
+        return gy[tuple(slice(a, n - b) for (a, b), n in zip(self.widths, gy.shape, strict=True))]
+
+
+class PadEdges(Op):
+    """y = x, continued beyond its edges along each axis: mirrored, or by its last element."""
+
+    saves = ()
+
+    def __init__(self, widths: Widths, mode: str) -> None:
+        self.widths, self.mode = widths, mode
+
+    def forward(self, x: np.ndarray) -> np.ndarray:
+        y = K.empty(_padded(x.shape, self.widths), x.dtype)
+        K.assign(_inside(y, self.widths), x)
+        for axis in range(
+            x.ndim
+        ):  # (a later one copies what an earlier one has added, corners too)
+            for border, source in _edges(y, axis, self.widths[axis], self.mode):
+                K.assign(border, source)
+        return y
+
+    def backward(self, gy: Tensor) -> Tensor:
+        return FoldEdges(self.widths, self.mode)(gy)
+
+
+class FoldEdges(Op):
+    """gx = the inner part of gy, to which the edges are added where they came from: the transpose of PadEdges."""
+
+    saves = ()
+
+    def __init__(self, widths: Widths, mode: str) -> None:
+        self.widths, self.mode = widths, mode
+
+    def forward(self, gy: np.ndarray) -> np.ndarray:
+        g = K.copy(gy)
+        for axis in reversed(range(g.ndim)):
+            for border, source in _edges(g, axis, self.widths[axis], self.mode):
+                if border.shape != source.shape:  # one element, repeated
+                    border = K.sum_axes(border, (axis,), True)
+                K.assign(source, K.binary("add", source, border))
+        return K.copy(_inside(g, self.widths))
+
+    def backward(self, ggx: Tensor) -> Tensor:
+        return PadEdges(self.widths, self.mode)(ggx)
+
+
+def _padded(shape: tuple[int, ...], widths: Widths) -> list[int]:
+    return [a + n + b for n, (a, b) in zip(shape, widths, strict=True)]
+
+
+def _inside(y: np.ndarray, widths: Widths) -> np.ndarray:
+    """The part of y that is not padding, as a view."""
+    inside: Any = [slice(a, n - b) for n, (a, b) in zip(y.shape, widths, strict=True)]
+    return y[(*inside, ...)]
+
+
+def _edges(y: np.ndarray, axis: int, widths: tuple[int, int], mode: str) -> list[tuple]:
+    """Views of y: (padding along an axis, the elements that it repeats), before and after."""
+    before, after = widths
+    end = y.shape[axis] - after
+    lead = (slice(None),) * axis
+
+    def part(start: int, stop: int, step: int = 1) -> np.ndarray:
+        return y[(*lead, slice(start, stop, step))]
+
+    if mode == "reflect":
+        sources = [part(before + 1, 2 * before + 1), part(end - 1 - after, end - 1)]
+        sources = [source[(*lead, slice(None, None, -1))] for source in sources]
+    else:
+        sources = [part(before, before + 1), part(end - 1, end)]
+    borders = [part(0, before), part(end, end + after)]
+    return [pair for pair, n in zip(zip(borders, sources, strict=True), widths, strict=True) if n]
+
+
+def pad(x: Any, pad_width: Any, value: float = 0.0, mode: str = "constant") -> Tensor:
+    """x with something around it: an axis of length n becomes (before + n + after).
+
+    The gradient is the inner part of gy; in the modes that repeat elements, each gets the sum over its repetitions.
+
+    Args:
+        pad_width: as in NumPy: a number, (before, after), or one such pair for each axis of x.
+        value: what is put there, in x's dtype, if the mode is "constant".
+        mode: "constant"; "reflect", where x goes on mirrored at its first and last element, which are not repeated:
+            1 2 3 becomes 3 2 1 2 3 2 1; or "replicate", where the first and the last element are repeated.
+
+    Raises:
+        ValueError: another number of pairs, a negative width, another mode, or an axis that is too short to be
+            reflected (it must be longer than the width) or replicated (it must not be empty).
+        TypeError: widths that are not integers, a value that is not a number.
+    """
+    x = as_tensor(x)
+    try:
+        widths = np.asarray(pad_width)
+    except ValueError:  # pairs of unequal length
+        widths = np.asarray(None)
+    if widths.dtype.kind not in "iu":
+        raise TypeError(f"pad: pad_width must be integers, got {pad_width!r}")
+    if not isinstance(value, Real):
+        raise TypeError(f"pad: value must be a number, got {value!r}")
+    if widths.shape not in ((), (1,), (2,), (1, 2), (x.ndim, 2)):
+        raise ValueError(
+            f"pad: pad_width: expected one (before, after) for each of {x.ndim} axes, got {pad_width}"
+        )
+    widths = np.broadcast_to(widths, (x.ndim, 2)).tolist()
+    if any(width < 0 for pair in widths for width in pair):
+        raise ValueError(f"pad: widths must not be negative, got {pad_width}")
+    pairs = [(before, after) for before, after in widths]
+    check.shape("pad", [a + n + b for n, (a, b) in zip(x.shape, pairs, strict=True)])
+    if isinstance(mode, str) and mode == "constant":
+        return Pad(pairs, value)(x)
+    if not isinstance(mode, str) or mode not in ("reflect", "replicate"):
+        raise ValueError(f'pad: mode: expected "constant", "reflect" or "replicate", got {mode!r}')
+    for axis, (n, pair) in enumerate(zip(x.shape, pairs, strict=True)):
+        if any(pair) and n < (max(pair) + 1 if mode == "reflect" else 1):
+            raise ValueError(
+                f"pad: axis {axis} of x has {n} elements, too few for {mode} by {pair} (x has shape {x.shape})"
+            )
+    return PadEdges(pairs, mode)(x)
+
+
+def same_padding(
+    name: str,
+    x: Tensor,
+    kernel: tuple[int, ...],
+    stride: tuple[int, ...],
+    dilation: tuple[int, ...],
+) -> tuple[Tensor, tuple[int, ...]]:
+    """(x, padding) with which a convolution keeps the size of x (N, C, ...). An even kernel needs one more pixel at
+    the end, which x gets.
+
+    Raises:
+        ValueError: a stride: then no padding keeps the size.
+    """
+    pairs = same_widths(name, kernel, stride, dilation)
+    if any(before != after for before, after in pairs):
+        x = Pad([(0, 0), (0, 0), *[(0, after - before) for before, after in pairs]], 0.0)(x)
+    return x, tuple([before for before, _ in pairs])
+
+
+def same_widths(
+    name: str, kernel: tuple[int, ...], stride: tuple[int, ...], dilation: tuple[int, ...]
+) -> Widths:
+    """How much padding, before and after, keeps the size along each spatial axis."""
+    if any(step != 1 for step in stride):
+        raise ValueError(f'{name}: padding "same" needs stride 1, got stride {stride}')
+    reach = [d * (k - 1) for k, d in zip(kernel, dilation, strict=True)]
+    return [(n // 2, n - n // 2) for n in reach]
