@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from contextlib import closing
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from operator import call
 from typing import Any
@@ -135,9 +134,10 @@ class DataLoader:
 
     def _batches(self, order: np.ndarray, seed: int, first: int) -> Iterator[Batch]:
         make = partial(self._batch, order, seed if self._batches_draw() else None)
-        with closing(_ahead(make, range(first, len(self)), self.prefetch)) as batches:
-            for self._batches_done, batch in enumerate(batches, first + 1):
-                yield batch
+        numbers = range(first, len(self))
+        batches = _ahead(make, numbers, self.prefetch) if self.prefetch else map(make, numbers)
+        for self._batches_done, batch in enumerate(batches, first + 1):
+            yield batch
         self._epoch_seed = None
 
     def _batch(self, order: np.ndarray, seed: int | None, number: int) -> Batch:
@@ -206,13 +206,8 @@ def _short(dataset: Any) -> str:
     return f"{len(dataset)} samples" if isinstance(dataset, list) else repr(dataset)
 
 
-def _ahead(
-    make: Callable[[int], Batch], numbers: Iterable[int], prefetch: int
-) -> Generator[Batch, None, None]:
+def _ahead(make: Callable[[int], Batch], numbers: Iterable[int], prefetch: int) -> Iterator[Batch]:
     """make(number) for each number, in order; as many as `prefetch` ahead, each in a thread."""
-    if not prefetch:
-        yield from map(make, numbers)
-        return
     from concurrent.futures import Future, ThreadPoolExecutor  # slow to import: it brings logging
 
     threads = ThreadPoolExecutor(prefetch, "minidl-prefetch")

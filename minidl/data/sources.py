@@ -4,6 +4,9 @@ A dataset has ``len(dataset)`` and ``dataset[i]``, which gives a sample: an arra
 of them, such as (x, y). Samples are stacked into batches. Where ``dataset.batched`` is true,
 ``dataset[index]`` takes an array of row numbers instead and gives their arrays: one call fetches a
 whole batch, and no Python runs per sample.
+
+A dataset or a transform with ``random = False`` promises not to use random numbers: for others the
+loader prepares a generator per batch.
 """
 
 from __future__ import annotations

@@ -152,8 +152,8 @@ def test_generators():
     assert [t.random for t in (crop, T.Pad(1), T.Compose([T.Pad(1)]), T.Compose([crop]))] == [
         True, False, False, True,
     ]  # fmt: skip
-    with pytest.raises(TypeError, match=r"RandomCrop: a generator is passed by name: rng=\.\.\."):
-        crop(BYTES, np.random.default_rng(0))
+    np.testing.assert_array_equal(crop(BYTES, np.random.default_rng(3)), crop(BYTES, rng=3))
+    assert crop(BYTES, "labels", np.random.default_rng(3))[1:] == ("labels",)
 
 
 def test_labels_pass_through_the_loader():

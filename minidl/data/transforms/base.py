@@ -15,7 +15,8 @@ class Transform:
     """A function of a batch of images. A class of your own overrides `apply`.
 
     ``transform(x, *others, rng=None)`` gives the changed x; or, if there are others, such as labels, a
-    tuple of it and them.
+    tuple of it and them. Random ones draw from `rng`: a numpy Generator (it may also be the last argument
+    by position) or a seed; None takes the loader's generator within a loader, and the library's elsewhere.
 
     >>> class Invert(Transform):
     ...     def apply(self, x, rng):
@@ -35,8 +36,8 @@ class Transform:
         self, x: Any, *others: Any, rng: np.random.Generator | int | None = None
     ) -> np.ndarray | tuple:
         name = type(self).__name__
-        if any(isinstance(other, np.random.Generator) for other in others):
-            raise TypeError(f"{name}: a generator is passed by name: rng=...")
+        if others and rng is None and isinstance(others[-1], np.random.Generator):
+            *others, rng = others  # type: ignore[assignment]
         y = self.apply(_images(name, x), generator(rng, name))
         return (y, *others) if others else y
 
