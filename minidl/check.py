@@ -98,6 +98,16 @@ def items(owner: str, argument: str, value: Any, what: str) -> list:
     return list(value)
 
 
+def function(owner: str, argument: str, value: Any) -> Any:
+    """Something to call; a class that was passed in place of its object is a mistake."""
+    if isinstance(value, type):
+        name = value.__name__
+        raise TypeError(f"{owner}: {argument}: {name} is a class: expected {name}(...)")
+    if not callable(value):
+        raise TypeError(f"{owner}: {argument} must be callable, got {value!r}")
+    return value
+
+
 def array(owner: str, argument: str, value: Any) -> np.ndarray:
     """The array of nested sequences."""
     try:

@@ -60,8 +60,8 @@ class ImageFolder:
     ) -> None:
         if not isinstance(root, str | os.PathLike):
             raise TypeError(f"ImageFolder: root must be a string or a Path, got {root!r}")
-        if transform is not None and not callable(transform):
-            raise TypeError(f"ImageFolder: transform must be callable, got {transform!r}")
+        if transform is not None:
+            check.function("ImageFolder", "transform", transform)
         if size is not None and len(check.integers("ImageFolder", "size", size, 1)) > 2:
             raise ValueError(f"ImageFolder: size must be an int or (height, width), got {size}")
         self.root, self.transform, self.size = Path(root), transform, size

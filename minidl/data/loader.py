@@ -73,13 +73,13 @@ class DataLoader:
             raise TypeError(f"DataLoader: batch_size must be an int, given {batch_size!r}")
         if batch_size < 1:
             raise ValueError(f"DataLoader: batch_size must be at least 1, given {batch_size}")
-        if transform is not None and not callable(transform):
-            raise TypeError(f"DataLoader: transform must be callable, given {transform!r}")
         self.dataset = as_dataset(dataset, "DataLoader")
         self.batch_size = int(batch_size)
         self.shuffle = check.flag("DataLoader", "shuffle", shuffle)
         self.drop_last = check.flag("DataLoader", "drop_last", drop_last)
-        self.transform = transform
+        self.transform = (
+            None if transform is None else check.function("DataLoader", "transform", transform)
+        )
         self.prefetch = check.integer("DataLoader", "prefetch", prefetch, least=0)
         self.sampler = None if sampler is None else as_sampler(sampler, len(self.dataset))
         if self.shuffle and sampler is not None:

@@ -94,12 +94,12 @@ def as_sampler(sampler: Any, rows: int) -> Any:
         raise ValueError(
             f"DataLoader: sampler has {len(sampler.weights)} weights, the dataset has {rows} rows"
         )
-    if hasattr(sampler, "order") and hasattr(sampler, "__len__"):
+    if hasattr(sampler, "order") and hasattr(sampler, "__len__") and not isinstance(sampler, type):
         return sampler
     if isinstance(sampler, str | bytes) or not isinstance(sampler, Sequence | np.ndarray):
         raise TypeError(
             "DataLoader: sampler: expected row numbers, a WeightedSampler, or an object with __len__ "
-            f"and order(rng), given {type(sampler).__name__}"
+            f"and order(rng), given {sampler!r}"
         )
     return GivenOrder(row_numbers(sampler, rows))
 

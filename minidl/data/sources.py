@@ -106,11 +106,12 @@ def as_dataset(data: Any, who: str) -> Any:
     if isinstance(data, np.ndarray) or hasattr(data, "__array__"):
         return TensorDataset(data)
     indexable = hasattr(data, "__len__") and hasattr(data, "__getitem__")
-    if indexable and not isinstance(data, Mapping | str):
+    if indexable and not isinstance(data, Mapping | str | type):
         return data
+    given = f"the class {data.__name__}" if isinstance(data, type) else type(data).__name__
     raise TypeError(
         f"{who}: expected a dataset: arrays, a list of (x, y), or an object with __len__ and "
-        f"__getitem__; given {type(data).__name__}"
+        f"__getitem__; given {given}"
     )
 
 

@@ -86,7 +86,7 @@ def _channels_last(owner: str, batch: Any) -> np.ndarray:
     if x.ndim == 3:
         x = x[:, None]
     if x.ndim != 4 or x.shape[1] not in (1, 3):
-        hint = ""
+        hint = "; for one image: image[None]" if x.ndim == 2 else ""
         if x.ndim == 4 and x.shape[3] in (1, 3):
             hint = "; for channels that come last: batch.transpose(0, 3, 1, 2)"
         raise ValueError(

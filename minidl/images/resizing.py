@@ -30,12 +30,13 @@ def resized(owner: str, x: np.ndarray, size: tuple[int, int], resample: str) -> 
         raise TypeError(f"{owner}: expected bytes or floats, got {x.dtype}")
     image_module = pillow(owner)
     how = image_module.Resampling[resample.upper()]
-    planes = x.reshape(-1, *x.shape[-2:])
+    # Pillow has images with a byte, three bytes or a float32 a pixel: three floats are three images.
+    colour = x.dtype == np.uint8 and x.ndim == 4 and x.shape[1] == 3
+    pixels = x.transpose(0, 2, 3, 1) if colour else x.reshape(-1, *x.shape[-2:])
     if x.dtype != np.uint8:
-        planes = planes.astype(np.float32, copy=False)
-    y = np.empty((len(planes), *size), planes.dtype)
-    for plane, result in zip(planes, y, strict=True):
-        # A plane at a time: Pillow has one-channel images of bytes and of float32, and none of three floats.
-        image = image_module.fromarray(np.ascontiguousarray(plane))
-        result[...] = image.resize(size[::-1], how)
-    return y.reshape(*x.shape[:-2], *size)
+        pixels = pixels.astype(np.float32, copy=False)
+    y = np.empty((len(pixels), *size, *pixels.shape[3:]), pixels.dtype)
+    for image, result in zip(pixels, y, strict=True):
+        picture = image_module.fromarray(np.ascontiguousarray(image))
+        result[...] = picture.resize(size[::-1], how)
+    return y.transpose(0, 3, 1, 2) if colour else y.reshape(*x.shape[:-2], *size)

@@ -371,7 +371,14 @@ def test_a_sampler_of_ones_own():
         (lambda: DataLoader(np.arange(4), 2, sampler=[-1]), ValueError, "row -1 is not one of"),
         (lambda: DataLoader(np.arange(4), 2, sampler=[0.5]), TypeError, "expected integers"),
         (lambda: DataLoader(np.arange(4), 2, sampler=[True] * 4), TypeError, "expected integers"),
-        (lambda: DataLoader(np.arange(4), 2, sampler="0"), TypeError, "sampler: .* given str"),
+        (lambda: DataLoader(np.arange(4), 2, sampler="0"), TypeError, "sampler: .* given '0'"),
+        (lambda: DataLoader(np.arange(4), 2, sampler=WeightedSampler), TypeError, "given <class"),
+        (lambda: DataLoader(Noisy, 2), TypeError, "given the class Noisy"),
+        (
+            lambda: DataLoader(np.arange(4), 2, transform=transforms.ToFloat),
+            TypeError,
+            r"transform: ToFloat is a class: expected ToFloat\(...\)",
+        ),
         (
             lambda: DataLoader(np.arange(4), 2, sampler=WeightedSampler([1, 1], 2)),
             ValueError,

@@ -77,7 +77,7 @@ def test_values_outside_of_the_range(tmp_path, values, value_range, message):
 @pytest.mark.parametrize(
     ("batch", "more", "error", "message"),
     [
-        (np.zeros((2, 2)), {}, ValueError, r"\(N, 3, H, W\), got shape \(2, 2\)$"),
+        (np.zeros((2, 2)), {}, ValueError, r"\(2, 2\); for one image: image\[None\]"),
         (np.zeros((2, 2, 2, 2)), {}, ValueError, r"got shape \(2, 2, 2, 2\)$"),
         (np.zeros((2, 9, 9, 3)), {}, ValueError, r"come last: batch.transpose\(0, 3, 1, 2\)"),
         (np.zeros((0, 3, 2, 2)), {}, ValueError, r"no images in an array of shape \(0, 3"),

@@ -62,10 +62,7 @@ class Compose(Transform):
     def __init__(self, transforms: Sequence[Callable]) -> None:
         steps = check.items("Compose", "transforms", transforms, "transforms")
         for step in steps:
-            if not callable(step):
-                raise TypeError(
-                    f"Compose: transforms: expected transforms or functions of images, got {step!r}"
-                )
+            check.function("Compose", "transforms", step)
         self.transforms = [t if isinstance(t, Transform) else Lambda(t) for t in steps]
 
     @property
@@ -93,9 +90,7 @@ class Lambda(Transform):
     random = True  # for all that we know
 
     def __init__(self, fn: Callable[[np.ndarray], np.ndarray]) -> None:
-        if not callable(fn):
-            raise TypeError(f"Lambda: fn: expected a function of images, got {fn!r}")
-        self.fn = fn
+        self.fn = check.function("Lambda", "fn", fn)
 
     def apply(self, x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         y = check.array("Lambda", "the function's result", self.fn(x))
