@@ -63,6 +63,7 @@ ENGINE = [
     *(f"minidl/replay/{name}.py" for name in ("watch", "record", "capture")),
     "minidl/optim/again.py",
     "minidl/ops/losses/loss.py",
+    "minidl/ops/arrays/joining.py",
     *(f"minidl/ops/activations/{name}.py" for name in ("activation", "prelu", "softmax")),
     *(f"minidl/ops/spatial/{name}.py" for name in ("conv", "pooling")),
 ]

@@ -29,7 +29,9 @@ Some names are the same, but follow NumPy where PyTorch does not:
 - `x.transpose(0, 2, 1)` lists all axes in their new order. PyTorch's `transpose(0, 1)` swaps two.
 - `x.size` is the number of elements, and `x.shape` the lengths. PyTorch's `x.size()` is the shape.
 - `std` and `var` divide by n. PyTorch divides by n - 1: `x.std(ddof=1)`.
-- `x.max(axis)` gives the greatest elements. PyTorch's `max(dim)` also returns their indices: `x.data.argmax(axis)`.
+- `x.max(axis)` gives the greatest elements. PyTorch's `max(dim)` also returns their indices: `x.argmax(axis)`.
+- `x.sort(axis)` gives the values in order. PyTorch's also returns the indices: `x.argsort(axis)`.
+- `x.repeat(n, axis)` repeats each element. PyTorch's `repeat` repeats x as a whole: `md.tile(x, reps)`.
 - `axis` and `keepdims` are PyTorch's `dim` and `keepdim`.
 """
 

@@ -25,15 +25,19 @@ from minidl.autograd.tensor import connect as _connect
 from minidl.config import __version__, show_config
 from minidl.ops import einsum, matmul
 from minidl.ops.arithmetic import *
+from minidl.ops.arrays.creation import *
+from minidl.ops.arrays.elementary import *
+from minidl.ops.arrays.joining import *
+from minidl.ops.arrays.logic import *
+from minidl.ops.arrays.order import *
+from minidl.ops.arrays.rearranging import *
 from minidl.ops.reduction import *
 from minidl.ops.shape import (
     broadcast_to,
-    concatenate,
     expand_dims,
     flatten,
     reshape,
     squeeze,
-    stack,
     transpose,
 )
 from minidl.ops.spatial.padding import pad

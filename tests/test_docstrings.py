@@ -75,7 +75,8 @@ FORMULA = re.compile(r"[=^²√Σ/<>|]| [-+*] ")
 REFERENCE = {name: thing for name, thing in PUBLIC.items() if name.count(".") == 1}
 # Functions of minidl.ops through which no gradient flows.
 WITHOUT_GRADIENT = {
-    "equal", "greater", "greater_equal", "less", "less_equal", "not_equal", "one_hot",
+    "arange", "equal", "full", "greater", "greater_equal", "less", "less_equal", "not_equal", "one_hot", "ones",
+    "randn", "zeros",
 }  # fmt: skip
 
 

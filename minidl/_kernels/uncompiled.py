@@ -33,6 +33,12 @@ def assign(y: np.ndarray, x: np.ndarray) -> None:
     np.copyto(y, x, casting="unsafe")
 
 
+def join(y: np.ndarray, xs: tuple[np.ndarray, ...], axis: int) -> None:
+    """y = the xs one after another along `axis`; those that lack this axis have one place each on it."""
+    joined = np.stack if xs[0].ndim < y.ndim else np.concatenate
+    joined(xs, axis=axis, out=y, casting="unsafe")
+
+
 def set_all(y: np.ndarray, value: Any) -> None:
     """y = the number, everywhere."""
     y.fill(value)

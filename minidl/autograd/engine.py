@@ -93,6 +93,7 @@ def walk(
     seeds = _seeds(roots, gradients)
     order = _consumers_first(roots)
     grads: dict[Any, Any] = {}
+    own: set[Any] = set()  # whose gradient is an array that nobody else has: parts are added to it
     useful = wanted = None
     if targets is not None:
         useful = _leading_to(targets, order)
@@ -116,11 +117,17 @@ def walk(
                 quick = fused and declared.fused is not None
                 if recorder.on and capturing():
                     begins(f"{type(op).__name__} backward")
-                if quick:
-                    result = declared.fused(op, gy._data)  # op.fused_backward, found faster
+                part = fused and declared.adds is not None and not watching()
+                if part and op.edges[0] in own:
+                    declared.adds(op, gy._data, grads[op.edges[0]]._data)  # op.add_gradient
                 else:
-                    result = declared.backward(op, gy)
-                _pass_on(op, result, quick, gy, grads)
+                    if quick:
+                        result = declared.fused(op, gy._data)  # op.fused_backward, found faster
+                    else:
+                        result = declared.backward(op, gy)
+                    _pass_on(op, result, quick, gy, grads)
+                    if part:
+                        own.add(op.edges[0])
             if not retain_graph:
                 op._free()
     finally:

@@ -16,7 +16,8 @@ _USUAL = frozenset(map(np.dtype, "fd?bBhHiIlLqQ"))  # what an array may be witho
 OPERATORS = {
     "add": "add", "subtract": "sub", "multiply": "mul", "divide": "div", "power": "pow", "matmul": "matmul",
     "equal": "equal", "not_equal": "not_equal", "less": "less", "less_equal": "less_equal",
-    "greater": "greater", "greater_equal": "greater_equal",
+    "greater": "greater", "greater_equal": "greater_equal", "floor_divide": "floor_divide", "remainder": "remainder",
+    "bitwise_and": "logical_and", "bitwise_or": "logical_or", "invert": "logical_not",
 }  # fmt: skip
 
 

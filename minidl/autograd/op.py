@@ -23,6 +23,9 @@ class Op(Record):
     faster, ``fused_backward(self, gy) -> gradients`` does the same on arrays. The engine decides which of them runs:
     the fused one unless the gradient itself is to be differentiated (or inside `modes.textbook_gradients`).
 
+    Where an op takes a part of its input, ``add_gradient(self, gy, gx)`` adds gy to that part of gx, an array: the
+    gradients of all parts of a tensor then meet in one array, where `backward` would fill one for each.
+
     Class attributes, read when the class is first used, like the methods (later reassignment has no effect):
         saves: the inputs that backward reads with `input(i)`; None means all. The others are not kept alive.
         saves_output: backward reads the result with `output()`.
@@ -41,6 +44,7 @@ class Op(Record):
         raise NotImplementedError(f"{type(self).__name__} has no gradient")
 
     fused_backward: Any = None
+    add_gradient: Any = None
 
     def __call__(self, *inputs: Tensor) -> Tensor:
         try:

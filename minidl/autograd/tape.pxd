@@ -15,7 +15,7 @@ cdef dict declarations
 cdef class Declaration:
     cdef public tuple saves
     cdef public bint saves_output, shares, inplace
-    cdef public object forward, backward, fused
+    cdef public object forward, backward, fused, adds
 
 @cython.freelist(64)
 cdef class Details:

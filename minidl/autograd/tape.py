@@ -35,11 +35,21 @@ on_declared: list = []  # functions of (class, declaration): called when a class
 class Declaration:
     """What a class of ops declares, and its methods. Read once: finding the attribute of a class is slow."""
 
-    __slots__ = ("backward", "forward", "fused", "inplace", "saves", "saves_output", "shares")
+    __slots__ = (
+        "adds",
+        "backward",
+        "forward",
+        "fused",
+        "inplace",
+        "saves",
+        "saves_output",
+        "shares",
+    )
 
     def __init__(self, kind: Any) -> None:
         self.forward, self.backward = kind.forward, kind.backward
         self.fused = fused_backward_of(kind)
+        self.adds = kind.add_gradient
         self.saves = kind.saves
         self.saves_output = kind.saves_output
         self.shares = kind.shares in ("view", "inplace")

@@ -11,6 +11,9 @@ cdef Recorder recorder
 cdef dict ops
 cdef object walk
 
+cdef class Method:
+    cdef readonly str name
+
 @cython.freelist(256)
 cdef class Tensor:
     cdef public object _data, _op, grad

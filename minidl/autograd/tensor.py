@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from types import MethodType
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,17 @@ def as_array(data: Any, dtype: Any = None) -> np.ndarray:
     if isinstance(data, Tensor):
         return data._data if dtype is None else array_from(data._data, dtype)
     return array_from(data, dtype)
+
+
+class Method:
+    """A function of minidl.ops as a method: ``x.prod(axis=1)`` is ``prod(x, axis=1)``."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __get__(self, x: Any, kind: Any) -> Any:
+        function = ops[self.name]
+        return function if x is None else MethodType(function, x)
 
 
 class Tensor:
@@ -242,6 +254,33 @@ class Tensor:
     def __imatmul__(self, other: Any) -> Tensor:
         return ops["inplace"](self, other, "@=")
 
+    def __floordiv__(self, other: Any) -> Tensor:
+        return ops["floor_divide"](self, other)
+
+    def __rfloordiv__(self, other: Any) -> Tensor:
+        return ops["floor_divide"](other, self)
+
+    def __mod__(self, other: Any) -> Tensor:
+        return ops["remainder"](self, other)
+
+    def __rmod__(self, other: Any) -> Tensor:
+        return ops["remainder"](other, self)
+
+    def __and__(self, other: Any) -> Tensor:
+        return ops["logical_and"](self, other)
+
+    def __rand__(self, other: Any) -> Tensor:
+        return ops["logical_and"](other, self)
+
+    def __or__(self, other: Any) -> Tensor:
+        return ops["logical_or"](self, other)
+
+    def __ror__(self, other: Any) -> Tensor:
+        return ops["logical_or"](other, self)
+
+    def __invert__(self) -> Tensor:
+        return ops["logical_not"](self)
+
     def __neg__(self) -> Tensor:
         return ops["neg"](self)
 
@@ -290,56 +329,20 @@ class Tensor:
     def mean(self, axis: Any = None, keepdims: bool = False) -> Tensor:
         return ops["mean"](self, axis, keepdims)
 
-    def var(self, axis: Any = None, keepdims: bool = False, ddof: int = 0) -> Tensor:
-        return ops["var"](self, axis, keepdims, ddof)
-
-    def std(self, axis: Any = None, keepdims: bool = False, ddof: int = 0) -> Tensor:
-        return ops["std"](self, axis, keepdims, ddof)
-
-    def max(self, axis: Any = None, keepdims: bool = False) -> Tensor:
-        return ops["max"](self, axis, keepdims)
-
-    def min(self, axis: Any = None, keepdims: bool = False) -> Tensor:
-        return ops["min"](self, axis, keepdims)
-
-    def exp(self) -> Tensor:
-        return ops["exp"](self)
-
-    def log(self) -> Tensor:
-        return ops["log"](self)
-
-    def sqrt(self) -> Tensor:
-        return ops["sqrt"](self)
-
-    def abs(self) -> Tensor:
-        return ops["abs"](self)
-
-    def clip(self, min: Any = None, max: Any = None) -> Tensor:
-        return ops["clip"](self, min, max)
-
     def reshape(self, *shape: Any) -> Tensor:
         return ops["reshape"](self, *shape)
 
-    def transpose(self, *axes: Any) -> Tensor:
-        return ops["transpose"](self, *axes)
-
-    def flatten(self, start_axis: int = 0) -> Tensor:
-        return ops["flatten"](self, start_axis)
-
-    def squeeze(self, axis: Any = None) -> Tensor:
-        return ops["squeeze"](self, axis)
-
-    def expand_dims(self, axis: Any) -> Tensor:
-        return ops["expand_dims"](self, axis)
-
-    def broadcast_to(self, shape: Any) -> Tensor:
-        return ops["broadcast_to"](self, shape)
-
-    def pad(self, pad_width: Any, value: float = 0.0) -> Tensor:
-        return ops["pad"](self, pad_width, value)
-
-    def astype(self, dtype: Any) -> Tensor:
-        return ops["astype"](self, dtype)
+    max, min, argmax, argmin = Method("max"), Method("min"), Method("argmax"), Method("argmin")
+    var, std, norm, logsumexp = Method("var"), Method("std"), Method("norm"), Method("logsumexp")
+    prod, cumsum, sort, pad = Method("prod"), Method("cumsum"), Method("sort"), Method("pad")
+    exp, log, expm1, log1p = Method("exp"), Method("log"), Method("expm1"), Method("log1p")
+    sin, cos, tan, arctan = Method("sin"), Method("cos"), Method("tan"), Method("arctan")
+    sinh, cosh, tanh, erf = Method("sinh"), Method("cosh"), Method("tanh"), Method("erf")
+    sqrt, rsqrt, sign, floor = Method("sqrt"), Method("rsqrt"), Method("sign"), Method("floor")
+    abs, clip, astype, log2 = Method("abs"), Method("clip"), Method("astype"), Method("log2")
+    repeat, flatten, argsort = Method("repeat"), Method("flatten"), Method("argsort")
+    squeeze, expand_dims = Method("squeeze"), Method("expand_dims")
+    broadcast_to, transpose = Method("broadcast_to"), Method("transpose")
 
     # How Python and NumPy see a tensor.
     def __len__(self) -> int:

@@ -1,13 +1,20 @@
 """The differentiable operations, one file per family. They are Tensor's methods and operators, too.
 
 In the order of reading: `arithmetic`, `reduction`, `shape` (indexing too), `linalg` (products), `losses`, `batch_norm`
-and `norm` (normalisation), `spatial` (convolution, pooling), `activations`; `inplace` has the in-place operators,
-`args` what several ops ask of their arguments. A family offers what its `__all__` lists.
+and `norm` (normalisation), `spatial` (convolution, pooling), `activations`, `arrays` (sin, stack, sort and others);
+`inplace` has the in-place operators, `args` what several ops ask of their arguments. A family offers what its
+`__all__` lists.
 """
 
 from minidl.autograd.tensor import Tensor
 from minidl.ops.activations.noise import dropout, dropout2d
 from minidl.ops.arithmetic import *
+from minidl.ops.arrays.creation import *
+from minidl.ops.arrays.elementary import *
+from minidl.ops.arrays.joining import *
+from minidl.ops.arrays.logic import *
+from minidl.ops.arrays.order import *
+from minidl.ops.arrays.rearranging import *
 from minidl.ops.batch_norm import batch_norm
 from minidl.ops.inplace import inplace
 from minidl.ops.linalg import affine, bilinear, einsum, matmul
@@ -17,14 +24,12 @@ from minidl.ops.norm import group_norm, instance_norm, layer_norm
 from minidl.ops.reduction import *
 from minidl.ops.shape import (
     broadcast_to,
-    concatenate,
     embedding,
     expand_dims,
     flatten,
     getitem,
     reshape,
     squeeze,
-    stack,
     transpose,
 )
 from minidl.ops.spatial.adaptive import adaptive_avg_pool, adaptive_max_pool

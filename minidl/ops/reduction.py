@@ -1,22 +1,25 @@
-"""Sums, means, variances and extrema over axes, as in NumPy: ``axis`` is None (all), an int or a tuple."""
+"""Sums, products, norms and extrema over axes, as in NumPy: ``axis`` is None (all), an int or a tuple."""
 
 from __future__ import annotations
 
 import math
+from numbers import Real
 from typing import Any
 
 import numpy as np
 
 from minidl import _kernels as K
 from minidl import check
+from minidl._kernels.runtime.prepared import by_numpy
 from minidl.autograd.op import BroadcastTo, Op
 from minidl.autograd.tensor import Tensor, as_tensor, wrap
-from minidl.ops.args import normalize_axes
-from minidl.ops.arithmetic import same, sqrt, where
-from minidl.ops.shape import Reshape, reshape
+from minidl.ops.args import as_float, filled, normalize_axes, normalize_axis
+from minidl.ops.arithmetic import abs, exp, same, sqrt, where
+from minidl.ops.arrays.joining import concatenate
+from minidl.ops.shape import Reshape, Transpose, expand_dims, reshape
 
 __all__ = [
-    "max", "mean", "min", "std", "sum", "var",
+    "argmax", "argmin", "logsumexp", "max", "mean", "min", "norm", "prod", "std", "sum", "var",
 ]  # fmt: skip
 
 Axis = int | tuple[int, ...] | None
@@ -73,6 +76,22 @@ class Max(Op):
 
 class Min(Max):
     name = "min"
+
+
+class LogSumExp(Op):
+    """y = log Σ exp(x) over the rows of (rows, n)."""
+
+    saves = (0,)
+    saves_output = True
+
+    def forward(self, x: np.ndarray) -> np.ndarray:
+        if x.shape[1] == 0:
+            return filled((len(x),), -math.inf, x.dtype)._data
+        return K.logsumexp_forward(x)
+
+    def backward(self, gy: Tensor) -> Tensor:
+        y = expand_dims(self.output(), 1)
+        return expand_dims(gy, 1) * exp(self.input(0) - where(abs(y) == math.inf, 0.0, y))
 
 
 def sum(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
@@ -141,9 +160,14 @@ def std(x: Any, axis: Axis = None, keepdims: bool = False, ddof: int = 0) -> Ten
 
     The gradient is gy (x - mean) / ((n - ddof) std), and 0 where std is 0. Arguments and errors as for `var`.
     """
-    v = _variance("std", as_tensor(x), axis, keepdims, ddof)
-    zero = v == 0
-    return where(zero, v, sqrt(where(zero, 1.0, v)))
+    return _root(_variance("std", as_tensor(x), axis, keepdims, ddof))
+
+
+def _root(y: Tensor, degree: float = 2) -> Tensor:
+    """y^(1 / degree), with the slope 1 at 0 in place of inf: what y was made of has the slope 0 there."""
+    zero = y == 0
+    inside = where(zero, 1.0, y)
+    return where(zero, y, sqrt(inside) if degree == 2 else inside ** (1 / degree))
 
 
 def max(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
@@ -170,6 +194,103 @@ def _extremum(name: str, op: type[Max], x: Any, axis: Axis, keepdims: bool) -> T
     if x.size == 0 and any(x.shape[a] == 0 for a in axes):
         raise ValueError(f"{name}: no elements along axis {axes} of shape {x.shape}")
     return op(axes, _flag(name, keepdims))(x)
+
+
+def prod(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
+    """Π x over the axes, in pairs, then pairs of pairs; 1 for no elements.
+
+    The gradient of an element is gy times the product of the others, right where elements are 0, too: it is computed
+    without a division. Integers and bools give 64 bits. Arguments and errors as for `sum`.
+    """
+    x, keepdims = as_tensor(x), _flag("prod", keepdims)
+    y = _rows("prod", x, axis)
+    if x.dtype.kind != "f":
+        return reshape(wrap(by_numpy(np.prod, y._data, axis=1)), _shape(x, axis, keepdims))
+    if y.shape[1] == 0:
+        y = filled((len(y), 1), 1.0, x.dtype)
+    while (n := y.shape[1]) > 1:
+        pairs = y[:, 0 : n - 1 : 2] * y[:, 1::2]
+        y = pairs if n % 2 == 0 else concatenate([pairs, y[:, -1:]], 1)
+    return reshape(y, _shape(x, axis, keepdims))
+
+
+def norm(x: Any, ord: float = 2, axis: Axis = None, keepdims: bool = False) -> Tensor:
+    """(Σ |x|^ord)^(1 / ord) over the axes: the length of a vector; with ord=1 Σ |x|, with ord=inf the greatest |x|.
+
+    Always of vectors, also for matrices: over all axes it is Frobenius' norm. The gradient is
+    gy x |x|^(ord - 2) / y^(ord - 1), and 0 where y is 0. Integers give float32. The other arguments and errors as for
+    `sum`; ValueError, too, for an ord that is not positive.
+    """
+    x, keepdims = as_float(x), _flag("norm", keepdims)
+    if isinstance(ord, bool) or not isinstance(ord, Real) or not ord > 0:
+        kind = ValueError if isinstance(ord, Real) else TypeError
+        raise kind(f"norm: ord must be a number > 0, got {ord!r}")
+    normalize_axes("norm", axis, x.ndim)
+    if ord == math.inf:
+        return max(abs(x), axis, keepdims)
+    if ord == 1:
+        return sum(abs(x), axis, keepdims)
+    powers = x * x if ord == 2 else abs(x) ** float(ord)
+    return _root(sum(powers, axis, keepdims), ord)
+
+
+def logsumexp(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
+    """log Σ exp(x) over the axes, shifted by the maximum so that nothing overflows; -inf for no elements.
+
+    The gradient is gy exp(x - y): gy softmax(x). The result is inf where x has inf, -inf where all of it is. Integers
+    become float32. Arguments and errors as for `sum`.
+
+    Source: Blanchard, Higham & Higham, Accurately computing the log-sum-exp and softmax functions, IMA Journal of
+    Numerical Analysis 41, 2021.
+    """
+    x, keepdims = as_float(x), _flag("logsumexp", keepdims)
+    return reshape(LogSumExp()(_rows("logsumexp", x, axis)), _shape(x, axis, keepdims))
+
+
+def argmax(x: Any, axis: int | None = None, keepdims: bool = False) -> Tensor:
+    """The place of the greatest element along an axis (None: in x in one row), as int64, without a gradient.
+
+    The first of equal ones; a NaN counts as the greatest. ValueError: an axis that x does not have, or no elements.
+    """
+    return _place("argmax", np.argmax, x, axis, keepdims)
+
+
+def argmin(x: Any, axis: int | None = None, keepdims: bool = False) -> Tensor:
+    """The place of the smallest element along an axis (None: in x in one row); a NaN counts as the smallest.
+
+    Without a gradient; the rest as for `argmax`.
+    """
+    return _place("argmin", np.argmin, x, axis, keepdims)
+
+
+def _place(name: str, rule: Any, x: Any, axis: int | None, keepdims: bool) -> Tensor:
+    x, keepdims = as_tensor(x), _flag(name, keepdims)
+    axis = None if axis is None else normalize_axis(name, axis, x.ndim)
+    if (x.size if axis is None else x.shape[axis]) == 0:
+        raise ValueError(f"{name}: no elements along axis {axis} of shape {x.shape}")
+    return wrap(by_numpy(_as_array, rule, x._data, axis, keepdims))
+
+
+def _as_array(rule: Any, x: np.ndarray, axis: int | None, keepdims: bool) -> np.ndarray:
+    return np.asarray(rule(x, axis=axis, keepdims=keepdims))
+
+
+def _rows(name: str, x: Tensor, axis: Axis) -> Tensor:
+    """x as (rows, n): the axes of a reduction last, and joined."""
+    axes = normalize_axes(name, axis, x.ndim)
+    if len(set(axes)) < len(axes):
+        raise ValueError(f"{name}: an axis is named twice: {axis}")
+    kept = [i for i in range(x.ndim) if i not in axes]
+    order, lengths = (*kept, *sorted(axes)), [x.shape[i] for i in kept]
+    moved = x if order == tuple(range(x.ndim)) else Transpose(order)(x)
+    return reshape(moved, math.prod(lengths), math.prod([x.shape[a] for a in axes]))
+
+
+def _shape(x: Tensor, axis: Axis, keepdims: bool) -> tuple[int, ...]:
+    """The shape of a reduction's result, for an axis that x has."""
+    axes = normalize_axes("sum", axis, x.ndim)
+    kept = enumerate(_kept(x.shape, axes))
+    return tuple([n for i, n in kept if keepdims or i not in axes])
 
 
 def _flag(name: str, keepdims: bool) -> bool:

@@ -1,11 +1,10 @@
-"""Shapes, joining and indexing. Most results are views: they share the memory of what they came from."""
+"""Shapes and indexing. Most results are views: they share the memory of what they came from."""
 
 from __future__ import annotations
 
 import copy
 import math
 import warnings
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ from minidl import check
 from minidl._kernels.runtime.prepared import by_numpy, capturing, reads, recorder, refuse
 from minidl.autograd.op import BroadcastTo, Op
 from minidl.autograd.tensor import Tensor, as_tensor, plain
-from minidl.ops.args import class_ids, normalize_axes, normalize_axis, operands
+from minidl.ops.args import class_ids, normalize_axes, normalize_axis
 
 
 class Reshape(Op):
@@ -75,11 +74,19 @@ class Slice(GetItem):
 
     def forward(self, x: np.ndarray) -> np.ndarray:
         self.x_shape = x.shape
-        y = x[self.index]
-        if isinstance(y, np.ndarray):
-            return y
-        index = self.index if isinstance(self.index, tuple) else (self.index,)
-        return x[(*index, ...)]  # a single element, too, is a view and not a copy of it
+        return _part(x, self.index)
+
+    def add_gradient(self, gy: np.ndarray, gx: np.ndarray) -> None:
+        part = _part(gx, self.index)
+        K.binary("add", part, gy, part)
+
+
+def _part(x: np.ndarray, index: Any) -> np.ndarray:
+    """x[index] for a basic index: a single element, too, is a view and not a copy of it."""
+    y = x[index]
+    if isinstance(y, np.ndarray):
+        return y
+    return x[(*(index if isinstance(index, tuple) else (index,)), ...)]
 
 
 def item_op(index: Any) -> GetItem:
@@ -108,11 +115,7 @@ class PutItem(Op):
         y = K.empty(self.shape, x.dtype)
         K.set_all(y, 0)
         if self.unique:
-            part = y[self.index]
-            if not isinstance(part, np.ndarray):  # a single element, as a view
-                index = self.index if isinstance(self.index, tuple) else (self.index,)
-                part = y[(*index, ...)]
-            K.assign(part, x)
+            K.assign(_part(y, self.index), x)
         else:
             if capturing():
                 refuse("NumPy adds at places that are named twice")
@@ -163,27 +166,6 @@ def _from_the_front(ids: np.ndarray, n: int) -> np.ndarray:
     """ids in one row; those that count from the end of n rows, from the front."""
     ids = ids.reshape(-1).astype(np.int64, copy=False)
     return np.where(ids < 0, ids + n, ids) if ids.size and ids.min() < 0 else ids
-
-
-class Concatenate(Op):
-    saves = ()
-
-    def __init__(self, axis: int) -> None:
-        self.axis = axis
-
-    def forward(self, *xs: np.ndarray) -> np.ndarray:
-        stops = np.cumsum([x.shape[self.axis] for x in xs]).tolist()
-        lead = (slice(None),) * self.axis
-        self.parts = [(*lead, slice(a, b)) for a, b in zip([0, *stops], stops, strict=False)]
-        shape = list(xs[0].shape)
-        shape[self.axis] = stops[-1]
-        y = K.empty(shape, np.result_type(*xs))
-        for part, x in zip(self.parts, xs, strict=True):
-            K.assign(y[part], x)
-        return y
-
-    def backward(self, gy: Tensor) -> tuple:
-        return tuple(gy[part] if self.needs(i) else None for i, part in enumerate(self.parts))
 
 
 def reshape(x: Any, *shape: Any) -> Tensor:
@@ -309,10 +291,11 @@ def broadcast_to(x: Any, shape: Any) -> Tensor:
 
 def getitem(x: Any, index: Any) -> Tensor:
     """x[index] for ints, slices, None, Ellipsis (a view), integer and boolean arrays (a copy)."""
-    x, op = as_tensor(x), item_op(plain(index))
+    x = as_tensor(x)
+    op = Slice(index) if type(index) is int else item_op(plain(index))
     if x._requires_grad and not op.unique:
         op.index = _owned(op.index)  # for backward: the caller may fill its array anew
-    return op(x)
+    return op.apply((x,))
 
 
 def _owned(index: Any) -> Any:
@@ -338,47 +321,3 @@ def embedding(ids: Any, weight: Any) -> Tensor:
     if weight.ndim != 2:
         raise ValueError(f"embedding: weight: expected 2 axes, got shape {weight.shape}")
     return getitem(weight, class_ids("embedding", ids, weight.shape[0]))
-
-
-def concatenate(xs: Sequence[Any], axis: int = 0) -> Tensor:
-    """The tensors one after another along an axis that they have: (2, 3) and (4, 3) make (6, 3).
-
-    Dtypes as for `add`. The gradient of each tensor is its part of gy.
-
-    Raises:
-        ValueError: nothing to join, or shapes that differ off the axis; says which tensor and axis.
-    """
-    xs = check.items("concatenate", "xs", xs, "tensors")
-    if not xs:
-        raise ValueError("concatenate: expected at least one tensor, got none")
-    tensors = operands(*xs)
-    axis = normalize_axis("concatenate", axis, tensors[0].ndim)
-    _check_same("concatenate", tensors, skip=axis)
-    return Concatenate(axis)(*tensors)
-
-
-def stack(xs: Sequence[Any], axis: int = 0) -> Tensor:
-    """The tensors, all of one shape, along a new axis: k of (2, 3) make (k, 2, 3), with axis=1 (2, k, 3).
-
-    Dtypes as for `add`. The gradient of tensor i is gy at place i of the axis. ValueError: no tensors, shapes that
-    differ (says which tensor and axis), or an axis that the result does not have.
-    """
-    xs = check.items("stack", "xs", xs, "tensors")
-    if not xs:
-        raise ValueError("stack: expected at least one tensor, got none")
-    tensors = operands(*xs)
-    _check_same("stack", tensors, skip=None)
-    axis = normalize_axis("stack", axis, tensors[0].ndim + 1)
-    return Concatenate(axis)(*[expand_dims(x, axis) for x in tensors])
-
-
-def _check_same(name: str, tensors: Sequence[Tensor], skip: int | None) -> None:
-    first = tensors[0].shape
-    for i, x in enumerate(tensors):
-        if x.ndim != len(first):
-            raise ValueError(f"{name}: tensor {i} has {x.ndim} axes, tensor 0 has {len(first)}")
-        for axis, (n, expected) in enumerate(zip(x.shape, first, strict=True)):
-            if axis != skip and n != expected:
-                raise ValueError(
-                    f"{name}: axis {axis} of tensor {i}: expected {expected} as in tensor 0, got {n}"
-                )

@@ -18,11 +18,13 @@ from minidl._kernels.math.elementary cimport (
     tanh_,
 )
 from minidl._kernels.math.normal cimport erf_, gelu_, normal_cdf_
+from minidl._kernels.math.trigonometric cimport any_cos_, any_sin_
 
 cnp.import_array()
 
 FUNCTIONS = (
     "exp", "expm1", "log", "log1p", "sigmoid", "tanh", "softplus", "erf", "normal_cdf", "gelu",
+    "sin", "cos",
 )
 
 
@@ -46,8 +48,12 @@ cdef void _loop(int function, const real* x, real* y, Py_ssize_t n) noexcept nog
         for i in range(n): y[i] = erf_(x[i])
     elif function == 8:
         for i in range(n): y[i] = normal_cdf_(x[i])
-    else:
+    elif function == 9:
         for i in range(n): y[i] = gelu_(x[i])
+    elif function == 10:
+        for i in range(n): y[i] = any_sin_(x[i])
+    else:
+        for i in range(n): y[i] = any_cos_(x[i])
 
 
 def math_apply(str name, x, out=None):

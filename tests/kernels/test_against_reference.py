@@ -130,6 +130,7 @@ CASES: dict[str, list[tuple[str, Callable, list]]] = {
     "softmax_forward": [("", rows, MATRICES)],
     "softmax_backward": [("", lambda rng, *s: (probabilities(rng, *s), normal(rng, *s)), MATRICES)],
     "log_softmax_forward": [("", rows, MATRICES)],
+    "logsumexp_forward": [("", rows, [shape for shape in MATRICES if shape[1]])],
     "log_softmax_backward": [
         ("", lambda rng, *s: (np.log(probabilities(rng, *s) + 1e-9), normal(rng, *s)), MATRICES)
     ],

@@ -383,6 +383,10 @@ NOT_RECORDED: dict[str, str] = {
     "Gate": "what Maxout, CReLU and GLU share",
     "ElementLoss": "what the losses of one number and its target have in common",
     "RowNorm": "what LayerNorm, GroupNorm and InstanceNorm share",
+    "Elementary": "what Sin, Cos and others share",
+    "Flat": "what Sign and Floor share",
+    "_Pass": "of a module's backward hook",
+    "_Meeting": "of a module's backward hook",
     "_Fused": "what Conv and ConvTranspose share",
     "MaxPoolGather": "only the gradient of MaxPoolScatter has it, as the checks to second order do",
 }
@@ -425,7 +429,7 @@ for _row in ACTIVATION_ROWS:
     if _row.inplace:
         ROWS.append(_inplace(_row))
 
-from .table_images import ROWS as IMAGE_ROWS  # noqa: E402  (they need what is above)
-from .table_losses import ROWS as LOSS_ROWS  # noqa: E402
+from . import table_arrays, table_images, table_losses  # noqa: E402  (they need what is above)
 
-ROWS += IMAGE_ROWS + LOSS_ROWS
+ROWS += table_arrays.ROWS + table_images.ROWS + table_losses.ROWS
+NOT_DIFFERENTIABLE |= table_arrays.NOT_DIFFERENTIABLE

@@ -13,7 +13,8 @@ from minidl import functional as F
 from minidl.ops.activations.table import ROWS as ACTIVATION_ROWS
 
 from .table import FUSED, ROWS, both, normal, positive, probabilities, spread, unit
-from .test_gradients import public_names
+from .test_gradients import NOT_DIFFERENTIABLE, public_names
+from .torch_arrays import CASES as ARRAY_CASES
 
 torch = pytest.importorskip("torch")
 G = torch.nn.functional
@@ -377,7 +378,8 @@ def of_the_same_name(known: set[str]) -> list[Case]:
 
 NO_COUNTERPART = {"dropout": "draws other random numbers"}
 NO_COUNTERPART |= dict.fromkeys(("kl_div", "cosine_embedding_loss"), "test_torch_losses.py")
-WRITTEN = CASES + losses() + activations()
+NO_COUNTERPART |= dict.fromkeys(("dropout2d", "pixel_unshuffle"), "test_torch_images.py")
+WRITTEN = [*CASES, *losses(), *activations(), *[Case(*case) for case in ARRAY_CASES]]
 ALL = WRITTEN + of_the_same_name(
     {case.name.split("/")[0] for case in WRITTEN} | set(NO_COUNTERPART)
 )
@@ -432,8 +434,7 @@ def test_dropout_keeps_as_many_and_scales_as_torch():
 
 def test_nothing_is_left_out():
     compared = {case.name.split("/")[0] for case in ALL} | set(NO_COUNTERPART)
-    comparisons = {"equal", "not_equal", "less", "less_equal", "greater", "greater_equal"}
-    compared |= {"one_hot", "inplace"} | comparisons
+    compared |= {name.split(".")[1] for name in NOT_DIFFERENTIABLE}
     names = {name.split(".")[1] for name in public_names()}
     assert {n for n in names - compared if hasattr(G, n) or hasattr(torch, n)} == set()
 

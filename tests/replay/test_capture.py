@@ -168,7 +168,7 @@ def test_arguments_may_be_nested_and_named():
     assert step.records == 2
 
 
-@pytest.mark.parametrize("name", OPERATORS)
+@pytest.mark.parametrize("name", [n for n in OPERATORS if n != "invert" and "bitwise" not in n])
 def test_an_argument_that_is_an_array_may_be_on_either_side_of_an_operator(name):
     operate = getattr(np, name)
     w = md.Tensor(np.float32([[0.5, 2], [1, 3]]))

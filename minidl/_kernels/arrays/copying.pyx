@@ -23,6 +23,8 @@ cdef enum:
     LONG = 256  # elements of y's run that are a chunk where blocks are transposed
     CHUNK = 16384  # elements of a chunk elsewhere, at most
     COST = 2  # of an element, in additions
+    SMALL = 65536  # bytes of an array that is joined to others by one thread,
+    SHORT = 64  # and of a piece of it that is worth a call of memcpy
 
 ctypedef fused word:
     uint32_t
@@ -211,6 +213,36 @@ def copy(x not None):
 def assign(y not None, x not None):
     """y = x for arrays that share no memory; x broadcasts, and other dtypes convert."""
     copy_into(<cnp.ndarray?>y, <cnp.ndarray?>x)
+
+
+def join(cnp.ndarray y not None, tuple xs, int axis):
+    """y = the xs one after another along `axis`; those that lack this axis have one place each on it.
+
+    Their shapes must fit, and none may share y's memory.
+    """
+    cdef bint new = len(xs) and cnp.PyArray_NDIM(<cnp.ndarray?>xs[0]) < cnp.PyArray_NDIM(y)
+    cdef bint dense = cnp.PyArray_IS_C_CONTIGUOUS(y) and in_elements(y) and not prepared.capturing()
+    cdef Py_ssize_t outer = 1, row, place, nbytes, start = 0, stop, i
+    cdef char* to = cnp.PyArray_BYTES(y)
+    cdef const char* source
+    cdef cnp.ndarray x
+    for i in range(axis):
+        outer *= cnp.PyArray_DIM(y, i)
+    row = cnp.PyArray_NBYTES(y) // max(outer, <Py_ssize_t>1)
+    place = row // max(cnp.PyArray_DIM(y, axis), <Py_ssize_t>1)
+    lead = (slice(None),) * axis
+    for item in xs:
+        x = <cnp.ndarray?>item
+        stop = start + (1 if new else cnp.PyArray_DIM(x, axis))
+        nbytes = place * (stop - start)
+        if (dense and outer * nbytes <= SMALL and (outer == 1 or nbytes >= SHORT)
+                and cnp.PyArray_TYPE(x) == cnp.PyArray_TYPE(y) and cnp.PyArray_IS_C_CONTIGUOUS(x) and in_elements(x)):
+            source = cnp.PyArray_BYTES(x)
+            for i in range(outer):
+                memcpy(to + i * row, source + i * nbytes, nbytes)
+        else:
+            copy_into(<cnp.ndarray?>y[(*lead, start if new else slice(start, stop), ...)], x)
+        start, to = stop, to + (stop - start) * place
 
 
 cdef struct Filling:

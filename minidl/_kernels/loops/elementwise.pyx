@@ -17,11 +17,14 @@ from minidl._kernels.runtime.prepared cimport capturing
 from minidl._kernels.arrays.axes cimport MAX_AXES
 from minidl._kernels.arrays.scalars cimport scalar
 from minidl._kernels.arrays.layout cimport in_elements, is_double, is_float, is_plain, same_shape, same_strides
-from minidl._kernels.math.elementary cimport real, abs_, exp_, log_, pow_
+from minidl._kernels.math.elementary cimport real, abs_, exp_, expm1_, log1p_, log_, pow_
+from minidl._kernels.math.normal cimport erf_
+from minidl._kernels.math.trigonometric cimport any_sin_, any_cos_, cos_, is_far, sin_
 
 from minidl._kernels.reference.elementwise import binary as _numpy_binary
 from minidl._kernels.reference.elementwise import broadcast_to as _numpy_broadcast_to
 from minidl._kernels.reference.elementwise import unary as _numpy_unary
+from minidl._kernels.runtime.prepared import by_numpy as _by_numpy
 
 cnp.import_array()
 
@@ -55,7 +58,13 @@ cdef extern from *:  # tags
     ctypedef struct Reciprocal "char"
     ctypedef struct Sqrt "char"
     ctypedef struct Exp "char"
+    ctypedef struct Expm1 "char"
     ctypedef struct Log "char"
+    ctypedef struct Log1p "char"
+    ctypedef struct Sin "char"
+    ctypedef struct Cos "char"
+    ctypedef struct Erf "char"
+    ctypedef struct Rsqrt "char"
     ctypedef struct AbsBackward "char"
     ctypedef struct SquareBackward "char"
     ctypedef struct CubeBackward "char"
@@ -80,7 +89,13 @@ ctypedef fused Rule:
     Reciprocal
     Sqrt
     Exp
+    Expm1
     Log
+    Log1p
+    Sin
+    Cos
+    Erf
+    Rsqrt
     AbsBackward
     SquareBackward
     CubeBackward
@@ -113,7 +128,26 @@ cdef inline real rule(Rule* tag, real x, real z) noexcept nogil:
     elif Rule is Sqrt: return sqrtf(x) if real is float else sqrt(x)
     elif Rule is SqrtBackward: return z / (<real>2 * x)  # x is the root
     elif Rule is Exp: return exp_(x)
+    elif Rule is Expm1: return expm1_(x)
     elif Rule is Log: return log_(x)
+    elif Rule is Log1p: return log1p_(x)
+    elif Rule is Sin: return sin_(x)
+    elif Rule is Cos: return cos_(x)
+    elif Rule is Erf: return erf_(x)
+    elif Rule is Rsqrt: return one / (sqrtf(x) if real is float else sqrt(x))
+
+
+cdef inline bint some_far(const real* x, Py_ssize_t n, Py_ssize_t stride) noexcept nogil:
+    """Whether sin and cos have to ask the C library for some of these numbers."""
+    cdef Py_ssize_t i
+    cdef bint found = False
+    if stride == 1:
+        for i in range(n):
+            found |= is_far(x[i])
+    else:
+        for i in range(n):
+            found |= is_far(x[i * stride])
+    return found
 
 
 # ── The loops ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -126,6 +160,11 @@ cdef void row(
     cdef Py_ssize_t i, first = 0, sx = stride[1], sz = stride[2], sy = stride[3]
     cdef real only
     cdef real[BLOCK] block
+    if Rule is Sin or Rule is Cos:
+        if some_far(x, n, sx):
+            for i in range(n):
+                y[i * sy] = any_sin_(x[i * sx]) if Rule is Sin else any_cos_(x[i * sx])
+            return
     if sx == 1 and sz == 1 and sy == 1:
         if x == y:  # in place: one pointer, so that the compiler sees that nothing overlaps
             for i in range(n):
@@ -191,7 +230,13 @@ LOOPS["reciprocal_backward"] = loops_of[ReciprocalBackward](NULL, 1)
 LOOPS["sqrt"] = loops_of[Sqrt](NULL, 2)
 LOOPS["sqrt_backward"] = loops_of[SqrtBackward](NULL, 1)
 LOOPS["exp"] = loops_of[Exp](NULL, 4)
+LOOPS["expm1"] = loops_of[Expm1](NULL, 5)
 LOOPS["log"] = loops_of[Log](NULL, 4)
+LOOPS["log1p"] = loops_of[Log1p](NULL, 5)
+LOOPS["sin"] = loops_of[Sin](NULL, 6)
+LOOPS["cos"] = loops_of[Cos](NULL, 6)
+LOOPS["erf"] = loops_of[Erf](NULL, 8)
+LOOPS["rsqrt"] = loops_of[Rsqrt](NULL, 3)
 
 
 cdef cnp.ndarray run_flat(Loops loops, cnp.ndarray x, cnp.ndarray z, Py_ssize_t sx, Py_ssize_t sz):
@@ -319,18 +364,21 @@ def binary(str name, x0, x1, out=None):
                     return run_flat(loops, x, z, 1, 0)
             if in_elements(x) and in_elements(z) and (out is None or can_write(out, x, z)):
                 return run_any(loops, x, z, out, name)
-    return _numpy_binary(name, x0, x1, out)
+    return _numpy_binary(name, x0, x1) if out is None else _by_numpy(_numpy_binary, name, x0, x1, out=out)
 
 
 def unary(str name, x, out=None):
-    """neg, abs, sign, square, cube, reciprocal, sqrt, exp or log of x, without warnings: NaN and inf are results.
+    """A function of x that UNARY in reference/elementwise.py lists, without warnings: NaN and inf are results.
 
-    float32 and float64 run here, all else in NumPy. `out` may be x. Raises ValueError for an `out` of another shape.
+    float32 and float64 run here if there is a loop for the name, all else in NumPy. `out` may be x. Raises ValueError
+    for an `out` of another shape.
     """
-    cdef Loops loops = LOOPS[name]
+    cdef Loops loops = LOOPS.get(name)
+    if loops is None:
+        return _by_numpy(_numpy_unary, name, x, out=out)
     if isinstance(x, cnp.ndarray):
         if out is None and is_plain(<cnp.ndarray>x):
             return run_flat(loops, <cnp.ndarray>x, <cnp.ndarray>x, 1, 1)
         if in_elements(<cnp.ndarray>x) and (out is None or can_write(out, <cnp.ndarray>x, <cnp.ndarray>x)):
             return run_any(loops, <cnp.ndarray>x, <cnp.ndarray>x, out, name)
-    return _numpy_unary(name, x, out)
+    return _numpy_unary(name, x) if out is None else _by_numpy(_numpy_unary, name, x, out=out)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -34,8 +35,25 @@ UNARY: dict[str, Any] = {
     "reciprocal": np.reciprocal,
     "sqrt": np.sqrt,
     "exp": np.exp,
+    "expm1": np.expm1,
     "log": np.log,
+    "log1p": np.log1p,
+    "sin": np.sin,
+    "cos": np.cos,
+    "erf": lambda x, out=None: np.multiply(_erf(x), x.dtype.type(1), out=out),
+    "rsqrt": lambda x, out=None: np.divide(1, np.sqrt(x), out=out),
+    # without loops of their own: NumPy computes them
+    "log2": np.log2,
+    "tan": np.tan,
+    "arctan": np.arctan,
+    "sinh": np.sinh,
+    "cosh": np.cosh,
+    "floor": np.floor,
 }
+
+
+def _erf(x: np.ndarray) -> np.ndarray:
+    return np.asarray(np.frompyfunc(math.erf, 1, 1)(x), x.dtype)
 
 
 def binary(name, x0, x1, out=None):

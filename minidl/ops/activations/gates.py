@@ -19,7 +19,8 @@ from minidl.autograd.tensor import Tensor
 from minidl.ops.activations.smooth import sigmoid
 from minidl.ops.args import as_float, normalize_axis
 from minidl.ops.arithmetic import where
-from minidl.ops.shape import reshape, stack
+from minidl.ops.arrays.joining import stack
+from minidl.ops.shape import reshape
 
 
 class Gate(Op):

@@ -8,7 +8,7 @@ from typing import Any
 from minidl import check
 from minidl.autograd.tensor import Tensor
 from minidl.ops.args import as_float
-from minidl.ops.shape import concatenate
+from minidl.ops.arrays.joining import concatenate
 from minidl.ops.spatial.pooling import avg_pool, max_pool
 
 Sizes = int | None | Sequence[int | None]

@@ -11,7 +11,8 @@ import numpy as np
 from minidl import check
 from minidl.autograd.tensor import Tensor
 from minidl.ops.args import as_float
-from minidl.ops.shape import broadcast_to, reshape, stack, transpose
+from minidl.ops.arrays.joining import stack
+from minidl.ops.shape import broadcast_to, reshape, transpose
 from minidl.ops.spatial.conv import spatial
 from minidl.ops.spatial.padding import pad
 

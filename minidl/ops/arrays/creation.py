@@ -1,0 +1,122 @@
+"""New tensors: of one number, of evenly spaced ones, of random ones. They are float32 unless a dtype is given."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from minidl import check
+from minidl._kernels.runtime.prepared import by_numpy
+from minidl.autograd.tensor import Tensor, wrap
+from minidl.ops.args import filled
+from minidl.random import generator
+
+__all__ = ["arange", "full", "ones", "randn", "zeros"]
+
+
+def zeros(*shape: Any, dtype: Any = "float32", requires_grad: bool = False) -> Tensor:
+    """A tensor y = 0 of this shape: ``zeros(2, 3)`` or ``zeros((2, 3))``.
+
+    Args:
+        dtype: float32, float64, an integer or bool.
+        requires_grad: whether `backward` should compute its gradient, as for `Tensor`.
+
+    Raises:
+        ValueError: a negative length. TypeError: lengths that are not integers, a dtype that tensors do not have.
+    """
+    return _full("zeros", shape, 0, dtype, requires_grad)
+
+
+def ones(*shape: Any, dtype: Any = "float32", requires_grad: bool = False) -> Tensor:
+    """A tensor y = 1 of this shape: ``ones(2, 3)`` or ``ones((2, 3))``. Arguments and errors as for `zeros`."""
+    return _full("ones", shape, 1, dtype, requires_grad)
+
+
+def full(shape: Any, value: float, dtype: Any = "float32", requires_grad: bool = False) -> Tensor:
+    """A tensor y = value of this shape, an int or a tuple. The other arguments and errors as for `zeros`."""
+    if not isinstance(value, int | float | np.number):
+        raise TypeError(f"full: value must be a number, got {value!r}")
+    return _full("full", (shape,), value, dtype, requires_grad)
+
+
+def arange(
+    start: float, stop: float | None = None, step: float = 1, dtype: Any = None,
+    requires_grad: bool = False,
+) -> Tensor:  # fmt: skip
+    """start, start + step, ... up to stop, which is not reached; ``arange(n)`` is 0, 1, ... n - 1.
+
+    The dtype is int64 if all numbers are integers, else float32. The rest as for `zeros`; ValueError for a step of 0.
+    """
+    if stop is None:
+        start, stop = 0, start
+    numbers = {"start": start, "stop": stop, "step": step}
+    whole = all(isinstance(number, int | np.integer) for number in numbers.values())
+    for which, number in numbers.items():
+        if whole:
+            check.integer("arange", which, number, -(2**63), 2**63 - 1)
+        else:
+            check.number("arange", which, number)
+    if step == 0:
+        raise ValueError("arange: step must not be 0")
+    dtype = _dtype("arange", (np.int64 if whole else np.float32) if dtype is None else dtype)
+    check.shape("arange", [int(min(max((stop - start) / step, 0), 2.0**63))])
+    return _new("arange", by_numpy(_evenly, start, stop, step, dtype), requires_grad)
+
+
+def _evenly(start: float, stop: float, step: float, dtype: np.dtype) -> np.ndarray:
+    if (stop - start) / step <= 0:
+        return np.zeros(0, dtype)
+    return np.arange(start, stop, step).astype(dtype)
+
+
+def randn(
+    *shape: Any, dtype: Any = "float32", requires_grad: bool = False, rng: Any = None
+) -> Tensor:
+    """A tensor of this shape of independent y ~ N(0, 1): ``randn(2, 3)`` or ``randn((2, 3))``.
+
+    Args:
+        dtype: float32 or float64.
+        rng: numpy Generator or int seed; None takes the library's (`minidl.manual_seed`).
+
+    The other arguments and errors as for `zeros`. A captured step draws anew in each replay.
+
+    Source: Marsaglia & Tsang, The Ziggurat Method for Generating Random Variables, Journal of Statistical Software 5,
+    2000 (in NumPy's Generator).
+    """
+    lengths, dtype = _lengths("randn", shape), _dtype("randn", dtype)
+    if dtype.kind != "f":
+        raise TypeError(f"randn: dtype: expected float32 or float64, got {dtype}")
+    generator(rng, "randn")  # (says what is wrong with it)
+    return _new("randn", by_numpy(_normal, rng, lengths, dtype), requires_grad)
+
+
+def _normal(rng: Any, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+    return np.asarray(generator(rng, "randn").standard_normal(shape, dtype))
+
+
+def _full(name: str, shape: tuple, value: Any, dtype: Any, requires_grad: bool) -> Tensor:
+    lengths, dtype = _lengths(name, shape), _dtype(name, dtype)
+    return _new(name, filled(lengths, value, dtype)._data, requires_grad)
+
+
+def _new(name: str, array: np.ndarray, requires_grad: bool) -> Tensor:
+    y = wrap(array)
+    y.requires_grad = check.flag(name, "requires_grad", requires_grad)
+    return y
+
+
+def _lengths(name: str, shape: tuple) -> tuple[int, ...]:
+    """The lengths that were given one by one, or as one sequence."""
+    if len(shape) == 1 and not isinstance(shape[0], int | np.integer):
+        shape = tuple(check.items(name, "shape", shape[0], "integers"))
+    return check.shape(name, [check.integer(name, "shape", n) for n in shape])
+
+
+def _dtype(name: str, dtype: Any) -> np.dtype:
+    found = check.dtype(name, dtype)
+    if found.kind not in "fiub" or found.itemsize > 8 or found == np.float16:
+        raise TypeError(
+            f"{name}: dtype: expected float32, float64, an integer or bool, got {dtype!r}"
+        )
+    return found

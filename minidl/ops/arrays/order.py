@@ -1,0 +1,93 @@
+"""Running sums and sorting along an axis, by NumPy: what a captured step calls again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from minidl._kernels.runtime.prepared import by_numpy
+from minidl.autograd.op import Op
+from minidl.autograd.tensor import Tensor, as_tensor, wrap
+from minidl.ops.args import normalize_axis
+from minidl.ops.arrays.rearranging import flip
+from minidl.ops.shape import reshape
+
+__all__ = ["argsort", "cumsum", "sort"]
+
+
+class CumSum(Op):
+    """y_i = Σ x_j over j <= i, along an axis."""
+
+    saves = ()
+
+    def __init__(self, axis: int) -> None:
+        self.axis = axis
+
+    def forward(self, x: np.ndarray) -> np.ndarray:
+        return by_numpy(_running_sum, x, self.axis)
+
+    def backward(self, gy: Tensor) -> Tensor:
+        return flip(CumSum(self.axis)(flip(gy, self.axis)), self.axis)  # Σ gy_j over j >= i
+
+
+def _running_sum(x: np.ndarray, axis: int) -> np.ndarray:
+    if x.dtype == np.float32:  # its error would grow with the number of elements
+        return np.cumsum(x, axis, dtype=np.float64).astype(np.float32)
+    return np.cumsum(x, axis)
+
+
+class Permute(Op):
+    """The elements along an axis in another order, each row in its own: y_i = x_order[i]."""
+
+    saves = ()
+
+    def __init__(self, order: np.ndarray, axis: int) -> None:
+        self.order, self.axis = order, axis
+
+    def forward(self, x: np.ndarray) -> np.ndarray:
+        return by_numpy(np.take_along_axis, x, self.order, self.axis)
+
+    def backward(self, gy: Tensor) -> Tensor:
+        return Permute(_order(self.order, self.axis), self.axis)(gy)
+
+
+def _order(x: np.ndarray, axis: int) -> np.ndarray:
+    """The places of the elements in ascending order; of an order, the order that undoes it."""
+    return by_numpy(np.argsort, x, axis=axis, kind="stable")
+
+
+def cumsum(x: Any, axis: int | None = None) -> Tensor:
+    """The running sums along an axis; without one, of x in one row. The gradient of x_i is the Σ of gy_j over j >= i.
+
+    Floats keep their dtype (float32 is added in double); integers and bools are summed in 64 bits. ValueError: an axis
+    that x does not have.
+    """
+    x = as_tensor(x)
+    if axis is None:
+        x, axis = reshape(x, -1), 0
+    return CumSum(normalize_axis("cumsum", axis, x.ndim))(x)
+
+
+def sort(x: Any, axis: int | None = -1) -> Tensor:
+    """x in ascending order along an axis (None: in one row); NaN comes last. Descending: ``flip(sort(x), axis)``.
+
+    The gradient of an element is gy where it went. Equal elements keep their order. ValueError: an axis that x does not
+    have.
+    """
+    x = as_tensor(x)
+    if axis is None:
+        x, axis = reshape(x, -1), 0
+    axis = normalize_axis("sort", axis, x.ndim)
+    return Permute(_order(x._data, axis), axis)(x)
+
+
+def argsort(x: Any, axis: int | None = -1) -> Tensor:
+    """The places from which `sort` takes its elements, as int64, without a gradient: sort(x) = x[argsort(x)] in 1-D.
+
+    Equal elements keep their order. The rest as for `sort`.
+    """
+    x = as_tensor(x)
+    if axis is None:
+        x, axis = reshape(x, -1), 0
+    return wrap(_order(x._data, normalize_axis("argsort", axis, x.ndim)))

@@ -1,0 +1,138 @@
+"""Elements in other places: each function is a few operations on shapes, which have the gradients."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from minidl import check
+from minidl._kernels.runtime.prepared import by_numpy
+from minidl.autograd.tensor import Tensor, as_tensor, plain, wrap
+from minidl.ops.args import filled, normalize_axes, normalize_axis
+from minidl.ops.arithmetic import mul, where
+from minidl.ops.arrays.joining import concatenate
+from minidl.ops.shape import broadcast_to, expand_dims, getitem, reshape
+
+__all__ = ["flip", "outer", "repeat", "roll", "tile", "tril", "triu"]
+
+
+def repeat(x: Any, repeats: Any, axis: int | None = None) -> Tensor:
+    """Each element of x several times, side by side; without an axis, x in one row. (PyTorch's ``repeat`` is `tile`.)
+
+    Args:
+        repeats: how often, an integer, or one for each place of the axis.
+
+    The gradient of an element is the Σ of gy over its copies. ValueError: a negative number, or not one for each place.
+    """
+    x = as_tensor(x)
+    if axis is None:
+        x, axis = reshape(x, -1), 0
+    axis = normalize_axis("repeat", axis, x.ndim)
+    length, lead = x.shape[axis], (slice(None),) * axis
+    if not isinstance(repeats, int | np.integer):
+        counts = check.integers("repeat", "repeats", _listed(repeats), 0)
+        if len(counts) not in (1, length):
+            raise ValueError(f"repeat: {len(counts)} repeats for axis {axis}, of length {length}")
+        places = by_numpy(_places, length, counts)
+        return getitem(x, (*lead, places))
+    count = check.integer("repeat", "repeats", repeats, 0)
+    shape = check.shape("repeat", (*x.shape[:axis], length, count, *x.shape[axis + 1 :]))
+    copies = broadcast_to(expand_dims(x, axis + 1), shape)
+    return reshape(copies, (*x.shape[:axis], length * count, *x.shape[axis + 1 :]))
+
+
+def _listed(values: Any) -> Any:
+    values = plain(values)
+    return values.tolist() if isinstance(values, np.ndarray) else values
+
+
+def _places(length: int, counts: tuple[int, ...]) -> np.ndarray:
+    return np.repeat(np.arange(length), counts)
+
+
+def tile(x: Any, reps: Any) -> Tensor:
+    """x as a whole several times along its axes: ``reps`` is one number for each, or for the last; more make new axes.
+
+    As in NumPy, and as PyTorch's ``x.repeat``. The gradient: Σ of gy over the copies. ValueError: a negative number.
+    """
+    x, counts = as_tensor(x), check.integers("tile", "reps", _listed(reps), 0)
+    counts = (1,) * (x.ndim - len(counts)) + counts
+    shape = (1,) * (len(counts) - x.ndim) + x.shape
+    apart = [n for pair in zip(counts, shape, strict=True) for n in pair]
+    spread = reshape(x, [n for length in shape for n in (1, length)])
+    copies = broadcast_to(spread, check.shape("tile", apart))
+    return reshape(copies, [count * n for count, n in zip(counts, shape, strict=True)])
+
+
+def flip(x: Any, axis: Any = None) -> Tensor:
+    """x with the order reversed along an axis, several, or all (None); a view. The gradient is gy, flipped back.
+
+    ValueError: an axis that x does not have, or one that is named twice.
+    """
+    x = as_tensor(x)
+    axes = normalize_axes("flip", axis, x.ndim)
+    if len(set(axes)) < len(axes):
+        raise ValueError(f"flip: an axis is named twice: {axis}")
+    back = slice(None, None, -1)
+    return getitem(x, (*[back if i in axes else slice(None) for i in range(x.ndim)], ...))
+
+
+def roll(x: Any, shift: Any, axis: Any = None) -> Tensor:
+    """x moved by `shift` places along an axis, what leaves at the end coming back at the start; a copy.
+
+    Args:
+        shift: an integer, or one for each axis; a negative one moves to the front.
+        axis: an int or a tuple; None moves x in one row and keeps its shape.
+
+    The gradient is gy, moved back. ValueError: an axis that x does not have, or not one shift for each.
+    """
+    x = as_tensor(x)
+    if axis is None:
+        return reshape(roll(reshape(x, -1), shift, 0), x.shape)
+    axes = normalize_axes("roll", axis, x.ndim)
+    shifts = check.integers("roll", "shift", _listed(shift))
+    if len(shifts) == 1:
+        shifts = shifts * len(axes)
+    if len(shifts) != len(axes):
+        raise ValueError(f"roll: {len(shifts)} shifts for {len(axes)} axes")
+    for places, a in zip(shifts, axes, strict=True):
+        length, lead = x.shape[a], (slice(None),) * a
+        cut = -places % length if length else 0
+        x = concatenate([x[(*lead, slice(cut, None))], x[(*lead, slice(None, cut))]], a)
+    return x
+
+
+def outer(x0: Any, x1: Any) -> Tensor:
+    """The matrix of products, y_ij = x0_i x1_j, of both in one row. The gradients are gy x1 and x0 gy. As `mul`."""
+    return mul(reshape(x0, -1, 1), reshape(x1, 1, -1))
+
+
+def tril(x: Any, k: int = 0) -> Tensor:
+    """The lower triangles of the matrices (last two axes): 0 where column - row > k. The gradient is gy's, too.
+
+    ValueError: x has fewer than two axes.
+    """
+    return _triangle("tril", x, k, lower=True)
+
+
+def triu(x: Any, k: int = 0) -> Tensor:
+    """The upper triangles of the matrices (last two axes): 0 where column - row < k. The gradient is gy's, too.
+
+    ValueError: x has fewer than two axes.
+    """
+    return _triangle("triu", x, k, lower=False)
+
+
+def _triangle(name: str, x: Any, k: int, lower: bool) -> Tensor:
+    x, k = as_tensor(x), check.integer(name, "k", k, -check.WINDOW_LIMIT, check.WINDOW_LIMIT)
+    if x.ndim < 2:
+        raise ValueError(f"{name}: expected at least 2 axes, got shape {x.shape}")
+    below = wrap(by_numpy(_below, *x.shape[-2:], k if lower else k - 1))
+    zero = filled((), 0, x.dtype)
+    return where(below, x, zero) if lower else where(below, zero, x)
+
+
+def _below(rows: int, columns: int, k: int) -> np.ndarray:
+    """Where column - row <= k."""
+    return np.tri(rows, columns, k, dtype=bool)

@@ -1,0 +1,57 @@
+"""Captured steps with parts of tensors, new tensors, and choices: what the table of ops does not have."""
+
+import numpy as np
+
+import minidl as md
+from minidl import Tensor
+
+
+def test_parts_in_a_captured_step():
+    def step(x):
+        w.grad = None
+        sum((i + 1) * (part * part).sum() for i, part in enumerate(x * w)).backward()
+        return w.grad * 1.0
+
+    w = Tensor(np.ones((4, 3), "float32"), requires_grad=True)
+    again = md.capture(step)
+    for seed in range(3):
+        x = Tensor(np.random.default_rng(seed).standard_normal((4, 3)).astype("float32"))
+        np.testing.assert_array_equal(again(x).data, step(x).data)
+    assert again.records == 1
+
+
+def test_new_tensors_in_a_captured_step():
+    def step(x):
+        return x * md.randn(3) + md.ones(3) + md.arange(0.0, 3.0) + md.full(3, 2.0) * md.zeros(3)
+
+    again = md.capture(step)
+    drawn = []
+    for i in range(3):
+        md.manual_seed(i)
+        expected = step(Tensor(np.ones(3, "float32"))).data
+        md.manual_seed(i)
+        drawn.append(again(Tensor(np.ones(3, "float32"))).data.copy())
+        np.testing.assert_array_equal(drawn[-1], expected)
+    assert again.records == 1 and not np.array_equal(drawn[0], drawn[1])
+
+
+def test_choices_in_a_captured_step():
+    def step(x):
+        best, order = md.argmax(x, 1), md.argsort(x, 1)
+        inside = (x > 0) & ~(x > 1) | (x < -1)
+        return md.where(inside, x // 0.25, x % 0.25), best, order
+
+    again = md.capture(step)
+    for seed in range(3):
+        x = Tensor(np.random.default_rng(seed).standard_normal((3, 5)).astype("float32"))
+        for mine, other in zip(again(x), step(x), strict=True):
+            np.testing.assert_array_equal(mine.data, other.data)
+    assert again.records == 1
+
+
+def test_a_mask_may_be_an_array():
+    again = md.capture(lambda mask, x: md.where(mask & (x > 0), x, 0.0))
+    x = Tensor(np.float32([1, -2, 3]))
+    for mask, expected in (([True, True, False], [1, 0, 0]), ([False, True, True], [0, 0, 3])):
+        np.testing.assert_array_equal(again(np.array(mask), x).data, expected)
+    assert again.records == 1
