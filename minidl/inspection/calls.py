@@ -8,34 +8,48 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from threading import Lock
 from typing import Any
 
 from minidl.autograd.tape import Declaration, all_declarations, on_declared
 
 METHODS = ("forward", "backward", "fused")
+Wrap = Callable[[str, Callable], Callable]
+
+_wraps: list[Wrap] = []  # of all blocks that run now, in any thread
+_own: dict[Declaration, dict[str, Any]] = {}  # the methods themselves, while there are blocks
+_lock = Lock()
 
 
 @contextmanager
-def around_ops(wrap: Callable[[str, Callable], Callable]) -> Iterator[None]:
+def around_ops(wrap: Wrap) -> Iterator[None]:
     """While the block runs, ops of all classes, those that are first called in it too, run ``wrap(method, fn)`` in
     place of fn. method is "forward", "backward" or "fused" (the ``fused_backward``), fn(op, ...) what the class has.
+    Blocks may be nested, and left in any order.
     """
-    before: list[tuple[Declaration, dict[str, Any]]] = []
-
-    def replace(_: type, declared: Declaration) -> None:
-        own = {method: getattr(declared, method) for method in METHODS}
-        before.append((declared, own))
-        for method, fn in own.items():
-            if fn is not None:
-                setattr(declared, method, wrap(method, fn))
-
-    on_declared.append(replace)
+    _change(_wraps.append, wrap)
     try:
-        for kind, declared in list(all_declarations().items()):
-            replace(kind, declared)
         yield
     finally:
-        on_declared.remove(replace)
-        for declared, own in reversed(before):
-            for method, fn in own.items():
-                setattr(declared, method, fn)
+        _change(_wraps.remove, wrap)
+
+
+def _change(change: Callable[[Wrap], None], wrap: Wrap) -> None:
+    """Adds or removes a wrap, in all declarations."""
+    with _lock:
+        change(wrap)
+        for kind, declared in list(all_declarations().items()):
+            _put(kind, declared)
+        on_declared[:] = [_put] if _wraps else []
+        if not _wraps:
+            _own.clear()
+
+
+def _put(_: type, declared: Declaration) -> None:
+    """Puts the methods of a class of ops, in all wraps, into its declaration."""
+    if declared not in _own:
+        _own[declared] = {method: getattr(declared, method) for method in METHODS}
+    for method, fn in _own[declared].items():
+        for wrap in _wraps if fn is not None else ():
+            fn = wrap(method, fn)
+        setattr(declared, method, fn)

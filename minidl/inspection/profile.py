@@ -48,6 +48,7 @@ class profile(Report):
             longer. In backward an op belongs to the layer of its forward.
 
     Attributes:
+        active: (of the class) the profile that is active; None if there is none.
         events: what was timed, as `Event`, in the order in which it ended.
         plans: a `Plan` for each captured step that was replayed.
         wall: seconds inside.
@@ -83,18 +84,19 @@ class profile(Report):
         outside_of_steps("profile")
         if profile.active is not None:
             raise RuntimeError("profile: another profile is active: one at a time")
-        profile.active = self
-        self._stack = ExitStack()
-        self._stack.callback(setattr, profile, "active", None)
-        self._stack.enter_context(around_ops(self._timed_op))
-        self._replace(DataLoader, "__iter__", self._timed_batches)
-        self._replace(Step, "__call__", self._timed_step)
-        for kind in _with_step(Optimizer):
-            self._replace(kind, "step", self._timed_update)
-        # What `Tensor.backward` calls, and md.grad.
-        tensors.connect({}, self._timed("walk", "backward", engine.walk))
-        self._stack.callback(tensors.connect, {}, engine.walk)
-        self._replace(sys.modules["minidl"], "grad", partial(self._timed, "walk", "backward"))
+        with ExitStack() as stack:  # (which undoes all of it if something raises)
+            profile.active = self
+            stack.callback(setattr, profile, "active", None)
+            stack.enter_context(around_ops(self._timed_op))
+            _replace(stack, DataLoader, "__iter__", self._timed_batches)
+            _replace(stack, Step, "__call__", self._timed_step)
+            for kind in _with_step(Optimizer):
+                _replace(stack, kind, "step", self._timed_update)
+            walk = partial(self._timed, "walk", "backward")
+            tensors.connect({}, walk(engine.walk))  # for Tensor.backward
+            stack.callback(tensors.connect, {}, engine.walk)
+            _replace(stack, sys.modules["minidl"], "grad", walk)
+            self._stack = stack.pop_all()
         self._thread, self._entered = get_ident(), perf_counter_ns()
         return self
 
@@ -105,12 +107,6 @@ class profile(Report):
         for step, (replays, time) in self._steps.items():
             self.plans.append(Plan.read(_name(step), replays, time / 1e9, str(step.plan())))
         self._steps.clear()
-
-    def _replace(self, owner: Any, name: str, around: Callable[[Callable], Callable]) -> None:
-        """Puts around(fn) in the place of owner.name until the block is left."""
-        fn = getattr(owner, name)
-        setattr(owner, name, around(fn))
-        self._stack.callback(setattr, owner, name, fn)
 
     # ── What is put in place of functions ────────────────────────────────────────────────────────────────────────────
 
@@ -125,8 +121,10 @@ class profile(Report):
         phase = "forward" if method == "forward" else "backward"
 
         def timed(op: Op, *args: Any) -> Any:
-            layer = self._layer(op, phase) if self._names else ""
-            with _Timing(self, op, phase, layer) as timing:
+            timing = _Timing(self, op, phase)
+            if self._names:
+                timing.layer = self._layer(op, phase)
+            with timing:
                 result = fn(op, *args)
                 if not op.shares:
                     timing.made = result if isinstance(result, tuple) else (result,)
@@ -170,14 +168,13 @@ class profile(Report):
 
     def _timed_step(self, fn: Callable) -> Callable:
         def call(step: Step, *args: Any, **options: Any) -> Any:
-            plan = step.plan()
-            before = -1 if plan is None else plan.replays
-            with _Timing(self, f"captured {_name(step)}", "captured"):
+            with _Timing(self, f"captured {_name(step)}", "captured") as timing:
                 result = fn(step, *args, **options)
-            if plan is not None and step.plan() is plan and plan.replays == before + 1:
+            plan = step.plan()
+            if plan is not None and plan.replays and not timing.inside:  # it was not run as it is
                 total = self._steps.setdefault(step, [0, 0])
                 total[0] += 1
-                total[1] += self.events[-1].duration
+                total[1] += timing.duration
             return result
 
         return call
@@ -187,6 +184,7 @@ class _Timing:
     """A call that is being timed: a context around it. `made` is for the arrays that it makes."""
 
     __slots__ = (
+        "duration",
         "entered",
         "inside",
         "layer",
@@ -199,13 +197,15 @@ class _Timing:
         "thread",
     )
 
-    def __init__(self, owner: profile, name: str | Op, phase: str, layer: str = "") -> None:
-        self.profile, self.name, self.phase, self.layer = owner, name, phase, layer
+    def __init__(self, owner: profile, name: str | Op, phase: str) -> None:
+        self.entered = perf_counter_ns()
+        self.profile, self.name, self.phase, self.layer = owner, name, phase, ""
         self.made: Any = ()
-        self.inside = 0  # the time of the calls in it, what timing them took included
+        self.inside = self.duration = (
+            0  # inside: of the calls in it, what timing them took included
+        )
 
     def __enter__(self) -> _Timing:
-        self.entered = perf_counter_ns()
         self.thread = get_ident()
         running = self.profile._running
         self.outer = running.get(self.thread)
@@ -216,7 +216,7 @@ class _Timing:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        duration = perf_counter_ns() - self.start
+        self.duration = duration = perf_counter_ns() - self.start
         owner, name, nbytes = self.profile, self.name, 0
         owner._running[self.thread] = self.outer
         if not isinstance(name, str):
@@ -234,6 +234,15 @@ class _Timing:
         owner.overhead += (total - duration) / 1e9
         if self.outer is not None:
             self.outer.inside += total
+
+
+def _replace(
+    stack: ExitStack, owner: Any, name: str, around: Callable[[Callable], Callable]
+) -> None:
+    """Puts around(fn) in the place of owner.name until the stack is left."""
+    fn = getattr(owner, name)
+    setattr(owner, name, around(fn))
+    stack.callback(setattr, owner, name, fn)
 
 
 def _name(step: Step) -> str:

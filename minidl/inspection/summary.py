@@ -19,6 +19,7 @@ from minidl.inspection.counting import kept_bytes, multiply_adds
 from minidl.inspection.text import aligned, in_bytes
 from minidl.inspection.unchanged import unchanged
 from minidl.nn import Module, Parameter
+from minidl.nn.hooks import Hooks
 from minidl.replay.watch import outside_of_steps
 
 
@@ -242,10 +243,11 @@ class Summary:
         return f'<div style="font-family:monospace"><table>{table}</table>{notes}</div>'
 
 
-class _Tracer:
+class _Tracer(Hooks):
     """Stands in for the hooks of every module while the model runs: notes who is called, and what its ops do."""
 
     def __init__(self, model: Module) -> None:
+        super().__init__({}, {})
         self.rows: list[Row] = []
         self.by_module: dict[int, Row] = {}
         self.counted: set[int] = set()  # parameters

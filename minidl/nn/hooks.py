@@ -89,7 +89,11 @@ class Handle:
         if module is not None and module._hooks is not None:
             hooks = module._hooks
             left = {key: fn for key, fn in hooks.of(self._kind).items() if key != self._key}
-            module._hooks = hooks.replaced(self._kind, left)
+            hooks = hooks.replaced(self._kind, left)
+            if hooks is None:  # as before the first hook: a captured step is replayed again
+                del module._hooks
+            else:
+                module._hooks = hooks
 
     def __enter__(self) -> Handle:
         return self

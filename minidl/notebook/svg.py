@@ -9,6 +9,7 @@ from html import escape
 import numpy as np
 
 BLUE, ORANGE, GREY = "#1f6fb2", "#d9730d", "#767676"
+LABEL = 80  # pixels for the name of a curve
 FONT = "font-family:ui-monospace,SFMono-Regular,Menlo,Consolas,monospace;font-size:11px"
 
 
@@ -62,7 +63,7 @@ def curves(title: str, series: Mapping[str, Sequence[float]]) -> str:
 
     parts = [
         f'<path d="M{left:g} {top:g}V{top + height:g}H{left + width:g}" fill="none" stroke="{GREY}"/>',
-        f'<text x="{left:g}" y="13" font-weight="bold">{escape(title)}</text>',
+        f'<text x="{left:g}" y="13" font-weight="bold" fill="currentColor">{escape(title)}</text>',
         f'<g fill="{GREY}"><text x="{left - 5:g}" y="{top + 8:g}" text-anchor="end">{number(high)}</text>'
         f'<text x="{left - 5:g}" y="{top + height:g}" text-anchor="end">{number(low)}</text>'
         f'<text x="{x(0):g}" y="{top + height + 15:g}">1</text>'
@@ -79,7 +80,8 @@ def curves(title: str, series: Mapping[str, Sequence[float]]) -> str:
         parts.append(
             f'<path d="{path}" fill="none" stroke="{colour}" stroke-width="1.8" stroke-linecap="round">'
             f"<title>{escape(name)}</title></path>"
-            f'<text x="{left + width:g}" y="{13 + 14 * i:g}" text-anchor="end" fill="{colour}">{escape(name)}</text>'
+            f'<text x="{left + width - LABEL * (len(series) - 1 - i):g}" y="13" text-anchor="end" fill="{colour}">'
+            f"{escape(name)}</text>"
         )
     return _svg(
         left + width + 6, top + height + 20, "".join(parts), f"{title} over {epochs} epochs"

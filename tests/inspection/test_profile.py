@@ -211,9 +211,12 @@ def test_captured_steps():
     assert plan.calls["Adam"][0] == 1 and all(t >= 0 for _, t in plan.calls.values())
     assert sum(n for n, _ in plan.calls.values()) == step.plan().count
     assert "captured step: 8 replays" in p.table() and "ActivatedAffine backward" in p.table()
+    step(X[:4], Y[:4])
     with md.profile() as again:
-        step(X, Y)
-    assert again.plans[0].replays == 1 and counts(again) == {("captured step", "captured"): 1}
+        step(X, Y), step(X[:4], Y[:4])
+        with md.detect_anomaly():
+            step(X, Y)
+    assert again.plans[0].replays == 2 and counts(again)["captured step", "captured"] == 3
 
 
 @pytest.mark.skipif(PURE, reason="nothing is captured")

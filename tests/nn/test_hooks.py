@@ -306,4 +306,6 @@ def test_captured_steps_name_the_hook(kind):
     with pytest.raises(md.CaptureError, match="a hook of Affine"):
         step(X)
     handle.remove()
+    records = step.records
     assert float(step(X)) == pytest.approx(float(model(X).sum()))
+    assert step.records == records  # the plan from before fits again
