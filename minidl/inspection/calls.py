@@ -13,7 +13,7 @@ from typing import Any
 
 from minidl.autograd.tape import Declaration, all_declarations, on_declared
 
-METHODS = ("forward", "backward", "fused")
+METHODS = ("forward", "backward", "fused", "adds")
 Wrap = Callable[[str, Callable], Callable]
 
 _wraps: list[Wrap] = []  # of all blocks that run now, in any thread
@@ -24,8 +24,8 @@ _lock = Lock()
 @contextmanager
 def around_ops(wrap: Wrap) -> Iterator[None]:
     """While the block runs, ops of all classes, those that are first called in it too, run ``wrap(method, fn)`` in
-    place of fn. method is "forward", "backward" or "fused" (the ``fused_backward``), fn(op, ...) what the class has.
-    Blocks may be nested, and left in any order.
+    place of fn. method is "forward", "backward", "fused" (the ``fused_backward``) or "adds" (``add_gradient``), fn(op,
+    ...) what the class has. Blocks may be nested, and left in any order.
     """
     _change(_wraps.append, wrap)
     try:

@@ -9,7 +9,9 @@ from minidl.inspection.calls import around_ops
 
 
 def methods():
-    return {kind: (d.forward, d.backward, d.fused) for kind, d in all_declarations().items()}
+    return {
+        kind: (d.forward, d.backward, d.fused, d.adds) for kind, d in all_declarations().items()
+    }
 
 
 def test_blocks_that_end_in_any_order():

@@ -51,6 +51,13 @@ def test_each_call_is_counted_in_its_phase():
     }  # fmt: skip
 
 
+def test_gradients_that_are_added_in_place_are_calls_too():
+    x = Tensor(X, requires_grad=True)
+    with md.profile() as p:
+        (x[0] * x[1] * x[2]).sum().backward()
+    assert counts(p)["getitem", "backward"] == counts(p)["getitem", "forward"] == 3
+
+
 def test_layers():
     model = mlp()
     with md.profile(model) as p:
