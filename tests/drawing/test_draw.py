@@ -294,7 +294,8 @@ def test_a_file(tmp_path):
 APART = {"+", "-", "*", "/", "**", "@", "getitem", "sum over broadcast axes", "backward hook"}
 # Named after what an object was given, or only the base of others.
 OTHERWISE = {
-    "Activation", "ActivationFromY", "ActivationGrad", "ActivationInPlace", "ElementLoss", "Gate", "PowNumber",
+    "Activation", "ActivationFromY", "ActivationGrad", "ActivationInPlace", "ElementLoss", "Elementary",
+    "Flat", "Gate", "PowNumber",
     "RowNorm", "_Fused",
 }  # fmt: skip
 
