@@ -189,7 +189,7 @@ def _archive_on_mirror(search: _Search, mirror: str) -> Found:
 
 
 def _unpacked(search: _Search, where: str, packed: BinaryIO) -> Found:
-    """The files that are wanted, from an archive; nothing is written by the names that are in it."""
+    """The wanted files of an archive. The names in it are compared, and never used as paths."""
     try:
         with tarfile.open(fileobj=packed, mode="r:gz") as archive:
             for member in archive:

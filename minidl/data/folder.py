@@ -16,13 +16,14 @@ from minidl.images.files import FORMATS, below
 class ImageFolder:
     """The images in ``root/cat/...``, ``root/dog/...``: the folders in `root` are the classes, ordered by name.
 
-    ``folder[i]`` reads a file: (image, label), bytes (3, H, W) and an int. Grey images, palettes and
-    transparency become colours on white; how a camera was held is taken into account. Files below a
-    class's folders belong to it, hidden ones and those that are not named like pictures are left out.
+    ``folder[i]`` reads a file: (image, label), bytes (3, H, W) and an int. All images are read in colour,
+    on white where they are transparent, and turned upright as their EXIF data says. Files in folders
+    further below belong to the same class; hidden files, and those without the ending of a picture, are
+    left out.
 
-    Images of one batch must have one size. ``size=64`` reads all as 64 x 64, and is the fastest, as large
-    JPEG files are decoded no larger than needed; or a transform resizes or crops. What only computes with
-    pixels, such as `ToFloat`, is quicker for a whole batch: as the loader's transform.
+    All images of a batch must have the same size. ``size=64`` reads all as 64 x 64, which is the fastest,
+    as large JPEG files are decoded no larger than needed; or a transform resizes or crops. What only
+    computes with pixels, such as `ToFloat`, is quicker for a whole batch: as the loader's transform.
 
     Needs ``pip install "minidl[images]"``.
 

@@ -37,10 +37,10 @@ class DataLoader:
             (`minidl.manual_seed`).
         transform: called once a batch as ``transform(*arrays)``; returns an array or a tuple of
             arrays. See `minidl.data.transforms`.
-        prefetch: so many batches are made ahead, in as many threads, while the caller works on one.
+        prefetch: how many batches are made ahead, in as many threads, while the caller works on one.
             Dataset and transform are then called from several threads at once (with 1: from one
-            other). It pays where they release Python's lock: reading files, decoding and resizing
-            images, NumPy on large arrays.
+            other thread). It helps where they release Python's lock: reading files, decoding and
+            resizing images, NumPy on large arrays.
         sampler: which rows an epoch has and in which order, in place of `shuffle`: row numbers, a
             `WeightedSampler`, or an object with ``__len__`` and ``order(rng)``, which gives row
             numbers.

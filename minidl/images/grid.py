@@ -11,7 +11,7 @@ import numpy as np
 from minidl import check
 from minidl.images.files import write
 
-ROUNDING = 1e-5  # of the range: so far beyond it are values that were computed, such as (x - mean) / std * std + mean
+ROUNDING = 1e-5  # of the range: values that were computed, such as x * std + mean, may be this far outside of it
 
 
 def make_grid(

@@ -166,6 +166,13 @@ def test_labels_pass_through_the_loader():
     assert only.shape == BYTES.shape
 
 
+def test_the_last_function_may_give_something_else():
+    flat = T.Compose([T.ToFloat(), lambda x: x.reshape(len(x), -1)])
+    assert flat(BYTES).shape == (5, 144)
+    with pytest.raises(ValueError, match=r"Pad: expected a batch of images.* \(5, 144\)"):
+        T.Compose([flat, T.Pad(1)])(BYTES)
+
+
 def test_what_it_is_can_be_printed():
     chain = T.Compose([T.Resize(4, "box"), T.Normalize((0.1, 0.2, 0.3), 0.5)])
     assert repr(chain) == (

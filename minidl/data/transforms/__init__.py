@@ -11,10 +11,10 @@ does so with each of its batches; labels and whatever else is in the batch pass 
 >>> x.shape, x.dtype, y.shape
 ((100, 28, 28), dtype('float32'), (100,))
 
-Random ones treat each image by itself, and draw from the loader's generator: the same seed gives the
-same batches. Outside of a loader they take the library's generator, or `rng=` in the call.
+Random transforms treat each image separately, and draw from the loader's generator: the same seed gives
+the same batches. Outside of a loader they use the library's generator, or the `rng=` of the call.
 
-A transform of your own derives from `Transform`; a function of a batch of images can stand in a `Compose`.
+A transform of your own derives from `Transform`; a `Compose` also takes functions of a batch of images.
 """
 
 from typing import TYPE_CHECKING, Any

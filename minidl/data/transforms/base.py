@@ -72,8 +72,8 @@ class Compose(Transform):
 
     def apply(self, x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         for transform in self.transforms:
-            x = _images(type(transform).__name__, transform.apply(x, rng))
-        return x
+            x = transform.apply(_images(type(transform).__name__, x), rng)
+        return x  # what the last one gives may be something else than images
 
     def __repr__(self) -> str:
         return f"Compose({self.transforms})"
@@ -87,7 +87,7 @@ class Lambda(Transform):
         ValueError: it gives another number of images, or something else.
     """
 
-    random = True  # for all that we know
+    random = True  # it may draw random numbers: nobody knows
 
     def __init__(self, fn: Callable[[np.ndarray], np.ndarray]) -> None:
         self.fn = check.function("Lambda", "fn", fn)
