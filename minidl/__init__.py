@@ -48,16 +48,18 @@ from minidl.replay.capture import CaptureError, capture
 _connect(vars(ops), _walk)  # x + y is ops.add(x, y); x.backward() walks back from x
 
 if TYPE_CHECKING:
-    from minidl import data, images, monitor, sklearn, testing, train
+    from minidl import callbacks, data, images, monitor, sklearn, testing, train
     from minidl.drawing.picture import draw
     from minidl.inspection.profile import profile
     from minidl.inspection.summary import summary
     from minidl.io.dlpack import from_dlpack
     from minidl.io.saving import load, save
     from minidl.training.fit import History, evaluate, fit
+    from minidl.training.metrics import confusion_matrix
 
 # Imported when first used: they bring half of the standard library with them.
 _LATE = {
+    "callbacks": "minidl.callbacks",
     "data": "minidl.data",
     "images": "minidl.images",
     "monitor": "minidl.monitor",
@@ -71,6 +73,7 @@ _LATE = {
     "profile": "minidl.inspection.profile",
     "summary": "minidl.inspection.summary",
     "History": "minidl.training.fit",
+    "confusion_matrix": "minidl.training.metrics",
     "evaluate": "minidl.training.fit",
     "fit": "minidl.training.fit",
 }

@@ -55,6 +55,9 @@ NAMES: dict[str, dict[str, str]] = {
         "compile jit": "md.capture(step), which records a training step",
         "Module": "nn.Module",
         "Parameter": "nn.Parameter",
+        "EarlyStopping": "callbacks.EarlyStopping(monitor, patience)",
+        "ModelCheckpoint BackupAndRestore": "callbacks.Checkpoint(path, every, resume=True)",
+        "metrics": 'metrics=("accuracy", "f1") of md.fit and md.evaluate; md.confusion_matrix(y, target)',
         "utils": "data.DataLoader, optim.clip_grad_norm",
         "optimizers": "optim.SGD, optim.Adam",
         "layers": "nn.Affine, nn.Conv and the others in minidl.nn",
@@ -128,7 +131,7 @@ NAMES: dict[str, dict[str, str]] = {
         "embed_id": "functional.embedding(ids, weight)",
         "pad": "md.pad(x, pad_width)",
         "concat": "md.concatenate(tensors, axis)",
-        "accuracy": 'metrics=("accuracy",) of md.fit and md.evaluate',
+        "accuracy precision recall f1_score": 'metrics=("accuracy", "f1") of md.fit and md.evaluate',
     },
     "optim": {
         "lr_scheduler": "optim.StepLR, optim.CosineLR and the others, beside the optimizers",

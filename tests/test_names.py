@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 
 import minidl as md
-from minidl import Tensor, data, functional, images, init, nn, optim
+from minidl import Tensor, callbacks, data, functional, images, init, nn, optim
 from minidl.data import transforms
 from minidl.porting import HINTS, PLACES
 
 CASES = [(place, name) for place, names in HINTS.items() for name in names]
 MODULES = [(place, name) for place, name in CASES if place in PLACES]
 THERE = {"md": md, "nn": nn, "functional": functional, "optim": optim, "data": data, "init": init}
-THERE |= {"transforms": transforms, "images": images}
+THERE |= {"transforms": transforms, "images": images, "callbacks": callbacks}
 THERE |= {"x": Tensor([[1.0, 2.0]]), "model": nn.Affine(2, 3), "numpy": np}
 
 

@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 
 import minidl as md
-from minidl import data, images, init, nn, optim
+from minidl import callbacks, data, images, init, nn, optim
 from minidl import functional as F
 from minidl.data import transforms
 
 ROOT = Path(__file__).resolve().parent.parent
 OURS = {
     "md": md, "nn": nn, "F": F, "optim": optim, "init": init, "data": data,
-    "transforms": transforms, "images": images,
+    "transforms": transforms, "images": images, "callbacks": callbacks,
     "x": md.Tensor, "loss": md.Tensor, "model": nn.Module, "optimizer": optim.Optimizer,
     "layer": nn.Affine(1, 1), "params": list,
 }  # fmt: skip

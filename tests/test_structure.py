@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import minidl as md
-from minidl import data, images, init, monitor, nn, optim, testing
+from minidl import callbacks, data, images, init, monitor, nn, optim, testing
 from minidl import functional as F
 from minidl.data import transforms
 
@@ -51,7 +51,18 @@ ALLOWED = {
     "config": {"_kernels", "_source"},
     "images": {"porting", "io", "check"},
     "data": {"images", "porting", "random", "io", "check", "atomic"},
-    "training": {"replay", "data", "functional", "nn", "autograd", "check", "atomic", "notebook"},
+    "callbacks": {"training", "io", "check"},
+    "training": {
+        "random",
+        "replay",
+        "data",
+        "functional",
+        "nn",
+        "autograd",
+        "check",
+        "atomic",
+        "notebook",
+    },
     "train": {"training"},
     "monitor": {"training", "optim", "nn", "autograd", "check"},
     "drawing": {"nn", "autograd", "_kernels", "check"},
@@ -205,7 +216,8 @@ def public_names():
     """(what to call it, the thing) for all that users see."""
     for space, prefix in ((md, "md"), (F, "F"), (nn, "nn"), (optim, "optim"), (init, "init"),
                           (data, "data"), (transforms, "data.transforms"), (images, "md.images"),
-                          (testing, "md.testing"), (monitor, "md.monitor")):  # fmt: skip
+                          (testing, "md.testing"), (monitor, "md.monitor"),
+                          (callbacks, "md.callbacks")):  # fmt: skip
         names = getattr(space, "__all__", None) or [n for n in dir(space) if not n.startswith("_")]
         for name in names:
             thing = getattr(space, name)

@@ -10,12 +10,14 @@ EVENTS = ("on_train_begin", "on_backward_end", "on_batch_end", "on_epoch_end", "
 
 
 def handlers(callbacks: Sequence[Any]) -> dict[str, list[Callable]]:
-    """For each event what to call."""
+    """For each event what to call, in the order of the callbacks. One with a true attribute `sees_all` is called after
+    the others, and at the end of the training before them.
+    """
     if not isinstance(callbacks, Iterable) or isinstance(callbacks, str):
         given = getattr(callbacks, "__name__", type(callbacks).__name__)
         raise TypeError(f"fit: callbacks: expected a list, got {given}; one alone: [{given}]")
     events: dict[str, list[Callable]] = {event: [] for event in EVENTS}
-    for callback in callbacks:
+    for callback in sorted(callbacks, key=lambda callback: getattr(callback, "sees_all", False)):
         named = [name for name in dir(callback) if name.startswith("on_")]
         for name in named:
             if name not in EVENTS:
@@ -23,7 +25,8 @@ def handlers(callbacks: Sequence[Any]) -> dict[str, list[Callable]]:
                     f"fit: callback {type(callback).__name__}: {name} is not an event; there are "
                     f"{', '.join(EVENTS)}"
                 )
-            events[name].append(getattr(callback, name))
+            first = name == "on_train_end" and getattr(callback, "sees_all", False)
+            events[name].insert(0 if first else len(events[name]), getattr(callback, name))
         if not named:
             if not callable(callback):
                 raise TypeError(

@@ -7,13 +7,13 @@ these methods, each called with the `Training` too:
 
     on_train_begin    before the first batch
     on_backward_end   gradients are there, the optimizer has not stepped yet (clip, measure them)
-    on_batch_end      after the optimizer's step
+    on_batch_end      after the optimizer's step (with accumulate=k, once in k batches)
     on_epoch_end      after validation; the history has this epoch
     on_train_end      at the end, also after Ctrl-C; not after an exception
 
 A callback that changes something for the time of the training hands its undoing to
 ``training.cleanup``, a `contextlib.ExitStack` that is closed however the training ends.
-Ready-made ones that watch a training run are in `minidl.monitor`.
+Ready-made ones are in `minidl.callbacks`, and those that watch a training run in `minidl.monitor`.
 
 >>> def halve_after_three(training):                          # a schedule
 ...     if training.epoch == 3:
@@ -39,70 +39,30 @@ import math
 import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
-from contextlib import ExitStack, closing, contextmanager
-from time import perf_counter
+from contextlib import closing, contextmanager
+from functools import partial
+from itertools import islice
 from typing import Any
 
-import numpy as np
-
 from minidl import check
-from minidl import functional as F
 from minidl.autograd.modes import no_grad
 from minidl.autograd.tensor import Tensor
-from minidl.data import DataLoader
 from minidl.nn import Module
 from minidl.nn.buffers import KeptBuffers
-from minidl.nn.losses import Loss
+from minidl.training.arguments import (
+    Metrics,
+    batches_of,
+    check_loader,
+    check_optimizer,
+    epochs_of,
+    measures,
+)
 from minidl.training.events import handlers
 from minidl.training.history import History
-from minidl.training.metrics import (
-    Means,
-    accuracy,
-    class_accuracy,
-    label_accuracy,
-    probability_accuracy,
-)
+from minidl.training.metrics import Means, Metric
 from minidl.training.progress import reporter
+from minidl.training.state import Training
 from minidl.training.steps import CapturedSteps, Steps
-
-ACCURACIES: dict[Any, Callable] = {
-    F.cross_entropy: class_accuracy,
-    F.nll_loss: class_accuracy,
-    F.kl_div: class_accuracy,
-    F.binary_cross_entropy: probability_accuracy,
-    F.binary_cross_entropy_with_logits: label_accuracy,
-}
-OURS = {getattr(F, name) for name in F.LOSSES}
-Metrics = Sequence[str | Callable[..., Any]] | str
-
-
-class Training:
-    """A training in progress, as callbacks see it.
-
-    Attributes:
-        model, loader, optimizer, history: what `fit` was given, and what it will return.
-        epochs, epoch: how many there will be; the present one, counted from 1.
-        batch, step: batches done in this epoch; in the whole training.
-        x, target, y, loss: the latest batch, the model's output for it (a Tensor), and its loss (a
-            number).
-        interrupted: Ctrl-C was pressed.
-        cleanup: a `contextlib.ExitStack`, closed at the very end, after an exception too.
-    """
-
-    def __init__(self, model: Module, loader: Any, optimizer: Any, epochs: int) -> None:
-        self.model, self.loader, self.optimizer, self.epochs = model, loader, optimizer, epochs
-        self.history = History()
-        self.epoch = self.batch = self.step = 0
-        self.x: Any = None
-        self.target: Any = None
-        self.y: Any = None
-        self.loss = math.nan
-        self.interrupted = self.stopping = False
-        self.cleanup = ExitStack()
-
-    def stop(self) -> None:
-        """Ends the training after this batch; its epoch is closed as usual, validation included."""
-        self.stopping = True
 
 
 def fit(
@@ -116,6 +76,7 @@ def fit(
     callbacks: Sequence[Any] = (),
     progress: bool = True,
     capture: bool = False,
+    accumulate: int = 1,
 ) -> History:
     """Trains a model.
 
@@ -134,18 +95,23 @@ def fit(
         epochs: how often to go over the data.
         validation: a loader, or a tuple of two arrays (x, target), to be measured after each epoch;
             or None.
-        metrics: "accuracy", or functions ``metric(y, target) -> number`` that give a batch's mean.
-            The loss says what accuracy is: the greatest score names the class (cross_entropy,
-            nll_loss); each label is a yes where its probability is above 0.5 (binary_cross_entropy)
-            or its logit above 0 (binary_cross_entropy_with_logits); another loss, or none: as
-            `minidl.training.metrics.accuracy` infers from the shapes. It is left out for the losses of real
-            numbers (mse_loss, l1_loss, huber_loss).
+        metrics: "accuracy", "top5" (or another number), "precision", "recall", "f1", or functions
+            ``metric(y, target) -> number`` that give a batch's mean. The names are computed from
+            totals over the epoch. The loss says what the output means: the greatest score names the
+            class (cross_entropy, nll_loss); each label is a yes where its probability is above 0.5
+            (binary_cross_entropy) or its logit above 0 (binary_cross_entropy_with_logits); of
+            another loss, or none, the shapes tell, as in `minidl.training.metrics.accuracy`.
+            Precision, recall and F1 of several classes or labels are the means of theirs. For the
+            losses of real numbers (mse_loss, l1_loss, huber_loss) accuracy is left out.
         callbacks: functions called with the `Training` after each epoch, or objects with methods
             such as ``on_batch_end``: see the top of this module.
         progress: shows loss, metrics, samples/s and the time left: as a bar in a terminal if tqdm
             is installed, else as a line per epoch.
         capture: gradients are computed by a captured step (`minidl.capture`): the same bits, sooner.
             CaptureError if the model or the loss cannot be captured.
+        accumulate: so many batches give their gradients to one step of the optimizer, weighted by
+            their samples: for a loss that is the mean over samples, the step of one large batch
+            (but for layers that look at the whole batch, such as BatchNorm).
 
     Raises:
         TypeError, ValueError: an argument that does not fit, before anything is done; batches that
@@ -157,36 +123,21 @@ def fit(
     """
     if loss is None:
         raise TypeError("fit: loss: expected a function or its name, got None")
-    loss_of, chosen = _checked("fit", model, loss, metrics)
-    if isinstance(epochs, bool) or not isinstance(epochs, int | np.integer):
-        raise TypeError(f"fit: epochs: expected an int, got {epochs!r}")
-    if epochs < 0:
-        raise ValueError(f"fit: epochs must not be negative, got {epochs}")
-    if isinstance(loader, tuple) or not hasattr(loader, "__iter__"):
-        raise TypeError(
-            f"fit: loader: expected an iterable of batches, got {type(loader).__name__}; "
-            "arrays go into data.DataLoader((x, target), batch_size)"
-        )
-    if epochs > 1 and isinstance(loader, Iterator):
-        raise TypeError(
-            f"fit: loader: a {type(loader).__name__} can be gone through only once, not in "
-            f"{epochs} epochs; use a DataLoader or a list of batches"
-        )
-    if isinstance(optimizer, type):
-        kind = optimizer.__name__
-        raise TypeError(
-            f"fit: optimizer: {kind} is a class: expected {kind}(model.parameters(), ...)"
-        )
-    for name in ("zero_grad", "step"):
-        if not callable(getattr(optimizer, name, None)):
-            raise TypeError(f"fit: optimizer: {type(optimizer).__name__} has no {name}()")
-    _check_trains(model, optimizer)
+    loss_of, chosen = measures("fit", model, loss, metrics)
+    epochs = epochs_of(epochs)
+    check_loader(loader, epochs)
+    check_optimizer(model, optimizer)
+    accumulate = check.integer("fit", "accumulate", accumulate, 1)
     if validation is not None:
-        validation = _batches_of("fit: validation", validation)
+        validation = batches_of("fit: validation", validation)
     steps = CapturedSteps if check.flag("fit", "capture", capture) else Steps
     step = steps(model, optimizer, loss_of)
     events = handlers(callbacks)
-    training = Training(model, loader, optimizer, int(epochs))
+    new_means = partial(Means, loss_of, chosen)
+    names = new_means().names
+    names += [f"val_{name}" for name in names if validation is not None]
+    names += [*(["lr"] if hasattr(optimizer, "lr") else []), "time"]
+    training = Training(model, loader, optimizer, epochs, callbacks, new_means, names)
     batches = len(loader) if isinstance(loader, Sized) else None
     with (
         closing(reporter(progress, training.epochs, batches)) as report,
@@ -195,11 +146,11 @@ def fit(
         training.cleanup,
     ):
         _call(events["on_train_begin"], training)
-        while training.epoch < training.epochs and not training.stopping:
-            begun = perf_counter()
-            training.epoch += 1
-            means = _train_epoch(training, step, Means(loss_of, chosen), events, report)
-            values, rate = means.values(), means.rate()
+        report.go_on_after(training.epoch)
+        while training.goes_on():
+            training.open_epoch()
+            _train_epoch(training, step, accumulate, events, report)
+            values, rate = training.means.values(), training.means.rate()
             if validation is not None and not training.interrupted:
                 measured = _measured(
                     model, validation, loss_of, chosen, lambda: training.interrupted
@@ -209,7 +160,8 @@ def fit(
                 break
             if hasattr(optimizer, "lr"):
                 values["lr"] = float(optimizer.lr)
-            values["time"] = perf_counter() - begun
+            values["time"] = training.means.seconds()
+            training.in_epoch = False
             training.history.append(values)
             report.epoch(training.epoch, values, rate)
             _call(events["on_epoch_end"], training)
@@ -238,22 +190,65 @@ def evaluate(
     Returns:
         "loss" and each metric by name: means over all samples.
     """
-    loader = _batches_of("evaluate: loader", loader)
-    loss_of, chosen = _checked("evaluate", model, loss, metrics)
+    loader = batches_of("evaluate: loader", loader)
+    loss_of, chosen = measures("evaluate", model, loss, metrics)
     return _measured(model, loader, loss_of, chosen, lambda: False).values()
 
 
 def every_batch(fn: Callable[[], Any]) -> Any:
-    """A callback that calls ``fn()`` after each batch: ``every_batch(schedule.step)``."""
+    """A callback that calls ``fn()`` after each step of the optimizer: ``every_batch(schedule.step)``."""
     return _EveryBatch(fn)
 
 
-class _EveryBatch:
-    def __init__(self, fn: Callable[[], Any]) -> None:
+def every_epoch(fn: Callable[..., Any], monitor: str | None = None) -> Any:
+    """A callback that calls ``fn()`` after each epoch: ``every_epoch(schedule.step)``.
+
+    Args:
+        monitor: a name in the history, whose latest value fn is called with:
+            ``every_epoch(plateau.step, "val_loss")``.
+
+    Raises:
+        ValueError: when the training begins, if its history will have no such name.
+    """
+    return _EveryEpoch(fn, monitor)
+
+
+class _Every:
+    """Calls a function; what a checkpoint keeps is the state of the object whose method it is."""
+
+    def __init__(self, fn: Callable[..., Any]) -> None:
+        if not callable(fn):
+            raise TypeError(f"{self.name}: fn must be a function, got {fn!r}")
         self.fn = fn
+
+    def state_dict(self) -> Any:
+        owner: Any = getattr(self.fn, "__self__", None)
+        return owner.state_dict() if hasattr(owner, "load_state_dict") else None
+
+    def load_state_dict(self, state: Any) -> None:
+        self.fn.__self__.load_state_dict(state)  # type: ignore[attr-defined]
+
+
+class _EveryBatch(_Every):
+    name = "every_batch"
 
     def on_batch_end(self, training: Training) -> None:
         self.fn()
+
+
+class _EveryEpoch(_Every):
+    name = "every_epoch"
+
+    def __init__(self, fn: Callable[..., Any], monitor: str | None) -> None:
+        super().__init__(fn)
+        self.monitor = monitor
+
+    def on_train_begin(self, training: Training) -> None:
+        if self.monitor is not None:
+            training.check_measure("every_epoch", self.monitor)
+
+    def on_epoch_end(self, training: Training) -> None:
+        self.fn(*([] if self.monitor is None else [training.history[self.monitor][-1]]))
 
 
 # ── The loops ─────────────────────────────────────────────────────────────────────────────────────
@@ -262,38 +257,37 @@ class _EveryBatch:
 def _train_epoch(
     training: Training,
     step: Steps,
-    means: Means,
+    accumulate: int,
     events: dict[str, list[Callable]],
     report: Any,
-) -> Means:
-    """One pass over the loader; ends early when training is stopping."""
-    model, optimizer = training.model, training.optimizer
+) -> None:
+    """One pass over the loader, or what is left of it; ends early when training is stopping."""
+    model, optimizer, means = training.model, training.optimizer, training.means
     after_backward, after_batch = events["on_backward_end"], events["on_batch_end"]
     buffers = KeptBuffers(model)
-    training.batch = 0
     model.train()
-    for batch in training.loader:
-        x, target = _pair(batch)
+    for group in _groups(training.batches(), accumulate):
         buffers.keep()
         try:
-            y, batch_loss = step.forward(x, target)
-            value = _number(batch_loss)
-            if not math.isfinite(value):
-                raise FloatingPointError(
-                    f"fit: the loss is {value} in epoch {training.epoch}, batch "
-                    f"{training.batch + 1}; parameters and buffers are as the batch before left "
-                    "them. Is the learning rate too high, or a NaN in the data?"
-                )
-            training.x, training.target, training.y, training.loss = x, target, y, value
-            means.add(value, y, target)
-            step.backward(batch_loss)
+            for number, (x, target, share) in enumerate(group):
+                y, batch_loss = step.forward(x, target, number == 0, share)
+                value = _number(batch_loss)
+                if not math.isfinite(value):
+                    raise FloatingPointError(
+                        f"fit: the loss is {value} in epoch {training.epoch}, batch "
+                        f"{training.batch + number + 1}; parameters and buffers are as the step "
+                        "before left them. Is the learning rate too high, or a NaN in the data?"
+                    )
+                training.x, training.target, training.y, training.loss = x, target, y, value
+                means.add(value, y, target)
+                step.backward(batch_loss, share)
             if after_backward:
                 _call(after_backward, training)
         except BaseException:
             buffers.restore()
             raise
         optimizer.step()
-        training.batch += 1
+        training.batch += len(group)
         training.step += 1
         if after_batch:
             _call(after_batch, training)
@@ -303,14 +297,25 @@ def _train_epoch(
             break
     if not training.batch:
         raise ValueError(f"fit: the loader gave no batches in epoch {training.epoch}")
-    return means
+
+
+def _groups(batches: Iterable[Any], size: int) -> Iterator[list[tuple[Any, Any, float]]]:
+    """The batches of each step, with their shares of its samples."""
+    left = iter(batches)
+    while group := [_pair(batch) for batch in islice(left, size)]:
+        if len(group) == 1:
+            yield [(*group[0], 1.0)]
+            continue
+        counts = [len(target) for _, target in group]
+        total = max(sum(counts), 1)
+        yield [(*pair, n / total) for pair, n in zip(group, counts, strict=True)]
 
 
 def _measured(
     model: Module,
     loader: Iterable[Any],
     loss: Callable[..., Tensor] | None,
-    metrics: dict[str, Callable],
+    metrics: dict[str, Metric],
     stopping: Callable[[], bool],
 ) -> Means:
     means = Means(loss, metrics)
@@ -345,55 +350,6 @@ def _number(loss: Tensor) -> float:
 def _call(handlers: list[Callable], training: Training) -> None:
     for handler in handlers:
         handler(training)
-
-
-# ── Arguments ─────────────────────────────────────────────────────────────────────────────────────
-
-
-def _checked(who: str, model: Any, loss: Any, metrics: Metrics) -> tuple[Any, dict[str, Callable]]:
-    """The loss as a function and the metrics by name."""
-    if not isinstance(model, Module):
-        raise TypeError(f"{who}: model: expected an nn.Module, got {type(model).__name__}")
-    if isinstance(loss, str):
-        if loss not in F.LOSSES:
-            raise ValueError(f"{who}: loss: {loss!r} is not one of {', '.join(F.LOSSES)}")
-        loss = getattr(F, loss)
-    elif loss is not None and not callable(loss):
-        raise TypeError(f"{who}: loss: expected a function or its name, got {type(loss).__name__}")
-    chosen: dict[str, Callable] = {}
-    metrics = (metrics,) if isinstance(metrics, str) or callable(metrics) else metrics
-    for metric in check.items(who, "metrics", metrics, "functions"):
-        if callable(metric):
-            chosen[getattr(metric, "__name__", type(metric).__name__)] = metric
-        elif metric != "accuracy":
-            raise ValueError(f'{who}: metrics: {metric!r} is neither "accuracy" nor a function')
-        else:
-            function = loss.function if isinstance(loss, Loss) else loss
-            if function in ACCURACIES or function not in OURS:  # (real numbers have no accuracy)
-                chosen["accuracy"] = ACCURACIES.get(function, accuracy)
-    return loss, chosen
-
-
-def _check_trains(model: Module, optimizer: Any) -> None:
-    """Raises if the optimizer has parameters, and not one of them is the model's."""
-    groups = getattr(optimizer, "groups", None)
-    stepped = {id(p) for group in groups for p in group["params"]} if groups else set()
-    own = list(model.named_parameters())
-    if stepped and own and not any(id(p) in stepped for _, p in own):
-        raise ValueError(
-            f"fit: optimizer: none of its {len(stepped)} parameters is one of the model's {len(own)} "
-            f"({', '.join(name for name, _ in own[:3])} ...): nothing would be trained. Build it from "
-            "model.parameters(), after the model's last change"
-        )
-
-
-def _batches_of(what: str, data: Any) -> Any:
-    """A tuple of arrays as batches; anything else must be a loader already."""
-    if isinstance(data, tuple):
-        return DataLoader(data, batch_size=1000)
-    if not hasattr(data, "__iter__"):
-        raise TypeError(f"{what}: expected a loader or (x, target), got {type(data).__name__}")
-    return data
 
 
 @contextmanager

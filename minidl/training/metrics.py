@@ -1,14 +1,211 @@
-"""What is measured while a model learns: accuracy, and means over samples."""
+"""What is measured while a model learns: metrics, from totals over an epoch, and the mean of the loss.
+
+A loss says what the model's output means, and so what is right: scores of classes along axis 1 (cross_entropy,
+nll_loss, kl_div), probabilities of yes (binary_cross_entropy, above 0.5), or logits of it
+(binary_cross_entropy_with_logits, above 0). Of other functions the shapes tell, as `accuracy` says.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
+from functools import partial
 from time import perf_counter
 from typing import Any
 
 import numpy as np
 
+from minidl import check
+from minidl import functional as F
 from minidl.autograd.tensor import Tensor, plain
+from minidl.nn.losses import Loss
+
+CLASSES, PROBABILITIES, LOGITS = "classes", "probabilities", "logits"
+THRESHOLDS = {PROBABILITIES: 0.5, LOGITS: 0.0}
+OUTPUTS: dict[Any, str] = {
+    F.cross_entropy: CLASSES,
+    F.nll_loss: CLASSES,
+    F.kl_div: CLASSES,
+    F.binary_cross_entropy: PROBABILITIES,
+    F.binary_cross_entropy_with_logits: LOGITS,
+}
+OURS = {getattr(F, name) for name in F.LOSSES}
+IGNORED = -100  # the target that cross_entropy and nll_loss leave out
+SCORES = "accuracy, top5 (or another number), precision, recall, f1"
+GREATER_IS_BETTER = re.compile(r".*accuracy|(val_)?(top\d+|precision|recall|f1)")
+
+
+class Output:
+    """What a model's output means to its loss: the kind, and the target that does not count."""
+
+    def __init__(self, loss: Any) -> None:
+        settings: Mapping[str, Any] = {}
+        if isinstance(loss, Loss):
+            loss, settings = type(loss).function, loss.settings()
+        while isinstance(loss, partial):
+            loss, settings = loss.func, {**loss.keywords, **settings}
+        self.kind = OUTPUTS.get(loss)  # None: the shapes tell
+        self.is_real = loss in OURS and self.kind is None  # a loss of real numbers
+        self.loss = getattr(loss, "__name__", type(loss).__name__)
+        self.ignored = settings.get("ignore_index", IGNORED)
+
+    def decided(self, name: str, y: Any, target: Any) -> tuple[np.ndarray, np.ndarray, int]:
+        """What the model chose, what is right, and how many classes or labels there are.
+
+        Of classes both are ids, without those that are ignored. Of labels both are bool, of shape (samples, labels).
+        """
+        scores, labels = np.asarray(plain(y)), np.asarray(plain(target))
+        kind = self._kind(scores)
+        if kind == CLASSES:
+            axis = min(scores.ndim - 1, 1)
+            found, right = scores.argmax(axis=axis), self._ids(name, scores, labels)
+            kept = right != self.ignored
+            return found[kept], right[kept], scores.shape[axis]
+        if self.kind is None:  # one logit per sample
+            scores, labels = scores.reshape(-1), labels.reshape(-1)
+        if labels.shape != scores.shape or not np.isin(labels, (0, 1)).all():
+            raise _misfit(name, scores, labels)
+        found = scores > THRESHOLDS[kind]
+        count = found.shape[1] if found.ndim > 1 else 1
+        if found.ndim > 2:
+            found, labels = np.moveaxis(found, 1, -1), np.moveaxis(labels, 1, -1)
+        return found.reshape(-1, count), labels.reshape(-1, count) == 1, count
+
+    def ranked(self, name: str, y: Any, target: Any) -> tuple[np.ndarray, int]:
+        """How many classes have a greater score than the right one, for each target that counts; and how many there
+        are.
+        """
+        scores, labels = np.asarray(plain(y)), np.asarray(plain(target))
+        if self._kind(scores) != CLASSES or scores.ndim < 2:
+            raise ValueError(f"{name}: expected scores (N, C, ...), got shape {scores.shape}")
+        right = self._ids(name, scores, labels)
+        own = np.expand_dims(np.where(right == self.ignored, 0, right), 1)
+        with np.errstate(invalid="ignore"):
+            before = (~(scores <= np.take_along_axis(scores, own, 1))).sum(axis=1)  # NaN is last
+        return before[right != self.ignored], scores.shape[1]
+
+    def _kind(self, scores: np.ndarray) -> str:
+        if self.kind is None:
+            return LOGITS if scores.ndim < 2 or scores.shape[1] == 1 else CLASSES
+        return self.kind
+
+    def _ids(self, name: str, scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        """The class ids of targets that may be probabilities."""
+        axis = min(scores.ndim - 1, 1)
+        shape = scores.shape[:axis] + scores.shape[axis + 1 :]
+        if labels.shape == scores.shape and np.allclose(labels.sum(axis=axis), 1, atol=1e-3):
+            return labels.argmax(axis=axis)
+        if labels.shape != shape or labels.dtype.kind not in "iub":
+            raise _misfit(name, scores, labels)
+        ids = labels.astype(np.int64, copy=False)
+        wrong = (ids != self.ignored) & ((ids < 0) | (ids >= scores.shape[axis]))
+        if wrong.any():
+            raise ValueError(
+                f"{name}: targets are ids from 0 to {scores.shape[axis] - 1}, got {ids[wrong][0]}"
+            )
+        return ids
+
+
+def _misfit(name: str, scores: np.ndarray, labels: np.ndarray) -> ValueError:
+    return ValueError(
+        f"{name}: targets of shape {labels.shape}, {labels.dtype}, are not classes for scores of "
+        f"shape {scores.shape} (for several labels a sample, name the loss: binary_cross_entropy or "
+        "binary_cross_entropy_with_logits); for targets that are real numbers pass metrics=()"
+    )
+
+
+# ── The metrics ──────────────────────────────────────────────────────────────────────────────────
+
+
+class Metric:
+    """A metric: totals of a batch, which are added up over an epoch, and its value for the totals of all."""
+
+    def totals(self, y: Any, target: Any) -> np.ndarray:
+        """What the batch adds."""
+        raise NotImplementedError
+
+    def value(self, totals: np.ndarray) -> float:
+        """The metric of all that was added."""
+        return float(totals[0] / max(totals[1], 1))
+
+
+class Mean(Metric):
+    """The mean over samples of a function that gives a batch's mean."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.function = function
+
+    def totals(self, y: Any, target: Any) -> np.ndarray:
+        n = len(target)
+        return np.array([float(self.function(y, target)) * n, n])
+
+
+class Accuracy(Metric):
+    """The share of targets that are found. Several labels a sample count one each."""
+
+    def __init__(self, output: Output) -> None:
+        self.output = output
+
+    def totals(self, y: Any, target: Any) -> np.ndarray:
+        found, right, _ = self.output.decided("accuracy", y, target)
+        return np.array([np.count_nonzero(found == right), right.size])
+
+
+class Top(Metric):
+    """The share of targets that are among the k classes with the greatest scores (equal scores count for it)."""
+
+    def __init__(self, output: Output, k: int) -> None:
+        self.output, self.k = output, k
+
+    def totals(self, y: Any, target: Any) -> np.ndarray:
+        before, classes = self.output.ranked(f"top{self.k}", y, target)
+        if classes <= self.k:
+            raise ValueError(f"top{self.k}: there are {classes} classes: it would always be 1")
+        return np.array([np.count_nonzero(before < self.k), before.size])
+
+
+class Detection(Metric):
+    """Precision, recall or F1 of one label; of several labels or classes, the mean of theirs ("macro").
+
+    Classes that neither the model nor any target named have none. 0 / 0 is 0.
+    """
+
+    def __init__(self, output: Output, name: str) -> None:
+        self.output, self.name = output, name
+
+    def totals(self, y: Any, target: Any) -> np.ndarray:
+        """Of each class: how often it was found and right, how often found, how often right; and whether it is one."""
+        found, right, count = self.output.decided(self.name, y, target)
+        if found.dtype == bool:
+            rows = [(found & right).sum(axis=0), found.sum(axis=0), right.sum(axis=0)]
+            return np.array([*rows, np.ones(count, int)])
+        rows = [np.bincount(ids, minlength=count) for ids in (right[found == right], found, right)]
+        return np.array([*rows, rows[1] + rows[2]])
+
+    def value(self, totals: np.ndarray) -> float:
+        both, found, right, counts = totals[:, totals[3] > 0]
+        below = {"precision": found, "recall": right, "f1": (found + right) / 2}[self.name]
+        shares = np.divide(both, below, out=np.zeros(len(both)), where=below > 0)
+        return float(shares.mean()) if counts.size else 0.0
+
+
+def named(who: str, name: Any, output: Output) -> Metric | None:
+    """The metric with this name, for a model with this output. None for the accuracy of real numbers.
+
+    Raises:
+        ValueError: there is no such metric, or not for this loss.
+    """
+    top = re.fullmatch(r"top([1-9]\d*)", name) if isinstance(name, str) else None
+    if not top and name not in ("accuracy", "precision", "recall", "f1"):
+        raise ValueError(f"{who}: metrics: {name!r} is neither a function nor one of {SCORES}")
+    if name == "accuracy":
+        return None if output.is_real else Accuracy(output)
+    if output.is_real or (top and output.kind in THRESHOLDS):
+        right = "class scores" if top else "classes or labels"
+        raise ValueError(
+            f"{who}: metrics: {name!r} needs {right}, which {output.loss} does not have"
+        )
+    return Top(output, int(top[1])) if top else Detection(output, name)
 
 
 def accuracy(y: Any, target: Any) -> float:
@@ -18,7 +215,7 @@ def accuracy(y: Any, target: Any) -> float:
         y: scores (N, C) or (N, C, ...), the class is the greatest one; or (N,) or (N, 1), the
             logits of one yes or no.
         target: class ids of shape (N,) or (N, ...); probabilities in y's shape, which add up to 1;
-            0 or 1 for each logit.
+            0 or 1 for each logit. -100 does not count.
 
     Raises:
         ValueError: targets that are not classes.
@@ -26,58 +223,64 @@ def accuracy(y: Any, target: Any) -> float:
     >>> accuracy(np.array([[0.1, 0.9], [0.8, 0.2]]), np.array([1, 1]))
     0.5
     """
-    scores, labels = np.asarray(plain(y)), np.asarray(plain(target))
-    if scores.ndim < 2 or scores.shape[1] == 1:
-        return label_accuracy(scores.reshape(-1), labels.reshape(-1))
-    return class_accuracy(scores, labels)
+    metric = Accuracy(Output(None))
+    return metric.value(metric.totals(y, target))
 
 
-def class_accuracy(y: Any, target: Any) -> float:
-    """Of scores (N, C, ...): the greatest one names the class. Targets as for `accuracy`."""
-    scores, labels = np.asarray(plain(y)), np.asarray(plain(target))
-    axis = min(scores.ndim - 1, 1)
-    found = scores.argmax(axis=axis)
-    if labels.shape == scores.shape and np.allclose(labels.sum(axis=axis), 1, atol=1e-3):
-        labels = labels.argmax(axis=axis)
-    if labels.shape != found.shape or labels.dtype.kind not in "iub":
-        raise _misfit(scores, np.asarray(plain(target)))
-    return _share(found == labels)
+def confusion_matrix(
+    y: Any, target: Any, classes: int | None = None, ignore_index: int = IGNORED
+) -> np.ndarray:
+    """How often each class was taken for each other: row = target, column = what the model chose. int64.
 
+    Args:
+        y: scores (N, C, ...), of which the greatest names the class; or the ids themselves, in target's shape (for a
+            yes or no: ``y > 0``, or ``y > 0.5`` of probabilities).
+        target: class ids.
+        classes: how many there are; by default C, or the greatest id + 1.
+        ignore_index: the target that does not count.
 
-def label_accuracy(y: Any, target: Any, threshold: float = 0.0) -> float:
-    """Of y in any shape, with a target of 0 or 1 for each: the share that is rightly above or not
-    above the threshold, 0 for logits, 0.5 for probabilities. Several labels a sample count one each.
+    Raises:
+        ValueError: shapes that do not fit; ids that are negative, or not less than `classes`.
+        TypeError: ids that are not integers or bool.
+
+    >>> confusion_matrix([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]], [0, 1, 1])
+    array([[1, 0],
+           [1, 1]])
     """
-    scores, labels = np.asarray(plain(y)), np.asarray(plain(target))
-    if labels.shape != scores.shape or not np.isin(labels, (0, 1)).all():
-        raise _misfit(scores, labels)
-    return _share((scores > threshold) == labels)
-
-
-def probability_accuracy(y: Any, target: Any) -> float:
-    """`label_accuracy` of probabilities."""
-    return label_accuracy(y, target, 0.5)
-
-
-def _share(right: np.ndarray) -> float:
-    return int(np.count_nonzero(right)) / max(right.size, 1)
-
-
-def _misfit(scores: np.ndarray, labels: np.ndarray) -> ValueError:
-    return ValueError(
-        f"accuracy: targets of shape {labels.shape}, {labels.dtype}, are not classes for scores of "
-        f"shape {scores.shape} (for several labels a sample, name the loss: binary_cross_entropy or "
-        "binary_cross_entropy_with_logits); for targets that are real numbers pass metrics=()"
-    )
+    who = "confusion_matrix"
+    found, right = check.array(who, "y", plain(y)), check.array(who, "target", plain(target))
+    if found.ndim == right.ndim + 1 and found.ndim > 1 and found.dtype.kind in "fiub":
+        classes = found.shape[1] if classes is None else classes
+        found = found.argmax(axis=1)
+    for argument, ids in (("y", found), ("target", right)):
+        if ids.dtype.kind not in "iub":
+            raise TypeError(
+                f"{who}: {argument}: expected class ids, got dtype {ids.dtype}, shape {ids.shape}"
+            )
+    if found.shape != right.shape:
+        raise ValueError(f"{who}: y gives {found.shape} ids, target has {right.shape}")
+    right = right.astype(np.int64)
+    kept = right != check.integer(who, "ignore_index", ignore_index)
+    pairs = np.stack([right[kept], found[kept].astype(np.int64)])
+    if classes is None:
+        classes = int(pairs.max(initial=-1)) + 1
+    count = check.integer(who, "classes", classes, 0)
+    if pairs.size and not (pairs.min() >= 0 and pairs.max() < count):
+        raise ValueError(
+            f"{who}: ids must be from 0 to {count - 1}, got {pairs.min()} to {pairs.max()}"
+        )
+    return np.bincount(pairs[0] * count + pairs[1], minlength=count**2).reshape(count, count)
 
 
 class Means:
-    """Means of the loss and the metrics over samples, added up in plain floats."""
+    """The mean of the loss over samples, and the metrics: the numbers of an epoch, from its totals."""
 
-    def __init__(self, loss: Callable[..., Tensor] | None, metrics: dict[str, Callable]) -> None:
-        self.names = [*(["loss"] if loss is not None else []), *metrics]
+    def __init__(self, loss: Callable[..., Tensor] | None, metrics: Mapping[str, Metric]) -> None:
+        self.has_loss = loss is not None
+        self.names = [*(["loss"] if self.has_loss else []), *metrics]
         self.metrics = tuple(metrics.values())
-        self.sums = [0.0] * len(self.names)
+        self.totals: list[Any] = [0] * len(self.metrics)
+        self.loss = 0.0
         self.samples = 0
         self.begun = perf_counter()
 
@@ -85,20 +288,47 @@ class Means:
         """Adds a batch."""
         n = len(target)
         self.samples += n
-        at = 0
         if loss is not None:
-            self.sums[0] += loss * n
-            at = 1
+            self.loss += loss * n
         if self.metrics:
             y = y.detach() if isinstance(y, Tensor) else y  # a metric records no graph
-        for i, metric in enumerate(self.metrics, at):
-            self.sums[i] += float(metric(y, target)) * n
+            added = [metric.totals(y, target) for metric in self.metrics]
+            self.totals = [total + more for total, more in zip(self.totals, added, strict=True)]
+
+    def seconds(self) -> float:
+        """Since the beginning."""
+        return perf_counter() - self.begun
 
     def rate(self) -> float:
         """Samples per second since the beginning."""
-        return self.samples / (perf_counter() - self.begun)
+        return self.samples / self.seconds()
 
     def values(self) -> dict[str, float]:
         """The means by name."""
-        samples = max(self.samples, 1)
-        return {name: total / samples for name, total in zip(self.names, self.sums, strict=True)}
+        measured = zip(self.metrics, self.totals, strict=True)
+        values = [metric.value(total) for metric, total in measured]
+        if self.has_loss:
+            values.insert(0, self.loss / max(self.samples, 1))
+        return dict(zip(self.names, values, strict=True))
+
+    def state_dict(self) -> dict[str, Any]:
+        """The totals up to now."""
+        return {
+            "names": list(self.names),
+            "loss": self.loss,
+            "samples": self.samples,
+            "totals": [np.asarray(total) for total in self.totals],
+            "seconds": self.seconds(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Goes on adding to these totals.
+
+        Raises:
+            ValueError: they are of other metrics.
+        """
+        if list(state["names"]) != self.names:
+            raise ValueError(f"metrics are {self.names}, in the state {list(state['names'])}")
+        self.loss, self.samples = float(state["loss"]), int(state["samples"])
+        self.totals = [np.asarray(total) for total in state["totals"]]
+        self.begun = perf_counter() - state["seconds"]

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from minidl import check
+from minidl.training.metrics import GREATER_IS_BETTER as SHARES
 from minidl.training.metrics import Means
 
 REDRAW = 0.1  # seconds between two drawings of the bar: a step may take 0.0002 s
@@ -19,6 +20,9 @@ class Silent:
     def due(self) -> bool:
         """Whether it is time to call `batch` again."""
         return False
+
+    def go_on_after(self, epoch: int) -> None:
+        """Says that these epochs were done in an earlier run."""
 
     def batch(self, epoch: int, batches: int, means: Means) -> None:
         """Shows the means over the samples of this epoch, after so many of its batches."""
@@ -39,11 +43,16 @@ class Lines(Silent):
     def __init__(self, epochs: int) -> None:
         self.epochs = epochs
         self.begun = time.perf_counter()
+        self.before = 0
+
+    def go_on_after(self, epoch: int) -> None:
+        self.before = epoch
 
     def epoch(self, epoch: int, values: Mapping[str, float], rate: float) -> None:
         width = len(str(self.epochs))
         spent = time.perf_counter() - self.begun
-        rest = f"{clock(spent / epoch * (self.epochs - epoch))} left"
+        each = spent / max(epoch - self.before, 1)
+        rest = f"{clock(each * (self.epochs - epoch))} left"
         shown = {name: value for name, value in values.items() if name not in ("time", "lr")}
         end = rest if epoch < self.epochs else clock(spent)
         self.say(
@@ -107,9 +116,9 @@ def reporter(show: bool, epochs: int, batches: int | None) -> Silent:
 
 
 def listed(values: Mapping[str, float]) -> str:
-    """The values by name, accuracies in percent: "loss 0.1234  accuracy 96.31%"."""
+    """The values by name, shares in percent: "loss 0.1234  accuracy 96.31%"."""
     return "  ".join(
-        f"{name} {value:.2%}" if name.endswith("accuracy") else f"{name} {value:.4g}"
+        f"{name} {value:.2%}" if SHARES.fullmatch(name) else f"{name} {value:.4g}"
         for name, value in values.items()
     )
 

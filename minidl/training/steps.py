@@ -11,20 +11,26 @@ from minidl.replay.capture import capture
 
 
 class Steps:
-    """Forward and loss, then backward."""
+    """Forward and loss, then backward. Several batches may give gradients to one step of the optimizer."""
 
     def __init__(self, model: Module, optimizer: Any, loss: Callable[..., Tensor]) -> None:
         self.model, self.optimizer, self.loss = model, optimizer, loss
 
-    def forward(self, x: Any, target: Any) -> tuple[Tensor, Tensor]:
-        """The model's output, and the loss."""
-        self.optimizer.zero_grad()
+    def forward(self, x: Any, target: Any, first: bool, share: float) -> tuple[Tensor, Tensor]:
+        """The model's output, and the loss.
+
+        Args:
+            first: whether it is the step's first batch, whose gradients replace what is there.
+            share: how many of the step's samples are in this batch.
+        """
+        if first:
+            self.optimizer.zero_grad()
         y = self.model(x)
         return y, self.loss(y, target)
 
-    def backward(self, loss: Tensor) -> None:
-        """The gradients."""
-        loss.backward()
+    def backward(self, loss: Tensor, share: float) -> None:
+        """The gradients of the batch, in proportion to its share."""
+        (loss if share == 1 else loss * share).backward()
 
 
 class CapturedSteps(Steps):
@@ -34,13 +40,13 @@ class CapturedSteps(Steps):
         super().__init__(model, optimizer, loss)
         self.captured = capture(self._gradients)
 
-    def _gradients(self, x: Any, target: Any) -> tuple[Tensor, Tensor]:
-        y, loss = Steps.forward(self, x, target)
-        loss.backward()
+    def _gradients(self, x: Any, target: Any, first: bool, share: float) -> tuple[Tensor, Tensor]:
+        y, loss = Steps.forward(self, x, target, first, share)
+        Steps.backward(self, loss, share)
         return y, loss
 
-    def forward(self, x: Any, target: Any) -> tuple[Tensor, Tensor]:
-        return self.captured(x, target)
+    def forward(self, x: Any, target: Any, first: bool, share: float) -> tuple[Tensor, Tensor]:
+        return self.captured(x, target, first, share)
 
-    def backward(self, loss: Tensor) -> None:
+    def backward(self, loss: Tensor, share: float) -> None:
         pass

@@ -14,7 +14,8 @@ import minidl as md
 from minidl import data, nn, optim
 from minidl import functional as F
 from minidl.training import progress
-from minidl.training.fit import accuracy, evaluate, every_batch
+from minidl.training.fit import evaluate, every_batch
+from minidl.training.metrics import accuracy
 
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((60, 4)).astype(np.float32)

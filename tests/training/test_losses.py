@@ -8,7 +8,7 @@ import pytest
 
 from minidl import functional as F
 from minidl import nn, optim
-from minidl.training.fit import ACCURACIES
+from minidl.training.metrics import OUTPUTS
 
 from .test_fit import X, Y, fit
 
@@ -33,7 +33,7 @@ def test_losses_are_the_functions_with_a_target():
     [
         "mse_loss",
         nn.MSELoss(),
-        *(getattr(F, n) for n in F.LOSSES if getattr(F, n) not in ACCURACIES),
+        *(getattr(F, n) for n in F.LOSSES if getattr(F, n) not in OUTPUTS),
     ],
     ids=str,
 )

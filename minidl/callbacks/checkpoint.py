@@ -1,0 +1,96 @@
+"""Checkpoint: a training that goes on where it was, with the same bits."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from minidl import check
+from minidl.io.saving import FORMATS, load, save
+from minidl.training.state import Training
+
+
+class Checkpoint:
+    """Saves the whole training after each epoch, and with `every` after every so many steps, too; resumes it.
+
+    A resumed run has the same bits as one that was never interrupted: the file has the model, the optimizer, the
+    loader's place in its epoch, the totals of that epoch, the history, the random generators (the library's, the
+    loader's and those of layers), and what the callbacks keep: `optim.EMA`, `EarlyStopping`, schedules in
+    ``every_batch(schedule.step)`` or ``every_epoch(...)``, and any other with ``state_dict()`` and
+    ``load_state_dict()``. What a function of your own keeps in its variables is not in it.
+
+    The file is replaced at once: whenever the power goes, the old one or the new one is there. After Ctrl-C it is
+    written once more. ``md.load(path)["model"]`` is the model's state alone, for ``model.load_state_dict``.
+
+    Args:
+        path: of an ``.npz`` or ``.safetensors`` file.
+        every: steps of the optimizer.
+        resume: True goes on from the file, if there is one. ``epochs`` of `md.fit` counts those that were done.
+
+    Raises:
+        ValueError: another ending; and, when a training is resumed, a file that does not fit it (nothing has changed).
+        TypeError, FileNotFoundError: when the training begins, a loader or optimizer without a state; no such folder.
+
+    >>> import minidl as md
+    >>> from minidl import nn, optim
+    >>> from tempfile import mkdtemp
+    >>> path = Path(mkdtemp(), "run.npz")
+    >>> def run(epochs):
+    ...     md.manual_seed(0)
+    ...     model = nn.Affine(2, 2)
+    ...     optimizer = optim.Adam(model.parameters())
+    ...     loader = md.data.DataLoader((np.eye(2, dtype="float32"), [0, 1]), 1, shuffle=True)
+    ...     return md.fit(model, loader, "cross_entropy", optimizer, epochs,
+    ...                   callbacks=[Checkpoint(path, resume=True)], progress=False)
+    >>> _ = run(2)
+    >>> resumed = run(3)["loss"]  # one more epoch
+    >>> path.unlink()
+    >>> resumed == run(3)["loss"]
+    True
+    """
+
+    sees_all = True  # it is called when the other callbacks have done what they do
+
+    def __init__(
+        self, path: str | os.PathLike[str], every: int | None = None, resume: bool = False
+    ) -> None:
+        if not isinstance(path, str | os.PathLike):
+            raise TypeError(f"Checkpoint: path: expected the path of a file, got {path!r}")
+        self.path = Path(path)
+        if self.path.suffix.lower() not in FORMATS:
+            raise ValueError(f"Checkpoint: path: {path} must end in one of {', '.join(FORMATS)}")
+        self.every = None if every is None else check.integer("Checkpoint", "every", every, 1)
+        self.resume = check.flag("Checkpoint", "resume", resume)
+
+    def on_train_begin(self, training: Training) -> None:
+        """Resumes the training, if it shall and the file is there."""
+        for name, thing in (("loader", training.loader), ("optimizer", training.optimizer)):
+            stateful = hasattr(thing, "state_dict") and hasattr(thing, "load_state_dict")
+            if not stateful and not (name == "loader" and isinstance(thing, list)):
+                raise TypeError(
+                    f"Checkpoint: {name}: {type(thing).__name__} has no state_dict() and "
+                    "load_state_dict(): the training could not be resumed"
+                )
+        if not self.path.parent.is_dir():
+            raise FileNotFoundError(f"Checkpoint: {self.path}: its folder is not there")
+        if self.resume and self.path.exists():
+            state: Any = load(self.path)
+            try:
+                training.load_state_dict(state)
+            except (ValueError, RuntimeError, TypeError, KeyError) as error:
+                raise ValueError(f"Checkpoint: {self.path}: {error}") from error
+
+    def on_batch_end(self, training: Training) -> None:
+        """Saves after every so many steps."""
+        if self.every is not None and training.step % self.every == 0:
+            save(training.state_dict(), self.path)
+
+    def on_epoch_end(self, training: Training) -> None:
+        """Saves."""
+        save(training.state_dict(), self.path)
+
+    def on_train_end(self, training: Training) -> None:
+        """Saves after Ctrl-C."""
+        if training.interrupted:
+            save(training.state_dict(), self.path)
