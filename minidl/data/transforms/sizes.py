@@ -164,5 +164,8 @@ def _spare(owner: str, x: np.ndarray, size: tuple[int, int]) -> tuple[int, int]:
 def _padded(x: np.ndarray, padding: tuple[int, int], value: float) -> np.ndarray:
     if not any(padding):
         return x
-    widths = [(0, 0)] * (x.ndim - 2) + [(n, n) for n in padding]
-    return np.pad(x, widths, constant_values=value)
+    (rows, columns), (height, width) = padding, x.shape[-2:]
+    # (np.pad takes several times as long.)
+    y = np.full((*x.shape[:-2], height + 2 * rows, width + 2 * columns), value, x.dtype)
+    y[..., rows : rows + height, columns : columns + width] = x
+    return y
