@@ -13,6 +13,8 @@ from minidl.ops.losses import composed, loss
 from minidl.ops.losses.composed import *  # noqa: F403  (what its __all__ lists)
 from minidl.ops.losses.loss import *  # noqa: F403
 from minidl.ops.norm import group_norm, instance_norm, layer_norm
+from minidl.ops.sequence.attention import scaled_dot_product_attention
+from minidl.ops.sequence.recurrent import gru, lstm, rnn
 from minidl.ops.shape import embedding
 from minidl.ops.spatial.adaptive import adaptive_avg_pool, adaptive_max_pool
 from minidl.ops.spatial.conv import conv, conv_transpose
@@ -44,16 +46,20 @@ __all__ = [
     "embedding",
     "glu",
     "group_norm",
+    "gru",
     "identity",
     "instance_norm",
     "layer_norm",
     "log_softmax",
+    "lstm",
     "maxout",
     "max_pool",
     "pixel_shuffle",
     "pixel_unshuffle",
     "prelu",
+    "rnn",
     "rrelu",
+    "scaled_dot_product_attention",
     "softmax",
     "upsample",
     *FUNCTIONS,

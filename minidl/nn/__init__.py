@@ -24,6 +24,8 @@ from minidl.nn.noise import Dropout, Dropout2d, RReLU
 from minidl.nn.normalization import BatchNorm, GroupNorm, InstanceNorm, LayerNorm
 from minidl.nn.parameter import Parameter, ParameterMaker, ParameterScope
 from minidl.nn.parametrization import remove_parametrization, spectral_norm, weight_norm
+from minidl.nn.sequence.attention import MultiheadAttention
+from minidl.nn.sequence.recurrent import GRU, LSTM, RNN
 from minidl.nn.spatial.conv import Conv, ConvTranspose
 from minidl.nn.spatial.pooling import AdaptiveAvgPool, AdaptiveMaxPool, AvgPool, MaxPool
 from minidl.nn.spatial.resizing import PixelShuffle, PixelUnshuffle, Upsample
@@ -51,6 +53,7 @@ __all__ = [
     "Flatten",
     "GLU",
     "GroupNorm",
+    "GRU",
     "HingeLoss",
     "HuberLoss",
     "Identity",
@@ -59,12 +62,14 @@ __all__ = [
     "L1Loss",
     "LayerNorm",
     "LogSoftmax",
+    "LSTM",
     "Maxout",
     "MaxPool",
     "Module",
     "ModuleDict",
     "ModuleList",
     "MSELoss",
+    "MultiheadAttention",
     "NLLLoss",
     "Parameter",
     "ParameterMaker",
@@ -73,6 +78,7 @@ __all__ = [
     "PixelUnshuffle",
     "PReLU",
     "Reshape",
+    "RNN",
     "RReLU",
     "Sequential",
     "Softmax",

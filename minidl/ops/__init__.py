@@ -1,9 +1,9 @@
 """The differentiable operations, one file per family. They are Tensor's methods and operators, too.
 
 In the order of reading: `arithmetic`, `reduction`, `shape` (indexing too), `linalg` (products), `losses`, `batch_norm`
-and `norm` (normalisation), `spatial` (convolution, pooling), `activations`, `arrays` (sin, stack, sort and others);
-`inplace` has the in-place operators, `args` what several ops ask of their arguments. A family offers what its
-`__all__` lists.
+and `norm` (normalisation), `spatial` (convolution, pooling), `sequence` (recurrence, attention), `activations`,
+`arrays` (sin, stack, sort and others); `inplace` has the in-place operators, `args` what several ops ask of their
+arguments. A family offers what its `__all__` lists.
 """
 
 from minidl.autograd.tensor import Tensor
@@ -22,6 +22,8 @@ from minidl.ops.losses.composed import *
 from minidl.ops.losses.loss import *
 from minidl.ops.norm import group_norm, instance_norm, layer_norm
 from minidl.ops.reduction import *
+from minidl.ops.sequence.attention import scaled_dot_product_attention
+from minidl.ops.sequence.recurrent import gru, lstm, rnn
 from minidl.ops.shape import (
     broadcast_to,
     embedding,

@@ -387,6 +387,7 @@ NOT_RECORDED: dict[str, str] = {
     "Flat": "what Sign and Floor share",
     "_Pass": "of a module's backward hook",
     "_Meeting": "of a module's backward hook",
+    "Recurrence": "what RNN, LSTM and GRU share",
     "_Fused": "what Conv and ConvTranspose share",
     "MaxPoolGather": "only the gradient of MaxPoolScatter has it, as the checks to second order do",
 }
@@ -429,7 +430,7 @@ for _row in ACTIVATION_ROWS:
     if _row.inplace:
         ROWS.append(_inplace(_row))
 
-from . import table_arrays, table_images, table_losses  # noqa: E402  (they need what is above)
+from . import table_arrays, table_images, table_losses, table_sequences  # noqa: E402  (they need what is above)
 
-ROWS += table_arrays.ROWS + table_images.ROWS + table_losses.ROWS
+ROWS += table_arrays.ROWS + table_images.ROWS + table_losses.ROWS + table_sequences.ROWS
 NOT_DIFFERENTIABLE |= table_arrays.NOT_DIFFERENTIABLE

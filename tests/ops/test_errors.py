@@ -346,6 +346,10 @@ APART = (
     "pixel_shuffle",
     "pixel_unshuffle",
     "prelu",
+    "gru",
+    "lstm",
+    "rnn",
+    "scaled_dot_product_attention",
     "upsample",
 )
 FUNCTIONS = [

@@ -1,0 +1,1 @@
+"""Layers of sequences: RNN, LSTM, GRU, MultiheadAttention."""

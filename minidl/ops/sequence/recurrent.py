@@ -1,0 +1,388 @@
+"""Recurrent layers: Elman's RNN, LSTM, GRU; one layer in one direction, over all time steps.
+
+The inputs of all steps meet their weights in one product, beforehand: x (T, N, C) becomes gx (T, N, gates * H). The
+rest depends on the step before, and is one op. Its `steps` is the textbook's formula, in Tensor operations, which is
+differentiated where gradients are to have gradients; `forward` and `fused_backward` do the same on arrays, without a
+graph of all steps. Gates lie side by side, in PyTorch's order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from minidl import _kernels as K
+from minidl import check
+from minidl.autograd.engine import grad
+from minidl.autograd.modes import enable_grad, recording
+from minidl.autograd.op import Op
+from minidl.autograd.tape import will_record
+from minidl.autograd.tensor import Tensor, as_tensor
+from minidl.ops.activations.piecewise_linear import relu
+from minidl.ops.activations.smooth import sigmoid, tanh
+from minidl.ops.args import filled, input_and_weights
+from minidl.ops.arrays.joining import split, stack
+from minidl.ops.linalg import affine
+from minidl.ops.shape import reshape
+
+ACTIVATIONS = {"tanh": tanh, "relu": relu}
+
+
+class Recurrence(Op):
+    """y (T, N, H), and for LSTM the last c at y[T], from gx (T, N, gates * H), the first h and c (N, H), and w.
+
+    With `reverse` the steps go from the last to the first. `recorded`: backward may come.
+    """
+
+    saves_output = True
+
+    def __init__(self, reverse: bool, recorded: bool) -> None:
+        self.reverse, self.recorded = reverse, recorded
+
+    def order(self, steps: int) -> list[int]:
+        """The places of the steps, one after the other."""
+        return list(range(steps))[::-1] if self.reverse else list(range(steps))
+
+    def steps(self, *xs: Tensor) -> Tensor:
+        """The result from the inputs, in Tensor operations."""
+        raise NotImplementedError(f"{type(self).__name__} has no steps")
+
+    def in_time(self, found: list[Tensor], *more: Tensor) -> Tensor:
+        """The results of the steps, in their places."""
+        return stack([*(found[::-1] if self.reverse else found), *more])
+
+    def backward(self, gy: Tensor) -> tuple:
+        create = recording()
+        with enable_grad():
+            xs = [reshape(self.input(i), self.input(i).shape) for i in range(len(self.edges))]
+            y = self.steps(*xs)
+        wanted = [i for i in range(len(xs)) if self.needs(i)]
+        found = dict(
+            zip(
+                wanted, grad(y, [xs[i] for i in wanted], gy, create, allow_unused=True), strict=True
+            )
+        )
+        return tuple(found.get(i) for i in range(len(xs)))
+
+    def before(self, y: np.ndarray, h: np.ndarray, t: int, steps: int) -> np.ndarray:
+        """The h that step t began with: that of the step before, or the first."""
+        place = t + 1 if self.reverse else t - 1
+        return y[place] if 0 <= place < steps else h
+
+    def weight_grad(self, y: np.ndarray, h: np.ndarray, gu: np.ndarray) -> tuple:
+        """The gradients of w and b, of u[t] = h[t - 1] wᵀ + b: one product for all steps but the first."""
+        first, now, then = (-1, gu[:-1], y[1:]) if self.reverse else (0, gu[1:], y[:-1])
+        gw, gb = K.affine_weight_grad(h, gu[first])
+        if len(gu) > 1:
+            more, more_b = K.affine_weight_grad(then, now)
+            gw, gb = K.binary("add", gw, more), K.binary("add", gb, more_b)
+        return gw, gb
+
+
+class RNN(Recurrence):
+    """h[t] = f(gx[t] + h[t - 1] wᵀ), with f = tanh or relu."""
+
+    def __init__(self, reverse: bool, recorded: bool, activation: str) -> None:
+        super().__init__(reverse, recorded)
+        self.activation = activation
+
+    def steps(self, gx: Tensor, h: Tensor, w: Tensor) -> Tensor:  # type: ignore[override]
+        found = []
+        for t in self.order(len(gx)):
+            h = ACTIVATIONS[self.activation](gx[t] + h @ w.T)
+            found.append(h)
+        return self.in_time(found)
+
+    def forward(self, gx: np.ndarray, h: np.ndarray, w: np.ndarray) -> np.ndarray:
+        y = K.empty(gx.shape, gx.dtype)
+        for t in self.order(len(gx)):
+            z = K.binary("add", gx[t], K.affine_forward(h, w))
+            h = K.activation_forward(self.activation, z, out=z)
+            K.assign(y[t], h)
+        return y
+
+    def fused_backward(self, gy: np.ndarray) -> tuple:
+        h0, w, y = self.input(1)._data, self.input(2)._data, self.output()._data
+        gz, gh = K.empty(gy.shape, gy.dtype), None
+        for t in reversed(self.order(len(gy))):
+            g = gy[t] if gh is None else K.binary("add", gy[t], gh)
+            K.assign(gz[t], K.activation_backward(self.activation, y[t], g, from_y=True))
+            gh = K.matmul(gz[t], w)
+        return gz, gh, self.weight_grad(y, h0, gz)[0] if self.needs(2) else None
+
+
+class LSTM(Recurrence):
+    """c[t] = σ(f) c[t - 1] + σ(i) tanh(g) and h[t] = σ(o) tanh(c[t]), with i, f, g, o = gx[t] + h[t - 1] wᵀ."""
+
+    def steps(self, gx: Tensor, h: Tensor, c: Tensor, w: Tensor) -> Tensor:  # type: ignore[override]
+        found = []
+        for t in self.order(len(gx)):
+            i, f, g, o = split(gx[t] + h @ w.T, 4, 1)
+            c = sigmoid(f) * c + sigmoid(i) * tanh(g)
+            h = sigmoid(o) * tanh(c)
+            found.append(h)
+        return self.in_time(found, c)
+
+    def forward(self, gx: np.ndarray, h: np.ndarray, c: np.ndarray, w: np.ndarray) -> np.ndarray:  # type: ignore[override]
+        n, self.kept = h.shape[1], []
+        y = K.empty((len(gx) + 1, *h.shape), gx.dtype)
+        for t in self.order(len(gx)):
+            u = K.affine_forward(h, w)
+            s, g, o = (
+                activated(name, gx[t], u, a * n, b * n)
+                for name, a, b in (("sigmoid", 0, 2), ("tanh", 2, 3), ("sigmoid", 3, 4))
+            )
+            before, i, f = c, s[:, :n], s[:, n:]
+            c = K.binary("mul", f, c)
+            c = K.binary("add", c, K.binary("mul", i, g), out=c)
+            th = K.activation_forward("tanh", c)
+            h = K.binary("mul", o, th, out=y[t])
+            if self.recorded:
+                self.kept.append((t, before, s, g, o, th))
+        K.assign(y[len(gx)], c)
+        return y
+
+    def fused_backward(self, gy: np.ndarray) -> tuple:
+        h0, w, y = self.input(1)._data, self.input(3)._data, self.output()._data
+        gz, n = K.empty(self.input(0).shape, gy.dtype), h0.shape[1]
+        gh, gc = None, gy[-1]
+        for t, c, s, g, o, th in reversed(self.kept):
+            go = gy[t] if gh is None else K.binary("add", gy[t], gh)
+            gth = K.activation_backward("tanh", th, K.binary("mul", go, o), from_y=True)
+            gc = K.binary("add", gc, gth, out=gth)
+            gs = K.empty(s.shape, s.dtype)
+            K.binary("mul", gc, g, out=gs[:, :n])
+            K.binary("mul", gc, c, out=gs[:, n:])
+            K.assign(gz[t, :, : 2 * n], K.activation_backward("sigmoid", s, gs, from_y=True))
+            gg = K.binary("mul", gc, s[:, :n])
+            K.assign(gz[t, :, 2 * n : 3 * n], K.activation_backward("tanh", g, gg, from_y=True))
+            go = K.binary("mul", go, th)
+            K.assign(gz[t, :, 3 * n :], K.activation_backward("sigmoid", o, go, from_y=True))
+            gc = K.binary("mul", gc, s[:, n:], out=gc)
+            gh = K.matmul(gz[t], w)
+        return gz, gh, gc, self.weight_grad(y[:-1], h0, gz)[0] if self.needs(3) else None
+
+
+class GRU(Recurrence):
+    """h[t] = n + σ(z) (h[t - 1] - n) with n = tanh(gx[t].n + σ(r) u.n), r, z = gx[t] + u and u = h[t - 1] wᵀ + b."""
+
+    def steps(self, gx: Tensor, h: Tensor, w: Tensor, b: Tensor) -> Tensor:  # type: ignore[override]
+        found = []
+        for t in self.order(len(gx)):
+            (xr, xz, xn), (ur, uz, un) = split(gx[t], 3, 1), split(h @ w.T + b, 3, 1)
+            r, z = sigmoid(xr + ur), sigmoid(xz + uz)
+            new = tanh(xn + r * un)
+            h = new + z * (h - new)
+            found.append(h)
+        return self.in_time(found)
+
+    def forward(self, gx: np.ndarray, h: np.ndarray, w: np.ndarray, b: np.ndarray) -> np.ndarray:  # type: ignore[override]
+        n, self.kept = h.shape[1], []
+        y = K.empty((len(gx), *h.shape), gx.dtype)
+        for t in self.order(len(gx)):
+            u = K.affine_forward(h, w, b)
+            s = activated("sigmoid", gx[t], u, 0, 2 * n)
+            new = K.binary("mul", s[:, :n], u[:, 2 * n :])
+            new = K.binary("add", gx[t, :, 2 * n :], new, out=new)
+            new = K.activation_forward("tanh", new, out=new)
+            far = K.binary("sub", h, new)
+            h = K.binary("add", new, K.binary("mul", s[:, n:], far), out=y[t])
+            if self.recorded:
+                self.kept.append((t, s, u, new, far))
+        return y
+
+    def fused_backward(self, gy: np.ndarray) -> tuple:
+        h0, w, y = self.input(1)._data, self.input(2)._data, self.output()._data
+        shape, n = self.input(0).shape, h0.shape[1]
+        gx, gu, gh = K.empty(shape, gy.dtype), K.empty(shape, gy.dtype), None
+        for t, s, u, new, far in reversed(self.kept):
+            g = gy[t] if gh is None else K.binary("add", gy[t], gh)
+            gh = K.binary("mul", g, s[:, n:])
+            gn = K.activation_backward("tanh", new, K.binary("sub", g, gh), from_y=True)
+            gs = K.empty(s.shape, s.dtype)
+            K.binary("mul", gn, u[:, 2 * n :], out=gs[:, :n])
+            K.binary("mul", g, far, out=gs[:, n:])
+            gs = K.activation_backward("sigmoid", s, gs, from_y=True)
+            K.assign(gx[t, :, : 2 * n], gs)
+            K.assign(gx[t, :, 2 * n :], gn)
+            K.assign(gu[t, :, : 2 * n], gs)
+            K.binary("mul", gn, s[:, :n], out=gu[t, :, 2 * n :])
+            K.matmul(gu[t], w, out=gh, accumulate=True)
+        gw, gb = self.weight_grad(y, h0, gu) if self.needs(2) or self.needs(3) else (None, None)
+        return gx, gh, gw, gb
+
+
+def activated(name: str, x: np.ndarray, u: np.ndarray, start: int, stop: int) -> np.ndarray:
+    """An activation of the sum of these columns of x and u."""
+    z = K.binary("add", x[:, start:stop], u[:, start:stop])
+    return K.activation_forward(name, z, out=z)
+
+
+# ── The public functions ─────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def rnn(
+    x: Any,
+    state: Any,
+    weight_ih: Any,
+    weight_hh: Any,
+    bias_ih: Any = None,
+    bias_hh: Any = None,
+    nonlinearity: str = "tanh",
+    reverse: bool = False,
+) -> tuple[Tensor, Tensor]:
+    """h[t] = f(x[t] W_ihᵀ + b_ih + h[t - 1] W_hhᵀ + b_hh): Elman's recurrent layer, in one direction.
+
+    The gradient goes back through all steps.
+
+    Args:
+        x: (T, N, C), the steps first.
+        state: h before the first step, (N, H), or None for zeros.
+        weight_ih, weight_hh: (H, C) and (H, H).
+        bias_ih, bias_hh: (H,), or None.
+        nonlinearity: f, "tanh" or "relu".
+        reverse: the steps go from the last to the first.
+
+    Returns:
+        (y, h): all h (T, N, H), and the last one (N, H).
+
+    Raises:
+        ValueError: shapes that do not fit, no steps, or another nonlinearity.
+
+    Source: Elman, Finding Structure in Time, Cognitive Science 1990.
+    """
+    if not isinstance(nonlinearity, str) or nonlinearity not in ACTIVATIONS:
+        raise ValueError(f'rnn: nonlinearity: expected "tanh" or "relu", got {nonlinearity!r}')
+    reverse = check.flag("rnn", "reverse", reverse)
+    x, (h,), w, wh, bias, bias_hh = _checked(
+        "rnn", 1, x, (state,), weight_ih, weight_hh, bias_ih, bias_hh
+    )
+    gx = affine(x, w, _both(bias, bias_hh))
+    y = RNN(reverse, will_record(gx, h, wh), nonlinearity)(gx, h, wh)
+    return y, y[0 if reverse else -1]
+
+
+def lstm(
+    x: Any,
+    state: Any,
+    weight_ih: Any,
+    weight_hh: Any,
+    bias_ih: Any = None,
+    bias_hh: Any = None,
+    reverse: bool = False,
+) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    """c[t] = σ(f) c[t - 1] + σ(i) tanh(g), h[t] = σ(o) tanh(c[t]): long short-term memory, one layer, one direction.
+
+    i, f, g, o = x[t] W_ihᵀ + b_ih + h[t - 1] W_hhᵀ + b_hh, side by side. The gradient goes back through all steps.
+
+    Args:
+        x: (T, N, C), the steps first.
+        state: (h, c) before the first step, both (N, H), or None for zeros.
+        weight_ih, weight_hh: (4H, C) and (4H, H).
+        bias_ih, bias_hh: (4H,), or None.
+        reverse: the steps go from the last to the first.
+
+    Returns:
+        (y, (h, c)): all h (T, N, H), and the last h and c, (N, H).
+
+    Raises:
+        ValueError: shapes that do not fit, or no steps.
+
+    Source: Hochreiter & Schmidhuber, Long Short-Term Memory, Neural Computation 1997; Gers, Schmidhuber & Cummins,
+    Learning to Forget, 2000.
+    """
+    reverse = check.flag("lstm", "reverse", reverse)
+    pair = (None, None) if state is None else tuple(check.items("lstm", "state", state, "h and c"))
+    if len(pair) != 2:
+        raise ValueError(f"lstm: state: expected h and c, got {len(pair)} arrays")
+    x, (h, c), w, wh, bias, bias_hh = _checked(
+        "lstm", 4, x, pair, weight_ih, weight_hh, bias_ih, bias_hh
+    )
+    gx = affine(x, w, _both(bias, bias_hh))
+    y = LSTM(reverse, will_record(gx, h, c, wh))(gx, h, c, wh)
+    steps = len(gx)
+    return y[:steps], (y[0 if reverse else steps - 1], y[steps])
+
+
+def gru(
+    x: Any,
+    state: Any,
+    weight_ih: Any,
+    weight_hh: Any,
+    bias_ih: Any = None,
+    bias_hh: Any = None,
+    reverse: bool = False,
+) -> tuple[Tensor, Tensor]:
+    """h[t] = (1 - σ(z)) n + σ(z) h[t - 1]: a layer of gated recurrent units, in one direction.
+
+    r, z, v = x[t] W_ihᵀ + b_ih and r', z', v' = h[t - 1] W_hhᵀ + b_hh, side by side; the gates are σ(r + r') and
+    σ(z + z'), and n = tanh(v + σ(r + r') v'). The gradient goes back through all steps.
+
+    Args:
+        x: (T, N, C), the steps first.
+        state: h before the first step, (N, H), or None for zeros.
+        weight_ih, weight_hh: (3H, C) and (3H, H).
+        bias_ih, bias_hh: (3H,), or None.
+        reverse: the steps go from the last to the first.
+
+    Returns:
+        (y, h): all h (T, N, H), and the last one (N, H).
+
+    Raises:
+        ValueError: shapes that do not fit, or no steps.
+
+    Source: Cho et al., Learning Phrase Representations using RNN Encoder-Decoder, EMNLP 2014.
+    """
+    reverse = check.flag("gru", "reverse", reverse)
+    x, (h,), w, wh, bias, bias_hh = _checked(
+        "gru", 3, x, (state,), weight_ih, weight_hh, bias_ih, bias_hh
+    )
+    gx = affine(x, w, bias)
+    if bias_hh is None:
+        bias_hh = filled((wh.shape[0],), 0.0, wh.dtype)
+    y = GRU(reverse, will_record(gx, h, wh, bias_hh))(gx, h, wh, bias_hh)
+    return y, y[0 if reverse else -1]
+
+
+def _both(bias: Tensor | None, other: Tensor | None) -> Tensor | None:
+    """Both biases as one."""
+    return other if bias is None else bias if other is None else bias + other
+
+
+def _checked(
+    name: str, gates: int, x: Any, states: Sequence[Any], w: Any, wh: Any, b: Any, bh: Any
+) -> tuple:
+    """All as tensors of one dtype, with zeros for states that are not given; ValueError if they do not fit."""
+    x = as_tensor(x)
+    if x.ndim != 3 or not len(x):
+        raise ValueError(
+            f"{name}: x: expected (T, N, C) with one step or more, got shape {x.shape}"
+        )
+    for argument, value in (("weight_ih", w), ("weight_hh", wh)):
+        if value is None:
+            raise TypeError(f"{name}: {argument}: expected an array, got None")
+    given = [a for a in (w, wh, b, bh, *states) if a is not None]
+    made = iter(input_and_weights(x, *given))
+    x = next(made)
+    w, wh, b, bh, *states = [None if a is None else next(made) for a in (w, wh, b, bh, *states)]
+    if wh.ndim != 2 or wh.shape[0] != gates * wh.shape[1]:
+        raise ValueError(
+            f"{name}: weight_hh: expected shape ({f'{gates} ' if gates > 1 else ''}H, H), got {wh.shape}"
+        )
+    n, rows = wh.shape[1], wh.shape[0]
+    wanted = [
+        ("weight_ih", w, (rows, x.shape[2])),
+        ("bias_ih", b, (rows,)),
+        ("bias_hh", bh, (rows,)),
+    ]
+    wanted += [("state", s, (x.shape[1], n)) for s in states]
+    for argument, value, shape in wanted:
+        if value is not None and value.shape != shape:
+            raise ValueError(
+                f"{name}: {argument}: expected shape {shape} for x {x.shape} and weight_hh {wh.shape}, "
+                f"got {value.shape}"
+            )
+    states = [filled((x.shape[1], n), 0.0, x.dtype) if s is None else s for s in states]
+    return x, states, w, wh, b, bh
