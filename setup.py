@@ -50,11 +50,11 @@ NUMPY_API = [
 ]
 # There are kernels too, by which the tests reach what is inside of others. They are not in the wheel.
 TESTS = Path("tests/kernels")
-COMPILED_ONCE = {"buffers", "copying", "cpu", "epilogues", "memory", "pool", "prepared"}
+COMPILED_ONCE = {"buffers", "copying", "cpu", "epilogues", "fields", "memory", "pool", "prepared"}
 ENGINE = [
     *(
         f"minidl/autograd/{name}.py"
-        for name in ("modes", "changes", "interop", "tensor", "tape", "op", "engine")
+        for name in ("modes", "changes", "tensor", "tape", "op", "engine")
     ),
     *(
         f"minidl/ops/{name}.py"
@@ -98,6 +98,19 @@ GNU_LEVELS = {
     "v3": [*GNU, "-march=x86-64-v3"],
     "v4": [*GNU, "-march=x86-64-v4", "-mprefer-vector-width=512"],
 }
+# The greatest function declared `inline` that is inlined, in gcc's instructions. At -O3 this is 200, and checks of
+# arguments are inlined too, which takes up to a quarter of a kernel's size. These three are as fast with less; in
+# others a polynomial would be called instead of vectorised.
+CALLING = {"conv": 110, "gemm": 70, "softmax": 70}
+# Kernels that are as fast with what -O2 does if loops are still vectorised, and short loops unrolled (peeled). They are
+# a fifth smaller.
+LIGHT = {
+    "batch_norm", "gates", "losses", "noise", "normalization", "pooling", "scatter", "selection",
+    "memory", "pool",
+}  # fmt: skip
+VECTORISE = [["-O2", "-ftree-vectorize", "-fvect-cost-model=dynamic", "-fpeel-loops"], ["-O2"]]
+# Compiled for size: what runs once, or only while a step is recorded.
+RARE = {"cpu", "prepared"}
 # Kernels that go through a row in short blocks: they compute one and then store it, so that nobody need ask whether
 # rows overlap, or have as many partial results. As they are, gcc calls memcpy to store, which takes a block through the
 # stack; and both gcc and clang unroll loops of 16 steps before they would vectorise them.
@@ -130,8 +143,9 @@ SANITIZE = os.environ.get("MINIDL_SANITIZE", "")
 WATCHED = [f"-fsanitize={SANITIZE}", "-fno-sanitize-recover=all"] if SANITIZE else []
 # Overrules the flags before it; without stack frames a report would name no line.
 WATCHING = [*WATCHED, "-O1", "-g", "-fno-omit-frame-pointer"] if SANITIZE else []
-# Symbols that nothing looks up at run time.
-STRIP = WATCHED or (["-s"] if sys.platform == "linux" else [])
+# Symbols that nothing looks up at run time, and pages that begin with each section.
+LEAVE_OUT = ["-s", "-Wl,--build-id=none", "-Wl,--hash-style=gnu", "-Wl,-z,noseparate-code"]
+STRIP = WATCHED or (LEAVE_OUT if sys.platform == "linux" else [])
 MSVC_LEVELS = {
     "baseline": ["/O2"],
     "v3": ["/O2", "/arch:AVX2"],
@@ -225,6 +239,7 @@ def tools(compiler) -> str:
     """What else than the sources makes the modules what they are."""
     versions = [metadata.version(name) for name in minima.minima(minima.requirements()["build"])]
     flags = (NUMPY_API, GNU_LEVELS, MSVC_LEVELS, KEEP_LOOPS, KEEP_SHORT_LOOPS, KEEP_REGISTERS)
+    flags += (CALLING, sorted(LIGHT), VECTORISE, sorted(RARE), LEAVE_OUT)
     command = getattr(compiler, "compiler_so", compiler.compiler_type)
     return repr((versions, command, flags, KERNEL_DIRECTIVES, ENGINE_DIRECTIVES))
 
@@ -249,10 +264,18 @@ def special_flags(compiler) -> dict[str, list[str]]:
 
     if compiler.compiler_type == "msvc":  # takes any flag, with a warning
         return {}
-    more = dict.fromkeys(BLOCKWISE, taken(KEEP_LOOPS))
-    more |= dict.fromkeys(WINDOWED, taken(KEEP_SHORT_LOOPS))
-    if is_for("aarch64", "arm64"):
-        more |= dict.fromkeys(TILED, taken(KEEP_REGISTERS))
+    more: dict[str, list[str]] = {}
+    for kernels, choices in (
+        (LIGHT, VECTORISE),
+        (RARE, [["-Os"]]),
+        (BLOCKWISE, KEEP_LOOPS),
+        (WINDOWED, KEEP_SHORT_LOOPS),
+        (TILED if is_for("aarch64", "arm64") else set(), KEEP_REGISTERS),
+        *(({kernel}, [[f"--param=max-inline-insns-single={n}"]]) for kernel, n in CALLING.items()),
+    ):
+        flags = taken(choices)
+        for kernel in kernels:
+            more[kernel] = more.get(kernel, []) + flags
     return more
 
 
@@ -286,7 +309,8 @@ def expanded(
             found.append(compiled(module, module.name, flags))
         elif stem in COMPILED_ONCE:
             pthread = ["-pthread"] if os.name == "posix" else []
-            found.append(compiled(module, module.name, levels["baseline"] + pthread, pthread))
+            flags = levels["baseline"] + more.get(stem, []) + pthread
+            found.append(compiled(module, module.name, flags, pthread))
         else:
             found += [
                 compiled(module, f"minidl._kernels.{level}.{stem}", flags + more.get(stem, []))
