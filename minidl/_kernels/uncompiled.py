@@ -15,6 +15,7 @@ import numpy as np
 STANDS_FOR = (
     "arrays.copying",
     "arrays.buffers",
+    "runtime.fields",
     "runtime.memory",
     "runtime.pool",
     "runtime.prepared",
@@ -149,7 +150,7 @@ def _number(what: str, n: Any) -> int:
     return n.__index__()
 
 
-# ── runtime/prepared ─────────────────────────────────────────────────────────────────────────────────────────────────
+# ── runtime/fields, runtime/prepared ─────────────────────────────────────────────────────────────────────────────────
 
 
 class CaptureError(RuntimeError):
@@ -224,3 +225,4 @@ def _only_in_a_recording(*_: Any) -> NoReturn:
 begins = buffer_for = fits = is_older = note = put = reads = refuse = taken_out = (
     _only_in_a_recording
 )
+Fields = _only_in_a_recording

@@ -8,7 +8,6 @@ recorded. docs/capture.md draws it.
 from __future__ import annotations
 
 import functools
-import threading
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -59,55 +58,47 @@ def capture(fn: Callable | None = None, strict: bool = True) -> Any:
     return Step(fn, strict)
 
 
-class Step:
-    """What `capture` returns: call it as the function.
-
-    `records` tells how many plans there are; `plan()` is the one that was used last.
-    """
+class Captured:
+    """A function and the records of its calls. (Compiled; its subclass is the class that users see.)"""
 
     def __init__(self, fn: Any, strict: bool) -> None:
-        functools.update_wrapper(self, fn)
         self._fn, self._strict = fn, strict
         self._records: list[Record] = []  # the latest one that was used comes first
         self._copies = False  # gradients are copied out, too, as somebody has kept one
         self._gave_up = False
-        self._running = threading.Lock()
-
-    @property
-    def records(self) -> int:
-        """How many plans are kept."""
-        return len(self._records)
-
-    def plan(self) -> Any:
-        """The plan that was used last; printed, it shows each call with the time that it took. None: there is none."""
-        return self._records[0].plan if self._records else None
+        self._running = False  # (compiled, no other thread comes between asking and setting it)
 
     def __call__(self, *args: Any, **options: Any) -> Any:
         if self._gave_up or watching() or capturing():  # (inside another step it is a part of that)
             return self._fn(*args, **options)
+        if self._running:
+            raise RuntimeError(
+                "capture: this step is running already, in another thread or in itself"
+            )
+        self._running = True
+        try:
+            return self._run(args, options)
+        finally:
+            self._running = False
+
+    def _run(self, args: tuple, options: dict) -> Any:
+        """Replays a record that fits, or makes one."""
         given, spec = list(args), None
         if options or not all_arrays(given):
             given = []
             spec = _flattened((args, options), given)
-        if not self._running.acquire(blocking=False):
-            raise RuntimeError(
-                "capture: this step is running already, in another thread or in itself"
-            )
-        try:
-            records = self._records
-            for record in records:
-                if record.fits(given, spec):
-                    if record.gradients_are_held():
-                        self._records, self._copies = [], True
-                        break
-                    if record is not records[0]:
-                        records.remove(record)
-                        records.insert(0, record)
-                    return record.replay(given)
-            had = [leaf for record in records for leaf in record.with_gradients()]
-            return self._record(given, spec, args, options, had)
-        finally:
-            self._running.release()
+        records = self._records
+        for record in records:
+            if record.fits(given, spec):
+                if record.gradients_are_held():
+                    self._records, self._copies = [], True
+                    break
+                if record is not records[0]:
+                    records.remove(record)
+                    records.insert(0, record)
+                return record.replay(given)
+        had = [leaf for earlier in records for leaf in earlier.with_gradients()]
+        return self._record(given, spec, args, options, had)
 
     def _record(self, given: list, spec: Any, args: tuple, options: dict, had: list) -> Any:
         plan = Plan(self._strict)
@@ -142,7 +133,27 @@ class Step:
         """After a failure the function runs as it is from now on; said once."""
         if failure is not None:
             self._gave_up = True
-            warnings.warn(f"capture: runs uncaptured: {failure}", stacklevel=4)
+            warnings.warn(f"capture: runs uncaptured: {failure}", stacklevel=5)
+
+
+class Step(Captured):
+    """What `capture` returns: call it as the function.
+
+    `records` tells how many plans there are; `plan()` is the one that was used last.
+    """
+
+    def __init__(self, fn: Any, strict: bool) -> None:
+        super().__init__(fn, strict)
+        functools.update_wrapper(self, fn)
+
+    @property
+    def records(self) -> int:
+        """How many plans are kept."""
+        return len(self._records)
+
+    def plan(self) -> Any:
+        """The plan that was used last; printed, it shows each call with the time that it took. None: there is none."""
+        return self._records[0].plan if self._records else None
 
 
 def all_arrays(given: list) -> bool:

@@ -1,10 +1,13 @@
 # The types that make the compiled module fast. watch.py says what everything means, and runs without this file.
 
+from minidl._kernels.runtime.fields cimport Fields
+
 cdef Py_ssize_t _changes
 
 cpdef changed()
 
 cdef class Watch:
-    cdef public list cells, names, modules
+    cdef public Fields names
+    cdef public list modules
     cdef public Py_ssize_t changes
-    cpdef holds(self)
+    cpdef bint holds(self) except -1

@@ -9,6 +9,7 @@ from __future__ import annotations
 from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
+from minidl._kernels.runtime.fields import Fields
 from minidl._kernels.runtime.prepared import capturing, note, outside_of_steps, recorder
 
 __all__ = ["Watch", "capturing", "changed", "note", "outside_of_steps", "recorder"]
@@ -26,22 +27,15 @@ class Watch:
     """What a function's code and the modules that it called had outside when it was recorded."""
 
     def __init__(self, fn: Any, modules: list) -> None:
-        self.cells: list[tuple[Any, Any]] = []
-        self.names: list[tuple[dict, str, Any]] = []
+        self.names = Fields()
         self.modules = [(module, _contents(module)) for module in modules]
         self.changes = _changes
         seen: set[int] = set()
-        _look(fn, self.cells, self.names, seen)
+        _look(fn, self.names, seen)
 
     def holds(self) -> bool:
         """Whether all of it is as it was."""
-        for cell, value in self.cells:
-            if cell.cell_contents is not value:
-                return False
-        for names, name, value in self.names:
-            if names.get(name) is not value:
-                return False
-        return self.changes == _changes or self._modules_hold()
+        return self.names.same() and (self.changes == _changes or self._modules_hold())
 
     def _modules_hold(self) -> bool:
         for module, contents in self.modules:
@@ -66,12 +60,12 @@ def _contents(module: Any) -> dict:
     return contents
 
 
-def _look(fn: Any, cells: list, names: list, seen: set[int]) -> None:
+def _look(fn: Any, names: Fields, seen: set[int]) -> None:
     """The cells and global names that a function reads, and those of the functions that it finds there."""
     if isinstance(fn, MethodType):
         for name, value in getattr(fn.__self__, "__dict__", {}).items():
-            names.append((fn.__self__.__dict__, name, value))
-            _look(value, cells, names, seen)
+            names.entry(fn.__self__.__dict__, name)
+            _look(value, names, seen)
         fn = fn.__func__
     if not isinstance(fn, FunctionType) or id(fn) in seen or fn.__module__.startswith("minidl."):
         return
@@ -81,12 +75,12 @@ def _look(fn: Any, cells: list, names: list, seen: set[int]) -> None:
             value = cell.cell_contents
         except ValueError:  # not assigned yet
             continue
-        cells.append((cell, value))
-        _look(value, cells, names, seen)
+        names.cell(cell)
+        _look(value, names, seen)
     for name in _names(fn.__code__):
         if name in fn.__globals__ and not isinstance(fn.__globals__[name], ModuleType):
-            names.append((fn.__globals__, name, fn.__globals__[name]))
-            _look(fn.__globals__[name], cells, names, seen)
+            names.entry(fn.__globals__, name)
+            _look(fn.__globals__[name], names, seen)
 
 
 def _names(code: CodeType) -> set[str]:

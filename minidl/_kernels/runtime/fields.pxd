@@ -1,0 +1,15 @@
+from cpython.object cimport PyObject
+
+cdef struct Field:
+    PyObject** place  # where the object is; NULL: it has to be looked up
+    PyObject* owner
+    PyObject* name
+    PyObject* value
+
+# Places that hold an object each, and which objects these were when they were added.
+cdef class Fields:
+    cdef Field* all
+    cdef Py_ssize_t count, room
+    cdef list kept
+    cdef int add(self, PyObject** place, object owner, object name, object value) except -1
+    cpdef bint same(self) except -1

@@ -1,0 +1,16 @@
+# The types that make the compiled module fast. capture.py says what everything means, and runs without this file.
+
+cimport cython
+from minidl._kernels.runtime.prepared cimport capturing
+from minidl.autograd.modes cimport watching
+from minidl.autograd.tensor cimport Tensor
+from minidl.replay.record cimport Record
+
+cdef class Captured:
+    cdef public object _fn
+    cdef public list _records
+    cdef public bint _strict, _copies, _gave_up, _running
+    @cython.locals(given=list, records=list, record=Record)
+    cdef _run(self, tuple args, dict options)
+
+cpdef bint all_arrays(list given)
