@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ import numpy as np
 from minidl._kernels.runtime.memory import owner
 from minidl.autograd.op import Op
 from minidl.ops.linalg import Affine, Einsum, MatMul
+from minidl.ops.sequence.recurrent import Recurrence
 from minidl.ops.spatial.conv import Conv, ConvTranspose, ConvWeightGrad
 
 # For each class of ops: (op, result, operands) -> multiply-adds.
@@ -21,6 +22,7 @@ MULTIPLY_ADDS = {
     ConvTranspose: lambda op, y, x, w, *b: x.size * math.prod(w.shape[1:]),
     ConvWeightGrad: lambda op, gw, x, y: y.size * math.prod(gw.shape[1:]),
     Einsum: lambda op, y, *xs: _einsum(op, xs),
+    Recurrence: lambda op, y, gx, h, *more: gx.size * h.shape[-1],
 }
 
 
@@ -29,7 +31,8 @@ def multiply_adds(op: Op, y: np.ndarray, xs: tuple[np.ndarray, ...]) -> int:
 
     A product of (n, k) and (k, m) does n k m. A convolution does one for each output element, input channel of its
     group and tap of the kernel, taps on the padding included; a transposed one for each input element, output channel
-    and tap. An einsum does the product of the lengths of all its axes, once for each operand after the first.
+    and tap. A recurrence does a product of h and its weight for each step and gate. An einsum does the product of the
+    lengths of all its axes, once for each operand after the first.
     """
     rule = next((MULTIPLY_ADDS[kind] for kind in type(op).__mro__ if kind in MULTIPLY_ADDS), None)
     return 0 if rule is None else int(rule(op, y, *xs))
@@ -50,10 +53,10 @@ def kept_bytes(ops: Iterable[Op], others: Iterable[np.ndarray]) -> int:
     order = list(dict.fromkeys(ops))
     seen = set(order)
     for op in order:  # grows while we walk over it
-        for array in _kept(op):
-            its = id(owner(array))
-            if its not in known:
-                sizes[its] = max(sizes.get(its, 0), array.nbytes)
+        kept = [x._data for x in op._saved or () if x is not None]
+        for array in _arrays([kept, op.kept, op._output]):
+            if id(owner(array)) not in known:
+                sizes[id(owner(array))] = _whole(array).nbytes
         for edge in op.edges or ():
             if isinstance(edge, Op) and edge not in seen:
                 seen.add(edge)
@@ -61,7 +64,17 @@ def kept_bytes(ops: Iterable[Op], others: Iterable[np.ndarray]) -> int:
     return sum(sizes.values())
 
 
-def _kept(op: Op) -> Iterable[np.ndarray]:
-    yield from (x._data for x in op._saved or () if x is not None)
-    more = op.kept if isinstance(op.kept, tuple | list) else (op.kept,)
-    yield from (array for array in (op._output, *more) if isinstance(array, np.ndarray))
+def _arrays(kept: Any) -> Iterator[np.ndarray]:
+    """The arrays in nested lists and tuples."""
+    if isinstance(kept, np.ndarray):
+        yield kept
+    elif isinstance(kept, list | tuple):
+        for item in kept:
+            yield from _arrays(item)
+
+
+def _whole(array: np.ndarray) -> np.ndarray:
+    """The array that this one is a view of, whose memory it keeps."""
+    while isinstance(array.base, np.ndarray):
+        array = array.base
+    return array

@@ -33,10 +33,10 @@ def summary(model: Module, input_shape: Any, dtype: Any = None) -> Summary:
 
     Each column adds up to its total: a row has what is the module's own, without its children; what is shared is
     counted where it comes first. Multiply-adds are those of products and convolutions (`Affine`, `Conv`,
-    `ConvTranspose`, ``@``, ``einsum``) in one forward pass, taps on the padding included; additions of a bias,
-    activations, normalisation, pooling and ops of your own are not counted. The memory is that of parameters, their
-    gradients, the input, and activations: all arrays that the recorded graph keeps for backward; the optimizer's
-    moments are not in it.
+    `ConvTranspose`, recurrent layers, attention, ``@``, ``einsum``) in one forward pass, taps on the padding included;
+    additions of a bias, activations, normalisation, pooling and ops of your own are not counted. The memory is that of
+    parameters, their gradients, the input, and activations: all arrays that the recorded graph keeps for backward; the
+    optimizer's moments are not in it.
 
     Args:
         input_shape: of the input, with the batch axis: ``(64, 784)``; a list of shapes for a model of several inputs.

@@ -296,7 +296,7 @@ APART = {"+", "-", "*", "/", "**", "@", "getitem", "sum over broadcast axes", "b
 OTHERWISE = {
     "Activation", "ActivationFromY", "ActivationGrad", "ActivationInPlace", "ElementLoss", "Elementary",
     "Flat", "Gate", "PowNumber",
-    "RowNorm", "_Fused",
+    "Recurrence", "RowNorm", "_Fused",
 }  # fmt: skip
 
 

@@ -20,6 +20,16 @@ def work(model, *shapes, **options):
     return md.summary(model, shapes[0] if len(shapes) == 1 else list(shapes), **options)
 
 
+class Attended(nn.Module):
+    """Each step looks at all steps."""
+
+    def __init__(self):
+        self.attention = nn.MultiheadAttention(8, 2)
+
+    def forward(self, x):
+        return self.attention(x, x, x)
+
+
 # (model, input shape, multiply-adds of one forward pass)
 PRODUCTS = {
     "affine": (lambda: nn.Affine(7, 5), (3, 7), 3 * 7 * 5),
@@ -30,6 +40,10 @@ PRODUCTS = {
     "transposed": (lambda: nn.ConvTranspose(4, 6, 3, 2), (2, 4, 5, 5), 2 * 4 * 25 * 6 * 9),
     "maxout": (lambda: nn.Maxout(4, 3, 2), (5, 4), 5 * 4 * 6),
     "activation": (lambda: nn.GELU(), (5, 4), 0),
+    "rnn": (lambda: nn.RNN(3, 5), (7, 2, 3), 7 * 2 * (3 * 5 + 5 * 5)),
+    "lstm": (lambda: nn.LSTM(3, 5), (7, 2, 3), 7 * 2 * 4 * (3 * 5 + 5 * 5)),
+    "gru, both ways": (lambda: nn.GRU(3, 5, bidirectional=True), (7, 2, 3), 2 * 7 * 2 * 3 * 40),
+    "attention": (lambda: Attended(), (7, 2, 8), 7 * 2 * 8 * 8 * 4 + 2 * 2 * 7 * 7 * 8),
     "fused": (lambda: nn.Affine(7, 5, activation="relu"), (3, 7), 3 * 7 * 5),
 }
 
@@ -161,6 +175,29 @@ def test_activations_are_what_the_ops_keep():
     # The inputs of GELU, MaxPool and Affine (of which Flatten makes no copy); the output of Affine with Tanh.
     kept = images + images + pooled + 8 * 4
     assert work(nn.Sequential(*layers), (8, 2, 6, 6)).memory["activations"] == 4 * kept
+
+
+def test_what_is_kept_in_lists_and_as_views():
+    class Keeps(md.Op):
+        saves = ()
+
+        def forward(self, x):
+            a, b, c = (np.zeros(n, "float32") for n in (10, 20, 30))
+            self.kept = [(a, 3, [b]), (c[:2], c[2:4], x)]
+            return x * 1
+
+        def backward(self, gy):
+            return gy
+
+    class Net(nn.Module):
+        def __init__(self):
+            self.scale = nn.Parameter([1.0])
+
+        def forward(self, x):
+            return Keeps()(x * self.scale)
+
+    hidden = 4 * 2 * 3  # bytes of x * scale, which Keeps has; x itself is the input
+    assert work(Net(), (2, 3)).memory["activations"] == 4 * (10 + 20 + 30) + hidden
 
 
 def test_integers_and_dtypes():
