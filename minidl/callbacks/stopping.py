@@ -27,6 +27,7 @@ class EarlyStopping:
 
     Attributes:
         best, best_epoch: the best value, and its epoch, counted from 1.
+        stopped: whether there were `patience` epochs without improvement.
 
     Raises:
         ValueError, TypeError: a setting out of its range or of another type; and, when the training begins, a name
@@ -66,6 +67,11 @@ class EarlyStopping:
         self.best_epoch = self.waited = 0
         self._weights: Any = None
 
+    @property
+    def stopped(self) -> bool:
+        """Whether there were `patience` epochs in a row without improvement."""
+        return self.waited >= self.patience
+
     def on_train_begin(self, training: Training) -> None:
         """Looks whether the value will be there."""
         training.check_measure("EarlyStopping", self.monitor)
@@ -81,7 +87,7 @@ class EarlyStopping:
                 self._weights = training.model.state_dict()
             return
         self.waited += 1
-        if self.waited >= self.patience:
+        if self.stopped:
             training.stop()
 
     def on_train_end(self, training: Training) -> None:

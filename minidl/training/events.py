@@ -9,13 +9,18 @@ from typing import Any
 EVENTS = ("on_train_begin", "on_backward_end", "on_batch_end", "on_epoch_end", "on_train_end")
 
 
+def listed(callbacks: Any) -> list[Any]:
+    """The callbacks, if they are several."""
+    if not isinstance(callbacks, Iterable) or isinstance(callbacks, str):
+        given = getattr(callbacks, "__name__", type(callbacks).__name__)
+        raise TypeError(f"fit: callbacks: expected a list, got {given}; one alone: [{given}]")
+    return list(callbacks)
+
+
 def handlers(callbacks: Sequence[Any]) -> dict[str, list[Callable]]:
     """For each event what to call, in the order of the callbacks. One with a true attribute `sees_all` is called after
     the others, and at the end of the training before them.
     """
-    if not isinstance(callbacks, Iterable) or isinstance(callbacks, str):
-        given = getattr(callbacks, "__name__", type(callbacks).__name__)
-        raise TypeError(f"fit: callbacks: expected a list, got {given}; one alone: [{given}]")
     events: dict[str, list[Callable]] = {event: [] for event in EVENTS}
     for callback in sorted(callbacks, key=lambda callback: getattr(callback, "sees_all", False)):
         named = [name for name in dir(callback) if name.startswith("on_")]

@@ -13,7 +13,10 @@ these methods, each called with the `Training` too:
 
 A callback that changes something for the time of the training hands its undoing to
 ``training.cleanup``, a `contextlib.ExitStack` that is closed however the training ends.
-Ready-made ones are in `minidl.callbacks`, and those that watch a training run in `minidl.monitor`.
+Ready-made ones are in `minidl.callbacks`, and those that watch a training run in `minidl.monitor`. They
+are called in the order of the list; one with ``sees_all = True`` after all others, and at the end of
+the training before them. What one must remember in a resumed training, it gives in ``state_dict()`` and
+takes in ``load_state_dict(state)``; if its ``stopped`` is true then, the training stays ended.
 
 >>> def halve_after_three(training):                          # a schedule
 ...     if training.epoch == 3:
@@ -57,7 +60,7 @@ from minidl.training.arguments import (
     epochs_of,
     measures,
 )
-from minidl.training.events import handlers
+from minidl.training.events import handlers, listed
 from minidl.training.history import History
 from minidl.training.metrics import Means, Metric
 from minidl.training.progress import reporter
@@ -132,6 +135,7 @@ def fit(
         validation = batches_of("fit: validation", validation)
     steps = CapturedSteps if check.flag("fit", "capture", capture) else Steps
     step = steps(model, optimizer, loss_of)
+    callbacks = listed(callbacks)
     events = handlers(callbacks)
     new_means = partial(Means, loss_of, chosen)
     names = new_means().names
@@ -301,11 +305,12 @@ def _train_epoch(
 
 def _groups(batches: Iterable[Any], size: int) -> Iterator[list[tuple[Any, Any, float]]]:
     """The batches of each step, with their shares of its samples."""
+    if size == 1:
+        for batch in batches:
+            yield [(*_pair(batch), 1.0)]
+        return
     left = iter(batches)
     while group := [_pair(batch) for batch in islice(left, size)]:
-        if len(group) == 1:
-            yield [(*group[0], 1.0)]
-            continue
         counts = [len(target) for _, target in group]
         total = max(sum(counts), 1)
         yield [(*pair, n / total) for pair, n in zip(group, counts, strict=True)]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from functools import partial
+from operator import add
 from time import perf_counter
 from typing import Any
 
@@ -29,7 +30,7 @@ OUTPUTS: dict[Any, str] = {
     F.binary_cross_entropy: PROBABILITIES,
     F.binary_cross_entropy_with_logits: LOGITS,
 }
-OURS = {getattr(F, name) for name in F.LOSSES}
+OURS = [getattr(F, name) for name in F.LOSSES]
 IGNORED = -100  # the target that cross_entropy and nll_loss leave out
 SCORES = "accuracy, top5 (or another number), precision, recall, f1"
 GREATER_IS_BETTER = re.compile(r".*accuracy|(val_)?(top\d+|precision|recall|f1)")
@@ -44,8 +45,9 @@ class Output:
             loss, settings = type(loss).function, loss.settings()
         while isinstance(loss, partial):
             loss, settings = loss.func, {**loss.keywords, **settings}
-        self.kind = OUTPUTS.get(loss)  # None: the shapes tell
-        self.is_real = loss in OURS and self.kind is None  # a loss of real numbers
+        kinds = [kind for function, kind in OUTPUTS.items() if function is loss]
+        self.kind = kinds[0] if kinds else None  # None: the shapes tell
+        self.is_real = not kinds and any(loss is function for function in OURS)
         self.loss = getattr(loss, "__name__", type(loss).__name__)
         self.ignored = settings.get("ignore_index", IGNORED)
 
@@ -58,9 +60,12 @@ class Output:
         kind = self._kind(scores)
         if kind == CLASSES:
             axis = min(scores.ndim - 1, 1)
-            found, right = scores.argmax(axis=axis), self._ids(name, scores, labels)
+            found = scores.argmax(axis=axis)
+            right = self._ids(name, scores, labels, axis, found.shape)
             kept = right != self.ignored
-            return found[kept], right[kept], scores.shape[axis]
+            if np.count_nonzero(kept) < kept.size:
+                found, right = found[kept], right[kept]
+            return found, right, scores.shape[axis]
         if self.kind is None:  # one logit per sample
             scores, labels = scores.reshape(-1), labels.reshape(-1)
         if labels.shape != scores.shape or not np.isin(labels, (0, 1)).all():
@@ -78,31 +83,34 @@ class Output:
         scores, labels = np.asarray(plain(y)), np.asarray(plain(target))
         if self._kind(scores) != CLASSES or scores.ndim < 2:
             raise ValueError(f"{name}: expected scores (N, C, ...), got shape {scores.shape}")
-        right = self._ids(name, scores, labels)
-        own = np.expand_dims(np.where(right == self.ignored, 0, right), 1)
-        with np.errstate(invalid="ignore"):
-            before = (~(scores <= np.take_along_axis(scores, own, 1))).sum(axis=1)  # NaN is last
-        return before[right != self.ignored], scores.shape[1]
+        right = self._ids(name, scores, labels, 1, scores.shape[:1] + scores.shape[2:])
+        kept = right != self.ignored
+        own = np.where(kept, right, 0)
+        with np.errstate(invalid="ignore"):  # NaN is last
+            better = ~(scores <= np.take_along_axis(scores, np.expand_dims(own, 1), 1))
+        return better.sum(axis=1)[kept], scores.shape[1]
 
     def _kind(self, scores: np.ndarray) -> str:
         if self.kind is None:
             return LOGITS if scores.ndim < 2 or scores.shape[1] == 1 else CLASSES
         return self.kind
 
-    def _ids(self, name: str, scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
-        """The class ids of targets that may be probabilities."""
-        axis = min(scores.ndim - 1, 1)
-        shape = scores.shape[:axis] + scores.shape[axis + 1 :]
+    def _ids(
+        self, name: str, scores: np.ndarray, labels: np.ndarray, axis: int, shape: tuple[int, ...]
+    ) -> np.ndarray:
+        """The class ids of targets that may be probabilities along the axis of classes."""
         if labels.shape == scores.shape and np.allclose(labels.sum(axis=axis), 1, atol=1e-3):
             return labels.argmax(axis=axis)
         if labels.shape != shape or labels.dtype.kind not in "iub":
             raise _misfit(name, scores, labels)
         ids = labels.astype(np.int64, copy=False)
-        wrong = (ids != self.ignored) & ((ids < 0) | (ids >= scores.shape[axis]))
-        if wrong.any():
-            raise ValueError(
-                f"{name}: targets are ids from 0 to {scores.shape[axis] - 1}, got {ids[wrong][0]}"
-            )
+        if self.kind is None:  # (minidl's losses have looked at them already)
+            classes = scores.shape[axis]
+            wrong = (ids != self.ignored) & ((ids < 0) | (ids >= classes))
+            if wrong.any():
+                raise ValueError(
+                    f"{name}: targets are ids from 0 to {classes - 1}, got {ids[wrong][0]}"
+                )
         return ids
 
 
@@ -120,11 +128,11 @@ def _misfit(name: str, scores: np.ndarray, labels: np.ndarray) -> ValueError:
 class Metric:
     """A metric: totals of a batch, which are added up over an epoch, and its value for the totals of all."""
 
-    def totals(self, y: Any, target: Any) -> np.ndarray:
-        """What the batch adds."""
+    def totals(self, y: Any, target: Any) -> tuple:
+        """What the batch adds: numbers or arrays."""
         raise NotImplementedError
 
-    def value(self, totals: np.ndarray) -> float:
+    def value(self, totals: tuple) -> float:
         """The metric of all that was added."""
         return float(totals[0] / max(totals[1], 1))
 
@@ -135,9 +143,10 @@ class Mean(Metric):
     def __init__(self, function: Callable[..., Any]) -> None:
         self.function = function
 
-    def totals(self, y: Any, target: Any) -> np.ndarray:
+    def totals(self, y: Any, target: Any) -> tuple:
         n = len(target)
-        return np.array([float(self.function(y, target)) * n, n])
+        y = y.detach() if isinstance(y, Tensor) else y  # a metric records no graph
+        return float(self.function(y, target)) * n, n
 
 
 class Accuracy(Metric):
@@ -146,9 +155,9 @@ class Accuracy(Metric):
     def __init__(self, output: Output) -> None:
         self.output = output
 
-    def totals(self, y: Any, target: Any) -> np.ndarray:
+    def totals(self, y: Any, target: Any) -> tuple:
         found, right, _ = self.output.decided("accuracy", y, target)
-        return np.array([np.count_nonzero(found == right), right.size])
+        return int(np.count_nonzero(found == right)), right.size
 
 
 class Top(Metric):
@@ -157,11 +166,11 @@ class Top(Metric):
     def __init__(self, output: Output, k: int) -> None:
         self.output, self.k = output, k
 
-    def totals(self, y: Any, target: Any) -> np.ndarray:
+    def totals(self, y: Any, target: Any) -> tuple:
         before, classes = self.output.ranked(f"top{self.k}", y, target)
         if classes <= self.k:
             raise ValueError(f"top{self.k}: there are {classes} classes: it would always be 1")
-        return np.array([np.count_nonzero(before < self.k), before.size])
+        return int(np.count_nonzero(before < self.k)), before.size
 
 
 class Detection(Metric):
@@ -173,17 +182,18 @@ class Detection(Metric):
     def __init__(self, output: Output, name: str) -> None:
         self.output, self.name = output, name
 
-    def totals(self, y: Any, target: Any) -> np.ndarray:
+    def totals(self, y: Any, target: Any) -> tuple:
         """Of each class: how often it was found and right, how often found, how often right; and whether it is one."""
         found, right, count = self.output.decided(self.name, y, target)
         if found.dtype == bool:
-            rows = [(found & right).sum(axis=0), found.sum(axis=0), right.sum(axis=0)]
-            return np.array([*rows, np.ones(count, int)])
-        rows = [np.bincount(ids, minlength=count) for ids in (right[found == right], found, right)]
-        return np.array([*rows, rows[1] + rows[2]])
+            sums = [rows.sum(axis=0) for rows in (found & right, found, right)]
+            return *sums, np.ones(count, int)
+        right_ones = right[found == right]
+        counts = [np.bincount(ids.ravel(), minlength=count) for ids in (right_ones, found, right)]
+        return *counts, counts[1] + counts[2]
 
-    def value(self, totals: np.ndarray) -> float:
-        both, found, right, counts = totals[:, totals[3] > 0]
+    def value(self, totals: tuple) -> float:
+        both, found, right, counts = np.stack(totals)[:, totals[3] > 0]
         below = {"precision": found, "recall": right, "f1": (found + right) / 2}[self.name]
         shares = np.divide(both, below, out=np.zeros(len(both)), where=below > 0)
         return float(shares.mean()) if counts.size else 0.0
@@ -279,7 +289,7 @@ class Means:
         self.has_loss = loss is not None
         self.names = [*(["loss"] if self.has_loss else []), *metrics]
         self.metrics = tuple(metrics.values())
-        self.totals: list[Any] = [0] * len(self.metrics)
+        self.totals: list[tuple] = []
         self.loss = 0.0
         self.samples = 0
         self.begun = perf_counter()
@@ -290,10 +300,11 @@ class Means:
         self.samples += n
         if loss is not None:
             self.loss += loss * n
-        if self.metrics:
-            y = y.detach() if isinstance(y, Tensor) else y  # a metric records no graph
-            added = [metric.totals(y, target) for metric in self.metrics]
-            self.totals = [total + more for total, more in zip(self.totals, added, strict=True)]
+        if not self.totals:
+            self.totals = [metric.totals(y, target) for metric in self.metrics]
+            return
+        for i, metric in enumerate(self.metrics):
+            self.totals[i] = tuple(map(add, self.totals[i], metric.totals(y, target)))
 
     def seconds(self) -> float:
         """Since the beginning."""
@@ -305,11 +316,12 @@ class Means:
 
     def values(self) -> dict[str, float]:
         """The means by name."""
-        measured = zip(self.metrics, self.totals, strict=True)
-        values = [metric.value(total) for metric, total in measured]
-        if self.has_loss:
-            values.insert(0, self.loss / max(self.samples, 1))
-        return dict(zip(self.names, values, strict=True))
+        values = [self.loss / max(self.samples, 1)] if self.has_loss else []
+        pairs = zip(
+            self.metrics, self.totals, strict=False
+        )  # before the first batch there are no totals
+        values += [metric.value(totals) for metric, totals in pairs]
+        return dict(zip(self.names, values, strict=False))
 
     def state_dict(self) -> dict[str, Any]:
         """The totals up to now."""
@@ -317,7 +329,7 @@ class Means:
             "names": list(self.names),
             "loss": self.loss,
             "samples": self.samples,
-            "totals": [np.asarray(total) for total in self.totals],
+            "totals": list(self.totals),
             "seconds": self.seconds(),
         }
 
@@ -330,5 +342,5 @@ class Means:
         if list(state["names"]) != self.names:
             raise ValueError(f"metrics are {self.names}, in the state {list(state['names'])}")
         self.loss, self.samples = float(state["loss"]), int(state["samples"])
-        self.totals = [np.asarray(total) for total in state["totals"]]
+        self.totals = list(state["totals"])
         self.begun = perf_counter() - state["seconds"]

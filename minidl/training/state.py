@@ -42,7 +42,7 @@ class Training:
         measures: Sequence[str],
     ) -> None:
         self.model, self.loader, self.optimizer, self.epochs = model, loader, optimizer, epochs
-        self.callbacks, self.new_means, self.measures = list(callbacks), new_means, list(measures)
+        self.callbacks, self.new_means, self.measures = callbacks, new_means, list(measures)
         self.history = History()
         self.epoch = self.batch = self.step = 0
         self.means = new_means()
@@ -96,11 +96,11 @@ class Training:
             "batch": self.batch,
             "step": self.step,
             "in_epoch": self.in_epoch,
-            "stopping": self.stopping and not self.interrupted,
             "history": {name: list(values) for name, values in self.history.history.items()},
             "means": self.means.state_dict(),
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
+            "batches": _length(self.loader),
             "loader": _state_of(self.loader),
             "random": generator().bit_generator.state,
             "layers": {name: rng.bit_generator.state for name, rng in _generators(self.model)},
@@ -110,6 +110,8 @@ class Training:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Goes on where `state_dict` was called. If anything in it does not fit, nothing has changed.
 
+        What was ended by `stop` or Ctrl-C goes on, too, unless it was by a callback whose ``stopped`` is still true.
+
         Raises:
             ValueError and others: the state of another model, optimizer or loader, of other metrics or callbacks.
         """
@@ -118,9 +120,14 @@ class Training:
         missing = [key for key in before if key not in state]
         if missing:
             raise ValueError(f"this is not the state of a training: it has no {', '.join(missing)}")
-        own, given = ([kind for kind, _ in s["callbacks"]] for s in (before, state))
-        if own != given:
-            raise ValueError(f"callbacks are {own}, in the state {given}")
+        for what, own, given in (
+            ("batches of an epoch", before["batches"], state["batches"]),
+            ("generators of layers", list(before["layers"]), list(state["layers"])),
+            ("callbacks", *([kind for kind, _ in s["callbacks"]] for s in (before, state))),
+            ("a loader with a state", *(s["loader"] is not None for s in (before, state))),
+        ):
+            if own != given:
+                raise ValueError(f"{what}: {own}, in the state {given}")
         for name, p in self.model.named_parameters():
             if p.waits_for_shape:  # it has no values to go back to
                 del before["model"][name]
@@ -146,7 +153,8 @@ class Training:
         self.means = means
         self.history.history = {name: list(values) for name, values in state["history"].items()}
         self.epoch, self.batch, self.step = state["epoch"], state["batch"], state["step"]
-        self.in_epoch, self.stopping = state["in_epoch"], state["stopping"]
+        self.in_epoch = state["in_epoch"]
+        self.stopping = any(getattr(callback, "stopped", False) for callback in self.callbacks)
 
 
 def _length(loader: Any) -> int | None:

@@ -118,7 +118,7 @@ def test_ctrl_c_saves_where_it_was_although_the_best_weights_come_back(tmp_path)
     cut, best = simple(tmp_path / "run.npz", 3, Press(10))
     assert cut.interrupted and len(cut) == 1
     saved = md.load(tmp_path / "run.npz")
-    assert (saved["epoch"], saved["batch"], saved["stopping"]) == (2, 3, False)
+    assert (saved["epoch"], saved["batch"]) == (2, 3)
     assert not np.array_equal(saved["model"]["weight"], best["weight"])
     resumed, same = simple(tmp_path / "run.npz", 3, Press(0), resume=True)
     assert resumed["loss"] == expected["loss"] and not resumed.interrupted
@@ -131,6 +131,19 @@ def test_a_training_that_has_stopped_early_has_stopped(tmp_path):
     assert len(history) == 2
     again, _ = simple(tmp_path / "run.npz", 5, resume=True, **options)
     assert again["loss"] == history["loss"]
+
+
+def test_a_training_that_was_ended_by_another_goes_on(tmp_path):
+    class Hour:  # is over after the first epoch of each run
+        def on_epoch_end(self, training):
+            training.stop()
+
+    expected, weights = simple(tmp_path / "plain.npz", 3)
+    for epochs in (1, 2, 3):
+        history, same = simple(tmp_path / "run.npz", 3, Hour(), resume=True)
+        assert len(history) == epochs
+    assert history["loss"] == expected["loss"]
+    np.testing.assert_array_equal(same["weight"], weights["weight"])
 
 
 def test_a_list_of_batches(tmp_path):
@@ -151,9 +164,9 @@ def test_what_cannot_be_resumed(tmp_path):
     simple(path, 1)
     model = nn.Affine(4, 2)
     for message, loader, metrics, more in (
-        (r"callbacks are \['Checkpoint'\], in the state", DataLoader((X, Y), 4), ("accuracy",), ()),
+        (r"callbacks: \['Checkpoint'\], in the state", DataLoader((X, Y), 4), ("accuracy",), ()),
         ("metrics are", DataLoader((X, Y), 4), ("f1",), ("loss",)),
-        ("DataLoader: batch_size is 5, in the state 4", DataLoader((X, Y), 5), ("accuracy",), ("loss",)),
+        ("batches of an epoch: 6, in the state 7", DataLoader((X, Y), 5), ("accuracy",), ("loss",)),
         ("monitor is 'accuracy'", DataLoader((X, Y), 4), ("accuracy",), ("accuracy",)),
     ):  # fmt: skip
         before = repr((model.state_dict(), loader.state_dict()))
@@ -164,6 +177,16 @@ def test_what_cannot_be_resumed(tmp_path):
                 callbacks=[checkpoint, *map(callbacks.EarlyStopping, more)], progress=False,
             )  # fmt: skip
         assert repr((model.state_dict(), loader.state_dict())) == before
+    for loader, layers, message in (
+        ([(X[:4], Y[:4])] * 7, (), "a loader with a state: False, in the state True"),
+        (DataLoader((X, Y), 4), (nn.Dropout(0.5, rng=0),), "generators of layers: .* in the state"),
+    ):
+        with pytest.raises(ValueError, match=f"Checkpoint: .*: {message}"):
+            md.fit(
+                nn.Sequential(model, *layers), loader, "cross_entropy",
+                optim.Adam(model.parameters()), 2, progress=False,
+                callbacks=[callbacks.Checkpoint(path, resume=True), callbacks.EarlyStopping("loss")],
+            )  # fmt: skip
     md.save({"weight": X}, path)
     with pytest.raises(ValueError, match="not the state of a training"):
         simple(path, 1, resume=True)

@@ -161,6 +161,21 @@ def test_warmup_then_another_schedule():
     )
 
 
+def test_warmup_then_a_schedule_that_differs_by_group_or_changes_momentum():
+    optimizer = two_groups()
+    after = optim.LambdaLR(optimizer, [lambda t: 1 / (1 + t), lambda t: 1 - t / 4])
+    schedule = optim.WarmupLR(optimizer, 1, after=after)
+    expected = [[0.05, 0.2], [0.1, 0.4], [0.05, 0.3], [0.1 / 3, 0.2]]
+    np.testing.assert_allclose(rates(schedule, optimizer, 4), expected, rtol=1e-12)
+    optimizer = two_groups()
+    after = optim.OneCycleLR(optimizer, 1.0, total_steps=4, pct_start=0.5)
+    schedule, momenta = optim.WarmupLR(optimizer, 2, after=after), []
+    for _ in range(6):
+        momenta.append(round(optimizer.groups[0]["momentum"], 4))
+        schedule.step()
+    assert momenta == [0.95, 0.95, 0.95, 0.85, 0.9, 0.95]
+
+
 def test_schedule_state():
     optimizer = two_groups()
     schedule = optim.CosineLR(optimizer, 10)

@@ -156,6 +156,17 @@ def test_what_does_not_fit_the_scores(y, target, loss, metric, message):
         evaluate(nn.Identity(), (y, target), loss, metric)
 
 
+def test_a_loss_that_cannot_be_hashed():
+    class Own:
+        __hash__ = None
+
+        def __call__(self, y, target):
+            return F.cross_entropy(y, target)
+
+    measured = evaluate(nn.Identity(), (SCORES, IDS), Own(), NAMES)
+    assert measured == evaluate(nn.Identity(), (SCORES, IDS), "cross_entropy", NAMES)
+
+
 def test_real_numbers_leave_accuracy_out():
     assert evaluate(nn.Identity(), (SCORES, SCORES), "mse_loss") == {"loss": 0.0}
 
