@@ -21,6 +21,10 @@ from minidl.autograd.tensor import Tensor, plain, wrap
 from minidl.ops.args import as_float
 
 IGNORED = -100  # the target that is ignored, unless another is named: as in PyTorch
+_LATE = (
+    ", as this captured step was recorded with a batch that had no ignored target: with class weights, "
+    "numpy.ones(classes) say, it expects them"
+)
 
 
 class Weighting(NamedTuple):
@@ -69,8 +73,10 @@ def check_targets(name: str, ids: np.ndarray, classes: int, ignored: int | None 
             wrong &= ids != ignored
         if wrong.any():
             row = int(np.argmax(wrong))
+            late = ignored is None and ids[row] == IGNORED
             raise ValueError(
                 f"{name}: target {ids[row]} of row {row} is out of range for {classes} classes"
+                + (_LATE if late else "")
             )
 
 
