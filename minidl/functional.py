@@ -1,5 +1,6 @@
 """F: every stateless function by its name, no logic. ``from minidl import functional as F; F.relu(x)``."""
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from minidl.ops.activations.gates import crelu, glu, maxout
@@ -13,8 +14,6 @@ from minidl.ops.losses import composed, loss
 from minidl.ops.losses.composed import *  # noqa: F403  (what its __all__ lists)
 from minidl.ops.losses.loss import *  # noqa: F403
 from minidl.ops.norm import group_norm, instance_norm, layer_norm
-from minidl.ops.sequence.attention import scaled_dot_product_attention
-from minidl.ops.sequence.recurrent import gru, lstm, rnn
 from minidl.ops.shape import embedding
 from minidl.ops.spatial.adaptive import adaptive_avg_pool, adaptive_max_pool
 from minidl.ops.spatial.conv import conv, conv_transpose
@@ -28,6 +27,18 @@ LOSSES = tuple(
     for name in (*loss.__all__, *composed.__all__)
     if name not in ("one_hot", "cosine_embedding_loss")
 )
+
+if TYPE_CHECKING:
+    from minidl.ops.sequence.attention import scaled_dot_product_attention
+    from minidl.ops.sequence.recurrent import gru, lstm, rnn
+
+# Imported when first used: many models need none of them.
+_LATE = {
+    "scaled_dot_product_attention": "minidl.ops.sequence.attention",
+    "gru": "minidl.ops.sequence.recurrent",
+    "lstm": "minidl.ops.sequence.recurrent",
+    "rnn": "minidl.ops.sequence.recurrent",
+}
 
 globals().update(FUNCTIONS)  # relu, sigmoid, ...: what ops/activations declares
 
@@ -71,4 +82,8 @@ __all__ = [
 if not TYPE_CHECKING:  # (a type checker knows what is there)
 
     def __getattr__(name: str) -> Any:
-        raise _missing("functional", name, globals())
+        if name not in _LATE:
+            raise _missing("functional", name, __all__)
+        value = getattr(import_module(_LATE[name]), name)
+        globals()[name] = value
+        return value

@@ -22,8 +22,6 @@ from minidl.ops.losses.composed import *
 from minidl.ops.losses.loss import *
 from minidl.ops.norm import group_norm, instance_norm, layer_norm
 from minidl.ops.reduction import *
-from minidl.ops.sequence.attention import scaled_dot_product_attention
-from minidl.ops.sequence.recurrent import gru, lstm, rnn
 from minidl.ops.shape import (
     broadcast_to,
     embedding,
