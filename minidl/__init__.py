@@ -54,6 +54,8 @@ if TYPE_CHECKING:
     from minidl.inspection.summary import summary
     from minidl.io.dlpack import from_dlpack
     from minidl.io.saving import load, save
+    from minidl.onnx.export import export_onnx
+    from minidl.onnx.model import import_onnx
     from minidl.training.fit import History, evaluate, fit
     from minidl.training.metrics import confusion_matrix
 
@@ -67,7 +69,9 @@ _LATE = {
     "testing": "minidl.testing",
     "train": "minidl.train",
     "draw": "minidl.drawing.picture",
+    "export_onnx": "minidl.onnx.export",
     "from_dlpack": "minidl.io.dlpack",
+    "import_onnx": "minidl.onnx.model",
     "load": "minidl.io.saving",
     "save": "minidl.io.saving",
     "profile": "minidl.inspection.profile",

@@ -35,7 +35,11 @@ ALL = sorted(
 DOCTESTS = [
     page for page in sorted(DOCS.rglob("*.md")) if re.search("^>>>", page.read_text("utf-8"), re.M)
 ]
-NEEDED = {"import torch": ("torch", "safetensors"), "import MLP": ("sklearn",)}  # to run a page
+NEEDED = {  # to run a page
+    "import torch": ("torch", "safetensors"),
+    "import MLP": ("sklearn",),
+    "import onnxruntime": ("onnx", "onnxruntime"),
+}
 LIVE = snippets.live_pages(DOCS)
 OTHERS = ("torch", "matplotlib", "scipy", "sklearn", "keras", "tensorflow", "chainer")
 

@@ -251,6 +251,8 @@ APART = {
     "optim.Schedule": "a base class",
     "nn.Identity": "takes anything, by contract",
     "md.save": "writes files; tests/test_wrong_types.py",
+    "md.export_onnx": "writes files; tests/onnx/test_errors.py",
+    "md.import_onnx": "tests/onnx/test_errors.py",
     "md.load": "tests/io/test_untrusted_files.py",
     "data.read_idx": "tests/io/test_untrusted_files.py",
     "data.Table": "made by read_csv",

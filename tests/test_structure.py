@@ -66,6 +66,17 @@ ALLOWED = {
     "train": {"training"},
     "monitor": {"training", "optim", "nn", "autograd", "check"},
     "drawing": {"nn", "autograd", "_kernels", "check"},
+    "onnx": {
+        "inspection",
+        "io",
+        "nn",
+        "functional",
+        "ops",
+        "autograd",
+        "_kernels",
+        "config",
+        "check",
+    },
     "sklearn": {
         "training",
         "data",

@@ -1,0 +1,71 @@
+"""Which ONNX nodes do what is no op, as it has no gradient: comparisons, logic, rounding, places.
+
+Python's operators and the methods of a Tensor come by here. (The functions `md.less` and their like, called by these
+names, do not: what they compute is taken for a constant, and the second run finds that it is none.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from minidl.autograd.tensor import plain
+from minidl.onnx.rules import alike
+
+TWO_INPUTS = {
+    "equal": "Equal", "not_equal": "Equal", "less": "Less", "less_equal": "LessOrEqual", "greater": "Greater",
+    "greater_equal": "GreaterOrEqual", "logical_and": "And", "logical_or": "Or",
+}  # fmt: skip
+
+
+def _inputs(t: Any, *given: Any) -> tuple[list[str], np.dtype]:
+    """The names of arrays and numbers, in one dtype."""
+    xs = [plain(x) for x in given]
+    common = np.result_type(*xs)
+    names: list[str] = []
+    for x in xs:
+        known = isinstance(x, np.ndarray)
+        names += alike(t, [t.name(x)], [x], common) if known else [t.graph.constant(x, common)]
+    return names, common
+
+
+def two_inputs(t: Any, name: str, x0: Any, x1: Any) -> str:
+    result = t.graph.node(TWO_INPUTS[name], *_inputs(t, x0, x1)[0])
+    return t.graph.node("Not", result) if name == "not_equal" else result
+
+
+def logical_not(t: Any, name: str, x: Any) -> str:
+    return t.graph.node("Not", t.name(plain(x)))
+
+
+def rounded(t: Any, name: str, x0: Any, x1: Any) -> str:
+    """``//`` and ``%``, which round down."""
+    (a, b), dtype = _inputs(t, x0, x1)
+    if dtype.kind != "f":
+        rest = t.graph.node("Mod", a, b)
+        return rest if name == "remainder" else t.graph.node("Div", t.graph.node("Sub", a, rest), b)
+    below = t.graph.node("Floor", t.graph.node("Div", a, b))
+    return (
+        below if name == "floor_divide" else t.graph.node("Sub", a, t.graph.node("Mul", b, below))
+    )
+
+
+def place(t: Any, name: str, x: Any, axis: int | None = None, keepdims: bool = False) -> str:
+    array, kind = plain(x), {"argmax": "ArgMax", "argmin": "ArgMin"}[name]
+    if axis is None:
+        row = t.graph.node("Reshape", t.name(array), t.graph.constant([-1], np.int64))
+        return t.graph.reshape(
+            t.graph.node(kind, row, axis=0, keepdims=0), (1,) * array.ndim * keepdims
+        )
+    return t.graph.node(kind, t.name(array), axis=int(axis), keepdims=int(keepdims))
+
+
+OPERATORS: dict[str, Callable[..., str]] = dict.fromkeys(TWO_INPUTS, two_inputs) | {
+    "logical_not": logical_not,
+    "remainder": rounded,
+    "floor_divide": rounded,
+    "argmax": place,
+    "argmin": place,
+}
