@@ -192,7 +192,7 @@ def evaluate(
         loader: gives batches (x, target); or a tuple of two arrays.
 
     Returns:
-        "loss" and each metric by name: means over all samples.
+        "loss", the mean over all samples, and each metric by name, from totals over all batches.
     """
     loader = batches_of("evaluate: loader", loader)
     loss_of, chosen = measures("evaluate", model, loss, metrics)

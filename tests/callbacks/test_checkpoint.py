@@ -63,12 +63,12 @@ def train(path, epochs, crash=0, resume=False, rng=1, **options):
 
 
 @pytest.mark.parametrize("rng", [1, None])
-@pytest.mark.parametrize("crash", range(3, 2 * STEPS + 1))
-def test_every_step_may_be_the_last(tmp_path, crash, rng):
+def test_every_step_may_be_the_last(tmp_path, rng):
     expected = train(tmp_path / "plain.npz", 2, rng=rng)
-    with pytest.raises(Stop):
-        train(tmp_path / "run.npz", 2, crash, rng=rng)
-    assert train(tmp_path / "run.npz", 2, resume=True, rng=rng) == expected
+    for crash in range(3 if rng else 4, 2 * STEPS + 1, 2):  # with each of both, every second one
+        with pytest.raises(Stop):
+            train(tmp_path / "run.npz", 2, crash, rng=rng)
+        assert train(tmp_path / "run.npz", 2, resume=True, rng=rng) == expected, crash
 
 
 @pytest.mark.parametrize("ending", [".npz", ".safetensors"])
