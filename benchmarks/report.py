@@ -16,6 +16,7 @@ TITLES = {
     "mlp": "Training step of an MLP",
     "tiny": "A chain of 100 tiny operations",
     "activations": "Activations",
+    "arrays": "Functions on arrays",
     "gemm": "Matrix products",
     "contention": "Alternating with NumPy",
     "dcgan": "Training step of a DCGAN",

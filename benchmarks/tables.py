@@ -75,17 +75,30 @@ def spread_duration(spread: Spread | None) -> str:
 
 
 def tiny_rows(section: Section) -> list[str]:
-    others = [peer for peer in section.peers if peer != OURS]
-    rows = [
-        [case.name, spread_duration(case.ns(OURS)), *(ratio_cell(case, peer) for peer in others)]
-        for case in section.cases
-    ]
     text = (
         "Time of one operation, forward and backward. JAX compiles the chain to one kernel, "
         "TensorFlow and NNabla run a graph built in advance; minidl, PyTorch and NumPy run "
         "operation by operation."
     )
-    return [*table(["work", "minidl, per op", *map(label, others)], rows), "", text]
+    return [*duration_rows(section, "minidl, per op"), "", text]
+
+
+def array_rows(section: Section) -> list[str]:
+    text = (
+        "Functions of rows of 100 elements; `parts` adds up all parts of a tensor, `stack` and `concatenate` join "
+        "tensors. Both: forward and backward."
+    )
+    return [*duration_rows(section, "minidl"), "", text]
+
+
+def duration_rows(section: Section, ours: str) -> list[str]:
+    """The time of each case, and the ratios to it."""
+    others = [peer for peer in section.peers if peer != OURS]
+    rows = [
+        [case.name, spread_duration(case.ns(OURS)), *(ratio_cell(case, peer) for peer in others)]
+        for case in section.cases
+    ]
+    return table(["work", ours, *map(label, others)], rows)
 
 
 def activation_rows(section: Section) -> list[str]:
@@ -298,6 +311,7 @@ WRITERS = {
     "mlp": mlp_rows,
     "tiny": tiny_rows,
     "activations": activation_rows,
+    "arrays": array_rows,
     "gemm": gemm_rows,
     "contention": contention_rows,
     "dcgan": dcgan_rows,

@@ -52,6 +52,8 @@ TRUTH = {
     "erf": (mp.erf, lambda x: _each(math.erf, x)),
     "normal_cdf": (_exact_normal_cdf, _normal_cdf),
     "gelu": (lambda x: x * _exact_normal_cdf(x), lambda x: x * _normal_cdf(x)),
+    "sin": (mp.sin, np.sin),
+    "cos": (mp.cos, np.cos),
 }
 
 
@@ -210,8 +212,8 @@ parts.
 
 ## Elementary functions
 
-The functions that the loops use: `minidl/_kernels/math/elementary.pxd`. The limit is 2 ulp for `exp expm1 log
-log1p sigmoid` and 4 for the others; `tests/kernels/test_math.py` checks it.
+The functions that the loops use: `minidl/_kernels/math`. The limit is 2 ulp for `exp expm1 log log1p sigmoid sin
+cos` and 4 for the others; `tests/kernels/test_math.py` checks it.
 
 {functions}
 """

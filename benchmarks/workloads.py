@@ -41,6 +41,7 @@ DCGAN_PRODUCTS = {
         (1024, 4096, 512),
     ],
 }
+ON_ARRAYS = ("sin", "cos", "erf", "expm1", "log1p", "rsqrt", "logsumexp", "cumsum", "prod", "sort")
 BATCHES = [2**i for i in range(3, 13)]
 WIDTHS = [2**i for i in range(5, 13)]
 
@@ -107,6 +108,24 @@ def activation_case(
 
 def tiny(context: Context) -> list[dict]:
     return [{"kind": "tiny", "name": "100 ops on shape (4,)", "ops": 100}]
+
+
+def arrays(context: Context) -> list[dict]:
+    """Elementary functions and reductions of rows of 100 at three sizes; 400 parts of a tensor; 100 tensors joined."""
+    sizes = (1_000, 100_000) if context.quick else (1_000, 100_000, 10_000_000)
+    cases = [
+        array_case(name, (size // 100, 100), mode, f"{name} {mode} {size:.0e}")
+        for size in sizes
+        for name in ON_ARRAYS
+        for mode in ("forward", "both")
+    ]
+    for name, count in (("parts", 400), ("stack", 100), ("concatenate", 100)):
+        cases.append(array_case(name, (count, 32, 64), "both", f"{name} both, {count} of (32, 64)"))
+    return cases
+
+
+def array_case(function: str, shape: tuple[int, ...], mode: str, name: str) -> dict:
+    return {"kind": "arrays", "function": function, "shape": shape, "mode": mode, "name": name}
 
 
 def gemm(context: Context) -> list[dict]:
@@ -183,6 +202,7 @@ SECTIONS = {
     "mlp": Section("Training step of an MLP", ALL, mlps, 1.0),
     "activations": Section("Activations", ONE_EACH, activations, 0.12),
     "tiny": Section("A chain of tiny operations", ONE_EACH, tiny, 0.3),
+    "arrays": Section("Functions on arrays", ("minidl", "torch"), arrays, 0.12),
     "gemm": Section("Matrix products", ("minidl", "numpy", "torch"), gemm, 0.15),
     "contention": Section("Alternating with NumPy", ("minidl", "numpy", "torch"), contention, 0.4),
     "dcgan": Section(

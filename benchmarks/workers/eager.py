@@ -20,6 +20,15 @@ from base import (
 )
 from networks import DCGANData, layer_operands
 
+ALONG_ROWS = ("logsumexp", "cumsum", "prod", "sort")  # of the functions in `arrays`
+
+
+def sum_of_parts(x):
+    total = None
+    for part in x:
+        total = part if total is None else total + part
+    return total
+
 
 class EagerWorker(Worker):
     """A subclass defines how its framework makes a tensor, reads one, switches recording off, and calls
@@ -43,6 +52,10 @@ class EagerWorker(Worker):
         raise NotImplementedError
 
     def matmul(self, a, b):
+        raise NotImplementedError
+
+    def on_arrays(self, name):
+        """The function of `arrays`; of reductions and scans, along the last axis."""
         raise NotImplementedError
 
     def images(self, array, requires_grad=False):
@@ -154,6 +167,28 @@ class EagerWorker(Worker):
         outputs += [leaf.grad for leaf in leaves if mode != "forward"]
         check = None if case["activation"] == "rrelu" else sample(*map(self.array, outputs))
         return Task(repeat(call), check)
+
+    def arrays(self, case: dict) -> Task:
+        name, both = case["function"], case["mode"] == "both"
+        x, joins = np.abs(normal(tuple(case["shape"]), 1)), name in ("stack", "concatenate")
+        leaves = [self.tensor(part, requires_grad=both) for part in (x if joins else [x])]
+        function = sum_of_parts if name == "parts" else self.on_arrays(name)
+
+        def forward():
+            return function(leaves if joins else leaves[0])
+
+        gy = self.tensor(normal(tuple(forward().shape), 2))
+
+        def call():
+            y = forward()
+            if both:
+                for leaf in leaves:
+                    self.clear(leaf)
+                y.backward(gy)
+            return y
+
+        outputs = [call(), *[leaf.grad for leaf in leaves if both]]
+        return Task(repeat(call), sample(*map(self.array, outputs)))
 
     def tiny(self, case: dict) -> Task:
         x = self.tensor(normal((4,), 1), requires_grad=True)

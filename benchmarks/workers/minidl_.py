@@ -5,7 +5,7 @@ import io
 
 import numpy as np
 from base import main
-from eager import EagerWorker
+from eager import ALONG_ROWS, EagerWorker
 from networks import NCHW, NHWC
 
 import minidl as md
@@ -69,6 +69,10 @@ class Minidl(EagerWorker):
         if name == "rrelu":
             return lambda x, **params: F.rrelu(x, **params, training=True)
         return getattr(F, name)
+
+    def on_arrays(self, name):
+        function = getattr(md, name)
+        return (lambda x: function(x, axis=-1)) if name in ALONG_ROWS else function
 
     def images(self, array, requires_grad=False):
         return self.tensor(channels_last(array), requires_grad)

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from base import main
-from eager import EagerWorker
+from eager import ALONG_ROWS, EagerWorker
 
 torch.set_num_threads(2)
 
@@ -55,6 +55,12 @@ class Torch(EagerWorker):
         if function is None:
             raise NotImplementedError
         return function
+
+    def on_arrays(self, name):
+        if name == "sort":
+            return lambda x: torch.sort(x, dim=-1).values
+        function = getattr(torch, {"concatenate": "cat"}.get(name, name))
+        return (lambda x: function(x, dim=-1)) if name in ALONG_ROWS else function
 
     @property
     def layout(self):

@@ -51,13 +51,14 @@ MODULES = (
     "pooling",
     "prelu",
     "reduction",
+    "scan",
     "scatter",
     "selection",
     "softmax",
     "updates",
 )
-# (There PReLU is with the activations, and scatter with selection.)
-REFERENCE = tuple(name for name in MODULES if name not in ("prelu", "scatter"))
+# (There PReLU is with the activations, scan with reduction, and scatter with selection.)
+REFERENCE = tuple(name for name in MODULES if name not in ("prelu", "scan", "scatter"))
 
 
 def _entry_points(module) -> dict:

@@ -12,6 +12,19 @@ from minidl.autograd.tape import Record
 from minidl.autograd.tensor import Tensor, wrap
 
 
+class PyTorchsApply:
+    """`MyOp.apply`, which is how PyTorch calls an op: the error says how it is called here."""
+
+    def __get__(self, op: Any, kind: Any) -> Any:
+        def apply(*_: Any) -> None:
+            raise TypeError(
+                f"{kind.__name__}.apply: an op is an object, made for one call: {kind.__name__}()(x), where settings "
+                "that are not tensors go to the constructor"
+            )
+
+        return apply if op is None else op.run
+
+
 class Op(Record):
     """One operation: what it computes, and how a gradient passes through it.
 
@@ -45,10 +58,11 @@ class Op(Record):
 
     fused_backward: Any = None
     add_gradient: Any = None
+    apply: Any = PyTorchsApply()
 
     def __call__(self, *inputs: Tensor) -> Tensor:
         try:
-            return self.apply(inputs)
+            return self.run(inputs)
         except (AttributeError, TypeError):
             for i, x in enumerate(inputs):
                 if not isinstance(x, Tensor):

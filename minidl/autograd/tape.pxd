@@ -33,7 +33,7 @@ cdef class Record:
     cdef public bint _live
     cdef object __weakref__
     @cython.locals(x=Tensor, target=Tensor, second=Tensor, third=Tensor, out=Tensor, declared=Declaration)
-    cpdef Tensor apply(self, tuple inputs)
+    cpdef Tensor run(self, tuple inputs)
     @cython.locals(x=Tensor, saves=tuple, all_alike=bint, any_changed=bint)
     cpdef _record(self, tuple inputs, Tensor out, Declaration declared)
     cpdef Details _detailed(self)

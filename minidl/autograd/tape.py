@@ -111,7 +111,7 @@ class Record:
     _details: Any
     _declared: Any
 
-    def apply(self, inputs: tuple[Tensor, ...]) -> Tensor:
+    def run(self, inputs: tuple[Tensor, ...]) -> Tensor:
         """The call, for inputs known to be Tensors: forward on their arrays, recorded if backward may come.
 
         An op in place overwrites input 0, which itself becomes the result, as later readers of it must see.

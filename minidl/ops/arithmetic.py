@@ -248,17 +248,17 @@ def add(x0: Any, x1: Any) -> Tensor:
         ValueError: shapes that do not broadcast.
         TypeError: what no tensor can be made from, such as text or complex numbers.
     """
-    return Add().apply(pair(x0, x1))
+    return Add().run(pair(x0, x1))
 
 
 def sub(x0: Any, x1: Any) -> Tensor:
     """x0 - x1, element by element. The gradients are gy and -gy. As `add`, but not for two bool tensors (TypeError)."""
-    return Sub().apply(pair(x0, x1))
+    return Sub().run(pair(x0, x1))
 
 
 def mul(x0: Any, x1: Any) -> Tensor:
     """x0 * x1, element by element. The gradients are gy x1 and gy x0. Shapes, dtypes and errors as for `add`."""
-    return Mul().apply(pair(x0, x1))
+    return Mul().run(pair(x0, x1))
 
 
 def div(x0: Any, x1: Any) -> Tensor:
@@ -269,12 +269,12 @@ def div(x0: Any, x1: Any) -> Tensor:
     inputs = pair(x0, x1)
     if inputs[0]._data.dtype.kind != "f":
         inputs = (as_float(inputs[0]), as_float(inputs[1]))
-    return Div().apply(inputs)
+    return Div().run(inputs)
 
 
 def neg(x: Any) -> Tensor:
     """y = -x, element by element, in x's shape and dtype. The gradient is -gy. TypeError for a bool tensor."""
-    return Neg().apply((as_tensor(x),))
+    return Neg().run((as_tensor(x),))
 
 
 def pow(x0: Any, x1: Any) -> Tensor:

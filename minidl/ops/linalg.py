@@ -97,7 +97,7 @@ def matmul(x0: Any, x1: Any) -> Tensor:
     left, right = args
     a, b = left._data, right._data
     if a.ndim == 2 and b.ndim == 2 and a.shape[1] == b.shape[0]:  # most products: no time is lost
-        return MatMul().apply(args)
+        return MatMul().run(args)
     return _matmul(left, right)
 
 
@@ -150,7 +150,7 @@ def affine(x: Any, weight: Any, bias: Any = None, activation: str | tuple | None
         raise ValueError(f"affine: bias: expected shape {w_shape[:1]}, got {args[2].shape}")
     op = ActivatedAffine(*fused_row(activation)) if activation is not None else Affine()
     if len(shape) == 2:
-        return op.apply(args)
+        return op.run(args)
     flat = reshape(args[0], (math.prod(shape[:-1]), shape[-1]))
     return reshape(op(flat, *args[1:]), (*shape[:-1], w_shape[0]))
 

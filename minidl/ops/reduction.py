@@ -15,7 +15,7 @@ from minidl.autograd.op import BroadcastTo, Op
 from minidl.autograd.tensor import Tensor, as_tensor, wrap
 from minidl.ops.args import as_float, filled, normalize_axes, normalize_axis
 from minidl.ops.arithmetic import abs, exp, same, sqrt, where
-from minidl.ops.arrays.joining import concatenate
+from minidl.ops.arrays.joining import concatenate, stack
 from minidl.ops.shape import Reshape, Transpose, expand_dims, reshape
 
 __all__ = [
@@ -76,6 +76,31 @@ class Max(Op):
 
 class Min(Max):
     name = "min"
+
+
+class Prod(Op):
+    """y = Π x over the rows of (rows, n); its gradient needs no division, so that an element may be 0."""
+
+    saves = (0,)
+
+    def forward(self, x: np.ndarray) -> np.ndarray:
+        return by_numpy(np.prod, x, axis=1)
+
+    def backward(self, gy: Tensor) -> Tensor:
+        return expand_dims(gy, 1) * _products_of_others(self.input(0))
+
+
+def _products_of_others(x: Tensor) -> Tensor:
+    """For each element of (rows, n) the product of the others in its row: of its neighbour, and of the other pairs."""
+    rows, n = x.shape
+    if n < 2:
+        return filled(x.shape, 1.0, x.dtype)
+    if n % 2:
+        return _products_of_others(concatenate([x, filled((rows, 1), 1.0, x.dtype)], 1))[:, :n]
+    pairs = reshape(x, rows, n // 2, 2)
+    left, right = pairs[:, :, 0], pairs[:, :, 1]
+    others = _products_of_others(left * right)
+    return reshape(stack([others * right, others * left], 2), x.shape)
 
 
 class LogSumExp(Op):
@@ -197,21 +222,13 @@ def _extremum(name: str, op: type[Max], x: Any, axis: Axis, keepdims: bool) -> T
 
 
 def prod(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """Π x over the axes, in pairs, then pairs of pairs; 1 for no elements.
+    """Π x over the axes; 1 for no elements.
 
     The gradient of an element is gy times the product of the others, right where elements are 0, too: it is computed
     without a division. Integers and bools give 64 bits. Arguments and errors as for `sum`.
     """
     x, keepdims = as_tensor(x), _flag("prod", keepdims)
-    y = _rows("prod", x, axis)
-    if x.dtype.kind != "f":
-        return reshape(wrap(by_numpy(np.prod, y._data, axis=1)), _shape(x, axis, keepdims))
-    if y.shape[1] == 0:
-        y = filled((len(y), 1), 1.0, x.dtype)
-    while (n := y.shape[1]) > 1:
-        pairs = y[:, 0 : n - 1 : 2] * y[:, 1::2]
-        y = pairs if n % 2 == 0 else concatenate([pairs, y[:, -1:]], 1)
-    return reshape(y, _shape(x, axis, keepdims))
+    return reshape(Prod()(_rows("prod", x, axis)), _shape(x, axis, keepdims))
 
 
 def norm(x: Any, ord: float = 2, axis: Axis = None, keepdims: bool = False) -> Tensor:

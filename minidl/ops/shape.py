@@ -183,7 +183,7 @@ def reshape(x: Any, *shape: Any) -> Tensor:
         shape = _lengths("reshape", shape)
     given = as_tensor(x)
     try:
-        return Reshape(shape).apply((given,))
+        return Reshape(shape).run((given,))
     except ValueError as error:
         raise ValueError(f"reshape: {error}") from None
 
@@ -229,7 +229,7 @@ def transpose(x: Any, *axes: Any) -> Tensor:
             "to swap them: x.T",
             stacklevel=2,
         )
-    return Transpose(places).apply((given,))
+    return Transpose(places).run((given,))
 
 
 def flatten(x: Any, start_axis: int = 0) -> Tensor:
@@ -243,7 +243,7 @@ def flatten(x: Any, start_axis: int = 0) -> Tensor:
     size = 1
     for n in shape[start:]:
         size *= n
-    return Reshape((*shape[:start], size)).apply((given,))
+    return Reshape((*shape[:start], size)).run((given,))
 
 
 def squeeze(x: Any, axis: Any = None) -> Tensor:
@@ -295,7 +295,7 @@ def getitem(x: Any, index: Any) -> Tensor:
     op = Slice(index) if type(index) is int else item_op(plain(index))
     if x._requires_grad and not op.unique:
         op.index = _owned(op.index)  # for backward: the caller may fill its array anew
-    return op.apply((x,))
+    return op.run((x,))
 
 
 def _owned(index: Any) -> Any:

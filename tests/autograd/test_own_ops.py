@@ -30,6 +30,19 @@ def test_an_op_object_records_one_call_even_if_its_graph_was_freed():
         kept(x)  # it would overwrite what the graph needs
 
 
+def test_an_op_called_as_in_pytorch_is_told_how_it_is_called_here():
+    x = leaf(2.0)
+    for call in (lambda: Cube.apply(x), lambda: Cube.apply(x, 3), lambda: Wrong.apply()):
+        with pytest.raises(
+            TypeError,
+            match=r"(Cube|Wrong)\.apply: an op is an object, made for one call: \w+\(\)\(x\)",
+        ):
+            call()
+    y = Cube().apply((x,))
+    y.backward()
+    assert y.data == 8 and x.grad.data == 12
+
+
 class Wrong(md.Op):
     """y = x0 + x1, with a backward that asks for what was not kept, or answers too little."""
 

@@ -275,6 +275,14 @@ def assign(rng) -> Sample:
     return (array(rng, *x.shape), x), {}
 
 
+def join(rng) -> Sample:
+    shape, count = lengths(rng, int(rng.integers(1, 4))), int(rng.integers(1, 4))
+    axis = int(rng.integers(len(shape)))
+    xs = tuple(array(rng, *shape) for _ in range(count))
+    joined = np.stack if rng.random() < 0.5 else np.concatenate
+    return (array(rng, *joined(xs, axis).shape), xs, axis), {}
+
+
 def one(rng) -> Sample:
     return (array(rng, *lengths(rng, int(rng.integers(2, 5)))),), {}
 
@@ -366,6 +374,7 @@ SAMPLERS: dict[str, Sampler] = {
     "clip_norm": lambda rng: ((*parameters(rng, 1), 0.5), {}),
     "assign": assign,
     "copy": one,
+    "join": join,
     "set_all": lambda rng: ((*one(rng)[0], 0.5), {}),
     "reshape": reshape,
 }
@@ -375,7 +384,7 @@ KNOWN = {"conv_weight_grad": [groups_of_a_vector(*sizes) for sizes in ((2, 4), (
 # What is written must lie in one piece, or (in the second line) anywhere, if only each element has a place of its own.
 DENSE = {*STEPS, "clip_norm"}
 DENSE |= {"prelu_forward", "prelu_backward"}  # these want C order
-APART = {"matmul", "affine_weight_grad", "binary", "unary", "assign", "set_all"}
+APART = {"matmul", "affine_weight_grad", "binary", "unary", "assign", "join", "set_all"}
 APART |= {"batch_norm_track"}
 
 

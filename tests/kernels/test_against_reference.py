@@ -113,6 +113,10 @@ def loss_backward(name, divisor=1.0):
     return arguments
 
 
+SCANS = [(2, n, inner) for n in (0, 1, 7, 300) for inner in (0, 1, 2, 130)] + [
+    (70, 700, 1),
+    (0, 2, 3),
+]
 LOSSES = tuple(VALUES)
 WITH_CLASSES = [shape for shape in MATRICES if shape[1]]
 # Layers: each matrix's rows. Groups: parts below, at and above a vector and what is kept of a row; rows beyond a task.
@@ -130,6 +134,10 @@ CASES: dict[str, list[tuple[str, Callable, list]]] = {
     "softmax_forward": [("", rows, MATRICES)],
     "softmax_backward": [("", lambda rng, *s: (probabilities(rng, *s), normal(rng, *s)), MATRICES)],
     "log_softmax_forward": [("", rows, MATRICES)],
+    "running_sum": [
+        (name, lambda rng, *s, reverse=reverse: (normal(rng, *s), reverse), SCANS)
+        for name, reverse in (("", False), ("reverse", True))
+    ],
     "logsumexp_forward": [("", rows, [shape for shape in MATRICES if shape[1]])],
     "log_softmax_backward": [
         ("", lambda rng, *s: (np.log(probabilities(rng, *s) + 1e-9), normal(rng, *s)), MATRICES)

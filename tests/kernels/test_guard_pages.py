@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from minidl import _kernels as K
+from minidl._kernels import uncompiled
 from minidl._kernels.arrays import copying
 
 from .guard import CAN_GUARD, faults, guarded, map_arrays
@@ -30,7 +31,11 @@ MORE |= dict.fromkeys(("conv_forward", "conv_input_grad", "conv_weight_grad"), 6
 REFERENCE = K.load("reference")
 COPYING = K._entry_points(copying)
 NUMPY_COPYING = SimpleNamespace(
-    assign=np.copyto, copy=np.array, reshape=np.reshape, set_all=np.ndarray.fill
+    assign=np.copyto,
+    copy=np.array,
+    join=uncompiled.join,
+    reshape=np.reshape,
+    set_all=np.ndarray.fill,
 )
 
 

@@ -39,6 +39,7 @@ ROWS = [
     # Reductions
     Row("ops.prod", lambda x: ops.prod(x, 1), with_zeros),
     Row("ops.prod/all", ops.prod, lambda rng: [rng.uniform(0.5, 1.5, (2, 3))], rtol=1e-4),
+    Row("ops.prod/one, two", lambda x: ops.prod(x[:, :1], 1) + ops.prod(x[:, 1:3], 1), with_zeros),
     Row("ops.prod/axes", lambda x: ops.prod(x, (2, 0), keepdims=True), positive((2, 3, 2))),
     Row("ops.norm", ops.norm, normal((3, 4))),
     Row("ops.norm/1", lambda x: ops.norm(x, 1, axis=0), normal((3, 4))),

@@ -1,4 +1,4 @@
-"""The NumPy definitions of reduction.pyx; also what it does with integers and other kinds of array."""
+"""The NumPy definitions of reduction.pyx and scan.pyx; also what it does with integers and other kinds of array."""
 
 from __future__ import annotations
 
@@ -19,3 +19,8 @@ def sum_to(x, shape):
 
 def extremum_axes(name, x, axes=None, keepdims=False):
     return np.asarray({"max": np.max, "min": np.min}[name](x, axis=axes, keepdims=keepdims))
+
+
+def running_sum(x, reverse=False):
+    step = -1 if reverse else 1
+    return np.cumsum(x[:, ::step], 1, dtype=np.float64)[:, ::step].astype(x.dtype)

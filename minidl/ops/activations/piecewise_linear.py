@@ -31,7 +31,7 @@ def relu(x: Any, inplace: bool = False) -> Tensor:
     0.0 0.0 3.0
     """
     op, inputs = op_for("relu", x, inplace)
-    return op.apply(inputs)
+    return op.run(inputs)
 
 
 @activation(
@@ -54,7 +54,7 @@ def leaky_relu(x: Any, negative_slope: float = 0.01, inplace: bool = False) -> T
     1.0 -0.1 0.0 15.0 -0.2
     """
     op, inputs = op_for("leaky_relu", x, inplace, negative_slope)
-    return op.apply(inputs)
+    return op.run(inputs)
 
 
 @activation(
@@ -74,7 +74,7 @@ def relu6(x: Any, inplace: bool = False) -> Tensor:
     0.0 2.0 6.0
     """
     op, inputs = op_for("relu6", x, inplace)
-    return op.apply(inputs)
+    return op.run(inputs)
 
 
 @activation(
@@ -96,7 +96,7 @@ def hardtanh(x: Any, min_val: float = -1.0, max_val: float = 1.0, inplace: bool 
     -1.0 0.5 1.0
     """
     op, inputs = op_for("hardtanh", x, inplace, min_val, max_val)
-    return op.apply(inputs)
+    return op.run(inputs)
 
 
 @activation(
@@ -117,7 +117,7 @@ def hardsigmoid(x: Any) -> Tensor:
     0.0 0.5 0.75
     """
     op, inputs = op_for("hardsigmoid", x)
-    return op.apply(inputs)
+    return op.run(inputs)
 
 
 @activation(
@@ -139,7 +139,7 @@ def softshrink(x: Any, lambd: float = 0.5) -> Tensor:
     -1.5 0.0 1.5
     """
     op, inputs = op_for("softshrink", x, False, lambd)
-    return op.apply(inputs)
+    return op.run(inputs)
 
 
 @activation(
@@ -161,7 +161,7 @@ def hardshrink(x: Any, lambd: float = 0.5) -> Tensor:
     -2.0 0.0 2.0
     """
     op, inputs = op_for("hardshrink", x, False, lambd)
-    return op.apply(inputs)
+    return op.run(inputs)
 
 
 @activation(
@@ -183,4 +183,4 @@ def threshold(x: Any, threshold: float, value: float, inplace: bool = False) -> 
     -0.25 -0.25 2.0
     """
     op, inputs = op_for("threshold", x, inplace, threshold, value)
-    return op.apply(inputs)
+    return op.run(inputs)

@@ -43,7 +43,7 @@ def silu(x: Any) -> Tensor:
     -0.2689 0.0 1.7616
     """
     op, inputs = op_for("silu", x)
-    return op.apply(inputs)
+    return op.run(inputs)
 
 
 @activation(
@@ -65,7 +65,7 @@ def hardswish(x: Any) -> Tensor:
     0.0 0.6667 5.0
     """
     op, inputs = op_for("hardswish", x)
-    return op.apply(inputs)
+    return op.run(inputs)
 
 
 def mish_curvature(x: Tensor) -> Tensor:
@@ -94,7 +94,7 @@ def mish(x: Any) -> Tensor:
     -0.3034 0.0 1.944
     """
     op, inputs = op_for("mish", x)
-    return op.apply(inputs)
+    return op.run(inputs)
 
 
 def gelu_curvature(x: Tensor) -> Tensor:
@@ -122,7 +122,7 @@ def gelu(x: Any, approximate: str = "none") -> Tensor:
     -0.1587 0.0 1.9545
     """
     op, inputs = op_for(selected("gelu", approximate), x)
-    return op.apply(inputs)
+    return op.run(inputs)
 
 
 def gelu_tanh_curvature(x: Tensor) -> Tensor:
@@ -151,4 +151,4 @@ def gelu_tanh(x: Any) -> Tensor:
     -0.1588 0.0 1.9546
     """
     op, inputs = op_for("gelu_tanh", x)
-    return op.apply(inputs)
+    return op.run(inputs)

@@ -50,7 +50,7 @@ def elu(x: Any, alpha: float = 1.0, inplace: bool = False) -> Tensor:
     -0.6321 0.0 2.0
     """
     op, inputs = op_for("elu", x, inplace, alpha)
-    return op.apply(inputs)
+    return op.run(inputs)
 
 
 @activation(
@@ -78,7 +78,7 @@ def selu(x: Any) -> Tensor:
     -1.1113 0.0 2.1014
     """
     op, inputs = op_for("selu", x)
-    return op.apply(inputs)
+    return op.run(inputs)
 
 
 @activation(
@@ -103,7 +103,7 @@ def celu(x: Any, alpha: float = 1.0) -> Tensor:
     -0.6321 0.0 2.0
     """
     op, inputs = op_for("celu", x, False, alpha)
-    return op.apply(inputs)
+    return op.run(inputs)
 
 
 @activation(
@@ -123,7 +123,7 @@ def sigmoid(x: Any) -> Tensor:
     0.2689 0.5 0.8808
     """
     op, inputs = op_for("sigmoid", x)
-    return op.apply(inputs)
+    return op.run(inputs)
 
 
 @activation(
@@ -143,7 +143,7 @@ def logsigmoid(x: Any) -> Tensor:
     -100.0 -0.6931 -0.1269
     """
     op, inputs = op_for("logsigmoid", x)
-    return op.apply(inputs)
+    return op.run(inputs)
 
 
 @activation(
@@ -163,7 +163,7 @@ def tanh(x: Any) -> Tensor:
     -0.7616 0.0 0.964
     """
     op, inputs = op_for("tanh", x)
-    return op.apply(inputs)
+    return op.run(inputs)
 
 
 def softsign_curvature(x: Tensor) -> Tensor:
@@ -188,7 +188,7 @@ def softsign(x: Any) -> Tensor:
     -0.5 0.0 0.75
     """
     op, inputs = op_for("softsign", x)
-    return op.apply(inputs)
+    return op.run(inputs)
 
 
 @activation(
@@ -209,7 +209,7 @@ def softplus(x: Any, beta: float = 1.0) -> Tensor:
     0.3133 0.6931 1000.0
     """
     op, inputs = op_for("softplus", x, False, beta)
-    return op.apply(inputs)
+    return op.run(inputs)
 
 
 def tanhshrink_curvature(x: Tensor) -> Tensor:
@@ -234,4 +234,4 @@ def tanhshrink(x: Any) -> Tensor:
     -0.2384 0.0 1.036
     """
     op, inputs = op_for("tanhshrink", x)
-    return op.apply(inputs)
+    return op.run(inputs)

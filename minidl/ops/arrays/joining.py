@@ -73,7 +73,7 @@ def concatenate(xs: Sequence[Any], axis: int = 0) -> Tensor:
     tensors = _tensors("concatenate", xs)
     axis = normalize_axis("concatenate", axis, tensors[0].ndim)
     _check_same("concatenate", tensors, skip=axis)
-    return Concatenate(axis).apply(tensors)
+    return Concatenate(axis).run(tensors)
 
 
 def stack(xs: Sequence[Any], axis: int = 0) -> Tensor:
@@ -84,7 +84,7 @@ def stack(xs: Sequence[Any], axis: int = 0) -> Tensor:
     """
     tensors = _tensors("stack", xs)
     _check_same("stack", tensors, skip=None)
-    return Stack(normalize_axis("stack", axis, tensors[0].ndim + 1)).apply(tensors)
+    return Stack(normalize_axis("stack", axis, tensors[0].ndim + 1)).run(tensors)
 
 
 def _tensors(name: str, xs: Sequence[Any]) -> tuple[Tensor, ...]:

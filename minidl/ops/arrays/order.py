@@ -1,40 +1,40 @@
-"""Running sums and sorting along an axis, by NumPy: what a captured step calls again."""
+"""Running sums and sorting along an axis. NumPy sorts; a captured step calls it again."""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
+from minidl import _kernels as K
 from minidl._kernels.runtime.prepared import by_numpy
 from minidl.autograd.op import Op
+from minidl.autograd.tape import will_record
 from minidl.autograd.tensor import Tensor, as_tensor, wrap
 from minidl.ops.args import normalize_axis
-from minidl.ops.arrays.rearranging import flip
 from minidl.ops.shape import reshape
 
 __all__ = ["argsort", "cumsum", "sort"]
 
 
 class CumSum(Op):
-    """y_i = Σ x_j over j <= i, along an axis."""
+    """y_i = Σ x_j over j <= i, along an axis; in reverse over j >= i."""
 
     saves = ()
 
-    def __init__(self, axis: int) -> None:
-        self.axis = axis
+    def __init__(self, axis: int, reverse: bool = False) -> None:
+        self.axis, self.reverse = axis, reverse
 
     def forward(self, x: np.ndarray) -> np.ndarray:
-        return by_numpy(_running_sum, x, self.axis)
+        if x.dtype.kind != "f":
+            return by_numpy(np.cumsum, x, self.axis)
+        before, after = x.shape[: self.axis], x.shape[self.axis + 1 :]
+        rows = K.reshape(x, (math.prod(before), x.shape[self.axis], math.prod(after)))
+        return K.running_sum(rows, self.reverse).reshape(x.shape)
 
     def backward(self, gy: Tensor) -> Tensor:
-        return flip(CumSum(self.axis)(flip(gy, self.axis)), self.axis)  # Σ gy_j over j >= i
-
-
-def _running_sum(x: np.ndarray, axis: int) -> np.ndarray:
-    if x.dtype == np.float32:  # its error would grow with the number of elements
-        return np.cumsum(x, axis, dtype=np.float64).astype(np.float32)
-    return np.cumsum(x, axis)
+        return CumSum(self.axis, not self.reverse)(gy)
 
 
 class Permute(Op):
@@ -79,6 +79,8 @@ def sort(x: Any, axis: int | None = -1) -> Tensor:
     if axis is None:
         x, axis = reshape(x, -1), 0
     axis = normalize_axis("sort", axis, x.ndim)
+    if not will_record(x):  # the places are not needed: sorting alone is faster
+        return wrap(by_numpy(np.sort, x._data, axis))
     return Permute(_order(x._data, axis), axis)(x)
 
 

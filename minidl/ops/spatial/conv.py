@@ -224,8 +224,8 @@ def conv(
     if groups == 1 and x_shape[2:] == w_shape[2:] and not any(padding):
         return _one_pixel(args, activation)
     if row is None:
-        return Conv(window, tuple(size)).apply(args)
-    return ActivatedConv(window, tuple(size), row).apply(args)
+        return Conv(window, tuple(size)).run(args)
+    return ActivatedConv(window, tuple(size), row).run(args)
 
 
 def _keeping_size(
@@ -325,9 +325,9 @@ def conv_transpose(
         size.append(n)
     check.shape("conv_transpose", (x_shape[0], w_shape[1] * groups, *size))
     if activation is None:
-        return ConvTranspose(window, tuple(size)).apply(args)
+        return ConvTranspose(window, tuple(size)).run(args)
     row = fused_row(activation, "conv_transpose")
-    return ActivatedConvTranspose(window, tuple(size), row).apply(args)
+    return ActivatedConvTranspose(window, tuple(size), row).run(args)
 
 
 def _spatial_axes(name: str, x_shape: Axes, w_shape: Axes) -> int:

@@ -132,7 +132,7 @@ def max_pool(
         raise ValueError(
             f"max_pool: expected elements along every axis behind 1, got {image._data.shape}"
         )
-    return MaxPool(window, will_record(image)).apply((image,))
+    return MaxPool(window, will_record(image)).run((image,))
 
 
 def avg_pool(
@@ -149,7 +149,7 @@ def avg_pool(
     """
     image = as_float(x)
     window = _window("avg_pool", image._data.shape, kernel_size, stride, padding)
-    return AvgPool(window).apply((image,))
+    return AvgPool(window).run((image,))
 
 
 def _window(name: str, shape: Axes, kernel_size: Any, stride: Any, padding: Any) -> Window:
