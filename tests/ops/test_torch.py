@@ -378,6 +378,9 @@ def of_the_same_name(known: set[str]) -> list[Case]:
 
 NO_COUNTERPART = {"dropout": "draws other random numbers"}
 NO_COUNTERPART |= dict.fromkeys(("kl_div", "cosine_embedding_loss"), "test_torch_losses.py")
+NO_COUNTERPART |= dict.fromkeys(
+    ("gru", "lstm", "scaled_dot_product_attention"), "tests/nn/test_sequence.py"
+)
 NO_COUNTERPART |= dict.fromkeys(("dropout2d", "pixel_unshuffle"), "test_torch_images.py")
 NO_COUNTERPART |= dict.fromkeys(
     ("gru", "lstm", "scaled_dot_product_attention"), "tests/nn/test_sequence.py"

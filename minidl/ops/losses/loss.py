@@ -17,6 +17,7 @@ import numpy as np
 
 from minidl import _kernels as K
 from minidl import check
+from minidl._kernels.arrays.buffers import within
 from minidl._kernels.runtime.prepared import by_numpy, checks, recorder
 from minidl.autograd.op import Op
 from minidl.autograd.tensor import Tensor, as_tensor, plain, wrap
@@ -264,30 +265,32 @@ def cross_entropy(
             divided by the sum of the targets' weights.
         ignore_index: ids of this value, in the range of the classes or not, have the loss 0 and do not count in
             the mean (which is NaN if there are no others). Probabilities are never ignored.
-        label_smoothing: e from 0 to 1; the target's probabilities p become (1 - e) p + e / C.
+        label_smoothing: e from 0 to 1; the target's probabilities p become (1 - e) p + e / C (Szegedy et al., 2016).
 
     Raises:
         ValueError: shapes that do not fit, or an id out of range; in a captured step that was recorded without an
             ignored id also a later -100 (with class weights or another `ignore_index`, later ones are ignored).
         TypeError: ids that are not integers.
-
-    Source: label smoothing: Szegedy et al., Rethinking the Inception Architecture for Computer Vision, CVPR 2016.
     """
     name, x = "cross_entropy", as_float(logits)
-    axis = min(x.ndim - 1, 1)
-    classes = x.shape[axis] if x.ndim else 0
-    settings = weighting(name, classes, weight, ignore_index, label_smoothing)
+    settings = None  # the usual loss: no weights, no smoothing, and most often nothing to ignore
+    plain_numbers = type(label_smoothing) is float and type(ignore_index) is int
+    if weight is not None or not plain_numbers or label_smoothing or ignore_index != IGNORED:
+        settings = weighting(name, _rows(name, x).shape[1], weight, ignore_index, label_smoothing)
     given = check.array(name, "target", plain(target))
     if given.dtype.kind == "f" and given.shape == x.shape and x.ndim:
         # (Numbers in a list take the logits' dtype.)
         x, t = operands(
             x, Tensor(given, dtype=x.dtype) if isinstance(target, list | tuple) else target
         )
-        loss = -sum(Weigh()(soften(t, settings, axis), log_softmax(x, axis)), axis)
-        return reduced(name, loss, reduction)
+        axis = min(x.ndim - 1, 1)
+        t = t if settings is None else soften(t, settings, axis)
+        return reduced(name, -sum(Weigh()(t, log_softmax(x, axis)), axis), reduction)
     rows = _rows(name, x)
-    ids = _class_targets(name, x, given)
-    if not settings.is_plain(ids, classes, recorder.on):
+    ids, classes = _class_targets(name, x, given), rows._data.shape[1]
+    if settings is None and not within(ids, classes):
+        settings = weighting(name, classes, None, ignore_index)
+    if settings is not None and not settings.is_plain(ids, classes, recorder.on):
         a, kept = coefficients(ids, classes, settings, x.dtype)
         loss = -sum(Weigh()(a, log_softmax(rows, 1)), 1)
         return _kept_reduced(name, loss, kept, x, reduction)
