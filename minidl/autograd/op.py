@@ -8,6 +8,7 @@ import numpy as np
 
 from minidl import _kernels as K
 from minidl._kernels import binary
+from minidl._kernels.runtime.prepared import by_numpy
 from minidl.autograd.tape import Record
 from minidl.autograd.tensor import Tensor, wrap
 
@@ -156,7 +157,7 @@ class Cast(Op):
         self.dtype = np.dtype(dtype)
 
     def forward(self, x: np.ndarray) -> np.ndarray:
-        return x.astype(self.dtype)
+        return by_numpy(np.ndarray.astype, x, self.dtype)
 
     def backward(self, gy: Tensor) -> Tensor:
         return gy

@@ -127,7 +127,7 @@ class Pow(Op):
 
 def _is_flat(x0: np.ndarray, x1: np.ndarray) -> np.ndarray:
     """Where 0^x1 stays as it is when x1 changes."""
-    return (x0 == 0) & (x1 >= 0)
+    return np.asarray((x0 == 0) & (x1 >= 0))
 
 
 class Exp(Op):

@@ -116,7 +116,7 @@ class LogSumExp(Op):
 
     def backward(self, gy: Tensor) -> Tensor:
         y = expand_dims(self.output(), 1)
-        return expand_dims(gy, 1) * exp(self.input(0) - where(abs(y) == math.inf, 0.0, y))
+        return expand_dims(gy, 1) * exp(self.input(0) - where(y == -math.inf, 0.0, y))
 
 
 def sum(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:

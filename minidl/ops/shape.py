@@ -147,12 +147,12 @@ def _add_elements(x: np.ndarray, index: Any, shape: tuple[int, ...]) -> np.ndarr
     """Zeros of `shape` with x added at any index. (np.add.at would do, but for more than 32 axes it crashes.)"""
     size = math.prod(shape)
     places = _looked_up(_numbers, index, shape)
-    return K.add_rows(K.reshape(x, (x.size, 1)), places.reshape(-1), size).reshape(shape)
+    return K.add_rows(K.reshape(x, (x.size, 1)), places, size).reshape(shape)
 
 
 def _numbers(index: Any, shape: tuple[int, ...]) -> np.ndarray:
-    """The numbers of the elements that an index selects from an array of this shape."""
-    return np.asarray(np.arange(math.prod(shape)).reshape(shape)[index])
+    """The numbers of the elements that an index selects from an array of this shape, in one row."""
+    return np.ravel(np.arange(math.prod(shape)).reshape(shape)[index])
 
 
 def _add_rows(x: np.ndarray, ids: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:

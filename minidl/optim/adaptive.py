@@ -19,7 +19,8 @@ class NAdam(Optimizer):
         u = (1 - mu_t) d / (1 - mu_1 ... mu_t) + mu_(t+1) m / (1 - mu_1 ... mu_(t+1))
         p -= lr u / (sqrt(v / (1 - beta2^t)) + eps)
 
-    with lr times the parameter's ``lr_mult``. Arguments and errors as for `Adam`.
+    with lr times the parameter's ``lr_mult``. Arguments and errors as for `Adam`. All mu are those of the present
+    beta1: where a schedule changes it (`OneCycleLR`), the first steps are not quite PyTorch's, which keeps the product.
 
     Args:
         momentum_decay: how fast mu rises from about beta1 / 2 to beta1.

@@ -11,7 +11,7 @@ cdef class Record:
     cdef public object plan, spec, outline
     cdef public Watch watch
     cdef public bint recorded, textbook, copies, fits_without_gradients
-    cdef public list kinds, buffers, stand_ins, effects, changed, tensors, leaves, gradients, results, draws, added
+    cdef public list kinds, buffers, stand_ins, effects, changed, tensors, leaves, gradients, arrays, results, draws, added
     @cython.locals(i=Py_ssize_t, x=Tensor, leaf=Tensor, requires_grad=bint, cleared=bint)
     cpdef bint fits(self, list given, spec) except -1
     @cython.locals(i=Py_ssize_t, leaf=Tensor, g=Tensor)

@@ -134,9 +134,10 @@ class Record:
             if is_older(leaf._data)  # (what was made in the step ends with it)
         ]
         self.gradients = [leaf.grad for leaf, _ in self.leaves]
-        for g in self.gradients:
-            if g is not None:
-                reads(g._data)
+        self.arrays = [None if g is None else g._data for g in self.gradients]
+        for array in self.arrays:
+            if array is not None:
+                reads(array)
         self.results: list = []
         self.outline = self._outlined(result)
 
@@ -160,7 +161,7 @@ class Record:
             *self.buffers,
             *(buffer for _, buffer in self.added),
             *self.results,
-            *(g._data for g in self.gradients if g is not None),
+            *(array for array in self.arrays if array is not None),
         ]
         if self.plan.in_use(own):
             gc.collect()
@@ -229,12 +230,16 @@ class Record:
         return earlier.fits_without_gradients and all([cleared for _, cleared in self.leaves])
 
     def gradients_are_held(self) -> bool:
-        """Whether somebody has kept a gradient of the last replay, which the next would overwrite."""
+        """Whether somebody has kept a gradient of the last replay, which the next would overwrite; or has given it
+        another array, in which the next would not arrive.
+        """
         if not self.copies:
             for i in range(len(self.leaves)):
                 g = self.gradients[i]
                 if g is not None:
                     leaf = self.leaves[i][0]
+                    if g._data is not self.arrays[i]:
+                        return True
                     if references(g, g._data) > ALONE + (leaf.grad is g):
                         return True
         return False
@@ -284,8 +289,8 @@ def array_of(x: Any) -> np.ndarray:
 def _references_of_one() -> int:
     """How many `gradients_are_held` finds to a gradient that only its list holds."""
     gradients = [wrap(empty(1, np.float32))]
-    g = gradients[0]
-    return references(g, g._data)
+    g, arrays = gradients[0], [gradients[0]._data]
+    return references(g, arrays[0])
 
 
 ALONE = _references_of_one()

@@ -25,6 +25,7 @@ LIKE_NUMPY = [
     ("sort", IDS), ("sort", IDS, 0), ("sort", X, None), ("sort", np.array([2, NAN, -INF, INF, NAN, 0.0])),
     ("argsort", IDS, 0), ("argsort", X, None), ("sort", EMPTY, 0),
     ("repeat", IDS, 2), ("repeat", IDS, 0, 1), ("repeat", IDS, [2, 0], 0), ("repeat", IDS, [3], 1), ("repeat", 3.0, 2),
+    ("repeat", EMPTY, [], 0), ("repeat", EMPTY, [2, 0, 1], 1), ("tile", IDS, ()),
     ("tile", IDS, 2), ("tile", IDS, (2, 1, 2)), ("tile", IDS, 0), ("tile", 3.0, (2, 2)), ("tile", EMPTY, 2),
     ("flip", IDS), ("flip", IDS, 1), ("flip", 3.0), ("flip", EMPTY),
     ("roll", IDS, 4), ("roll", IDS, -1, 0), ("roll", IDS, (1, 1), (1, 0)), ("roll", IDS, 2, (0, 1)), ("roll", EMPTY, 1),
@@ -84,6 +85,9 @@ def test_the_gradient_of_logsumexp_at_infinities():
     x = Tensor([[-INF, -INF], [-INF, 5.0]], requires_grad=True)
     md.logsumexp(x, 1).sum().backward()
     np.testing.assert_array_equal(x.grad.data, [[0, 0], [0, 1]])
+    x = Tensor([1.0, INF, -2.0], requires_grad=True)
+    md.logsumexp(x).backward()
+    np.testing.assert_array_equal(x.grad.data, [0, NAN, 0])
 
 
 def test_split_is_numpys():

@@ -1,6 +1,7 @@
 """Every differentiable function against differences, to second order or higher; see table.py."""
 
 import inspect
+import math
 
 import numpy as np
 import pytest
@@ -143,3 +144,15 @@ def test_two_kinds_of_floats_meet(fn):
         t = Tensor(np.full(3, 0.5), requires_grad=True, dtype=second)
         fn(x, t).backward()
         assert x.grad.dtype == first and t.grad.dtype == second
+
+
+@pytest.mark.parametrize("create_graph", [False, True])
+@pytest.mark.parametrize("name", ["add", "sub", "mul", "div", "pow", "maximum", "minimum"])
+def test_numbers_have_gradients_too(name, create_graph):
+    """Of tensors without axes NumPy makes numbers that are no arrays."""
+    xs = [Tensor(np.array(value), requires_grad=True) for value in (2.0, 3.0)]
+    slopes = {"add": (1, 1), "sub": (1, -1), "mul": (3, 2), "div": (1 / 3, -2 / 9)}
+    slopes |= {"pow": (12, 8 * math.log(2)), "maximum": (0, 1), "minimum": (1, 0)}
+    gs = grad(getattr(ops, name)(*xs), xs, create_graph=create_graph)
+    assert [g.shape for g in gs] == [(), ()]
+    np.testing.assert_allclose([g.item() for g in gs], slopes[name], rtol=1e-12)

@@ -45,6 +45,19 @@ def test_cross_entropy(reduction, weight, ignored, smoothing, shape):
         )
 
 
+@pytest.mark.parametrize("smoothing", [0.0, 0.3])
+def test_a_batch_of_ignored_targets_has_no_gradient(smoothing):
+    """Its mean is NaN, but a step with it leaves the parameters as they are."""
+    losses = [lambda x: F.cross_entropy(x, [-100, -100], label_smoothing=smoothing)]
+    losses += [] if smoothing else [lambda x: F.nll_loss(x, [-100, -100])]
+    for loss in losses:
+        x = Tensor(RNG.standard_normal((2, CLASSES)), requires_grad=True)
+        y = loss(x)
+        y.backward()
+        assert np.isnan(y.item())
+        np.testing.assert_array_equal(x.grad.data, np.zeros((2, CLASSES)))
+
+
 @pytest.mark.parametrize(
     ("reduction", "weight", "smoothing", "shape"),
     every(REDUCTIONS, (None, WEIGHT), (0.0, 0.3), ((5, 4), (2, 4, 3), (4,))),

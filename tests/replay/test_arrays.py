@@ -55,3 +55,22 @@ def test_a_mask_may_be_an_array():
     for mask, expected in (([True, True, False], [1, 0, 0]), ([False, True, True], [0, 0, 3])):
         np.testing.assert_array_equal(again(np.array(mask), x).data, expected)
     assert again.records == 1
+
+
+def test_what_numpy_computes_is_computed_again():
+    """Rows of an identity matrix, columns that are named twice, and another dtype: backward, too."""
+
+    def step(x, ids):
+        w.grad = None
+        y = (x.astype("float32") * w)[:, columns] * md.functional.one_hot(ids, 3)
+        y.sum().backward()
+        return y, w.grad * 1.0
+
+    w, columns = Tensor(np.ones((2, 4), "float32"), requires_grad=True), [3, 0, 3]
+    again = md.capture(step)
+    for seed in range(3):
+        rng = np.random.default_rng(seed)
+        x, ids = Tensor(rng.standard_normal((2, 4))), rng.integers(0, 3, 2)
+        for mine, other in zip(again(x, ids), step(x, ids), strict=True):
+            np.testing.assert_array_equal(mine.data, other.data)
+    assert again.records == 1

@@ -306,3 +306,20 @@ def test_the_norm_is_not_read_in_the_step():
 
     with pytest.raises(md.CaptureError, match="value is read"):
         md.capture(step)(*next(batches(1)))
+
+
+def by_hand(parameters):
+    for p in parameters:
+        p.grad.data = p.grad.data * 0.5
+
+
+@pytest.mark.parametrize("change", [lambda ps: optim.clip_grad_value(ps, 0.01), by_hand])
+def test_gradients_may_get_other_arrays_between_the_calls(change):
+    plain, captured = (Training(network()) for _ in range(2))
+    step = md.capture(captured.step)
+    for x, y in batches(4):
+        same(plain.step(x, y)._data, step(x, y)._data)
+        same_state(plain, captured)
+        for training in (plain, captured):
+            change(list(training.model.parameters()))
+        same_state(plain, captured)

@@ -31,7 +31,7 @@ def repeat(x: Any, repeats: Any, axis: int | None = None) -> Tensor:
     axis = normalize_axis("repeat", axis, x.ndim)
     length, lead = x.shape[axis], (slice(None),) * axis
     if not isinstance(repeats, int | np.integer):
-        counts = check.integers("repeat", "repeats", _listed(repeats), 0)
+        counts = _counts("repeat", "repeats", repeats)
         if len(counts) not in (1, length):
             raise ValueError(f"repeat: {len(counts)} repeats for axis {axis}, of length {length}")
         places = by_numpy(_places, length, counts)
@@ -42,13 +42,19 @@ def repeat(x: Any, repeats: Any, axis: int | None = None) -> Tensor:
     return reshape(copies, (*x.shape[:axis], length * count, *x.shape[axis + 1 :]))
 
 
+def _counts(name: str, argument: str, values: Any) -> tuple[int, ...]:
+    """How often each: integers >= 0, of which there may be none."""
+    listed = _listed(values)
+    return () if listed in ([], ()) else check.integers(name, argument, listed, 0)
+
+
 def _listed(values: Any) -> Any:
     values = plain(values)
     return values.tolist() if isinstance(values, np.ndarray) else values
 
 
 def _places(length: int, counts: tuple[int, ...]) -> np.ndarray:
-    return np.repeat(np.arange(length), counts)
+    return np.repeat(np.arange(length), np.array(counts, np.int64))
 
 
 def tile(x: Any, reps: Any) -> Tensor:
@@ -56,7 +62,7 @@ def tile(x: Any, reps: Any) -> Tensor:
 
     As in NumPy, and as PyTorch's ``x.repeat``. The gradient: Σ of gy over the copies. ValueError: a negative number.
     """
-    x, counts = as_tensor(x), check.integers("tile", "reps", _listed(reps), 0)
+    x, counts = as_tensor(x), _counts("tile", "reps", reps)
     counts = (1,) * (x.ndim - len(counts)) + counts
     shape = (1,) * (len(counts) - x.ndim) + x.shape
     apart = [n for pair in zip(counts, shape, strict=True) for n in pair]

@@ -87,7 +87,7 @@ class Weigh(Op):
     def backward(self, gy: Tensor) -> tuple:
         return (
             gy * self.input(1) if self.needs(0) else None,
-            gy * self.input(0) if self.needs(1) else None,
+            Weigh()(self.input(0), gy) if self.needs(1) else None,
         )
 
 
@@ -212,14 +212,13 @@ def _element_loss(
 def one_hot(ids: Any, n: int, dtype: Any = "float32") -> Tensor:
     """A row of n zeros with a 1 at the id, for each id: shape (*ids.shape, n).
 
-    Raises:
-        TypeError: ids that are not integers.
-        ValueError: an id outside 0 ... n - 1.
+    TypeError: ids that are not integers. ValueError: an id outside 0 ... n - 1.
     """
     n = check.integer("one_hot", "n", n, 0)
     ids = class_ids("one_hot", ids, n)
     check.shape("one_hot", (*ids.shape, n))
-    return Tensor((ids[..., None] == np.arange(n)).astype(check.dtype("one_hot", dtype)))
+    dtype = check.dtype("one_hot", dtype)
+    return wrap(by_numpy(lambda ids: (ids[..., None] == np.arange(n)).astype(dtype), ids))
 
 
 def _rows(name: str, x: Tensor) -> Tensor:
