@@ -14,7 +14,7 @@ from minidl import check
 from minidl.autograd.tensor import Tensor
 from minidl.io import files
 from minidl.nn import Module
-from minidl.onnx import layer_rules, loss_rules  # noqa: F401  (they declare their rules)
+from minidl.onnx import layer_rules, loss_rules, sequence_rules  # noqa: F401  (they declare rules)
 from minidl.onnx.graph import Graph, merged
 from minidl.onnx.proto import model_proto
 from minidl.onnx.tracing import free_name, trace

@@ -170,9 +170,9 @@ def _merge_constant(
             return
     raise ValueError(
         f"export_onnx: {origin}: an array or number that the op is given was computed from the model's input or the "
-        "number of samples, but not by ops of minidl (by NumPy, say, or by a function that has no gradient): pass it "
-        "as an input; integers become floats by x.astype(...); if the number of samples is always that of the "
-        "example: dynamic_batch=False"
+        "number of samples, but not by ops of minidl: by NumPy, say, or by a function without a gradient (of those the "
+        "operators <, ==, &, // and methods such as x.sort() are known). Pass it as an input; integers become floats "
+        "by x.astype(...); if the number of samples is always that of the example: dynamic_batch=False"
     )
 
 

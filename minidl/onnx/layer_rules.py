@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from minidl.autograd.tensor import wrap
 from minidl.onnx.activation_rules import activated
 from minidl.onnx.rules import reduced, rule
 from minidl.ops.activations.activation import Activation
@@ -17,7 +16,6 @@ from minidl.ops.activations.prelu import PReLU
 from minidl.ops.activations.softmax import LogSoftmax, Softmax
 from minidl.ops.batch_norm import ActivatedBatchNorm, BatchNorm
 from minidl.ops.norm import RowNorm
-from minidl.ops.sequence.recurrent import Recurrence
 from minidl.ops.spatial.conv import Conv, ConvTranspose
 from minidl.ops.spatial.padding import Pad, PadEdges
 from minidl.ops.spatial.pooling import AvgPool, MaxPool
@@ -146,15 +144,6 @@ def avg_pool(t: Any, op: Any, x: list, xs: tuple, y: np.ndarray) -> str:
     kernel, stride, padding = op.window
     settings = _window(stride, padding) | {"count_include_pad": 1}
     return t.graph.node("AveragePool", *x, kernel_shape=list(kernel), **settings)
-
-
-# ── Sequences ────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-@rule(Recurrence)
-def unrolled(t: Any, op: Any, x: list, xs: tuple, y: np.ndarray) -> str:
-    """The steps of a recurrent layer in ops of their own, which are written down one after the other."""
-    return t.name(op.steps(*[wrap(array) for array in xs])._data)
 
 
 # ── Normalisation ────────────────────────────────────────────────────────────────────────────────────────────────────

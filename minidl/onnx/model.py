@@ -10,7 +10,7 @@ import numpy as np
 from minidl.autograd.tensor import as_tensor
 from minidl.io import files
 from minidl.nn import Module, Parameter
-from minidl.onnx import layer_operators  # noqa: F401  (declares its operators)
+from minidl.onnx import layer_operators, sequence_operators  # noqa: F401  (they declare operators)
 from minidl.onnx.export import library
 from minidl.onnx.operators import OPERATORS
 from minidl.onnx.proto import BUFFERS
@@ -155,7 +155,9 @@ def _attribute(value: Any, onnx: Any) -> Any:
         return value.decode()
     if isinstance(value, onnx.TensorProto):
         return _array(value, onnx)
-    return value if isinstance(value, int | float) else list(value)
+    if isinstance(value, int | float):
+        return value
+    return [item.decode() if isinstance(item, bytes) else item for item in value]
 
 
 def _array(tensor: Any, onnx: Any) -> np.ndarray:

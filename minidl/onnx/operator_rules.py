@@ -1,7 +1,7 @@
-"""Which ONNX nodes do what is no op, as it has no gradient: comparisons, logic, rounding, places.
+"""Which ONNX nodes do what is no op, as there is no gradient: comparisons, logic, rounding, places, sorting.
 
-Python's operators and the methods of a Tensor come by here. (The functions `md.less` and their like, called by these
-names, do not: what they compute is taken for a constant, and the second run finds that it is none.)
+Python's operators and the methods of a Tensor come by here. (The functions `md.less`, `md.sort` and their like, called
+by these names, do not: what they compute is taken for a constant, and the second run finds that it is none.)
 """
 
 from __future__ import annotations
@@ -62,10 +62,24 @@ def place(t: Any, name: str, x: Any, axis: int | None = None, keepdims: bool = F
     return t.graph.node(kind, t.name(array), axis=int(axis), keepdims=int(keepdims))
 
 
+def ascending(t: Any, name: str, x: Any, axis: int | None = -1) -> str:
+    """`sort`, or the places from which it takes the elements."""
+    array = plain(x)
+    given = t.name(array)
+    if axis is None:
+        given = t.graph.node("Reshape", given, t.graph.constant([-1], np.int64))
+    count = t.graph.shape([array.size if axis is None else array.shape[axis]])
+    settings = {"axis": 0 if axis is None else int(axis), "largest": 0, "sorted": 1}
+    values, places = t.graph.node("TopK", given, count, outputs=2, **settings)
+    return values if name == "sort" else places
+
+
 OPERATORS: dict[str, Callable[..., str]] = dict.fromkeys(TWO_INPUTS, two_inputs) | {
     "logical_not": logical_not,
     "remainder": rounded,
     "floor_divide": rounded,
     "argmax": place,
     "argmin": place,
+    "sort": ascending,
+    "argsort": ascending,
 }

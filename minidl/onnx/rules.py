@@ -131,21 +131,17 @@ def log_sum(t: Any, op: Any, x: list, xs: tuple, y: np.ndarray) -> str:
     return reduced(t, "ReduceLogSumExp", x[0], (1,), False)
 
 
+@rule(reduction.Prod)
+def product(t: Any, op: Any, x: list, xs: tuple, y: np.ndarray) -> str:
+    (given,) = alike(t, x, xs, y.dtype)
+    return reduced(t, "ReduceProd", given, (1,), False)
+
+
 @rule(order.CumSum)
 def running_sum(t: Any, op: Any, x: list, xs: tuple, y: np.ndarray) -> str:
     (given,) = alike(t, x, xs, y.dtype)
-    return t.graph.node("CumSum", given, t.graph.constant(op.axis, np.int64))
-
-
-@rule(order.Permute)
-def sorted_elements(t: Any, op: Any, x: list, xs: tuple, y: np.ndarray) -> str:
-    if op.order.tobytes() != np.argsort(xs[0], op.axis, kind="stable").tobytes():
-        raise NotImplementedError(
-            f"export_onnx: {t.graph.origin}: an order that is not the ascending one"
-        )
-    count = t.graph.shape([y.shape[op.axis]])
-    settings = {"axis": op.axis, "largest": 0, "sorted": 1}
-    return t.graph.node("TopK", *x, count, outputs=2, **settings)[0]
+    axis = t.graph.constant(op.axis, np.int64)
+    return t.graph.node("CumSum", given, axis, reverse=int(op.reverse))
 
 
 # ── Shapes ───────────────────────────────────────────────────────────────────────────────────────────────────────────

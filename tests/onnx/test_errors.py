@@ -32,6 +32,11 @@ REFUSED = {
     "NumPy on values": (lambda x: x * np.sign(x.data), ValueError, "Mul .*NumPy"),
     "an if": (lambda x: x * 2 if x.data[0, 0] == X[0, 0] else x + 1, ValueError, "runs"),
     "a number read": (lambda x: x * float(x.data.sum()), ValueError, "Mul .*by NumPy"),
+    "functions without a gradient": (
+        lambda x: x + md.sort(x, 1),
+        ValueError,
+        "Add .*methods such as x.sort",
+    ),
     "the number of samples": (lambda x: x.sum(0) / len(x), ValueError, "Div .*number of samples"),
     "a fixed batch": (
         lambda x: x.reshape(3, 2, 2),

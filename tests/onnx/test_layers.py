@@ -7,7 +7,7 @@ from minidl import functional as F
 from minidl import init, nn
 from minidl.ops.activations.table import ROWS
 
-from .run import normal, round_trip
+from .run import normal, onnx, round_trip
 
 IMAGE, ROW = normal(2, 4, 6, 5), normal(3, 6)
 SIGNS, SHARES = np.sign(normal(3, 4)), np.abs(normal(3, 4)) / 5
@@ -116,7 +116,10 @@ LAYERS = {
         (lambda: nn.PReLU((4, 6, 5), base_axis=(0, 2), slope=WIDE), IMAGE),
     ],
     "Reshape": [(lambda: nn.Reshape(2, -1), IMAGE)],
-    "RNN": [(lambda: nn.RNN(5, 3, nonlinearity="relu", batch_first=True), IMAGE[:, 0])],
+    "RNN": [
+        (lambda: nn.RNN(5, 3, nonlinearity="relu", batch_first=True), IMAGE[:, 0]),
+        (lambda: nn.RNN(5, 3, bidirectional=True), normal(4, 2, 5)),
+    ],
     "RReLU": [(lambda: nn.RReLU(), ROW)],
     "Softmax": [(lambda: nn.Softmax(), ROW), (lambda: nn.Softmax(1), IMAGE)],
     "Upsample": [
@@ -144,6 +147,14 @@ def test_every_layer_has_a_row():
 def test_layers(name, number, tmp_path):
     make, *example = LAYERS[name][number]
     round_trip(make(), *example, path=tmp_path / "layer.onnx")
+
+
+@pytest.mark.parametrize("kind", ["RNN", "LSTM", "GRU"])
+def test_recurrent_layers_are_operators(kind, tmp_path):
+    layer = getattr(nn, kind)(5, 3, num_layers=2, bidirectional=True, batch_first=True)
+    round_trip(layer, IMAGE[:, 0], path=tmp_path / "layer.onnx")
+    kinds = [node.op_type for node in onnx.load(tmp_path / "layer.onnx").graph.node]
+    assert kinds.count(kind) == 4 and "Gemm" not in kinds
 
 
 POINTS = np.concatenate([3 * normal(40), [0.0, -0.0, 0.5, -0.5, 1, -1, 3, -3, 6]]).astype("float32")

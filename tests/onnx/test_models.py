@@ -9,6 +9,7 @@ import pytest
 import minidl as md
 from minidl import functional as F
 from minidl import nn, optim
+from minidl.ops.sequence import recurrent
 
 from .run import normal, onnx, round_trip
 
@@ -138,13 +139,18 @@ FUNCTIONS = {
     "rounding": lambda x: x // 0.3 + x % 0.7 + 5 % (x.astype("int64") * 2 + 7).astype("float32"),
     "integers": lambda x: (x * 10).astype("int64") // 3 + (x * 10).astype("int64") % 4,
     "logic": lambda x: md.where(((x > 0) & (x < 1)) | ~(x > -1), x, 2.0),
-    "places": lambda x: [x.argmax(1), x.argmin(axis=2, keepdims=True), x.argmax(-1)],
-    "order": lambda x: md.sort(x, 1) + md.cumsum(x, 2) + md.flip(md.roll(x, 1, 3), 2),
+    "places": lambda x: [
+        x.argsort(2), x.argsort(None), x.sort(axis=-1), x.argmax(1), x.argmin(axis=2, keepdims=True), x.argmax(-1)
+    ],
+    "order": lambda x: x.sort(1) + md.cumsum(x, 2) + md.flip(md.roll(x, 1, 3), 2),
     "products of elements": lambda x: md.prod(x, 1) + md.norm(x, axis=1) + md.logsumexp(x, 1),
     "repeating": lambda x: md.tile(md.repeat(x, 2, 1), (1, 1, 1, 2)),
     "triangles": lambda x: md.tril(x) - md.triu(x, 1),
     "parts": lambda x: [*md.split(x, 2, 1), md.stack([x, -x], 1), md.stack([x, x], -1)],
     "causal attention": lambda x: F.scaled_dot_product_attention(x, x, x, is_causal=True),
+    "steps without their product": lambda x: recurrent.GRU(False, False)(
+        x[:, 0].transpose(1, 0, 2), x[:, 0, 0, :2], md.Tensor(W[:, :2]), md.Tensor(W[:, 0])
+    ),
     "new tensors": lambda x: md.concatenate([x, md.zeros(len(x), 1, 5, 6)], 1) + md.arange(6.0),
     "clip": lambda x: md.clip(x, -1, 1) + md.clip(x, min=0.2) + md.clip(x, max=0.1),
     "comparisons": lambda x: (

@@ -38,6 +38,16 @@ class Residual(nn.Module):
         return torch.relu(x + self.norm(self.conv(x)))
 
 
+class Recurrent(nn.Module):
+    def __init__(self, layer):
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x):
+        y, state = self.layer(x)
+        return y.sum(-1) + sum(h.sum() for h in (state if isinstance(state, tuple) else (state,)))
+
+
 MODELS = {
     "LeNet": lambda: nn.Sequential(
         nn.Conv2d(1, 6, 5, padding=2), nn.Tanh(), nn.AvgPool2d(2), nn.Conv2d(6, 16, 5), nn.ReLU(), nn.MaxPool2d(2),
@@ -63,10 +73,14 @@ MODELS = {
     ),
     "one axis": lambda: nn.Sequential(nn.Conv1d(3, 4, 3, dilation=2), nn.BatchNorm1d(4), nn.MaxPool1d(2)),
     "attention": Attention,
+    "LSTM": lambda: Recurrent(nn.LSTM(3, 4, num_layers=2, bidirectional=True, batch_first=True)),
+    "GRU": lambda: Recurrent(nn.GRU(3, 4, bidirectional=True)),
+    "RNN": lambda: Recurrent(nn.RNN(3, 4, nonlinearity="relu", bias=False)),
 }  # fmt: skip
 INPUTS = {
     "LeNet": (2, 1, 28, 28), "residual": (2, 3, 8, 8), "generator": (2, 5, 1, 1), "activations": (2, 4, 3),
     "normalisation": (2, 4, 3, 3), "resizing": (2, 4, 3, 3), "one axis": (2, 3, 12),
+    "LSTM": (2, 5, 3), "GRU": (5, 2, 3), "RNN": (5, 2, 3),
 }  # fmt: skip
 NEWER = [True] if importlib.util.find_spec("onnxscript") else []
 
