@@ -1,26 +1,36 @@
-"""Measures how far each function of ``_kernels/math/elementary.pxd`` and each activation is from the true value in ulp.
+"""Measures how far each function of ``_kernels/math`` and each activation is from the true value in ulp.
 
-    python benchmarks/ulp.py                         prints the table
-    python benchmarks/ulp.py --write docs/accuracy.md
+    python benchmarks/ulp.py                      one float32 number in 256, and 10^5 of float64: two minutes
+    python benchmarks/ulp.py --all                every float32 number, and 10^7 of float64
+    python benchmarks/ulp.py --all --only tanh,gelu
+    python benchmarks/ulp.py --all --write docs/accuracy.md
 
-An ulp is the distance between the two floating-point numbers around the true value (2^-149 and
-2^-1074 at least, so subnormal results count too). float64 is compared with mpmath in 40 digits.
-float32 is compared with float64 arithmetic, whose own error is below 1e-5 ulp of float32, and the
-worst points are measured again with mpmath. The float64 arithmetic of an activation is its NumPy reference.
+An ulp is the distance between the two floating-point numbers around the true value (2^-149 and 2^-1074 at least, so
+subnormal results count too). Values and slopes are compared at every CPU level with a wider type (truth.py; ulp.c and
+truth.h are its C), which is itself compared with mpmath first. Besides the error: how often the result becomes smaller
+from one number to the next, and whether zeros have the right sign and infinities are where they belong. The tests take
+the definitions in mpmath and NumPy from here.
 """
 
 import argparse
 import math
+import os
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
 import mpmath as mp
 import numpy as np
 
+import minidl as md
 from minidl import _kernels as K
 from minidl.ops.activations.table import ROWS
+
+sys.path.insert(0, str(Path(__file__).parent))
+import truth
 
 mp.mp.dps = 40
 
@@ -100,19 +110,6 @@ MANTISSA = {"float32": 24, "float64": 53}
 LEAST = {"float32": -149, "float64": -1074}  # exponent of the smallest subnormal number
 
 
-def samples(name: str, dtype: str, rng: np.random.Generator) -> np.ndarray:
-    """Points from all bit patterns, from the range of finite results, and densely around 1."""
-    n = 250_000 if dtype == "float32" else 8_000
-    bits = rng.integers(0, 2 ** (32 if dtype == "float32" else 64), n, dtype=np.uint64)
-    everywhere = bits.astype(np.uint32 if dtype == "float32" else np.uint64).view(dtype)
-    widest = 110 if dtype == "float32" else 750
-    wide = rng.uniform(-widest, widest, n)
-    dense = np.exp(rng.uniform(math.log(1e-3), math.log(20), 2 * n)) * rng.choice([-1, 1], 2 * n)
-    x = np.concatenate([everywhere, wide.astype(dtype), dense.astype(dtype)])
-    least = {"log": 0, "log1p": -1}.get(name, -math.inf)
-    return x[np.isfinite(x) & (x > least)]
-
-
 class Measured(NamedTuple):
     """A function: its true value, the same in float64, and how a level computes it."""
 
@@ -157,81 +154,167 @@ def ulps_float32(double: Callable, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return np.where(np.isnan(error), math.inf, error)
 
 
-def worst(function: Measured, dtype: str, x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
-    """(max ulp, at which x)"""
-    candidates = np.arange(len(x))
+# Where the true value never falls. (The others have a minimum.)
+MONOTONE = set(ACTIVATIONS) | set(TRUTH) - {"sin", "cos"}
+MONOTONE -= {"silu", "hardswish", "mish", "gelu", "gelu_tanh", "hardshrink"}
+BLOCK = 1 << 17
+
+
+def blocks(dtype: str, every: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
+    """float32: each `every`-th block of all numbers. float64: 10^7 / every numbers, every other one a successor."""
     if dtype == "float32":
-        errors = ulps_float32(function.double, x, y)
-        candidates = np.argsort(errors)[-20:]
-    if function.exact is None:
-        errors = errors[candidates]
-    else:
-        errors = [exact_ulp(function.exact, x[i], y[i], dtype) for i in candidates]
-    at = int(np.argmax(errors))
-    return errors[at], float(x[candidates[at]])
+        for first in range(0, truth.FLOATS, BLOCK * every):
+            yield truth.floats(first, BLOCK)
+        return
+    n = 5_000_000 // every
+    bits = rng.integers(0, 2**64, n // 4, dtype=np.uint64).view(np.float64)
+    wide = rng.uniform(-750, 750, n // 4)
+    dense = np.exp(rng.uniform(math.log(1e-3), math.log(40), n // 2)) * rng.choice([-1, 1], n // 2)
+    x = np.concatenate([bits[np.isfinite(bits)], wide, dense, [-math.inf, -0.0, 0.0]])
+    x = np.sort(np.concatenate([x, np.nextafter(x, math.inf)]))
+    yield from np.array_split(x, max(1, len(x) // BLOCK))
 
 
-def table(functions: dict[str, Measured]) -> list[str]:
+def check(name: str, dtype: str, every: int) -> tuple[dict, dict]:
+    """{level: what was found} of the values, and of the slopes where it is an activation."""
+    md.set_num_threads(1)
+    row = next((row for row in ROWS if row.name == name), None)
+    a, b = [*(row.params.values() if row else ()), 0.0, 0.0][:2]
+    kernels = {level: K.load(level, (*K.MODULES, "mathcheck")) for level in K.available}
+    values = {level: truth.Findings() for level in kernels}
+    slopes = {level: truth.Findings() for level in kernels}
+    for x in blocks(dtype, every, np.random.default_rng(0)):
+        t, ones = truth.true(name, x, a, b), np.ones_like(x)
+        gradient = truth.true(name, x, a, b, slope=True) if row else t
+        for level, kernel in kernels.items():
+            y = kernel.activation_forward(name, x, a, b) if row else kernel.math_apply(name, x)
+            truth.judge(x, y, t, values[level])
+            if row:  # from x or y, as backward has it
+                xy, from_y = (y, True) if row.slope_from == "y" else (x, False)
+                gx = kernel.activation_backward(name, xy, ones, a, b, from_y)
+                truth.judge(x, gx, gradient, slopes[level])
+    return values, slopes if row else {}
+
+
+def line(name: str, dtype: str, every: int) -> str:
+    """A row of the table."""
+    values, slopes = check(name, dtype, every)
+    cells = [f"{v.error:.2f} at {v.at:.9g}" for v in values.values()]
+    worst = max(values.values(), key=lambda v: v.falls)
+    falls = "" if name not in MONOTONE else "yes"
+    if falls and worst.falls:
+        falls = f"no: {worst.falls:,} ({worst.fall_at:.9g})"
+    wrong = [(f"{v.zeros:,} zeros ({v.zero_at:.6g})", v.zeros) for v in values.values()]
+    wrong += [
+        (f"{v.infinities:,} infinities ({v.infinity_at:.9g})", v.infinities)
+        for v in values.values()
+    ]
+    text, count = max(wrong, key=lambda pair: pair[1])
+    slope = max(slopes.values(), key=lambda v: v.near_1, default=None)
+    slope_cell = f"{slope.near_1:.2f} at {slope.near_1_at:.6g}" if slope else ""
+    return (
+        f"| {name} | " + " | ".join([*cells, falls, text if count else "right", slope_cell]) + " |"
+    )
+
+
+def table(names: list[str], dtype: str, every: int, workers: int) -> list[str]:
     levels = list(K.available)
-    lines = ["| function | dtype | " + " | ".join(levels) + " |", "|---" * (2 + len(levels)) + "|"]
-    for name, function in functions.items():
-        for dtype in MANTISSA if function.exact else ["float32"]:
-            x = samples(name, dtype, np.random.default_rng(0))
-            cells = []
-            for level in levels:
-                error, at = worst(
-                    function, dtype, x, function.run(K.load(level, (*K.MODULES, "mathcheck")), x)
-                )
-                cells.append(f"{error:.2f} at {at:.6g}")
-            lines.append(f"| {name} | {dtype} | " + " | ".join(cells) + " |")
-            print(lines[-1], file=sys.stderr, flush=True)
+    head = ["function", *levels, "monotone", "zeros, infinities", "slope"]
+    lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
+    with ProcessPoolExecutor(workers) as pool:
+        for made in pool.map(line, names, [dtype] * len(names), [every] * len(names)):
+            lines.append(made)
+            print(dtype, made, file=sys.stderr, flush=True)
     return lines
 
 
+def check_reference() -> str:
+    """How far the wider types are from mpmath, in ulp of the type that is measured."""
+    rng, text = np.random.default_rng(1), []
+    for dtype in REFERENCE_POINTS:
+        n, worst = REFERENCE_POINTS[dtype], 0.0
+        x = (np.exp(rng.uniform(math.log(1e-6), math.log(700), n)) * rng.choice([-1, 1], n)).astype(
+            dtype
+        )
+        for row in ROWS:
+            exact = activation(row.name).exact
+            params = tuple(row.params.values())
+            worst = max(worst, truth.against_mpmath(row.name, exact, x, *params) if exact else 0.0)
+        for name in set(TRUTH) - {row.name for row in ROWS}:
+            inside = x[x > {"log": 0, "log1p": -1}.get(name, -math.inf)]
+            worst = max(worst, truth.against_mpmath(name, TRUTH[name][0], inside))
+        text.append(f"{worst:.1g} ulp of {dtype}")
+    return " and ".join(text)
+
+
+REFERENCE_POINTS = {"float32": 300, "float64": 300}
 HEAD = """# Accuracy of the activations and of the elementary functions
 
-The largest error found, in ulp (units in the last place of the true value), and where. Half an ulp
-is the best possible. The points are drawn from all bit patterns (subnormal numbers included), from
-the range of finite results and densely around 1: about {n32} for float32, compared in
-float64 and the worst of them with mpmath, and {n64} for float64, all compared with mpmath. A
-denser search finds slightly more. The levels differ because v3 and v4 round a product and a sum
-once where the baseline rounds twice.
+The largest error found, in ulp (units in the last place of the true value), and where. Half an ulp is the best
+possible: the true value, rounded. float32: {share}, from -inf to inf, subnormal ones among them. float64:
+{n64:,} numbers of all sizes, half of them between 0.001 and 40. The true values are computed in a wider type, whose own
+error, against mpmath, is at most {reference}.
 
-Made by `python benchmarks/ulp.py --write docs/accuracy.md`.
+* *monotone*: whether the result never becomes smaller from one number to the next; else how often it does, and where.
+  Empty: the function itself falls somewhere. float64: for the numbers tried, each with its successor.
+* *zeros, infinities*: whether those of the result are where the true value, rounded, has them, with its sign.
+* *slope*: the largest error of the gradient at any level, in ulp of the slope or of 1, whichever is larger.
 
-## Activations
+Made by `python benchmarks/ulp.py {arguments} --write docs/accuracy.md` in {minutes:.0f} minutes.
 
-With their default parameters (threshold: 0.5 and -0.25). The limit is 2 ulp, and 4 for those that
-are composed of several functions (elu, selu, celu, logsigmoid, tanh, softplus, silu, mish, both gelu, tanhshrink);
-`tests/kernels/test_activation_accuracy.py` checks it. Where the textbook's formula loses digits, the
-kernel uses another one: tanhshrink has a polynomial below 1, the tails of silu, mish and gelu avoid
-multiplying x by a number that is already subnormal, and gelu_tanh computes its exponent in two
-parts.
+## What to expect
 
-{activations}
+With their default parameters (threshold: 0.5 and -0.25). The limits are 1 ulp for tanh, sigmoid, softplus, logsigmoid,
+elu, celu, softsign and hardsigmoid; 2 ulp for silu, selu and hardswish; 3 ulp for gelu_tanh, mish and tanhshrink; and
+3.6 ulp for gelu. `tests/kernels/test_activation_accuracy.py` checks them on samples. The levels differ because v3 and
+v4 round a product and a sum once where the baseline rounds twice.
 
-## Elementary functions
+Most of them are sums, and each sum that is rounded before it is used costs half an ulp. So what was lost is kept next
+to it and added last (`minidl/_kernels/math/compensated.pxd` says how). Where the textbook's formula loses digits, the
+kernel uses another one: tanhshrink has a polynomial below 1, the tails of silu, mish and gelu avoid multiplying x by a
+number that is already subnormal, and gelu_tanh computes its exponent in two parts.
 
-The functions that the loops use: `minidl/_kernels/math`. The limit is 2 ulp for `exp expm1 log log1p sigmoid sin
-cos` and 4 for the others; `tests/kernels/test_math.py` checks it.
+**NaN.** The value at NaN is NaN, and so is the slope: also that of relu and the others whose slope is 0 or 1 elsewhere,
+and that of PReLU. A NaN in the forward pass never becomes a finite gradient.
 
-{functions}
 """
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--write", type=Path, help="write the table to this file")
+    parser.add_argument(
+        "--all", action="store_true", help="every float32 number (the same as --every 1)"
+    )
+    parser.add_argument(
+        "--every", type=int, default=256, help="one block of float32 numbers in so many"
+    )
+    parser.add_argument("--only", default="", help="these functions, separated by commas")
+    parser.add_argument("--workers", type=int, default=os.cpu_count())
+    parser.add_argument("--write", type=Path, help="write the tables to this file")
     args = parser.parse_args()
-    n32, n64 = (len(samples("tanh", d, np.random.default_rng(0))) for d in MANTISSA)
-    text = HEAD.format(
-        n32=f"{n32:,}",
-        n64=f"{n64:,}",
-        activations="\n".join(table({row.name: activation(row.name) for row in ROWS})),
-        functions="\n".join(table({name: math_function(name) for name in TRUTH})),
+    every, start = 1 if args.all else args.every, time.perf_counter()
+    reference = check_reference()
+    print(f"the reference is right to {reference}", file=sys.stderr, flush=True)
+    groups = {
+        "Activations": [row.name for row in ROWS if row.name in ACTIVATIONS],
+        "Elementary functions": [name for name in TRUTH if name not in ACTIVATIONS],
+    }
+    text = ""
+    for title, names in groups.items():
+        names = [name for name in names if not args.only or name in args.only.split(",")]
+        for dtype in ("float32", "float64") if names else ():
+            text += f"## {title}, {dtype}\n\n"
+            text += "\n".join(table(names, dtype, every, args.workers)) + "\n\n"
+    head = HEAD.format(
+        share="every number" if every == 1 else f"one block of {BLOCK:,} numbers in {every}",
+        n64=10_000_000 // every,
+        reference=reference,
+        arguments="--all" if every == 1 else f"--every {every}",
+        minutes=(time.perf_counter() - start) / 60,
+        workers=args.workers,
     )
     if args.write:
-        args.write.write_text(text, encoding="utf-8")
+        args.write.write_text(head + text.rstrip() + "\n", encoding="utf-8")
     else:
         print(text)
 

@@ -1,4 +1,4 @@
-"""One entry point for the functions of elementary.pxd and normal.pxd: tests and docs/accuracy.md reach each at every level.
+"""One entry point for the functions of elementary.pxd, compensated.pxd and normal.pxd: tests and docs/accuracy.md reach each at every level.
 
 Formula: y[i] = name(x[i]). Nothing in minidl calls this; the kernels inline the functions.
 """
@@ -7,16 +7,8 @@ cimport numpy as cnp
 
 import numpy as np
 
-from minidl._kernels.math.elementary cimport (
-    exp_,
-    expm1_,
-    log1p_,
-    log_,
-    real,
-    sigmoid_,
-    softplus_,
-    tanh_,
-)
+from minidl._kernels.math.compensated cimport expm1_, sigmoid_, softplus_, tanh_
+from minidl._kernels.math.elementary cimport exp_, log1p_, log_, real
 from minidl._kernels.math.normal cimport erf_, gelu_, normal_cdf_
 from minidl._kernels.math.trigonometric cimport any_cos_, any_sin_
 

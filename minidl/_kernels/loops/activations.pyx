@@ -5,7 +5,7 @@ add one: its tag, its three lines in `rule`, its line in the table; then its fun
 
 Backward gets either x or y, whichever the formula reads (`slope_from` in ops/activations says which): both names are
 bound to it. At a kink a formula says itself which side's slope it has. Comparisons are written so that NaN takes the branch that
-returns NaN.
+returns NaN. Where x is NaN, the slope of every activation is: `backward` sees to it, so the lines for slopes need not.
 """
 
 cimport numpy as cnp
@@ -14,11 +14,10 @@ from minidl._kernels.runtime.epilogues cimport Activation, Loops, activation_t, 
 from minidl._kernels.arrays.checks cimport check_out, dense, same_layout
 from minidl._kernels.arrays.layout cimport is_double
 from minidl._kernels.math.composed cimport (
-    gelu_tanh_, gelu_tanh_slope_, mish_, mish_slope_, silu_, silu_slope_, tanhshrink_,
+    gelu_tanh_, gelu_tanh_slope_, mish_, mish_slope_, selu_, silu_, silu_slope_, softsign_, tanhshrink_,
 )
-from minidl._kernels.math.elementary cimport (
-    abs_, copysign_, exp_below_, expm1_, log1p_exp_minus_, max_, min_, real, sigmoid_, tanh_,
-)
+from minidl._kernels.math.compensated cimport expm1_below_, sigmoid_, softplus_, softplus_times_, tanh_
+from minidl._kernels.math.elementary cimport abs_, exp_below_, real
 from minidl._kernels.math.normal cimport gelu_, gelu_slope_
 
 cnp.import_array()
@@ -29,7 +28,7 @@ cdef enum:
 cdef extern from *:
     """
     #define SCALE 1.0507009873554805  /* of SELU */
-    #define SELU 1.7580993408473766   /* its scale times its alpha */
+    #define SELU 1.7580993408473768   /* its scale times its alpha */
     """
     const double SCALE, SELU
 
@@ -105,17 +104,17 @@ cdef inline real rule(Rule* tag, bint value, real x, real y, real a, real b) noe
         return a * y + (one - y)
 
     elif Rule is Elu:  # a: alpha
-        if value: return a * expm1_(x) if x <= 0 else x
+        if value: return a * expm1_below_(x) if x <= 0 else x
         return a * exp_below_(x) if x <= 0 else one
     elif Rule is EluFromY: return y + a if y <= 0 else one  # the slope for use in place, where x is gone
 
     elif Rule is Selu:
-        if value: return <real>SELU * expm1_(x) if x <= 0 else <real>SCALE * x
+        if value: return selu_(x)
         return <real>SELU * exp_below_(x) if x <= 0 else <real>SCALE
     elif Rule is SeluFromY: return y + <real>SELU if y <= 0 else <real>SCALE
 
     elif Rule is Celu:  # a: alpha
-        if value: return a * expm1_(x / a) if x <= 0 else x
+        if value: return a * expm1_below_(x / a) if x <= 0 else x
         return exp_below_(x / a) if x <= 0 else one
     elif Rule is CeluFromY: return y / a + one if y <= 0 else one
 
@@ -124,8 +123,8 @@ cdef inline real rule(Rule* tag, bint value, real x, real y, real a, real b) noe
         return y * (one - y)
 
     elif Rule is LogSigmoid:
-        if value: return min_[real](x, 0) - log1p_exp_minus_(abs_(x))
-        return -expm1_(y)
+        if value: return -softplus_(-x)
+        return -expm1_below_(y)
 
     elif Rule is HardSigmoid:
         if value: return zero if x <= -3 else (one if x >= 3 else (x + <real>3) / <real>6)
@@ -144,13 +143,12 @@ cdef inline real rule(Rule* tag, bint value, real x, real y, real a, real b) noe
         return zero if y <= 0 else (zero if y >= 6 else one)
 
     elif Rule is SoftSign:
-        x = copysign_(min_[real](abs_(x), 1e30), x)  # inf / inf is no limit
-        if value: return x / (one + abs_(x))
+        if value: return softsign_(x)
         return one / (one + abs_(x)) / (one + abs_(x))
 
     elif Rule is SoftPlus:  # a: beta
-        if value: return max_[real](x, 0) + log1p_exp_minus_(abs_(a * x)) / a
-        return -expm1_(-a * y)
+        if value: return softplus_times_(x, a, one / a)
+        return -expm1_below_(-a * y)
 
     elif Rule is Silu:
         if value: return silu_(x)
@@ -211,7 +209,8 @@ cdef void backward(Rule* tag, const Activation* w, Py_ssize_t first, Py_ssize_t 
     for i in range(first, last):
         g = gy[i]
         slope = rule(tag, False, x[i], x[i], a, b)
-        gx[i] = g * slope if slope != 0 else slope  # a dead unit passes nothing on, inf neither
+        slope = g * slope if slope != 0 else slope  # a dead unit passes nothing on, inf neither
+        gx[i] = slope if x[i] == x[i] else x[i]
 
 
 cdef Loops loops_of(Rule* tag):

@@ -17,7 +17,8 @@ from minidl._kernels.runtime.prepared cimport capturing
 from minidl._kernels.arrays.axes cimport MAX_AXES
 from minidl._kernels.arrays.scalars cimport scalar
 from minidl._kernels.arrays.layout cimport in_elements, is_double, is_float, is_plain, same_shape, same_strides
-from minidl._kernels.math.elementary cimport real, abs_, exp_, expm1_, log1p_, log_, pow_
+from minidl._kernels.math.compensated cimport expm1_
+from minidl._kernels.math.elementary cimport real, abs_, exp_, log1p_, log_, pow_
 from minidl._kernels.math.normal cimport erf_
 from minidl._kernels.math.trigonometric cimport any_sin_, any_cos_, cos_, is_far, sin_
 

@@ -11,7 +11,8 @@ from minidl._kernels.loops.driver cimport loop_t, of_dtype, run
 from minidl._kernels.runtime cimport memory
 from minidl._kernels.runtime.prepared cimport capturing, fills
 from minidl._kernels.arrays.checks cimport c_axes, seen
-from minidl._kernels.math.elementary cimport real, sigmoid_
+from minidl._kernels.math.compensated cimport sigmoid_
+from minidl._kernels.math.elementary cimport real
 
 cnp.import_array()
 

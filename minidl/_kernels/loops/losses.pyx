@@ -15,9 +15,8 @@ from minidl._kernels.arrays.checks cimport dense, same_layout
 from minidl._kernels.arrays.scalars cimport store
 from minidl._kernels.arrays.layout cimport is_double
 from minidl._kernels.rows.folding cimport Pairs, Sum, push, row_fold, total
-from minidl._kernels.math.elementary cimport (
-    real, abs_, exp_below_, log1p_, log1p_exp_minus_, log_, max_, min_,
-)
+from minidl._kernels.math.compensated cimport softplus_
+from minidl._kernels.math.elementary cimport real, abs_, exp_below_, log1p_, log_, max_, min_
 
 cnp.import_array()
 
@@ -50,7 +49,7 @@ cdef inline real value(Loss* tag, real x, real t, real a) noexcept nogil:
     elif Loss is Absolute: return abs_(d)
     elif Loss is Huber: return limited(d, a) * (d - <real>0.5 * limited(d, a))
     elif Loss is Probability: return -(t * max_(log_(x), floor) + (one - t) * max_(log1p_(-x), floor))
-    elif Loss is Logit: return weighed(one - t if x > 0 else t, abs_(x)) + log1p_exp_minus_(abs_(x))
+    elif Loss is Logit: return weighed(one - t if x > 0 else t, abs_(x)) + softplus_(-abs_(x))
 
 
 cdef inline real slope(Loss* tag, real x, real t, real a) noexcept nogil:

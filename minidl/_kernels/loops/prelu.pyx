@@ -54,6 +54,7 @@ cdef void backward_rows(void* tag, Work* w, Py_ssize_t first, Py_ssize_t last, r
     cdef const real* gy
     cdef real* gx
     cdef real* sums
+    cdef real g
     cdef Py_ssize_t chunk, r, c
     for chunk in range(first, last):
         sums = <real*>w.partial + chunk * w.channels
@@ -63,8 +64,9 @@ cdef void backward_rows(void* tag, Work* w, Py_ssize_t first, Py_ssize_t last, r
             x, gy = <const real*>w.x + r * w.channels, <const real*>w.gy + r * w.channels
             gx = out + r * w.channels
             for c in range(w.channels):
-                gx[c] = slope[c] * gy[c] if x[c] <= 0 else gy[c]
-                sums[c] += x[c] * gy[c] if x[c] <= 0 else 0
+                g = slope[c] * gy[c] if x[c] <= 0 else gy[c]
+                gx[c] = g if x[c] == x[c] else x[c]  # the slope at NaN is NaN, as in activations.pyx
+                sums[c] += 0 if x[c] > 0 else x[c] * gy[c]
 
 
 # ── Channels before other axes: a chunk belongs to one channel ───────────────────────────────────────────────────────
@@ -95,7 +97,7 @@ cdef void backward_planes(void* tag, Work* w, Py_ssize_t first, Py_ssize_t last,
     cdef const real* x
     cdef const real* gy
     cdef real* gx
-    cdef real slope = 0
+    cdef real slope = 0, g
     cdef real[LANES] sums, result
     for chunk in range(first, last):
         n = find(w, chunk, &start, &slope)
@@ -105,14 +107,16 @@ cdef void backward_planes(void* tag, Work* w, Py_ssize_t first, Py_ssize_t last,
             sums[j] = 0
         for i in range(n // LANES):
             for j in range(LANES):
-                result[j] = slope * gy[j] if x[j] <= 0 else gy[j]
-                sums[j] += x[j] * gy[j] if x[j] <= 0 else 0
+                g = slope * gy[j] if x[j] <= 0 else gy[j]
+                result[j] = g if x[j] == x[j] else x[j]
+                sums[j] += 0 if x[j] > 0 else x[j] * gy[j]
             for j in range(LANES):
                 gx[j] = result[j]
             x, gy, gx = x + LANES, gy + LANES, gx + LANES
         for j in range(n % LANES):
-            gx[j] = slope * gy[j] if x[j] <= 0 else gy[j]
-            sums[j] += x[j] * gy[j] if x[j] <= 0 else 0
+            g = slope * gy[j] if x[j] <= 0 else gy[j]
+            gx[j] = g if x[j] == x[j] else x[j]
+            sums[j] += 0 if x[j] > 0 else x[j] * gy[j]
         for j in range(LANES // 2):
             sums[j] += sums[j + LANES // 2]
         for j in range(LANES // 4):

@@ -6,24 +6,47 @@ product (x times a sigmoid) cancels or has lost its bits already; and it has its
 the product would be inf * 0. Slopes are right to a few ulp of 1.
 """
 
+from minidl._kernels.math.compensated cimport _lowered_1_plus_exp, expm1_below_
 from minidl._kernels.math.elementary cimport (
-    _exp_times, _horner3, _horner5, _lifted_exp, _lifted_exp2, _lost, _upper, abs_, copysign_, exp_, lift_, lowered,
-    min_, near_, real,
+    _exp_times, _expm1_near, _horner3, _horner5, _lifted_exp, _lifted_exp2, _lost, _power, _reduced,
+    _shifted_by_lift, _upper, abs_, copysign_, lift_, lowered, max_, min_, near_, real,
 )
+
+
+cdef inline real softsign_(real x) noexcept nogil:
+    """x / (1 + |x|), with the rests of the sum and of the quotient."""
+    cdef real farthest = 1e30 if real is float else 1e300
+    cdef real size = near_(x, farthest)  # inf / inf is no limit
+    cdef real under = <real>1 + size
+    cdef real rest = min_[real](size, 1) - (under - max_[real](size, 1))
+    cdef real inverse = <real>1 / under
+    cdef real y = size * inverse
+    return copysign_(y - inverse * (_lost(y, under, size) + y * rest), x) if x == x else x
+
+
+cdef inline real selu_(real x) noexcept nogil:
+    """scale x for x > 0, scale alpha expm1(x) otherwise. Both factors are in two parts: their rounding would cost an ulp, and
+    the largest x would become inf.
+    """
+    cdef real scale_rest = 0.050700987355480493  # less 1
+    cdef real factor = 1.7580993408473768
+    cdef real factor_rest = 2.3296717680252718e-8 if real is float else 1.4153519380084498e-17
+    cdef real y = expm1_below_(x)
+    return factor * y + factor_rest * y if x <= 0 else x + scale_rest * x
 
 
 cdef inline real tanhshrink_(real x) noexcept nogil:
     """x - tanh(x), as (x - 1) + 2 / (exp(2x) + 1) from 1 on. Below, where the difference would cancel,
-    it is x^3 p(x^2), with p fitted for the least relative error.
+    it is x^3 p(x^2), x^3 with its rest, and p fitted for the least relative error.
     """
     cdef real z = x * x
-    cdef real y = min_[real](abs_(x), 40)
-    cdef real far = (abs_(x) - <real>1) + <real>2 / (exp_(y + y) + <real>1)
+    cdef real y = near_[real](x, 40)
+    cdef real rest = 0
+    cdef real far = (abs_(x) - <real>1) + lowered[real](2) / _lowered_1_plus_exp(y + y, &rest)
     cdef real p
     if real is float:
-        p = _horner3[real](z, -1.4282394e-04, 9.236092e-04, -3.2069536e-03, 8.697951e-03)
-        p = _horner3[real](z, p, -2.1829585e-02, 5.3963421e-02, -1.3333311e-01)
-        p = p * z + <real>0.33333333157136517
+        p = _horner3[real](z, -1.9938155e-04, 1.1269697e-03, -3.4958422e-03, 8.903035e-03)
+        p = _horner3[real](z, p, -2.1905165e-02, 5.397692e-02, -1.3333404e-01)
     else:
         p = _horner5[real](
             z, -2.51604411168663623e-08, 2.63348481255044499e-07, -1.37931947801096703e-06,
@@ -33,19 +56,22 @@ cdef inline real tanhshrink_(real x) noexcept nogil:
             z, p, -9.64630051721158494e-05, 2.38957161057483221e-04, -5.89979331921453526e-04,
             1.45582470113050049e-03, -3.59212668086737438e-03,
         )
-        p = _horner5[real](
-            z, p, 8.8632354047411414e-03, -2.1869488529139739e-02, 5.3968253968046741e-02,
-            -1.33333333333330906e-01, 3.33333333333333329e-01,
-        )
-    return x * (z * p) if abs_(x) <= <real>1 else copysign_(far, x)
+        p = _horner3[real](z, p, 8.8632354047411414e-03, -2.1869488529139739e-02, 5.3968253968046741e-02)
+        p = p * z - <real>1.33333333333330906e-01
+    cdef real cube = x * z, third = 0.33333333333333333
+    p = z * p
+    cdef real least = 1e-10 if real is float else 1e-90  # below, what is lost would be subnormal
+    rest = x * _lost(x, x, z) + _lost(x, z, cube) if abs_(x) > least else <real>0
+    cdef real near = cube * third + (cube * p + rest * (third + p))
+    return copysign_(near if abs_(x) <= <real>1 else far, x)
 
 
 cdef inline real silu_(real x) noexcept nogil:
-    """x / (1 + exp(-x)), as x e / (1 + e) with e = exp(x) on the left."""
+    """x / (1 + exp(-x)) = max(x, 0) - |x| / (1 + exp(|x|))."""
     cdef real farthest = 125 if real is float else 790
-    cdef real z = -near_(x, farthest)
-    cdef real e = _lifted_exp(z)
-    return (e * z if x < 0 else x) / (lift_(x) + e if x < 0 else <real>1 + lowered(e))
+    cdef real y = near_(x, farthest)
+    cdef real rest = 0
+    return (<real>-0.0 if x < 0 else x) - lowered(y / _lowered_1_plus_exp(y, &rest))
 
 
 cdef inline real silu_slope_(real x) noexcept nogil:
@@ -59,17 +85,20 @@ cdef inline real silu_slope_(real x) noexcept nogil:
 
 
 cdef inline real mish_(real x) noexcept nogil:
-    """x tanh(log(1 + exp(x))). With e = exp(-|x|) the tanh is (1 + 2e) / (1 + 2e (1 + e)) where x > 0
-    and e (2 + e) / (2 + e (2 + e)) elsewhere.
+    """x tanh(log(1 + exp(x))) = x - x part, with e = exp(-|x|): the part is 2 e^2 / (1 + 2 e (1 + e)) where x >= 0 and
+    2 / (2 + e (2 + e)) from -3/8 on. Below that is nearly 1, and the same is e (x - x part) with e (1 + e) / (2 + e (2 + e)).
     """
     cdef real farthest = 125 if real is float else 790
     cdef real z = -near_(x, farthest)
-    cdef real e = _exp_times[real](z, 1)
-    cdef real over = (
-        _exp_times[real](z, z) * (<real>2 + e) if x < 0 else x * (<real>1 + <real>2 * e)
-    )
-    cdef real under = <real>2 + e * (<real>2 + e) if x < 0 else <real>1 + <real>2 * e * (<real>1 + e)
-    return over / under
+    cdef real shifted = _shifted_by_lift(z)
+    cdef real power = _power(shifted)
+    cdef real near = _expm1_near(_reduced(z, shifted - _shifted_by_lift[real](0)))
+    cdef real e = lowered(power + power * near)
+    cdef real square = e * e, grown = e + square
+    cdef real over = (grown if x < <real>-0.375 else <real>2) if x < 0 else square + square
+    cdef real under = square + (<real>2 + (e + e)) if x < 0 else <real>1 + (grown + grown)
+    cdef real y = (z if x < 0 else x) + (-z if x < 0 else z) * (over / under)
+    return lowered(power * (y + y * near)) if x < <real>-0.375 else y
 
 
 cdef inline real mish_slope_(real x) noexcept nogil:

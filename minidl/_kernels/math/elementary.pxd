@@ -215,12 +215,12 @@ cdef inline real _reduced(real x, real k) noexcept nogil:
     return (x - k * ln2_first) - k * ln2_rest
 
 
-cdef inline real _expm1_near(real r) noexcept nogil:
-    """exp(r) - 1 = r + r^2 q(r), |r| <= ln 2 / 2; q fitted for the least error."""
+cdef inline real _expm1_rest(real r) noexcept nogil:
+    """exp(r) - 1 - r = r^2 q(r), |r| <= ln 2 / 2; q fitted for the least error."""
     cdef real square = r * r, q
     if real is float:
-        q = _pair[real](r, square, 1.3898407e-03, 8.366677e-03, 4.166686e-02)
-        q = _pair[real](r, square, q, 1.6666543e-01, 0.5)
+        q = _pair[real](r, square, 1.38634350e-03, 8.36743601e-03, 4.16672416e-02)
+        q = _pair[real](r, square, q, 1.66665345e-01, 0.5)
     else:
         q = _horner5[real](
             r, 2.504595852911793e-08, 2.762349475961889e-07, 2.755742885171074e-06,
@@ -228,7 +228,11 @@ cdef inline real _expm1_near(real r) noexcept nogil:
         )
         q = _horner3[real](r, q, 8.333333333392754e-03, 4.166666666661629e-02, 1.6666666666666596e-01)
         q = q * r + <real>0.5
-    return r + square * q
+    return square * q
+
+
+cdef inline real _expm1_near(real r) noexcept nogil:
+    return r + _expm1_rest(r)
 
 
 cdef inline real exp_(real x) noexcept nogil:
@@ -240,11 +244,18 @@ cdef inline real exp_(real x) noexcept nogil:
     return _scale(<real>1 + _expm1_near(r), shifted)
 
 
-cdef inline real _shifted_by_lift(real x) noexcept nogil:
-    """ROUNDER + k, and what makes its low bits those of the exponent of lift 2^k."""
+cdef inline real _shifted_for_power(real x, real n) noexcept nogil:
+    """ROUNDER + k, and what makes its low bits those of the exponent of 2^(k + n)."""
     cdef real bias = 127 if real is float else 1023
-    cdef real log2_lift = 64 if real is float else 512
-    return x * <real>1.4426950408889634 + (_rounder(x) + (bias + log2_lift))
+    return x * <real>1.4426950408889634 + (_rounder(x) + (bias + n))
+
+
+cdef inline real _log2_lift(real like) noexcept nogil:
+    return 64 if real is float else 512
+
+
+cdef inline real _shifted_by_lift(real x) noexcept nogil:
+    return _shifted_for_power(x, _log2_lift(x))
 
 
 cdef inline real _lifted_exp(real x) noexcept nogil:
@@ -272,14 +283,14 @@ cdef inline real _exp_times(real x, real factor) noexcept nogil:
     return lowered(_lifted_exp(x) * factor)
 
 
-cdef inline real _lifted_exp_product(real a, real b) noexcept nogil:
-    """lift * exp(a b) as above; the rounding of a b would cost a b ulp."""
+cdef inline real _lifted_exp_product(real a, real b, real factor, real rest) noexcept nogil:
+    """lift * exp(a b) (factor + rest), a b as x above; the rounding of a b would cost a b ulp."""
     cdef real ln2_first = 0.693145751953125 if real is float else 6.93147180369123816490e-01
     cdef real ln2_rest = 1.42860682030941723212e-06 if real is float else 1.90821492927058770002e-10
     cdef real shifted = _shifted_by_lift(a * b)
     cdef real k = shifted - _shifted_by_lift[real](0)
-    cdef real power = _power(shifted)
-    return power + power * _expm1_near(_lost(a, b, k * ln2_first) - k * ln2_rest)
+    cdef real near = _expm1_near(_lost(a, b, k * ln2_first) - k * ln2_rest)
+    return _power(shifted) * (factor + (factor * near + rest))
 
 
 cdef inline real _lifted_exp2(real a, real high, real low) noexcept nogil:
@@ -300,40 +311,6 @@ cdef inline real lifted_exp_below_(real x) noexcept nogil:
 cdef inline real exp_below_(real x) noexcept nogil:
     """exp(x) for x <= 0 (right up to 40), in two thirds of exp_'s steps."""
     return lowered(lifted_exp_below_(x))
-
-
-cdef inline real _expm1_between(real x) noexcept nogil:
-    """expm1 where -40 <= x, up to overflow; loses the zero's sign and a subnormal's last bit."""
-    cdef real shifted = _shifted_log2(x)
-    cdef real r = _reduced(x, shifted - _rounder(x))
-    cdef real small = _expm1_near(r)
-    # 2^k (1 + small) - 1, halved: 2^k itself may overflow. `lost` is what power - 1/2 lost.
-    cdef real power = _shift[real](1, shifted - <real>1)
-    cdef real difference = power - <real>0.5
-    cdef real lost = (power - difference) - <real>0.5
-    return <real>2 * (difference + (power * small + lost))
-
-
-cdef inline real expm1_(real x) noexcept nogil:
-    cdef real highest = 89 if real is float else 710
-    cdef real y = _expm1_between(min_[real](max_[real](x, -40), highest))
-    return x if abs_(x) < <real>1e-18 else y
-
-
-cdef inline real tanh_(real x) noexcept nogil:
-    """expm1(2x) / (expm1(2x) + 2); beyond |x| = 20 it is 1 in either type."""
-    cdef real e = _expm1_between(min_[real](<real>2 * abs_(x), 40))
-    return copysign_(e / (e + <real>2), x)
-
-
-cdef inline real sigmoid_(real x) noexcept nogil:
-    """1 / (1 + e) for x >= 0 and e / (1 + e) for x < 0, with e = exp(-|x|), which cannot overflow.
-
-    Both are n - n q, q = e / (1 + e), n = 1 or e; so the error of q, at most 1/2, shrinks.
-    """
-    cdef real e = exp_below_(-abs_(x))
-    cdef real n = e if x < 0 else <real>1
-    return _minus_product(n, n, e / (<real>1 + e))
 
 
 # ---- log and what follows from it ------------------------------------------------------------
@@ -390,32 +367,6 @@ cdef inline real log1p_(real x) noexcept nogil:
     cdef real y = _log1p_above(x)
     y = y if x < <real>INFINITY else x
     return copysign_(y if x > -1 else (<real>-INFINITY if x == -1 else <real>NAN), x)
-
-
-cdef inline real log1p_exp_minus_(real x) noexcept nogil:
-    """log(1 + exp(-x)) for x >= 0.
-
-    float: e + e^2 p(e), e = exp(-x), with p fitted over 0..1. double: 1 + e is at most 2, so that its exponent is 0
-    or 1.
-    """
-    cdef real e = exp_below_(-x)
-    cdef real square = e * e
-    cdef real above = 0.41421356  # sqrt(2) - 1
-    cdef real y
-    if real is float:
-        y = _pair[real](e, square, -3.2904686e-03, 2.0086242e-02, -5.745723e-02)
-        y = _pair[real](e, square, y, 1.0661128e-01, -1.534488e-01)
-        y = _pair[real](e, square, y, 1.9692102e-01, -2.4958019e-01)
-        y = _pair[real](e, square, y, 3.3330464e-01, -4.999993e-01)
-        y = e + square * y
-    else:  # (1 + e) / 2 - 1 where the exponent is 1
-        y = _log_near_1(<real>0.5 * e - <real>0.5 if e > above else e, <real>1 if e > above else <real>0)
-    return y
-
-
-cdef inline real softplus_(real x) noexcept nogil:
-    """log(1 + exp(x)) = max(x, 0) + log1p(exp(-|x|))."""
-    return max_[real](x, 0) + log1p_exp_minus_(abs_(x))
 
 
 cdef inline real pow_(real x, real p) noexcept nogil:

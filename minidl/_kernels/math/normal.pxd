@@ -2,14 +2,14 @@
 """The normal distribution, for float and double, in the way of elementary.pxd: inline, free of branches, to be vectorised."""
 
 from minidl._kernels.math.elementary cimport (
-    _exp_times, _horner3, _horner5, _lifted_exp_product, _minus_product, abs_, copysign_, lowered, max_, min_, near_,
+    _exp_times, _horner3, _horner5, _lifted_exp_product, _lost, _minus_product, abs_, copysign_, lowered, min_, near_,
     real,
 )
 
 
-cdef inline real _bell(real x, real half, real factor) noexcept nogil:
-    """factor * exp(-half x^2), half = 1/2 or 1, half x^2 within the range of _exp_times."""
-    return lowered(_lifted_exp_product[real](-half * x, x) * factor)
+cdef inline real _bell(real x, real half, real factor, real rest) noexcept nogil:
+    """exp(-half x^2) (factor + rest), half = 1/2 or 1, half x^2 within the range of _exp_times."""
+    return lowered(_lifted_exp_product[real](-half * x, x, factor, rest))
 
 
 cdef inline real _erf_near(real y) noexcept nogil:
@@ -70,7 +70,7 @@ cdef inline real _tail_far(real x) noexcept nogil:
 cdef inline real erf_(real x) noexcept nogil:
     cdef real y = min_[real](abs_(x), 6)
     cdef real root2 = 1.4142135623730951
-    cdef real far = <real>1 - <real>2 * _bell[real](y, 1, _tail_far(y * root2))
+    cdef real far = <real>1 - <real>2 * _bell[real](y, 1, _tail_far(y * root2), 0)
     return _erf_near(x) if y < <real>0.75 else copysign_(far, x)
 
 
@@ -95,21 +95,24 @@ cdef inline real normal_cdf_(real x) noexcept nogil:
     """P(Z <= x) = erfc(-x / sqrt 2) / 2, right to a few ulp in the far left tail too."""
     cdef real farthest = 15 if real is float else 38.75
     cdef real y = min_(abs_(x), farthest)
-    cdef real far = _bell[real](y, 0.5, _tail_far(y))
+    cdef real far = _bell[real](y, 0.5, _tail_far(y), 0)
     far = far if x < 0 else <real>1 - far
     return _normal_near(x) if y < <real>1.0625 else far
 
 
-cdef inline real _tail_times_x(real x) noexcept nogil:
-    """x exp(x^2 / 2) P(Z > x) for 0 <= x <= 39: q p(t), where q = x / (x + K) and t = (x - K) / (x + K) = 2 q - 1."""
+cdef inline real _tail_times_x(real x, real* rest) noexcept nogil:
+    """x exp(x^2 / 2) P(Z > x) for 0 <= x <= 39: q p(t), where q = x / (x + K) and t = (x - K) / (x + K) = 2 q - 1; in
+    `rest`, what rounding p and the product lost.
+    """
     cdef real K = 3.375 if real is float else 5.5
     cdef real q = x / (x + K)
     cdef real t = (q + q) - <real>1
+    cdef real last = 7.410803e-01 if real is float else 7.737696342764068e-01
     cdef real p
     if real is float:
         p = _horner3[real](t, 1.3270543e-04, 3.0596592e-04, -8.48883e-04, -2.2482947e-03)
         p = _horner3[real](t, p, 7.825243e-03, 8.718395e-03, -9.8384485e-02)
-        p = _horner3[real](t, p, 2.95376e-01, -5.529922e-01, 7.410803e-01)
+        p = (p * t + <real>2.95376e-01) * t - <real>5.529922e-01
     else:
         p = _horner5[real](
             t, -2.58001324905782e-09, -5.652858455195903e-09, 2.293978643184225e-08,
@@ -124,15 +127,20 @@ cdef inline real _tail_times_x(real x) noexcept nogil:
             -1.3923510565679318e-02, 4.509758081490977e-02,
         )
         p = _horner3[real](t, p, -1.097030899587182e-01, 2.1787243285795865e-01, -3.670490652936198e-01)
-        p = _horner3[real](t, p, 5.355964890624947e-01, -6.851834205743381e-01, 7.737696342764068e-01)
-    return p * q
+        p = (p * t + <real>5.355964890624947e-01) * t - <real>6.851834205743381e-01
+    cdef real total = last + t * p
+    cdef real y = q * total
+    rest[0] = _lost(q, total, y) + q * ((last - total) + t * p)
+    return y
 
 
 cdef inline real gelu_(real x) noexcept nogil:
     """x P(Z <= x) = max(x, 0) - |x| P(Z > |x|); apart from normal_cdf_ because P is subnormal where the product is not."""
     cdef real farthest = 15 if real is float else 39
     cdef real y = near_(x, farthest)
-    return max_[real](x, 0) - _bell[real](y, 0.5, _tail_times_x(y))
+    cdef real rest = 0
+    cdef real tail = _tail_times_x(y, &rest)
+    return (<real>-0.0 if x < 0 else x) - _bell[real](y, 0.5, tail, rest)
 
 
 cdef inline real _tail_coarse(real x) noexcept nogil:

@@ -51,8 +51,8 @@ def tanhshrink(x: np.ndarray) -> np.ndarray:
 
 
 def times(x: np.ndarray, factor: np.ndarray) -> np.ndarray:
-    """x * factor, where a factor of 0 wins over an infinite x."""
-    return np.where(factor == 0, 0, x * factor)
+    """x * factor, where a factor of 0 wins over an infinite x: a zero with the sign of x."""
+    return np.where(factor == 0, np.copysign(0.0, x), x * factor)
 
 
 # Activations are computed in float64, so that their own rounding does not count.
@@ -67,6 +67,7 @@ def activation_backward(name, xy, gy, a=0.0, b=0.0, from_y=False, out=None):
     slope = (from_y and row.from_y and row.from_y.slope) or row.slope
     params = (a, b)[: len(row.params)]
     s = _quiet(lambda: _result(slope(xy.astype(np.float64), *params), xy, None))
+    s = np.where(np.isnan(xy), xy, s)  # a NaN never becomes a finite gradient
     return _quiet(lambda: _result(np.where(s != 0, gy * s, 0), xy, out))
 
 
@@ -81,5 +82,5 @@ def prelu_forward(x, slope, out=None):
 
 
 def prelu_backward(x, slope, gy):
-    gx = np.where(x <= 0, slope[:, None] * gy, gy)
-    return gx, np.where(x <= 0, _quiet(np.multiply, x, gy), 0).sum(axis=(0, 2), dtype=x.dtype)
+    gx = np.where(np.isnan(x), x, np.where(x <= 0, slope[:, None] * gy, gy))
+    return gx, np.where(x > 0, 0, _quiet(np.multiply, x, gy)).sum(axis=(0, 2), dtype=x.dtype)

@@ -60,7 +60,7 @@ def leaky_relu(x: Any, negative_slope: float = 0.01, inplace: bool = False) -> T
 @activation(
     "ReLU6",
     slope_from="y",
-    value=lambda x: np.clip(x, 0, 6),
+    value=lambda x: np.where(x <= 0, 0, np.minimum(x, 6)),
     slope=lambda y: np.where((y <= 0) | (y >= 6), 0, 1),
     kinks=lambda: {0.0: 0.0, 6.0: 0.0},
     limits={-INF: 0.0, INF: 6.0, 0.0: 0.0},

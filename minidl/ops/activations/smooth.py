@@ -13,7 +13,7 @@ from minidl.ops import arithmetic as T
 from minidl.ops.activations.activation import SIGN_LOST, FromY, activation, op_for
 
 INF = math.inf
-SELU_ALPHA, SELU_SCALE = 1.6732632423543772, 1.0507009873554805
+SELU_SCALE, SELU = 1.0507009873554805, 1.7580993408473768  # its scale, and scale times alpha
 
 
 def inside(x: Tensor, low: float, high: float, slope: float = 1.0) -> Tensor:
@@ -29,7 +29,7 @@ def near(x: Tensor, limit: float) -> Tensor:
 @activation(
     "ELU",
     slope_from="x",
-    value=lambda x, a: np.where(x <= 0, a * np.expm1(np.minimum(x, 0)), x),
+    value=lambda x, a: np.where(x <= 0, a * np.expm1(np.where(x <= 0, x, 0)), x),
     slope=lambda x, a: np.where(x <= 0, a * np.exp(np.minimum(x, 0)), 1),
     curvature=lambda x, a: T.where(x <= 0, a * T.exp(T.where(x <= 0, x, 0.0)), 0.0),
     from_y=FromY(
@@ -56,17 +56,15 @@ def elu(x: Any, alpha: float = 1.0, inplace: bool = False) -> Tensor:
 @activation(
     "SELU",
     slope_from="x",
-    value=lambda x: SELU_SCALE * np.where(x <= 0, SELU_ALPHA * np.expm1(np.minimum(x, 0)), x),
-    slope=lambda x: SELU_SCALE * np.where(x <= 0, SELU_ALPHA * np.exp(np.minimum(x, 0)), 1),
-    curvature=lambda x: T.where(
-        x <= 0, SELU_SCALE * SELU_ALPHA * T.exp(T.where(x <= 0, x, 0.0)), 0.0
-    ),
+    value=lambda x: np.where(x <= 0, SELU * np.expm1(np.where(x <= 0, x, 0)), SELU_SCALE * x),
+    slope=lambda x: np.where(x <= 0, SELU * np.exp(np.minimum(x, 0)), SELU_SCALE),
+    curvature=lambda x: T.where(x <= 0, SELU * T.exp(T.where(x <= 0, x, 0.0)), 0.0),
     from_y=FromY(
-        slope=lambda y: np.where(y <= 0, y + SELU_SCALE * SELU_ALPHA, SELU_SCALE),
+        slope=lambda y: np.where(y <= 0, y + SELU, SELU_SCALE),
         curvature=lambda y: inside(y, -INF, 0.0),
     ),
-    kinks=lambda: {0.0: SELU_SCALE * SELU_ALPHA},
-    limits={-INF: -SELU_SCALE * SELU_ALPHA, INF: INF, 0.0: 0.0},
+    kinks=lambda: {0.0: SELU},
+    limits={-INF: -SELU, INF: INF, 0.0: 0.0},
 )
 def selu(x: Any) -> Tensor:
     """selu(x) = scale * x for x > 0, scale * alpha * (exp(x) - 1) otherwise; scale 1.0507009873554805, alpha
