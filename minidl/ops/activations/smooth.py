@@ -13,7 +13,8 @@ from minidl.ops import arithmetic as T
 from minidl.ops.activations.activation import SIGN_LOST, FromY, activation, op_for
 
 INF = math.inf
-SELU_SCALE, SELU = 1.0507009873554805, 1.7580993408473768  # its scale, and scale times alpha
+SELU_ALPHA, SELU_SCALE = 1.6732632423543772, 1.0507009873554805
+SELU = 1.7580993408473768  # their product, before they are rounded
 
 
 def inside(x: Tensor, low: float, high: float, slope: float = 1.0) -> Tensor:
