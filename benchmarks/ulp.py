@@ -251,9 +251,9 @@ REFERENCE_POINTS = {"float32": 300, "float64": 300}
 HEAD = """# Accuracy of the activations and of the elementary functions
 
 The largest error found, in ulp (units in the last place of the true value), and where. Half an ulp is the best
-possible: the true value, rounded. float32: {share}, from -inf to inf, subnormal ones among them. float64:
-{n64:,} numbers of all sizes, half of them between 0.001 and 40. The true values are computed in a wider type, whose own
-error, against mpmath, is at most {reference}.
+possible: the true value, rounded. float32: {share},
+from -inf to inf, subnormal ones among them. float64: {n64:,} numbers of all sizes, half of them between 0.001 and 40. The
+true values are computed in a wider type, whose own error, against mpmath, is at most {reference}.
 
 * *monotone*: whether the result never becomes smaller from one number to the next; else how often it does, and where.
   Empty: the function itself falls somewhere. float64: for the numbers tried, each with its successor.
@@ -265,9 +265,9 @@ Made by `python benchmarks/ulp.py {arguments} --write docs/accuracy.md` in {minu
 ## What to expect
 
 With their default parameters (threshold: 0.5 and -0.25). The limits are 1 ulp for tanh, sigmoid, softplus, logsigmoid,
-elu, celu, softsign and hardsigmoid (tanh in float64: 1.2); 2 ulp for silu, selu and hardswish; 3 ulp for gelu_tanh, mish
-and tanhshrink; and 3.6 ulp for gelu. `tests/kernels/test_activation_accuracy.py` checks them on samples. The levels
-differ because v3 and v4 round a product and a sum once where the baseline rounds twice.
+elu, celu, softsign and hardsigmoid; 2 ulp for silu, selu and hardswish; 3 ulp for gelu_tanh, mish and tanhshrink; and
+3.6 ulp for gelu. `tests/kernels/test_activation_accuracy.py` checks them on samples. The levels differ because v3 and
+v4 round a product and a sum once where the baseline rounds twice.
 
 Most of them are sums, and each sum that is rounded before it is used costs half an ulp. So what was lost is kept next
 to it and added last (`minidl/_kernels/math/compensated.pxd` says how). Where the textbook's formula loses digits, the
