@@ -252,8 +252,8 @@ HEAD = """# Accuracy of the activations and of the elementary functions
 
 The largest error found, in ulp (units in the last place of the true value), and where. Half an ulp is the best
 possible: the true value, rounded. float32: {share},
-from -inf to inf, subnormal ones among them. float64: {n64:,} numbers of all sizes, half of them between 0.001 and 40. The
-true values are computed in a wider type, whose own error, against mpmath, is at most {reference}.
+from -inf to inf, subnormal ones among them. float64: {n64:,} numbers of all sizes, half of them between 0.001 and 40.
+The true values are computed in a wider type, whose own error, against mpmath, is at most {reference}.
 
 * *monotone*: whether the result never becomes smaller from one number to the next; else how often it does, and where.
   Empty: the function itself falls somewhere. float64: for the numbers tried, each with its successor.
