@@ -1,7 +1,7 @@
 """The examples as a gallery, by sphinx-gallery: each with its pictures, and how long it took where it was measured.
 
 Nothing is run when the site is built: the longest takes minutes. gallery.json has what was measured, and
-``python docs/site/gallery.py`` measures again.
+``python docs/site/gallery.py [NAME ...]`` measures again.
 """
 
 import json
@@ -47,7 +47,7 @@ def write(staged: "Stage") -> None:
     for name, about in record["examples"].items():
         pictures = [staged.picture(f"docs/{picture}") for picture in about["pictures"]]
         source = (ROOT / "examples" / name).read_text(encoding="utf-8")
-        staged.write(f"examples/{name}", example(source, about, pictures, record["machine"]))
+        staged.write(f"examples/{Path(name).name}", example(source, about, pictures, record["machine"]))
 
 
 def example(source: str, about: dict, pictures: list[str], machine: str) -> str:
@@ -87,14 +87,15 @@ def _paragraphs(docstring: str) -> list[str]:
     return lines
 
 
-def measure() -> None:
-    """Runs each example as its command says, in a folder of its own, and writes down how long it took.
+def measure(names: list[str]) -> None:
+    """Runs these examples, or all, as their commands say, each in a folder of its own; writes down how long they took.
 
     On one thread, and in seconds of the processor: the same on a machine that has other things to do.
     """
     record = json.loads(RECORD.read_text(encoding="utf-8"))
     environment = os.environ | {"MINIDL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-    for about in record["examples"].values():
+    for name in names or record["examples"]:
+        about = record["examples"][name]
         with tempfile.TemporaryDirectory() as folder:
             _, program, *arguments = about["command"].split()
             command = [sys.executable, ROOT / program, *arguments]
@@ -114,4 +115,4 @@ def processor() -> str:
 
 
 if __name__ == "__main__":
-    measure()
+    measure(sys.argv[1:])

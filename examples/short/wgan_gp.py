@@ -1,6 +1,6 @@
 """A Wasserstein GAN with gradient penalty learns eight clouds of points in the plane.
 
-python examples/short/wgan_gp.py        about 30 seconds; the picture is out/short/wgan_gp.png
+    python examples/short/wgan_gp.py        about 30 seconds; the picture is out/short/wgan_gp.png
 
 The critic C is to score real points higher than generated ones, with slopes no steeper than 1. The penalty
 

@@ -1,6 +1,6 @@
 """XOR: the smallest problem that a single layer cannot solve, and a hidden layer of four units can.
 
-python examples/short/xor.py        a second; the picture is out/short/xor.png
+    python examples/short/xor.py        a second; the picture is out/short/xor.png
 
 Source: Rumelhart, Hinton & Williams, Learning Internal Representations by Error Propagation, 1986.
 """
