@@ -37,7 +37,7 @@ class Ours(nn.Module):
 
     def forward(self, x):
         x = F.relu(self.conv2(F.relu(self.conv1(x))))
-        x = md.flatten(F.max_pool(x, 2))
+        x = md.flatten(F.max_pool(x, 2), 1)
         return F.log_softmax(self.fc2(F.relu(self.fc1(x))), axis=1)
 
 
