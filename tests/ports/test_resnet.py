@@ -74,9 +74,7 @@ def their_losses(model):
     optimizer = torch.optim.SGD(
         model.parameters(), lr=0.01, momentum=0.9, weight_decay=5e-4, nesterov=True
     )
-    scheduler = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, max_lr=0.1, total_steps=STEPS, cycle_momentum=False
-    )
+    scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.1, STEPS)
     for x, labels in batches():
         loss = T.functional.cross_entropy(
             model(torch.from_numpy(x)), torch.from_numpy(labels), label_smoothing=0.1
