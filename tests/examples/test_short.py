@@ -34,7 +34,8 @@ def test_it_trains_and_draws(name, beside, tmp_path, monkeypatch, capsys):
 
 
 def test_without_matplotlib_it_trains_and_says_so(beside, tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    for module in ("matplotlib", "matplotlib.figure"):
+        monkeypatch.setitem(sys.modules, module, None)
     monkeypatch.setattr(sys, "argv", ["xor", "--steps", "2", "--out", str(tmp_path)])
     with pytest.raises(SystemExit, match=re.escape('pip install "minidl[plot]"')):
         runpy.run_path(str(SHORT / "xor.py"), run_name="__main__")
