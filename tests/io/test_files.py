@@ -8,13 +8,12 @@ import subprocess
 import sys
 from contextlib import contextmanager
 from importlib.util import find_spec
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from minidl import nn
-from minidl.data import read_idx
+from minidl import images, nn
+from minidl.data import read_csv, read_idx
 from minidl.io import files
 from minidl.io.saving import load, save
 
@@ -24,6 +23,8 @@ READERS = [
     *(((lambda path: nn.Affine(1, 1, weight=path)), ending)
       for ending in (".npy", ".npz", ".safetensors", ".csv", ".txt")),
     (read_idx, ""),
+    ((lambda path: read_csv(path, "y")), ".csv"),
+    *([(images.read, ".png")] if find_spec("PIL") else []),
 ]  # fmt: skip
 KILLS = int(os.environ.get("MINIDL_KILLS", 20))
 
@@ -251,13 +252,3 @@ def test_two_processes_that_save_to_one_path(tmp_path, ending):
         seen.add(float(values[0]))
     assert [writer.returncode for writer in writers] == [0, 0, 0]
     assert len(seen) > 1 and os.listdir(tmp_path) == [path.name]
-
-
-def test_the_path_of_an_example_picture(tmp_path):
-    pytest.importorskip("PIL")
-    sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "examples"))
-    from gan import folder
-
-    os.mkfifo(tmp_path / "a.png")
-    with no_longer_than(2), pytest.raises(ValueError, match="is a pipe, socket or device"):
-        folder.picture(tmp_path / "a.png")
