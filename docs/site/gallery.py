@@ -47,7 +47,9 @@ def write(staged: "Stage") -> None:
     for name, about in record["examples"].items():
         pictures = [staged.picture(f"docs/{picture}") for picture in about["pictures"]]
         source = (ROOT / "examples" / name).read_text(encoding="utf-8")
-        staged.write(f"examples/{Path(name).name}", example(source, about, pictures, record["machine"]))
+        staged.write(
+            f"examples/{Path(name).name}", example(source, about, pictures, record["machine"])
+        )
 
 
 def example(source: str, about: dict, pictures: list[str], machine: str) -> str:
