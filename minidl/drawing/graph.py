@@ -286,7 +286,7 @@ def op_name(op: Any) -> str:
     if isinstance(getattr(op, "name", None), str):
         return _with_parameters(op.name, getattr(op, "a", 0.0), getattr(op, "b", 0.0))
     name = class_name(kind)
-    if getattr(op, "activation", ()):  # of a convolution
+    if getattr(op, "named", ()):  # the activation of a convolution
         return f"{name} + {_with_parameters(*op.named)}"
     if hasattr(op, "row"):
         return f"{name} + {_with_parameters(op.row.name, op.a, op.b)}"

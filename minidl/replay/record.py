@@ -144,28 +144,31 @@ class Record:
     def check_lifetimes(self) -> None:
         """What was there before must stay, and what was made must go. (Nobody holds the function's result any more.)"""
         self.plan.notes.clear()
-        probe = np.zeros(1, np.float32)  # a tensor that nobody else has, to compare with
-        self.plan.older[id(probe)] = probe
-        self.tensors.append((wrap(probe), probe, False))
+        # Tensors that nobody else has, to compare with: the array of one owns its memory, the other is a view.
+        for probe in (np.zeros(1, np.float32), np.zeros(2, np.float32)[:1]):
+            self.plan.older[id(probe)] = probe
+            self.tensors.append((wrap(probe), probe, False))
         del probe
         counts = [references(x, array) for x, array, _ in self.tensors]
-        alone = counts.pop()
-        _, probe, _ = self.tensors.pop()
-        del self.plan.older[id(probe)]
-        if any(count <= alone for count in counts):
+        shared, own = counts.pop(), counts.pop()
+        for _, probe, _ in (self.tensors.pop(), self.tensors.pop()):
+            del self.plan.older[id(probe)]
+        arrays = [array for _, array, _ in self.tensors]
+        alone = [own if array.base is None else shared for array in arrays]
+        if any(count <= least for count, least in zip(counts, alone, strict=True)):
             refuse(
                 "it reads an array that nobody has after the call, so that the next call would read the same one: "
                 "pass it as an argument"
             )
-        own = [
+        kept = [
             *self.buffers,
             *(buffer for _, buffer in self.added),
             *self.results,
             *(array for array in self.arrays if array is not None),
         ]
-        if self.plan.in_use(own):
+        if self.plan.in_use(kept):
             gc.collect()
-            if self.plan.in_use(own):
+            if self.plan.in_use(kept):
                 refuse("a tensor that was made in it is kept after the call: return it")
 
     def give_back(self, given: list) -> None:

@@ -338,6 +338,7 @@ IMAGE = Tensor(x(1, 2, 4, 4), requires_grad=True)
         (F.affine(W, W, W[0], "elu"), "affine + elu(1)"),
         (F.conv(IMAGE, IMAGE, padding=1, activation=("leaky_relu", 0.1)), "conv + leaky_relu(0.1)"),
         (F.max_pool(IMAGE, 2), "max_pool"),
+        (F.rnn(IMAGE[0], md.zeros(4, 2), md.ones(2, 4), md.ones(2, 2))[0], "rnn"),
         (F.mse_loss(W, x(2, 2)), "mse_loss"),
         (F.dropout(W, 0.5, True), "dropout"),
         (md.grad(F.tanh(W).sum(), W, create_graph=True), "gradient of tanh"),

@@ -288,6 +288,14 @@ def test_self_attention_of_one_sequence():
     assert not (dropping.eval()(x.astype("float32"))[0].data == 0).all()
 
 
+@pytest.mark.parametrize("shape", [(0, 3, 4), (2, 0, 4)])
+def test_attention_of_no_samples_or_no_places(shape):
+    x = md.Tensor(np.zeros(shape, "float32"), requires_grad=True)
+    y, weights = nn.MultiheadAttention(4, 2, batch_first=True)(x)
+    y.sum().backward()
+    assert y.shape == x.grad.shape == shape and weights.shape == (*shape[:2], shape[1])
+
+
 def test_attention_is_captured():
     layer = nn.MultiheadAttention(8, 2, batch_first=True)
 

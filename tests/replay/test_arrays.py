@@ -1,9 +1,10 @@
 """Captured steps with parts of tensors, new tensors, and choices: what the table of ops does not have."""
 
 import numpy as np
+import pytest
 
 import minidl as md
-from minidl import Tensor
+from minidl import Tensor, nn
 
 
 def test_parts_in_a_captured_step():
@@ -74,3 +75,21 @@ def test_what_numpy_computes_is_computed_again():
         for mine, other in zip(again(x, ids), step(x, ids), strict=True):
             np.testing.assert_array_equal(mine.data, other.data)
     assert again.records == 1
+
+
+MADE = {
+    "NumPy's": lambda: np.ones(3, "float32"),
+    "a view": lambda: np.ones(6, "float32")[:3],
+    "minidl's": lambda: md.ones(3).data,
+}
+
+
+@pytest.mark.parametrize("made", MADE.values(), ids=MADE)
+def test_what_was_there_before_must_stay(made):
+    """Whoever allocated its memory."""
+    weight, last = nn.Parameter(made()), [nn.Parameter(made())]
+    again = md.capture(lambda x: x * weight)
+    for value in (1.0, 2.0):
+        assert again(Tensor([value] * 3)).data.tolist() == [value] * 3
+    with pytest.raises(md.CaptureError, match="nobody has after the call"):
+        md.capture(lambda x: x * last.pop())(Tensor([1.0] * 3))

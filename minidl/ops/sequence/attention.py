@@ -120,7 +120,8 @@ def multihead_attention(
     """
     name, (n, length, features), keys = "MultiheadAttention", q.shape, k.shape[1]
     q, k, v = (
-        transpose(reshape(x, (n, x.shape[1], num_heads, -1)), (0, 2, 1, 3)) for x in (q, k, v)
+        transpose(reshape(x, (n, x.shape[1], num_heads, x.shape[2] // num_heads)), (0, 2, 1, 3))
+        for x in (q, k, v)
     )
     masks = []
     if padding is not None:
