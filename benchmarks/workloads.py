@@ -42,6 +42,10 @@ DCGAN_PRODUCTS = {
     ],
 }
 ON_ARRAYS = ("sin", "cos", "erf", "expm1", "log1p", "rsqrt", "logsumexp", "cumsum", "prod", "sort")
+EINSUMS = (
+    ("ij,jk->ik", (128, 128)), ("bij,bjk->bik", (32, 64, 64)), ("bci,bcj->bij", (32, 64, 64)),
+    ("bij,bjk->bik", (4096, 8, 8)), ("i,i->", (100_000,)),
+)  # fmt: skip
 BATCHES = [2**i for i in range(3, 13)]
 WIDTHS = [2**i for i in range(5, 13)]
 
@@ -111,7 +115,7 @@ def tiny(context: Context) -> list[dict]:
 
 
 def arrays(context: Context) -> list[dict]:
-    """Elementary functions and reductions of rows of 100 at three sizes; 400 parts of a tensor; 100 tensors joined."""
+    """Elementary functions and reductions of rows of 100 at three sizes; parts of a tensor, tensors joined; einsum."""
     sizes = (1_000, 100_000) if context.quick else (1_000, 100_000, 10_000_000)
     cases = [
         array_case(name, (size // 100, 100), mode, f"{name} {mode} {size:.0e}")
@@ -121,6 +125,8 @@ def arrays(context: Context) -> list[dict]:
     ]
     for name, count in (("parts", 400), ("stack", 100), ("concatenate", 100)):
         cases.append(array_case(name, (count, 32, 64), "both", f"{name} both, {count} of (32, 64)"))
+    for equation, shape in EINSUMS:
+        cases.append(array_case(equation, shape, "both", f"{equation} both, {shape}"))
     return cases
 
 

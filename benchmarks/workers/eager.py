@@ -168,11 +168,18 @@ class EagerWorker(Worker):
         check = None if case["activation"] == "rrelu" else sample(*map(self.array, outputs))
         return Task(repeat(call), check)
 
+    def of_one(self, name):
+        """The function of `arrays`; an einsum is of an array and itself."""
+        if "->" in name:
+            einsum = self.on_arrays("einsum")
+            return lambda x: einsum(name, x, x)
+        return self.on_arrays(name)
+
     def arrays(self, case: dict) -> Task:
         name, both = case["function"], case["mode"] == "both"
         x, joins = np.abs(normal(tuple(case["shape"]), 1)), name in ("stack", "concatenate")
         leaves = [self.tensor(part, requires_grad=both) for part in (x if joins else [x])]
-        function = sum_of_parts if name == "parts" else self.on_arrays(name)
+        function = sum_of_parts if name == "parts" else self.of_one(name)
 
         def forward():
             return function(leaves if joins else leaves[0])

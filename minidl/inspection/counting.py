@@ -10,7 +10,8 @@ import numpy as np
 
 from minidl._kernels.runtime.memory import owner
 from minidl.autograd.op import Op
-from minidl.ops.linalg import Affine, Einsum, MatMul
+from minidl.ops.einsum import Einsum
+from minidl.ops.linalg import Affine, MatMul
 from minidl.ops.sequence.recurrent import Recurrence
 from minidl.ops.spatial.conv import Conv, ConvTranspose, ConvWeightGrad
 
@@ -31,8 +32,8 @@ def multiply_adds(op: Op, y: np.ndarray, xs: tuple[np.ndarray, ...]) -> int:
 
     A product of (n, k) and (k, m) does n k m. A convolution does one for each output element, input channel of its
     group and tap of the kernel, taps on the padding included; a transposed one for each input element, output channel
-    and tap. A recurrence does a product of h and its weight for each step and gate. An einsum does the product of the
-    lengths of all its axes, once for each operand after the first.
+    and tap. A recurrence does a product of h and its weight for each step and gate. An einsum multiplies two operands
+    at a time, which does the product of the lengths of all axes that the two have then.
     """
     rule = next((MULTIPLY_ADDS[kind] for kind in type(op).__mro__ if kind in MULTIPLY_ADDS), None)
     return 0 if rule is None else int(rule(op, y, *xs))
@@ -40,10 +41,9 @@ def multiply_adds(op: Op, y: np.ndarray, xs: tuple[np.ndarray, ...]) -> int:
 
 def _einsum(op: Any, xs: tuple[np.ndarray, ...]) -> int:
     lengths: dict[str, int] = {}
-    for letters, x in zip(op.inputs, xs, strict=True):
-        for letter, n in zip(letters, x.shape, strict=True):
-            lengths[letter] = max(lengths.get(letter, 1), n) if n else 0
-    return math.prod(lengths.values()) * (len(xs) - 1)
+    for letters, x in zip(op.subscripts[:2], xs, strict=True):
+        lengths.update(zip(letters, x.shape, strict=True))
+    return math.prod(lengths.values())
 
 
 def kept_bytes(ops: Iterable[Op], others: Iterable[np.ndarray]) -> int:

@@ -16,6 +16,7 @@ from minidl.autograd import op as engine
 from minidl.onnx.activation_rules import activated
 from minidl.ops import arithmetic, linalg, reduction, shape
 from minidl.ops.arrays import elementary, joining, order
+from minidl.ops.einsum import Einsum, EinsumOfIntegers
 
 RULES: dict[type, Callable[..., str]] = {}
 
@@ -269,6 +270,6 @@ def activated_affine(t: Any, op: Any, x: list, xs: tuple, y: np.ndarray) -> str:
     return activated(t, op.row.name, affine(t, op, x, xs, y), (op.a, op.b), y.dtype)
 
 
-@rule(linalg.Einsum)
+@rule(Einsum, EinsumOfIntegers)
 def einsum(t: Any, op: Any, x: list, xs: tuple, y: np.ndarray) -> str:
-    return t.graph.node("Einsum", *x, equation=f"{','.join(op.inputs)}->{op.output_subscripts}")
+    return t.graph.node("Einsum", *x, equation=op.equation)

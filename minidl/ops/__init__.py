@@ -1,9 +1,9 @@
 """The differentiable operations, one file per family. They are Tensor's methods and operators, too.
 
-In the order of reading: `arithmetic`, `reduction`, `shape` (indexing too), `linalg` (products), `losses`, `batch_norm`
-and `norm` (normalisation), `spatial` (convolution, pooling), `sequence` (recurrence, attention), `activations`,
-`arrays` (sin, stack, sort and others); `inplace` has the in-place operators, `args` what several ops ask of their
-arguments. A family offers what its `__all__` lists.
+In the order of reading: `arithmetic`, `reduction`, `shape` (indexing too), `linalg` and `einsum` (products), `losses`,
+`batch_norm` and `norm` (normalisation), `spatial` (convolution, pooling), `sequence` (recurrence, attention),
+`activations`, `arrays` (sin, stack, sort and others); `inplace` has the in-place operators, `args` what several ops ask
+of their arguments. A family offers what its `__all__` lists.
 """
 
 from minidl.autograd.tensor import Tensor
@@ -16,8 +16,9 @@ from minidl.ops.arrays.logic import *
 from minidl.ops.arrays.order import *
 from minidl.ops.arrays.rearranging import *
 from minidl.ops.batch_norm import batch_norm
+from minidl.ops.einsum import einsum
 from minidl.ops.inplace import inplace
-from minidl.ops.linalg import affine, bilinear, einsum, matmul
+from minidl.ops.linalg import affine, bilinear, matmul
 from minidl.ops.losses.composed import *
 from minidl.ops.losses.loss import *
 from minidl.ops.norm import group_norm, instance_norm, layer_norm

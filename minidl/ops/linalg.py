@@ -9,13 +9,12 @@ import numpy as np
 
 from minidl import _kernels as K
 from minidl._kernels.runtime.memory import same_floats
-from minidl._kernels.runtime.prepared import by_numpy
 from minidl.autograd.op import Op
 from minidl.autograd.tensor import Tensor, wrap
 from minidl.ops.activations.activation import ActivationGrad, Row, fused_row
-from minidl.ops.args import input_and_weights, operands, pair
+from minidl.ops.args import input_and_weights, pair
 from minidl.ops.reduction import sum
-from minidl.ops.shape import broadcast_to, expand_dims, reshape, squeeze, transpose
+from minidl.ops.shape import expand_dims, reshape, squeeze, transpose
 
 
 class MatMul(Op):
@@ -209,123 +208,3 @@ def bilinear(x0: Any, x1: Any, weight: Any, bias: Any = None) -> Tensor:
     y = sum(seen * reshape(x1, (rows, 1, n1)), -1)
     y = y + rest[0] if rest else y
     return reshape(y, (*x0.shape[:-1], outputs))
-
-
-# ── einsum ───────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def _sum_products(equation: str, *xs: np.ndarray) -> np.ndarray:
-    return np.asarray(np.einsum(equation, *xs, optimize=len(xs) > 2))
-
-
-class Einsum(Op):
-    """Einstein summation over operands whose subscripts are explicit and name each axis of an operand once."""
-
-    def __init__(self, inputs: list[str], output: str) -> None:
-        self.inputs, self.output_subscripts = inputs, output
-
-    def forward(self, *xs: np.ndarray) -> np.ndarray:
-        self.shapes = [x.shape for x in xs]
-        equation = f"{','.join(self.inputs)}->{self.output_subscripts}"
-        return by_numpy(_sum_products, equation, *xs)
-
-    def backward(self, gy: Tensor) -> tuple:
-        return tuple(
-            self._gradient(i, gy) if self.needs(i) else None for i in range(len(self.inputs))
-        )
-
-    def _gradient(self, i: int, gy: Tensor) -> Tensor:
-        """The same sum with gy in place of operand i; letters that only operand i has were summed: broadcast."""
-        rest = [self.input(j) for j in range(len(self.inputs)) if j != i]
-        subscripts = [s for j, s in enumerate(self.inputs) if j != i]
-        known = set(self.output_subscripts).union(*subscripts)
-        mine, shape = self.inputs[i], self.shapes[i]
-        reached = "".join(letter for letter in mine if letter in known)
-        g = Einsum([self.output_subscripts, *subscripts], reached)(gy, *rest)
-        missing = tuple(axis for axis, letter in enumerate(mine) if letter not in known)
-        g = expand_dims(g, missing) if missing else g
-        full = [m if n == 1 else n for n, m in zip(g.shape, shape, strict=True)]
-        return g if g.shape == tuple(full) else broadcast_to(g, full)
-
-
-def einsum(equation: str, *operands_: Any) -> Tensor:
-    """Einstein summation as in ``numpy.einsum``: ``einsum("nk,km->nm", a, b)``; "..." and repeated letters work.
-
-    The gradient of an operand is the same sum with gy in its place. Dtypes as for `add`.
-
-    Raises:
-        ValueError: an equation that does not fit its operands.
-        TypeError: an equation that is not a string.
-    """
-    if not isinstance(equation, str):
-        raise TypeError(f"einsum: equation must be a string, got {equation!r}")
-    xs = list(operands(*operands_)) if operands_ else []
-    inputs, output = _explicit(equation, xs)
-    for i, letters in enumerate(inputs):
-        xs[i], inputs[i] = _diagonal(xs[i], letters)
-    _check_sizes(equation, xs, inputs)
-    return Einsum(inputs, output)(*xs)
-
-
-def _explicit(equation: str, xs: list[Tensor]) -> tuple[list[str], str]:
-    """The subscripts with "..." spelled out with letters of its own, and the output NumPy would choose."""
-    left, arrow, output = equation.replace(" ", "").partition("->")
-    inputs = left.split(",")
-    if len(inputs) != len(xs):
-        raise ValueError(
-            f"einsum {equation!r}: {len(inputs)} subscripts, but {len(xs)} operands were given"
-        )
-    spare = [chr(c) for c in range(ord("z"), ord("a") - 1, -1) if chr(c) not in equation]
-    spare += [chr(c) for c in range(ord("Z"), ord("A") - 1, -1) if chr(c) not in equation]
-    widest = 0
-    for i, (letters, x) in enumerate(zip(inputs, xs, strict=True)):
-        named = len(letters.replace("...", ""))
-        if "..." in letters:
-            width = x.ndim - named
-            if width > len(spare):
-                raise ValueError(
-                    f"einsum {equation!r}: operand {i} has {x.ndim} axes, more than there are names for: "
-                    f"the 52 letters"
-                )
-            widest = max(widest, width)
-            inputs[i] = letters.replace("...", "".join(spare[:width][::-1]))
-        if len(inputs[i]) != x.ndim or named > x.ndim:
-            raise ValueError(
-                f"einsum {equation!r}: operand {i} has {x.ndim} axes, its subscripts name {named}"
-            )
-    batch = "".join(spare[:widest][::-1])
-    if arrow:
-        return inputs, output.replace("...", batch)
-    letters = "".join(inputs)
-    once = sorted(c for c in set(letters) if letters.count(c) == 1 and c not in batch)
-    return inputs, batch + "".join(once)
-
-
-def _diagonal(x: Tensor, letters: str) -> tuple[Tensor, str]:
-    """A repeated letter names a diagonal: it is taken by indexing, whose gradient is known."""
-    for letter in dict.fromkeys(letters):
-        axes = [axis for axis, c in enumerate(letters) if c == letter]
-        if len(axes) > 1:
-            n = x.shape[axes[0]]
-            if any(x.shape[axis] != n for axis in axes):
-                raise ValueError(
-                    f"einsum: letter {letter!r} names axes of shape {x.shape} that differ"
-                )
-            rest = [axis for axis in range(x.ndim) if axis not in axes]
-            ids = list(range(n))
-            x = transpose(x, (*axes, *rest))[(ids,) * len(axes)]
-            letters = letter + "".join(letters[axis] for axis in rest)
-    return x, letters
-
-
-def _check_sizes(equation: str, xs: list[Tensor], inputs: list[str]) -> None:
-    sizes: dict[str, int] = {}
-    for i, (x, letters) in enumerate(zip(xs, inputs, strict=True)):
-        for axis, letter in enumerate(letters):
-            n = x.shape[axis]
-            if n != sizes.setdefault(letter, n) and 1 not in (n, sizes[letter]):
-                raise ValueError(
-                    f"einsum {equation!r}: letter {letter!r}: axis {axis} of operand {i} has {n}, "
-                    f"an earlier axis has {sizes[letter]}"
-                )
-            sizes[letter] = max(n, sizes[letter])

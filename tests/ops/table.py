@@ -385,6 +385,7 @@ NOT_RECORDED: dict[str, str] = {
     "RowNorm": "what LayerNorm, GroupNorm and InstanceNorm share",
     "Elementary": "what Sin, Cos and others share",
     "Flat": "what Sign and Floor share",
+    "EinsumOfIntegers": "has no gradients",
     "_Pass": "of a module's backward hook",
     "_Meeting": "of a module's backward hook",
     "Recurrence": "what RNN, LSTM and GRU share",

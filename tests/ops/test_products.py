@@ -1,4 +1,4 @@
-"""Values of reductions, products and einsum against NumPy."""
+"""Values of reductions and products against NumPy."""
 
 import numpy as np
 import pytest
@@ -125,36 +125,3 @@ def test_affine_with_an_unknown_activation():
         ValueError, match=r"affine: activation: expected one of relu, .* got 'swish'"
     ):
         F.affine(normal(2, 3), normal(4, 3), activation="swish")
-
-
-@pytest.mark.parametrize(
-    ("equation", "shapes"),
-    [
-        ("ij,jk->ik", [(2, 3), (3, 4)]),
-        ("ij,jk", [(2, 3), (3, 4)]),
-        ("ba", [(2, 3)]),
-        ("ii", [(3, 3)]),
-        ("ii->i", [(3, 3)]),
-        ("iij->j", [(3, 3, 2)]),
-        ("ij->", [(2, 3)]),
-        ("i,j->ji", [(2,), (3,)]),
-        (" i j , j -> i ", [(2, 3), (3,)]),
-        ("...ij,...jk->...ik", [(5, 2, 3), (3, 4)]),
-        ("...ij,jk", [(5, 6, 2, 3), (3, 4)]),
-        ("i...->...", [(2, 3, 4)]),
-        ("...", [(2, 3)]),
-        ("bhqd,bhkd->bhqk", [(2, 2, 3, 4), (2, 2, 5, 4)]),
-        ("ij,jk,kl->il", [(2, 3), (3, 4), (4, 2)]),
-        ("i,i->i", [(3,), (1,)]),
-        (",->", [(), ()]),
-    ],
-)
-def test_einsum(equation, shapes):
-    xs = [normal(*shape) for shape in shapes]
-    expected = np.einsum(equation, *xs)
-    ts = [Tensor(x, requires_grad=True) for x in xs]
-    result = md.einsum(equation, *ts)
-    assert result.shape == expected.shape
-    np.testing.assert_allclose(result.data, expected, rtol=1e-12, atol=1e-12)
-    result.backward(np.ones(result.shape))
-    assert [t.grad.shape for t in ts] == shapes

@@ -130,7 +130,8 @@ def test_the_number_that_a_mask_selects_may_change():
 
 
 @pytest.mark.parametrize(
-    "equation", ["ij,kj->ik", "ij,kj->", "ii,ij->j", "ij,jk,kl->il", "...i,...i->..."]
+    "equation",
+    ["ij,kj->ik", "ji,jk->jik", "ij,kj->", "ii,ij->j", "ij,jk,kl->il", "...i,...i->..."],
 )
 def test_einsum(equation):
     count = equation.count(",") + 1
