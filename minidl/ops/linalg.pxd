@@ -11,6 +11,9 @@ from numpy cimport ndarray
 cdef class MatMul(Op):
     pass
 
+cdef class Dot(MatMul):
+    pass
+
 cdef class Affine(Op):
     pass
 

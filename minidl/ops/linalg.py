@@ -14,7 +14,7 @@ from minidl.autograd.tensor import Tensor, wrap
 from minidl.ops.activations.activation import ActivationGrad, Row, fused_row
 from minidl.ops.args import input_and_weights, pair
 from minidl.ops.reduction import sum
-from minidl.ops.shape import expand_dims, reshape, squeeze, transpose
+from minidl.ops.shape import reshape, transpose
 
 
 class MatMul(Op):
@@ -23,12 +23,22 @@ class MatMul(Op):
     def forward(self, x0: np.ndarray, x1: np.ndarray) -> np.ndarray:
         if same_floats(x0, x1):
             return K.matmul(x0, x1)
-        return np.matmul(x0, x1)
+        return np.asarray(np.matmul(x0, x1))  # (of two vectors NumPy returns a scalar)
 
     def backward(self, gy: Tensor) -> tuple:
         return (
             gy @ swap(self.input(1)) if self.needs(0) else None,
             swap(self.input(0)) @ gy if self.needs(1) else None,
+        )
+
+
+class Dot(MatMul):
+    """y = Σ x0 x1 of two vectors."""
+
+    def backward(self, gy: Tensor) -> tuple:
+        return (
+            gy * self.input(1) if self.needs(0) else None,
+            gy * self.input(0) if self.needs(1) else None,
         )
 
 
@@ -109,10 +119,14 @@ def _matmul(x0: Tensor, x1: Tensor) -> Tensor:
             f"matmul: the last axis of x0 has {x0.shape[-1]}, axis {-1 if x1.ndim == 1 else -2} of "
             f"x1 has {inner} (shapes {x0.shape}, {x1.shape})"
         )
+    if x0.ndim == 1 and x1.ndim == 1:
+        return Dot()(x0, x1)
     if x0.ndim == 1:
-        return squeeze(matmul(expand_dims(x0, 0), x1), -1 if x1.ndim == 1 else -2)
+        y = matmul(reshape(x0, (1, inner)), x1)
+        return reshape(y, (*y.shape[:-2], y.shape[-1]))
     if x1.ndim == 1:
-        return squeeze(matmul(x0, expand_dims(x1, 1)), -1)
+        y = matmul(x0, reshape(x1, (inner, 1)))
+        return reshape(y, y.shape[:-1])
     if x0.ndim > 2 and x1.ndim == 2:  # one large product, and one gradient of x1 instead of a batch
         y = MatMul()(reshape(x0, (math.prod(x0.shape[:-1]), inner)), x1)
         return reshape(y, (*x0.shape[:-1], x1.shape[-1]))

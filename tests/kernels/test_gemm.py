@@ -234,6 +234,52 @@ def test_same_bits_at_any_alignment(level, dtype):
             assert expected.tobytes() == gemm.matmul(x, at(w, offset).T).tobytes()
 
 
+@pytest.mark.parametrize("level", K.available)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_batch_of_small_products(level, dtype, keep_thread_count):
+    """A task has several of them: all are there, with the bits that each has alone, for any number of threads."""
+    gemm, rng = Level(level), np.random.default_rng(0)
+    for m, k, n in [
+        (8, 8, 8),
+        (3, 5, 7),
+        (16, 16, 16),
+        (1, 65, 1),
+        (9, 4, 2),
+        (2, 3, 17),
+        (5, 0, 4),
+    ]:
+        a = rng.standard_normal((2, 301, m, k)).astype(dtype)
+        b = rng.standard_normal((301, 1, n, k)).astype(dtype).swapaxes(0, 1).swapaxes(-1, -2)
+        for x, y in ((a, b[0]), (a, b[0].copy()), (a[:, ::-3], b[0, ::-3])):
+            results = []
+            for threads in (1, 2, 3):
+                pool.set_num_threads(threads)
+                results.append(gemm.matmul(x, y))
+            assert results[0].tobytes() == results[1].tobytes() == results[2].tobytes()
+            np.testing.assert_allclose(
+                results[0],
+                x.astype(np.float64) @ y.astype(np.float64),
+                rtol=0,
+                atol=20 * np.finfo(dtype).eps * (k + 1),
+            )
+            for i in (0, 57, len(y) - 1):
+                assert results[0][1, i].tobytes() == gemm.matmul(x[1, i], y[i]).tobytes()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_products_of_two_vectors(gemm, dtype):
+    rng = np.random.default_rng(0)
+    for k in (*LENGTHS, 1000, 100_003, 600_001):
+        a, b = (rng.standard_normal(k).astype(dtype) for _ in range(2))
+        truth, scale = (np.sum(f(a.astype(np.float64) * b)) for f in (np.asarray, np.abs))
+        bound = 30 * np.finfo(dtype).eps * scale
+        assert abs(gemm.matmul(a, b) - truth) <= bound
+        assert abs(gemm.matmul(a[::-1], b[::-1]) - truth) <= bound
+        out = np.ones((), dtype)
+        gemm.matmul(a, b, out=out, accumulate=True)
+        assert abs(out - 1 - truth) <= bound + 2 * np.finfo(dtype).eps * (1 + abs(truth))
+
+
 def test_unaligned_and_foreign_bytes_are_copied(gemm):
     rng = np.random.default_rng(0)
     b = rng.standard_normal((9, 11))

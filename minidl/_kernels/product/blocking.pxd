@@ -21,6 +21,8 @@
 # nothing needs packing, but C's columns fill fewer vectors than its rows would. Where also K is long
 # beside the rows or the columns of C, dot products (dots.pxd) save both.
 #
+# Small products (small.pxd) are computed at once: to plan them takes longer.
+#
 # Shares. Where C has only a few tiles and K is long (the gradient of a small weight over many samples),
 # the steps of K are shared out to tasks. How many shares there are follows from the shape alone, and
 # they are added in order, as the parts of K are: the same bits for any number of threads.
@@ -37,6 +39,7 @@ from minidl._kernels.product.panels cimport column, cut, cut_columns, pack, widt
 from minidl._kernels.product.product cimport (
     SERIAL_FLOPS, TASK_FLOPS, TASKS, Product, ceil_div, run_tasks, task_t,
 )
+from minidl._kernels.product.small cimport multiply_small
 from minidl._kernels.product.tile cimport TILE_ROWS, TILE_VECTORS, copy_out, lanes
 
 cdef enum:
@@ -76,7 +79,8 @@ cdef inline void multiply(real* kind, const Product* wanted) noexcept nogil:
         return
     if p.a_sums != NULL:
         sum_rows(kind, wanted)
-    if p.m == 0 or p.n == 0 or multiply_vector(kind, wanted) or multiply_dots(kind, wanted):
+    if (p.m == 0 or p.n == 0 or multiply_vector(kind, wanted) or multiply_small(kind, wanted)
+            or multiply_dots(kind, wanted)):
         return
     if turning_pays(kind, wanted):
         turn(kind, &p)

@@ -23,6 +23,7 @@ cdef enum:
     FEW_ROWS = 16               # of A are so few that packing B takes longer than what empty lanes cost
     DOTS_EACH = 2               # else DOT_VECTORS, and no less than half the rows or columns of C
     DOT_TILES = 8               # one below the other, computed in one go
+    DOT_CHAINS = 8              # sums of one dot product: two are added to in a cycle, and each takes four cycles
     COLUMN_ROWS = 32            # of a task of a matrix times a vector
     SERIAL_DOT_FLOPS = 500_000  # it is memory that takes the time
 
@@ -71,12 +72,54 @@ cdef inline bint multiply_vector(real* kind, const Product* p) noexcept nogil:
         turned.m, turned.n, turned.b_col = p.n, 1, size
         turned.a, turned.a_row, turned.b = p.b, p.b_col, p.a
     rows = turned.m
-    if not run_tasks(<task_t> dot_task[real], &turned, ceil_div(rows, COLUMN_ROWS),
+    if rows == 1:
+        dot(kind, p)
+    elif not run_tasks(<task_t> dot_task[real], &turned, ceil_div(rows, COLUMN_ROWS),
                      2.0 * rows * p.k <= SERIAL_DOT_FLOPS, p.whole):
         p.failed[0] = True
-    elif p.activation != NULL:
+    if p.activation != NULL and not p.failed[0]:
         activate_in_place(p.activation, p.c, rows, p.alpha, p.beta)
     return True
+
+
+cdef inline void dot(real* kind, const Product* p) noexcept nogil:
+    """C of one element. (Of long sums each thread has a share: see multiply_shares.)"""
+    cdef real[TILE_LANES] lane_sums
+    cdef Py_ssize_t lane = lanes(kind), half = lane // 2, i
+    cdef real total = 0
+    if real is float:
+        one_dot(<floats*> NULL, p.a, p.b, p.k // lane, <floats*> lane_sums)
+    else:
+        one_dot(<doubles*> NULL, p.a, p.b, p.k // lane, <doubles*> lane_sums)
+    while half > 0:
+        for i in range(half):
+            lane_sums[i] += lane_sums[half + i]
+        half //= 2
+    for i in range(p.k // lane * lane, p.k):
+        total += (<const real*> p.a)[i] * (<const real*> p.b)[i]
+    total += lane_sums[0]
+    copy_out(&total, <real*> p.c, 1, p.add, <const real*> p.bias)
+
+
+cdef inline void one_dot(
+    vec* kind, const char* a, const char* b, Py_ssize_t vectors, vec* out
+) noexcept nogil:
+    """The sum of the products of two rows of vectors, in DOT_CHAINS sums: one would wait for itself at each step."""
+    cdef vec[DOT_CHAINS] sums
+    cdef Py_ssize_t together = vectors // DOT_CHAINS, p
+    cdef int i
+    for i in range(DOT_CHAINS):
+        sums[i] = zeros(kind)
+    for p in range(together):
+        for i in range(DOT_CHAINS):
+            sums[i] = sums[i] + (<const vec*> a)[p * DOT_CHAINS + i] * (<const vec*> b)[p * DOT_CHAINS + i]
+    for p in range(together * DOT_CHAINS, vectors):
+        sums[0] = sums[0] + (<const vec*> a)[p] * (<const vec*> b)[p]
+    for i in range(DOT_CHAINS // 2):
+        sums[i] = sums[i] + sums[DOT_CHAINS // 2 + i]
+    for i in range(DOT_CHAINS // 4):
+        sums[i] = sums[i] + sums[DOT_CHAINS // 4 + i]
+    out[0] = sums[0] + sums[1]
 
 
 cdef inline void dot_task(real* kind, const Product* p, Py_ssize_t index) noexcept nogil:

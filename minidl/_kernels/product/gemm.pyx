@@ -11,13 +11,16 @@ from libc.string cimport memcmp, memset
 from minidl._kernels.runtime cimport epilogues, memory, pool, prepared
 from minidl._kernels.arrays.checks cimport behaved
 from minidl._kernels.product.blocking cimport multiply
-from minidl._kernels.product.product cimport SERIAL_FLOPS, Product, run_tasks, task_t
+from minidl._kernels.product.product cimport (
+    SERIAL_FLOPS, TASK_FLOPS, Product, ceil_div, run_tasks, task_t,
+)
 from minidl._kernels.arrays.copying cimport c_copy, copy_into
 
 cnp.import_array()
 
 cdef enum:
     MAX_DIMS = 64          # NumPy's
+    LEAST_FLOPS = 2_000    # what the start of a product takes, however small it is
     BRIEF_FLOPS = 200_000  # so short (2 us) that the GIL is kept: giving it up and back costs 50 ns
 
 cdef dict ACTIVATIONS = epilogues.activations_of(__name__)
@@ -32,6 +35,7 @@ cdef struct Batch:
     Product product             # the first
     multiply_t multiply         # for its dtype
     Py_ssize_t count
+    Py_ssize_t each             # of a task, if they are small
     int ndim                    # the batch axes: their lengths, and the steps in bytes
     Py_ssize_t[MAX_DIMS] shape, a_steps, b_steps, c_steps
     bint failed
@@ -64,19 +68,28 @@ cdef int run(void* work) except -1:
 
 
 cdef void multiply_batch(Batch* batch) noexcept nogil:
-    """Small products are dealt out to the threads whole, large ones one by one in parts."""
+    """Small products are dealt out to the threads whole, as many to a task as make it long enough, large ones one by one
+    in parts."""
     cdef const Product* p = &batch.product
+    cdef double flops = 2.0 * p.m * p.n * p.k
     cdef Py_ssize_t index
-    if batch.count > 1 and 2.0 * p.m * p.n * p.k <= SERIAL_FLOPS:
-        if not run_tasks(<task_t> batch_task, batch, batch.count, False, p.whole):
+    if batch.count > 1 and flops <= SERIAL_FLOPS:
+        batch.each = max(1, <Py_ssize_t> (TASK_FLOPS / max(flops, LEAST_FLOPS)))
+        if not run_tasks(<task_t> batch_task, batch, ceil_div(batch.count, batch.each), False, p.whole):
             batch.failed = True
         return
     for index in range(batch.count):
         if not batch.failed:
-            batch_task(NULL, batch, index)
+            one_of_batch(batch, index)
 
 
-cdef void batch_task(void* kind, Batch* batch, Py_ssize_t index) noexcept nogil:
+cdef void batch_task(void* kind, Batch* batch, Py_ssize_t task) noexcept nogil:
+    cdef Py_ssize_t index
+    for index in range(task * batch.each, min((task + 1) * batch.each, batch.count)):
+        one_of_batch(batch, index)
+
+
+cdef void one_of_batch(Batch* batch, Py_ssize_t index) noexcept nogil:
     cdef Product p = batch.product
     cdef Py_ssize_t place
     cdef int axis
