@@ -83,9 +83,7 @@ class Layout(NamedTuple):
     right: Side
     shape: tuple[int, ...]  # of the product, an axis for each letter
     order: tuple[int, ...]  # in which its axes are those of the result
-    summed: (
-        tuple[int, ...] | None
-    )  # axes of the product of factors; None: the operands are matrices
+    summed: tuple[int, ...] | None  # the product's axes, of factors; None: they are matrices
 
 
 @lru_cache(maxsize=512)

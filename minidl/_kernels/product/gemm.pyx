@@ -12,16 +12,17 @@ from minidl._kernels.runtime cimport epilogues, memory, pool, prepared
 from minidl._kernels.arrays.checks cimport behaved
 from minidl._kernels.product.blocking cimport multiply
 from minidl._kernels.product.product cimport (
-    SERIAL_FLOPS, TASK_FLOPS, Product, ceil_div, run_tasks, task_t,
+    SERIAL_FLOPS, TASK_FLOPS, TASKS, Product, ceil_div, run_tasks, task_t,
 )
 from minidl._kernels.arrays.copying cimport c_copy, copy_into
 
 cnp.import_array()
 
 cdef enum:
-    MAX_DIMS = 64          # NumPy's
-    LEAST_FLOPS = 2_000    # what the start of a product takes, however small it is
-    BRIEF_FLOPS = 200_000  # so short (2 us) that the GIL is kept: giving it up and back costs 50 ns
+    MAX_DIMS = 64               # NumPy's
+    LEAST_FLOPS = 2_000         # what the start of a product takes, however small it is
+    WHOLE_FLOPS = 20_000_000    # 0.2 ms on one core: of many such products no core is without one for long
+    BRIEF_FLOPS = 200_000       # so short (2 us) that the GIL is kept: giving it up and back costs 50 ns
 
 cdef dict ACTIVATIONS = epilogues.activations_of(__name__)
 
@@ -68,12 +69,12 @@ cdef int run(void* work) except -1:
 
 
 cdef void multiply_batch(Batch* batch) noexcept nogil:
-    """Small products are dealt out to the threads whole, as many to a task as make it long enough, large ones one by one
-    in parts."""
+    """Small products are dealt out to the threads whole, several to a task if they are tiny; so are larger ones if there
+    are many. The others are computed one by one, in parts."""
     cdef const Product* p = &batch.product
     cdef double flops = 2.0 * p.m * p.n * p.k
     cdef Py_ssize_t index
-    if batch.count > 1 and flops <= SERIAL_FLOPS:
+    if batch.count > 1 and flops <= (WHOLE_FLOPS if batch.count >= TASKS else SERIAL_FLOPS):
         batch.each = max(1, <Py_ssize_t> (TASK_FLOPS / max(flops, LEAST_FLOPS)))
         if not run_tasks(<task_t> batch_task, batch, ceil_div(batch.count, batch.each), False, p.whole):
             batch.failed = True
