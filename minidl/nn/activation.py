@@ -14,7 +14,7 @@ from minidl.autograd.tensor import Tensor, as_tensor
 from minidl.init import Constant
 from minidl.nn.module import Module
 from minidl.nn.parameter import ParameterMaker, fill
-from minidl.ops.activations.activation import Row, selected
+from minidl.ops.activations.activation import FromY, Row, selected
 from minidl.ops.activations.table import ROWS
 
 
@@ -23,6 +23,8 @@ class Activation(Module):
 
     row: ClassVar[Row]
     signature: ClassVar[inspect.Signature]
+    # What has the condition under which the same slope follows from y: the row, or its from_y. None: it does not.
+    _slope_in_y: ClassVar[Row | FromY | None] = None
 
     def __init__(self, *values: Any, **named: Any) -> None:
         name = type(self).__name__
@@ -53,12 +55,11 @@ class Activation(Module):
 
     def fusable(self) -> tuple | None:
         """(name, *parameters) if the layer before may apply it: its slope follows from y by the same formula."""
-        row = self.row
-        same = row.slope_from == "y" or (row.from_y is not None and row.from_y.slope is None)
-        if not same or not self.runs(_FORWARD) or self.approximate != "none":
+        slope, row = self._slope_in_y, self.row
+        if slope is None or not self.runs(_FORWARD) or self.approximate != "none":
             return None
-        check = row.from_y.check if row.from_y else row.check
-        return (row.name, *self._params) if check is None or check[0](*self._params) else None
+        params = self._params if row.params else ()
+        return (row.name, *params) if slope.check is None or slope.check[0](*params) else None
 
     def extra_repr(self) -> str:
         parts = [f"{param}={getattr(self, param):g}" for param in self.row.params]
@@ -80,12 +81,14 @@ def _layer(row: Row) -> type[Activation]:
     signature = inspect.Signature(
         [inspect.Parameter(name, either, default=value) for name, value in arguments.items()]
     )
+    same = row.slope_from == "y" or (row.from_y is not None and row.from_y.slope is None)
     members = {
         "__doc__": f"y = {row.formula}\n\n{row.kink_note}\n\nThe layer of `F.{row.name}`. Source: {row.paper}.",
         "__module__": __name__,
         "__signature__": signature,
         "row": row,
         "signature": signature,
+        "_slope_in_y": (row.from_y or row) if same else None,
     }
     return type(row.class_name, (Activation,), members)
 

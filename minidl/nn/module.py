@@ -58,7 +58,7 @@ class Module(Inspected):
         """Whether a call runs this method of its class and nothing else: no subclass, no hooks, nobody who watches or
         has replaced ``forward`` or ``__call__``, who would see that a layer was fused with its neighbour.
         """
-        own, alone = type(self), self._hooks is None and "forward" not in vars(self)
+        own, alone = type(self), self._hooks is None and "forward" not in self.__dict__
         return alone and own.forward is forward and own.__call__ is _CALL
 
     def forward(self, *inputs: Any) -> Any:
