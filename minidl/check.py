@@ -132,7 +132,7 @@ def choice(owner: str, argument: str, value: Any, choices: Sequence[str]) -> str
     """One of a few words."""
     if not isinstance(value, str) or value not in choices:
         words = ", ".join(repr(word) for word in choices)
-        raise ValueError(f"{owner}: {argument} must be one of {words}, got {value!r}")
+        raise ValueError(f"{owner}: {argument}: expected one of {words}, got {value!r}")
     return value
 
 

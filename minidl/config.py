@@ -29,7 +29,7 @@ def show_config() -> None:
     """
     from importlib.util import find_spec  # here, as it is slow to import
 
-    optional = ("matplotlib", "tqdm", "safetensors")
+    optional = ("matplotlib", "tqdm", "safetensors", "PIL", "onnx", "sklearn", "tensorboardX")
     found = [name for name in optional if find_spec(name)]
     print(f"minidl    {__version__} on Python {platform.python_version()}, {platform.platform()}")
     if PURE:

@@ -152,13 +152,8 @@ class VarianceScaling(Initializer):
     def __init__(
         self, scale: float = 1.0, mode: str = "fan_in", distribution: str = "truncated_normal"
     ) -> None:
-        if not isinstance(mode, str) or mode not in self.MODES:
-            raise ValueError(f"VarianceScaling: mode must be one of {self.MODES}, got {mode!r}")
-        if not isinstance(distribution, str) or distribution not in self.DISTRIBUTIONS:
-            raise ValueError(
-                f"VarianceScaling: distribution must be one of {self.DISTRIBUTIONS}, "
-                f"got {distribution!r}"
-            )
+        check.choice("VarianceScaling", "mode", mode, self.MODES)
+        check.choice("VarianceScaling", "distribution", distribution, self.DISTRIBUTIONS)
         self.scale = _number(self, "scale", scale, least=0.0)
         self.mode = mode
         self.distribution = distribution

@@ -384,9 +384,7 @@ class GradientNorms(Monitor):
 
     def __init__(self, by: str = "layer", every: int | None = None) -> None:
         super().__init__()
-        if not isinstance(by, str) or by not in ("layer", "parameter"):
-            raise ValueError(f'GradientNorms: by must be "layer" or "parameter", got {by!r}')
-        self.by = by
+        self.by = check.choice("GradientNorms", "by", by, ("layer", "parameter"))
         self.every = None if every is None else check.integer("GradientNorms", "every", every, 1)
         self.unit = "epoch" if every is None else "step"
         self._begin()

@@ -359,7 +359,11 @@ def test_another_fit_begins_anew():
         (lambda: DeadUnits().measure(network()), ValueError, "no x given, and no probe"),
         (lambda: Saturation(tolerance=2), ValueError, "tolerance must be a finite number"),
         (lambda: Saturation(every=0), ValueError, "every must be an integer >= 1"),
-        (lambda: GradientNorms(by="layers"), ValueError, '"layer" or "parameter", got \'layers\''),
+        (
+            lambda: GradientNorms(by="layers"),
+            ValueError,
+            "by: expected one of 'layer', 'parameter', got 'layers'",
+        ),
         (lambda: GradientNorms(every=0), ValueError, "every must be an integer >= 1"),
     ],
 )

@@ -69,7 +69,7 @@ def train(steps: int, seed: int) -> nn.Sequential:
 
 
 def draw(model: nn.Sequential, rng: np.random.Generator):
-    """Test images, of each digit one: with noise, what the network makes of it, and without."""
+    """One test image of each digit: with noise, what the network makes of it, and without."""
     images, labels = data.digits(train=False)
     chosen = [np.flatnonzero(labels == digit)[0] for digit in range(10)]
     clean = images[chosen, None] / np.float32(255)

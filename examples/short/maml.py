@@ -92,7 +92,8 @@ def draw(weights: list[nn.Parameter], rng: np.random.Generator):
         axes.plot(line, amplitude * np.sin(line - phase), "k--", lw=1, label="curve")
         for steps, colour in ((0, "#bbbbbb"), (1, "#56B4E9"), (10, "#0072B2")):
             own = adapted(weights, x, y, steps)
-            axes.plot(line, network(line, own).data[0], color=colour, label=f"{steps} steps")
+            label = "1 step" if steps == 1 else f"{steps} steps"
+            axes.plot(line, network(line, own).data[0], color=colour, label=label)
         axes.scatter(x, y, color="black", s=12, zorder=3, label="ten points")
         axes.set(xlabel="x")
         axes.grid(alpha=0.3)

@@ -23,7 +23,7 @@ class EarlyStopping:
         patience: so many epochs in a row without improvement.
         restore: False leaves the weights as they are at the end.
         mode: "min" or "max", what is better; "auto" knows it for losses and for minidl's own metrics.
-        min_delta: less than this is no improvement.
+        min_delta: a smaller change does not count as an improvement.
 
     Attributes:
         best, best_epoch: the best value, and its epoch, counted from 1.

@@ -23,7 +23,7 @@ class WeightedSampler:
         replacement: False means that a row comes once in an epoch at most.
 
     Raises:
-        TypeError: weights or num_samples are no numbers.
+        TypeError: weights or num_samples are not numbers.
         ValueError: weights that are negative, not finite or all 0; more samples without replacement
             than rows with a weight.
 

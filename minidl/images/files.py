@@ -89,7 +89,7 @@ def write(picture: Any, path: str | os.PathLike[str]) -> None:
     ``pip install "minidl[images]"``.
 
     Raises:
-        TypeError, ValueError: something else than a picture, or another ending. Nothing is written.
+        TypeError, ValueError: something other than a picture, or another ending. Nothing is written.
         FileNotFoundError: the folder is not there. ModuleNotFoundError: Pillow is missing.
 
     >>> from tempfile import mkdtemp

@@ -89,10 +89,9 @@ class Report:
             most: so many lines; None: all.
 
         Raises:
-            ValueError: another `by`, `most` below 1. TypeError: `most` is no integer.
+            ValueError: another `by`, `most` below 1. TypeError: `most` is not an integer.
         """
-        if not isinstance(by, str) or by not in ("op", "layer"):
-            raise ValueError(f'profile.table: by must be "op" or "layer", got {by!r}')
+        check.choice("profile.table", "by", by, ("op", "layer"))
         most = None if most is None else check.integer("profile.table", "most", most, 1)
         rows = self._sums(by)
         lines = [[by, "phase", "calls", "total ms", "own ms", "share", "made"]]

@@ -47,8 +47,8 @@ def summary(model: Module, input_shape: Any, dtype: Any = None) -> Summary:
         An object that prints itself, with `rows`, `total_parameters` and what else `Summary` lists.
 
     Raises:
-        TypeError: model is no Module; a shape that is no tuple of integers. ValueError: as the layers raise for an
-            input of this shape. CaptureError: in a captured step.
+        TypeError: model is not a Module; a shape that is not a tuple of integers. ValueError: as the layers raise for
+            an input of this shape. CaptureError: in a captured step.
 
     >>> from minidl.nn import Affine, ReLU, Sequential
     >>> summary(Sequential(Affine(784, 32), ReLU(), Affine(32, 10)), (64, 784))

@@ -56,8 +56,8 @@ class Inspected:
         `register_forward_hook`.
 
         Raises:
-            TypeError: fn is not callable. At a call: an output that is no Tensor, tuple or list. In backward: fn
-                returned something else than gradients. CaptureError: as for `register_forward_hook`.
+            TypeError: fn is not callable. At a call: an output that is not a Tensor, tuple or list. In backward:
+                fn returned something other than gradients. CaptureError: as for `register_forward_hook`.
             ValueError: in backward: fn returned gradients of another number or shape.
 
         >>> from minidl.nn import ReLU
@@ -112,8 +112,8 @@ def _register(module: Any, kind: str, fn: Callable) -> Handle:
 
 
 class Hooks:
-    """The hooks of one module by key, in the order of registration. It is never changed but replaced, by which a
-    captured step notices it, and a hook may remove itself while it runs.
+    """The hooks of one module by key, in the order of registration. It is replaced, never changed: so a captured
+    step notices a new hook, and a hook may remove itself while it runs.
     """
 
     def __init__(self, forward: dict[int, Callable], backward: dict[int, Callable]) -> None:
@@ -233,7 +233,8 @@ def _flows(x: Any) -> bool:
 def _through(
     xs: Sequence, on_gradients: Callable[[tuple], tuple], before: Tensor | None
 ) -> tuple[tuple, Tensor | None]:
-    """xs with views in place of those to which a gradient flows, and the token of their meeting (None: there are none).
+    """xs with views in place of those to which a gradient flows, and the token of their meeting (None if no
+    gradient flows to any of them).
 
     `on_gradients` is given the gradients of all xs once they are there (None where none came), and returns those that
     are passed on. The meeting that `before` is the token of is reached afterwards in any case.

@@ -24,11 +24,7 @@ class Loss(Module):
     reductions: ClassVar[tuple[str, ...]] = ("mean", "sum", "none")
 
     def __init__(self, reduction: str = "mean") -> None:
-        if not isinstance(reduction, str) or reduction not in self.reductions:
-            raise ValueError(
-                f"{type(self).__name__}: reduction: expected one of {', '.join(self.reductions)}, got {reduction!r}"
-            )
-        self.reduction = reduction
+        self.reduction = check.choice(type(self).__name__, "reduction", reduction, self.reductions)
 
     def settings(self) -> dict[str, Any]:
         """The function's other settings."""

@@ -147,7 +147,7 @@ def spectral_norm(
 def remove_parametrization(module: Module, name: str = "weight") -> Module:
     """Undoes `weight_norm` or `spectral_norm`: the parameter is a Parameter again, with the value that it had last.
 
-    It is the object that was there before, and an optimizer may have it still. Returns the module.
+    It is the object that was there before, and an optimizer may still hold it. Returns the module.
 
     Raises:
         ValueError: the module has no such parameter that is computed.

@@ -1,4 +1,4 @@
-"""ONNX files: models as other run times execute them.
+"""ONNX files: models as other runtimes execute them.
 
 Export runs a model and writes down each op that it calls. In the order of reading: `export` (`md.export_onnx`),
 `tracing` (what happens while the model runs), `graph` (what is written down; two runs are compared), `rules` and their

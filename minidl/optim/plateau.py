@@ -72,7 +72,7 @@ class ReduceLROnPlateau:
         )
 
     def step(self, value: float) -> None:
-        """Call it once an epoch with the value that was measured; NaN is no improvement.
+        """Call it once an epoch with the value that was measured; NaN does not count as an improvement.
 
         Raises:
             TypeError: `value` is not a number.

@@ -115,7 +115,7 @@ def test_a_name_that_is_not_measured():
         (lambda: callbacks.EarlyStopping(3), TypeError, "EarlyStopping: monitor"),
         (lambda: callbacks.EarlyStopping("loss", 0), ValueError, "EarlyStopping: patience"),
         (lambda: callbacks.EarlyStopping("loss", restore=1), TypeError, "EarlyStopping: restore"),
-        (lambda: callbacks.EarlyStopping("loss", mode="less"), ValueError, "mode must be one of"),
+        (lambda: callbacks.EarlyStopping("loss", mode="less"), ValueError, "mode: expected one of"),
         (lambda: callbacks.EarlyStopping("psnr"), ValueError, "less or more of 'psnr' is better"),
         (lambda: callbacks.every_batch(3), TypeError, "every_batch: fn must be a function"),
         (lambda: callbacks.TensorBoard(3), TypeError, "TensorBoard: folder"),

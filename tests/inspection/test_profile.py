@@ -288,7 +288,7 @@ def test_the_trace(tmp_path):
 
 WRONG = {
     "model": (lambda p: md.profile(F.relu), TypeError, "profile: model: expected a Module"),
-    "by": (lambda p: p.table("name"), ValueError, 'by must be "op" or "layer"'),
+    "by": (lambda p: p.table("name"), ValueError, "by: expected one of 'op', 'layer'"),
     "most": (lambda p: p.table(most=0), ValueError, "most must be an integer >= 1"),
     "path": (lambda p: p.save("trace.svg"), ValueError, r"ends in \.json"),
     "nested": (lambda p: p.__enter__(), RuntimeError, "another profile is active"),

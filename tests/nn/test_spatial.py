@@ -51,7 +51,7 @@ def test_padding_is_said_and_kept():
         (lambda: nn.Conv(3, 4, 3, stride=2, padding="same"), 'Conv: padding "same" needs stride 1'),
         (
             lambda: nn.Conv(3, 4, 3, padding_mode="mirror"),
-            "Conv: padding_mode: expected one of zeros",
+            "Conv: padding_mode: expected one of 'zeros'",
         ),
         (
             lambda: nn.Conv(3, 4, 3, padding=6, padding_mode="reflect")(X),

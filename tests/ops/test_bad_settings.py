@@ -37,7 +37,7 @@ CALLS = {
     "group_norm/eps": (lambda x, eps: F.group_norm(x, 2, eps=eps), "eps", ["", None]),
     "instance_norm/eps": (lambda x, eps: F.instance_norm(x, eps=eps), "eps", ["", slice(1)]),
     "max_pool": (F.max_pool, "kernel_size", ["same", b"x", b""]),
-    "conv": (lambda x, p: F.conv(x, np.ones((1, 4, 1)), padding=p), "padding", ["same", b"x"]),
+    "conv": (lambda x, p: F.conv(x, np.ones((1, 4, 1)), padding=p), "padding", ["full", b"x"]),
 }
 
 

@@ -128,7 +128,7 @@ def test_plateau_as_pytorch(options):
         ),
         (lambda o: optim.OneCycleLR(adagrad(), 1.0, 9), ValueError, "Adagrad has neither"),
         (lambda o: optim.ReduceLROnPlateau(o, factor=1), ValueError, "factor must be less than 1"),
-        (lambda o: optim.ReduceLROnPlateau(o, "best"), ValueError, "mode must be one of"),
+        (lambda o: optim.ReduceLROnPlateau(o, "best"), ValueError, "mode: expected one of"),
         (lambda o: optim.ReduceLROnPlateau(o).step(None), TypeError, "value must be a number"),
     ],
 )

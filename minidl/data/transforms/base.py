@@ -73,7 +73,7 @@ class Compose(Transform):
     def apply(self, x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         for transform in self.transforms:
             x = transform.apply(_images(type(transform).__name__, x), rng)
-        return x  # what the last one gives may be something else than images
+        return x  # what the last one gives may be something other than images
 
     def __repr__(self) -> str:
         return f"Compose({self.transforms})"

@@ -186,9 +186,7 @@ class RNN(_Recurrent):
         scope: str | None = None,
         rng: Any = None,
     ) -> None:
-        if not isinstance(nonlinearity, str) or nonlinearity not in ("tanh", "relu"):
-            raise ValueError(f'RNN: nonlinearity: expected "tanh" or "relu", got {nonlinearity!r}')
-        self.nonlinearity = nonlinearity
+        self.nonlinearity = check.choice("RNN", "nonlinearity", nonlinearity, ("tanh", "relu"))
         super().__init__(
             input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional,
             weight, lr_mult, scope, rng,

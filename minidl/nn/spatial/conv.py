@@ -150,11 +150,7 @@ class Conv(_Convolution):
         shape = (self.out_channels, self.in_channels // self.groups, *self.kernel_size)
         taps = math.prod(self.kernel_size)
         fan = (shape[1] * taps, self.out_channels // self.groups * taps)
-        if not isinstance(padding_mode, str) or padding_mode not in PADDING_MODES:
-            raise ValueError(
-                f"Conv: padding_mode: expected one of {', '.join(PADDING_MODES)}, got {padding_mode!r}"
-            )
-        self.padding_mode = padding_mode
+        self.padding_mode = check.choice("Conv", "padding_mode", padding_mode, PADDING_MODES)
         make = ParameterMaker("Conv", ("weight", "bias"), lr_mult, scope)
         self.weight = make("weight", weight, DEFAULT_INIT, shape, fan)
         self.bias = make("bias", bias, DEFAULT_INIT, (self.out_channels,), fan, optional=True)

@@ -25,11 +25,7 @@ class Upsample(Module):
 
     def __init__(self, scale: Sizes, mode: str = "nearest") -> None:
         self.scale = window_sizes("Upsample", "scale", scale, 1)
-        if not isinstance(mode, str) or mode not in ("nearest", *TAPS):
-            raise ValueError(
-                f'Upsample: mode: expected "nearest", "bilinear" or "bicubic", got {mode!r}'
-            )
-        self.mode = mode
+        self.mode = check.choice("Upsample", "mode", mode, ("nearest", *TAPS))
 
     def forward(self, x: Any) -> Tensor:
         return F.upsample(x, self.scale, self.mode)
@@ -63,7 +59,7 @@ class PixelUnshuffle(Module):
     """(N, C, H * factor, W * factor) -> (N, C * factor², H, W): undoes `PixelShuffle` (see `F.pixel_unshuffle`).
 
     Raises:
-        ValueError: a spatial axis is no multiple of factor.
+        ValueError: a spatial axis is not a multiple of factor.
 
     >>> import numpy as np
     >>> PixelUnshuffle(2)(np.zeros((1, 2, 6, 10), np.float32)).shape

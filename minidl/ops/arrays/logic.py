@@ -12,9 +12,7 @@ from minidl.autograd.tape import will_record
 from minidl.autograd.tensor import Tensor, as_tensor, wrap
 from minidl.ops.args import operands
 
-__all__ = [
-    "floor_divide", "logical_and", "logical_not", "logical_or", "remainder",
-]  # fmt: skip
+__all__ = ["floor_divide", "logical_and", "logical_not", "logical_or", "remainder"]
 
 
 def floor_divide(x0: Any, x1: Any) -> Tensor:

@@ -11,9 +11,8 @@ from minidl import _kernels as K
 from minidl._kernels.runtime.prepared import by_numpy
 from minidl.autograd.op import Op
 from minidl.autograd.tape import will_record
-from minidl.autograd.tensor import Tensor, as_tensor, wrap
-from minidl.ops.args import normalize_axis
-from minidl.ops.shape import reshape
+from minidl.autograd.tensor import Tensor, wrap
+from minidl.ops.arrays.rearranging import along
 
 __all__ = ["argsort", "cumsum", "sort"]
 
@@ -63,10 +62,8 @@ def cumsum(x: Any, axis: int | None = None) -> Tensor:
     Floats keep their dtype (float32 is added in double); integers and bools are summed in 64 bits. ValueError: an axis
     that x does not have.
     """
-    x = as_tensor(x)
-    if axis is None:
-        x, axis = reshape(x, -1), 0
-    return CumSum(normalize_axis("cumsum", axis, x.ndim))(x)
+    x, axis = along("cumsum", x, axis)
+    return CumSum(axis)(x)
 
 
 def sort(x: Any, axis: int | None = -1) -> Tensor:
@@ -75,10 +72,7 @@ def sort(x: Any, axis: int | None = -1) -> Tensor:
     The gradient of an element is gy where it went. Equal elements keep their order. ValueError: an axis that x does not
     have.
     """
-    x = as_tensor(x)
-    if axis is None:
-        x, axis = reshape(x, -1), 0
-    axis = normalize_axis("sort", axis, x.ndim)
+    x, axis = along("sort", x, axis)
     if not will_record(x):  # the places are not needed: sorting alone is faster
         return wrap(by_numpy(np.sort, x._data, axis))
     return Permute(_order(x._data, axis), axis)(x)
@@ -89,7 +83,5 @@ def argsort(x: Any, axis: int | None = -1) -> Tensor:
 
     Equal elements keep their order. The rest as for `sort`.
     """
-    x = as_tensor(x)
-    if axis is None:
-        x, axis = reshape(x, -1), 0
-    return wrap(_order(x._data, normalize_axis("argsort", axis, x.ndim)))
+    x, axis = along("argsort", x, axis)
+    return wrap(_order(x._data, axis))

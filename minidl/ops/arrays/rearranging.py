@@ -25,10 +25,7 @@ def repeat(x: Any, repeats: Any, axis: int | None = None) -> Tensor:
 
     The gradient of an element is the Σ of gy over its copies. ValueError: a negative number, or not one for each place.
     """
-    x = as_tensor(x)
-    if axis is None:
-        x, axis = reshape(x, -1), 0
-    axis = normalize_axis("repeat", axis, x.ndim)
+    x, axis = along("repeat", x, axis)
     length, lead = x.shape[axis], (slice(None),) * axis
     if not isinstance(repeats, int | np.integer):
         counts = _counts("repeat", "repeats", repeats)
@@ -40,6 +37,12 @@ def repeat(x: Any, repeats: Any, axis: int | None = None) -> Tensor:
     shape = check.shape("repeat", (*x.shape[:axis], length, count, *x.shape[axis + 1 :]))
     copies = broadcast_to(expand_dims(x, axis + 1), shape)
     return reshape(copies, (*x.shape[:axis], length * count, *x.shape[axis + 1 :]))
+
+
+def along(name: str, x: Any, axis: int | None) -> tuple[Tensor, int]:
+    """x as a tensor, and the axis counted from the front; without one, x in one row."""
+    x = as_tensor(x)
+    return (reshape(x, -1), 0) if axis is None else (x, normalize_axis(name, axis, x.ndim))
 
 
 def _counts(name: str, argument: str, values: Any) -> tuple[int, ...]:

@@ -36,10 +36,7 @@ def kl_div(x: Any, target: Any, reduction: str = "mean", log_target: bool = Fals
     Source: Kullback & Leibler, On Information and Sufficiency, 1951.
     """
     log_target = check.flag("kl_div", "log_target", log_target)
-    if not isinstance(reduction, str) or reduction not in ("mean", "batchmean", "sum", "none"):
-        raise ValueError(
-            f'kl_div: reduction: expected "mean", "batchmean", "sum" or "none", got {reduction!r}'
-        )
+    check.choice("kl_div", "reduction", reduction, ("mean", "batchmean", "sum", "none"))
     x, t = pair_of("kl_div", x, target)
     if log_target:
         loss = Weigh()(exp(t), t - x)

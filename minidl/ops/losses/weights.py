@@ -66,7 +66,7 @@ def weighting(
 
 
 def check_targets(name: str, ids: np.ndarray, classes: int, ignored: int | None = None) -> None:
-    """ValueError for a target that is no class, unless it is the one that is ignored."""
+    """ValueError for a target that is not a class, unless it is the one that is ignored."""
     if not within(ids, classes):
         wrong = (ids < 0) | (ids >= classes)
         if ignored is not None:

@@ -59,11 +59,8 @@ class Recurrence(Op):
             xs = [reshape(self.input(i), self.input(i).shape) for i in range(len(self.edges))]
             y = self.steps(*xs)
         wanted = [i for i in range(len(xs)) if self.needs(i)]
-        found = dict(
-            zip(
-                wanted, grad(y, [xs[i] for i in wanted], gy, create, allow_unused=True), strict=True
-            )
-        )
+        grads = grad(y, [xs[i] for i in wanted], gy, create, allow_unused=True)
+        found = dict(zip(wanted, grads, strict=True))
         return tuple(found.get(i) for i in range(len(xs)))
 
     def before(self, y: np.ndarray, h: np.ndarray, t: int, steps: int) -> np.ndarray:
@@ -253,8 +250,7 @@ def rnn(
 
     Source: Elman, Finding Structure in Time, Cognitive Science 1990.
     """
-    if not isinstance(nonlinearity, str) or nonlinearity not in ACTIVATIONS:
-        raise ValueError(f'rnn: nonlinearity: expected "tanh" or "relu", got {nonlinearity!r}')
+    nonlinearity = check.choice("rnn", "nonlinearity", nonlinearity, tuple(ACTIVATIONS))
     reverse = check.flag("rnn", "reverse", reverse)
     x, (h,), w, wh, bias, bias_hh = _checked(
         "rnn", 1, x, (state,), weight_ih, weight_hh, bias_ih, bias_hh

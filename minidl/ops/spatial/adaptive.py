@@ -17,8 +17,9 @@ Sizes = int | None | Sequence[int | None]
 def adaptive_avg_pool(x: Any, output_size: Sizes) -> Tensor:
     """The mean of each of `output_size` windows along each spatial axis of x: (N, C, *size) to (N, C, *output_size).
 
-    Window i of n elements' m begins at floor(i n / m) and ends before ceil((i + 1) n / m): they overlap where m does
-    not divide n. The gradient of an element is gy over the number of elements, from each window that it is in.
+    Window i of the m windows of an axis of n elements begins at floor(i n / m) and ends before ceil((i + 1) n / m);
+    windows overlap where m does not divide n. The gradient of an element is gy over the number of elements, from each
+    window that it is in.
 
     Args:
         x: (N, C, *size) with 1, 2 or 3 spatial axes.
@@ -44,10 +45,10 @@ def _pooled(name: str, x: Any, output_size: Sizes, pool: Callable[..., Tensor]) 
     axes = x.ndim - 2
     if not 1 <= axes <= 3:
         raise ValueError(
-            f"{name}: expected x (N, C, ...) with 1 to 3 axes more, got shape {x.shape}"
+            f"{name}: expected x (N, C, ...) with 1 to 3 spatial axes, got shape {x.shape}"
         )
     if 0 in x.shape[2:]:
-        raise ValueError(f"{name}: expected elements along every axis behind 1, got {x.shape}")
+        raise ValueError(f"{name}: expected elements along every spatial axis, got shape {x.shape}")
     wanted = checked_sizes(name, output_size)
     wanted = wanted * axes if len(wanted) == 1 else wanted
     if len(wanted) != axes:

@@ -44,9 +44,8 @@ class PadEdges(Op):
     def forward(self, x: np.ndarray) -> np.ndarray:
         y = K.empty(_padded(x.shape, self.widths), x.dtype)
         K.assign(_inside(y, self.widths), x)
-        for axis in range(
-            x.ndim
-        ):  # (a later one copies what an earlier one has added, corners too)
+        # A later axis copies what an earlier one has added, so corners are filled, too.
+        for axis in range(x.ndim):
             for border, source in _edges(y, axis, self.widths[axis], self.mode):
                 K.assign(border, source)
         return y
@@ -138,10 +137,8 @@ def pad(x: Any, pad_width: Any, value: float = 0.0, mode: str = "constant") -> T
         raise ValueError(f"pad: widths must not be negative, got {pad_width}")
     pairs = [(before, after) for before, after in widths]
     check.shape("pad", [a + n + b for n, (a, b) in zip(x.shape, pairs, strict=True)])
-    if isinstance(mode, str) and mode == "constant":
+    if check.choice("pad", "mode", mode, ("constant", "reflect", "replicate")) == "constant":
         return Pad(pairs, value)(x)
-    if not isinstance(mode, str) or mode not in ("reflect", "replicate"):
-        raise ValueError(f'pad: mode: expected "constant", "reflect" or "replicate", got {mode!r}')
     for axis, (n, pair) in enumerate(zip(x.shape, pairs, strict=True)):
         if any(pair) and n < (max(pair) + 1 if mode == "reflect" else 1):
             raise ValueError(
@@ -158,7 +155,7 @@ def same_padding(
     dilation: tuple[int, ...],
 ) -> tuple[Tensor, tuple[int, ...]]:
     """(x, padding) with which a convolution keeps the size of x (N, C, ...). An even kernel needs one more pixel at
-    the end, which x gets.
+    the end, which is added to x.
 
     Raises:
         ValueError: a stride: then no padding keeps the size.

@@ -35,10 +35,7 @@ def upsample(x: Any, scale: int | Sequence[int], mode: str = "nearest") -> Tenso
 
     Source: Keys, Cubic Convolution Interpolation for Digital Image Processing, IEEE Trans. ASSP 1981.
     """
-    if not isinstance(mode, str) or mode not in ("nearest", *TAPS):
-        raise ValueError(
-            f'upsample: mode: expected "nearest", "bilinear" or "bicubic", got {mode!r}'
-        )
+    check.choice("upsample", "mode", mode, ("nearest", *TAPS))
     x = as_float(x)
     if x.ndim < 3:
         raise ValueError(f"upsample: expected x (N, C, ...) of 3 axes or more, got {x.shape}")
@@ -122,7 +119,7 @@ def pixel_shuffle(x: Any, factor: int) -> Tensor:
     axes as well, and the result has x's layout. The gradient is gy with its elements put back.
 
     Raises:
-        ValueError: the channels are no multiple of factor ** (spatial axes).
+        ValueError: the channels are not a multiple of factor ** (spatial axes).
 
     Source: Shi et al., Real-Time Single Image and Video Super-Resolution Using an Efficient Sub-Pixel Convolutional
     Neural Network, CVPR 2016.
@@ -136,16 +133,14 @@ def pixel_shuffle(x: Any, factor: int) -> Tensor:
             f"channels, got shape {x.shape}"
         )
     n, channels, size = x.shape[0], x.shape[1] // factor**axes, x.shape[2:]
-    last = _channels_last(x)
-    blocks = reshape(_moved(x, 1, -1), (n, *size, channels, *(factor,) * axes)) if last else reshape(
-        x, (n, channels, *(factor,) * axes, *size)
-    )  # fmt: skip
-    if last:  # (n, size..., c, factors...) -> (n, size and factor..., c)
+    if _channels_last(x):  # (n, size..., c, factors...) -> (n, size and factor..., c)
+        blocks = reshape(_moved(x, 1, -1), (n, *size, channels, *(factor,) * axes))
         pairs = [axis for i in range(axes) for axis in (1 + i, 2 + axes + i)]
         y = reshape(
             transpose(blocks, (0, *pairs, 1 + axes)), (n, *[s * factor for s in size], channels)
         )
         return _moved(y, -1, 1)
+    blocks = reshape(x, (n, channels, *(factor,) * axes, *size))
     pairs = [axis for i in range(axes) for axis in (2 + axes + i, 2 + i)]
     return reshape(transpose(blocks, (0, 1, *pairs)), (n, channels, *[s * factor for s in size]))
 
@@ -158,14 +153,14 @@ def pixel_unshuffle(x: Any, factor: int) -> Tensor:
     axes as well. The gradient is gy with its elements put back.
 
     Raises:
-        ValueError: an axis whose length is no multiple of factor.
+        ValueError: an axis whose length is not a multiple of factor.
     """
     x = as_float(x)
     factor = check.integer("pixel_unshuffle", "factor", factor, 1, check.WINDOW_LIMIT)
     n, channels, *size = x.shape if x.ndim > 2 else (0, 0, 1)
     if x.ndim < 3 or any(length % factor for length in size):
         raise ValueError(
-            f"pixel_unshuffle: expected x (N, C, ...) with multiples of {factor} behind axis 1, "
+            f"pixel_unshuffle: expected x (N, C, ...) with multiples of {factor} after axis 1, "
             f"got shape {x.shape}"
         )
     axes, parts = len(size), [part for length in size for part in (length // factor, factor)]
