@@ -1,7 +1,7 @@
-"""What export writes down of a run, and what two runs of one model have in common.
+"""The graph that export records in a run, and what two runs of one model have in common.
 
-A run gives nodes with numbers in them: shapes, settings, arrays. What of it depends on the values of the input, or on
-the number of samples, one run does not tell. So there are two, with other values and (if the batch axis is to be
+A run gives nodes with numbers in them: shapes, settings, arrays. A single run does not tell which of them depend on
+the values of the input or on the number of samples. So there are two, with other values and (if the batch axis is to be
 dynamic) with another number of samples. `merged` compares them: what is equal belongs to the model; a length that grew
 with the batch is written as a multiple of it; any other difference is an error, as the file would be wrong for other
 inputs.

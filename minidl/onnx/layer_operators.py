@@ -1,4 +1,4 @@
-"""What ONNX's operators do, in minidl's ops: activations, convolutions, pooling, normalisation.
+"""ONNX's operators by minidl's ops: activations, convolutions, pooling, normalisation.
 
 `operators` has the rest, and says what such a function is.
 """
@@ -65,7 +65,7 @@ def shrink(x: Any, *, lambd: float = 0.5, bias: float = 0.0) -> Tensor:
 
 
 @operator("ThresholdedRelu")
-def thresholded(x: Any, *, alpha: float = 1.0) -> Tensor:
+def thresholded_relu(x: Any, *, alpha: float = 1.0) -> Tensor:
     return FUNCTIONS["threshold"](x, alpha, 0.0)
 
 
@@ -210,17 +210,17 @@ def avg_pool(
 
 
 @operator("GlobalAveragePool")
-def global_average(x: Any) -> Tensor:
+def global_avg_pool(x: Any) -> Tensor:
     return ops.mean(x, tuple(range(2, x.ndim)), keepdims=True)
 
 
 @operator("GlobalMaxPool")
-def global_maximum(x: Any) -> Tensor:
+def global_max_pool(x: Any) -> Tensor:
     return ops.max(x, tuple(range(2, x.ndim)), keepdims=True)
 
 
 @operator("DepthToSpace")
-def pixel_shuffle(x: Any, *, blocksize: int, mode: str = "DCR") -> Tensor:
+def depth_to_space(x: Any, *, blocksize: int, mode: str = "DCR") -> Tensor:
     if mode == "DCR":  # the factors come before the channels
         n, c, h, w = x.shape
         x = ops.reshape(x, (n, blocksize**2, c // blocksize**2, h, w))

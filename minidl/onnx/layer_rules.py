@@ -1,4 +1,4 @@
-"""Which ONNX nodes do what an op does: activations, convolutions, pooling, normalisation. See `rules`."""
+"""ONNX nodes for ops: activations, convolutions, pooling, normalisation. See `rules`."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from minidl.ops.spatial.pooling import AvgPool, MaxPool
 
 
 @rule(Activation)
-def elementwise(t: Any, op: Any, x: list, xs: tuple, y: np.ndarray) -> str:
+def activation(t: Any, op: Any, x: list, xs: tuple, y: np.ndarray) -> str:
     return activated(t, op.name, x[0], (op.a, op.b), y.dtype)
 
 
 @rule(PReLU)
-def learned_slope(t: Any, op: Any, x: list, xs: tuple, y: np.ndarray) -> str:
+def prelu(t: Any, op: Any, x: list, xs: tuple, y: np.ndarray) -> str:
     """PRelu wants a slope that broadcasts to x from the right: (C,) becomes (C, 1, 1)."""
     outer, channels, _ = op.blocks
     if channels == 1:
@@ -42,12 +42,12 @@ def learned_slope(t: Any, op: Any, x: list, xs: tuple, y: np.ndarray) -> str:
 
 
 @rule(Softmax)
-def exponential(t: Any, op: Any, x: list, xs: tuple, y: np.ndarray) -> str:
+def softmax(t: Any, op: Any, x: list, xs: tuple, y: np.ndarray) -> str:
     return t.graph.node("Softmax", *x, axis=1)
 
 
 @rule(LogSoftmax)
-def log_exponential(t: Any, op: Any, x: list, xs: tuple, y: np.ndarray) -> str:
+def log_softmax(t: Any, op: Any, x: list, xs: tuple, y: np.ndarray) -> str:
     return t.graph.node("LogSoftmax", *x, axis=1)
 
 
@@ -62,19 +62,19 @@ def _joined_axis(x: np.ndarray, y: np.ndarray) -> int:
 
 
 @rule(CReLU)
-def both_signs(t: Any, op: Any, x: list, xs: tuple, y: np.ndarray) -> str:
+def crelu(t: Any, op: Any, x: list, xs: tuple, y: np.ndarray) -> str:
     halves = t.graph.node("Relu", *x), t.graph.node("Relu", t.graph.node("Neg", *x))
     return t.graph.node("Concat", *halves, axis=_joined_axis(xs[0], y))
 
 
 @rule(GLU)
-def gated(t: Any, op: Any, x: list, xs: tuple, y: np.ndarray) -> str:
+def glu(t: Any, op: Any, x: list, xs: tuple, y: np.ndarray) -> str:
     a, b = t.graph.node("Split", *x, outputs=2, axis=_joined_axis(xs[0], y), num_outputs=2)
     return t.graph.node("Mul", a, t.graph.node("Sigmoid", b))
 
 
 @rule(Dropout, RReLU)
-def random(t: Any, op: Any, x: list, xs: tuple, y: np.ndarray) -> str:
+def dropout(t: Any, op: Any, x: list, xs: tuple, y: np.ndarray) -> str:
     raise ValueError(
         f"export_onnx: {t.graph.origin} draws random numbers; export is of a model in evaluation mode: call it with "
         "training=self.training"
@@ -97,14 +97,14 @@ def _with_activation(t: Any, op: Any, y: str, dtype: Any) -> str:
 
 
 @rule(Conv)
-def convolution(t: Any, op: Any, x: list, xs: tuple, y: np.ndarray) -> str:
+def conv(t: Any, op: Any, x: list, xs: tuple, y: np.ndarray) -> str:
     *window, groups = op.window
     result = t.graph.node("Conv", *x, **_window(*window), group=groups)
     return _with_activation(t, op, result, y.dtype)
 
 
 @rule(ConvTranspose)
-def transposed_convolution(t: Any, op: Any, x: list, xs: tuple, y: np.ndarray) -> str:
+def conv_transpose(t: Any, op: Any, x: list, xs: tuple, y: np.ndarray) -> str:
     stride, padding, dilation, groups = op.window
     extra = [
         n - ((m - 1) * s - 2 * p + d * (k - 1) + 1)
@@ -150,7 +150,7 @@ def avg_pool(t: Any, op: Any, x: list, xs: tuple, y: np.ndarray) -> str:
 
 
 @rule(BatchNorm)
-def each_channel(t: Any, op: Any, x: list, xs: tuple, y: np.ndarray) -> str:
+def batch_norm(t: Any, op: Any, x: list, xs: tuple, y: np.ndarray) -> str:
     channels, dtype = xs[0].shape[1], y.dtype
     weight = x[1] if len(x) > 1 else t.graph.constant(np.ones(channels), dtype)
     bias = x[2] if len(x) > 2 else t.graph.constant(np.zeros(channels), dtype)
@@ -167,7 +167,7 @@ def each_channel(t: Any, op: Any, x: list, xs: tuple, y: np.ndarray) -> str:
 
 @rule(ActivatedBatchNorm)
 def activated_batch_norm(t: Any, op: Any, x: list, xs: tuple, y: np.ndarray) -> str:
-    return activated(t, op.row.name, each_channel(t, op, x, xs, y), (op.a, op.b), y.dtype)
+    return activated(t, op.row.name, batch_norm(t, op, x, xs, y), (op.a, op.b), y.dtype)
 
 
 def _standardized(t: Any, x: str, axes: tuple, eps: float, dtype: Any) -> str:
@@ -179,7 +179,7 @@ def _standardized(t: Any, x: str, axes: tuple, eps: float, dtype: Any) -> str:
 
 
 @rule(RowNorm)
-def each_group(t: Any, op: Any, x: list, xs: tuple, y: np.ndarray) -> str:
+def row_norm(t: Any, op: Any, x: list, xs: tuple, y: np.ndarray) -> str:
     """x is (samples, groups, parts, inner)."""
     _, groups, parts, inner = y.shape
     if groups == inner == 1:  # of whole samples, with a weight for each element

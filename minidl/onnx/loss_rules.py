@@ -1,4 +1,4 @@
-"""Which ONNX nodes do what the ops of losses do. See `rules`."""
+"""ONNX nodes for the ops of losses. See `rules`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def weigh(t: Any, op: Any, x: list, xs: tuple, y: np.ndarray) -> str:
 
 
 @rule(ElementLoss)
-def each_element(t: Any, op: Any, x: list, xs: tuple, y: np.ndarray) -> str:
+def element_loss(t: Any, op: Any, x: list, xs: tuple, y: np.ndarray) -> str:
     loss = LOSSES[op.kernel](t.graph, x[0], x[1], op.parameter, y.dtype)
     if not op.divisor:
         return loss
@@ -65,7 +65,7 @@ LOSSES = {
 
 
 @rule(CrossEntropy)
-def of_classes(t: Any, op: Any, x: list, xs: tuple, y: np.ndarray) -> str:
+def cross_entropy(t: Any, op: Any, x: list, xs: tuple, y: np.ndarray) -> str:
     g = t.graph
     target = g.node("Unsqueeze", t.name(op.target), g.constant([1], np.int64))
     picked = g.node("GatherElements", g.node("LogSoftmax", *x, axis=1), target, axis=1)

@@ -92,7 +92,7 @@ def import_onnx(path: str | os.PathLike[str]) -> OnnxModel:
     Raises:
         NotImplementedError: an operator, an attribute or an operator set that is not known; names the node.
         ValueError: the file is damaged, or no ONNX file. FileNotFoundError: it is not there.
-        TypeError: a path that is none, or arrays of half precision.
+        TypeError: `path` is not a path; the file has arrays of another dtype, such as half precision.
         ImportError: the onnx library is missing: ``pip install "minidl[onnx]"``.
     """
     if not isinstance(path, str | os.PathLike):

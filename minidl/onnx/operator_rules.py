@@ -1,7 +1,7 @@
-"""Which ONNX nodes do what is no op, as there is no gradient: comparisons, logic, rounding, places, sorting.
+"""ONNX nodes for functions that are not ops, as they have no gradient: comparisons, logic, ``//``, argmax, sort.
 
-Python's operators and the methods of a Tensor come by here. (The functions `md.less`, `md.sort` and their like, called
-by these names, do not: what they compute is taken for a constant, and the second run finds that it is none.)
+They are seen when called as Python's operators or methods of a Tensor. (Called as `md.less`, `md.sort` and so on they
+are not: the result is taken for a constant, and the second run finds that it is not one.)
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def logical_not(t: Any, name: str, x: Any) -> str:
     return t.graph.node("Not", t.name(plain(x)))
 
 
-def rounded(t: Any, name: str, x0: Any, x1: Any) -> str:
+def floor_division(t: Any, name: str, x0: Any, x1: Any) -> str:
     """``//`` and ``%``, which round down."""
     (a, b), dtype = _inputs(t, x0, x1)
     if dtype.kind != "f":
@@ -52,7 +52,9 @@ def rounded(t: Any, name: str, x0: Any, x1: Any) -> str:
     )
 
 
-def place(t: Any, name: str, x: Any, axis: int | None = None, keepdims: bool = False) -> str:
+def argmax_or_argmin(
+    t: Any, name: str, x: Any, axis: int | None = None, keepdims: bool = False
+) -> str:
     array, kind = plain(x), {"argmax": "ArgMax", "argmin": "ArgMin"}[name]
     if axis is None:
         row = t.graph.node("Reshape", t.name(array), t.graph.constant([-1], np.int64))
@@ -62,8 +64,8 @@ def place(t: Any, name: str, x: Any, axis: int | None = None, keepdims: bool = F
     return t.graph.node(kind, t.name(array), axis=int(axis), keepdims=int(keepdims))
 
 
-def ascending(t: Any, name: str, x: Any, axis: int | None = -1) -> str:
-    """`sort`, or the places from which it takes the elements."""
+def sort_or_argsort(t: Any, name: str, x: Any, axis: int | None = -1) -> str:
+    """`sort`, or the indices of the elements in order; ascending."""
     array = plain(x)
     given = t.name(array)
     if axis is None:
@@ -76,10 +78,10 @@ def ascending(t: Any, name: str, x: Any, axis: int | None = -1) -> str:
 
 OPERATORS: dict[str, Callable[..., str]] = dict.fromkeys(TWO_INPUTS, two_inputs) | {
     "logical_not": logical_not,
-    "remainder": rounded,
-    "floor_divide": rounded,
-    "argmax": place,
-    "argmin": place,
-    "sort": ascending,
-    "argsort": ascending,
+    "remainder": floor_division,
+    "floor_divide": floor_division,
+    "argmax": argmax_or_argmin,
+    "argmin": argmax_or_argmin,
+    "sort": sort_or_argsort,
+    "argsort": sort_or_argsort,
 }

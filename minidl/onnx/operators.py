@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable
+from functools import reduce
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -34,7 +35,7 @@ OPERATORS: dict[str, Operator] = {}
 
 
 def declare(kind: str, function: Callable, never_trained: tuple[int, ...] = ()) -> None:
-    """Makes a function the one of an operator."""
+    """Declares the function that an operator is run with."""
     named = {
         p.name for p in inspect.signature(function).parameters.values() if p.kind == p.KEYWORD_ONLY
     }
@@ -45,7 +46,7 @@ def declare(kind: str, function: Callable, never_trained: tuple[int, ...] = ()) 
 
 
 def operator(*kinds: str, never_trained: tuple[int, ...] = ()) -> Callable[[Callable], Callable]:
-    """The function below is that of these operators."""
+    """Declares the decorated function for these operators."""
 
     def declared(function: Callable) -> Callable:
         for kind in kinds:
@@ -61,7 +62,7 @@ def integers(x: Any) -> list[int]:
 
 
 def number(x: Any) -> float | None:
-    """A number that a node is given as an array, if it is."""
+    """A number that a node is given as an array; None for an input that is left out."""
     return None if x is None else np.asarray(plain(x)).item()
 
 
@@ -107,28 +108,10 @@ def reciprocal(x: Any) -> Tensor:
     return ops.div(1.0, x)
 
 
-@operator("Max")
-def maximum(*xs: Any) -> Any:
-    y = xs[0]
-    for x in xs[1:]:
-        y = ops.maximum(y, x)
-    return y
-
-
-@operator("Min")
-def minimum(*xs: Any) -> Any:
-    y = xs[0]
-    for x in xs[1:]:
-        y = ops.minimum(y, x)
-    return y
-
-
-@operator("Sum")
-def total(*xs: Any) -> Any:
-    y = xs[0]
-    for x in xs[1:]:
-        y = ops.add(y, x)
-    return y
+# Of any number of inputs.
+declare("Max", lambda *xs: reduce(ops.maximum, xs))
+declare("Min", lambda *xs: reduce(ops.minimum, xs))
+declare("Sum", lambda *xs: reduce(ops.add, xs))
 
 
 @operator("Clip", never_trained=(1, 2))
@@ -192,7 +175,7 @@ for _kind, _function in {
 
 
 @operator("CumSum", never_trained=(1,))
-def running_sum(x: Any, axis: Any, *, exclusive: int = 0, reverse: int = 0) -> Tensor:
+def cumsum(x: Any, axis: Any, *, exclusive: int = 0, reverse: int = 0) -> Tensor:
     place = integers(axis)[0]
     y = ops.flip(ops.cumsum(ops.flip(x, place), place), place) if reverse else ops.cumsum(x, place)
     return y - x if exclusive else y
@@ -212,8 +195,8 @@ declare("ArgMin", _place("argmin"))
 
 
 @operator("TopK", never_trained=(1,))
-def greatest(x: Any, k: Any, *, axis: int = -1, largest: int = 1, sorted: int = 1) -> tuple:
-    """In order, whether asked for or not."""
+def top_k(x: Any, k: Any, *, axis: int = -1, largest: int = 1, sorted: int = 1) -> tuple:
+    """Always sorted, which ``sorted=0`` leaves open."""
     keep = (*(slice(None),) * (axis % x.ndim), slice(0, integers(k)[0]))
     if largest:
         return -ops.sort(-x, axis)[keep], ops.argsort(-x, axis)[keep]
@@ -280,7 +263,7 @@ def split(
 
 
 @operator("Slice", never_trained=(1, 2, 3, 4))
-def cut(x: Any, starts: Any, ends: Any, axes: Any = None, steps: Any = None) -> Any:
+def slice_(x: Any, starts: Any, ends: Any, axes: Any = None, steps: Any = None) -> Any:
     first, last = integers(starts), integers(ends)
     places = range(len(first)) if axes is None else integers(axes)
     strides = [1] * len(first) if steps is None else integers(steps)
@@ -301,7 +284,7 @@ def gather(x: Any, ids: Any, *, axis: int = 0) -> Any:
 
 
 @operator("GatherND", never_trained=(1,))
-def gather_many(x: Any, ids: Any, *, batch_dims: int = 0) -> Any:
+def gather_nd(x: Any, ids: Any, *, batch_dims: int = 0) -> Any:
     if batch_dims:
         raise NotImplementedError("batch_dims is not supported")
     ids = np.asarray(plain(ids))
@@ -343,13 +326,13 @@ def size(x: Any) -> np.ndarray:
 
 
 @operator("ConstantOfShape", never_trained=(0,))
-def filled(lengths: Any, *, value: Any = None) -> np.ndarray:
+def constant_of_shape(lengths: Any, *, value: Any = None) -> np.ndarray:
     value = np.zeros(1, np.float32) if value is None else value
     return np.full(check.shape("ConstantOfShape", integers(lengths)), value[0], value.dtype)
 
 
 @operator("Range", never_trained=(0, 1, 2))
-def counted(start: Any, limit: Any, delta: Any) -> np.ndarray:
+def arange(start: Any, limit: Any, delta: Any) -> np.ndarray:
     first, *rest = [np.asarray(plain(x)) for x in (start, limit, delta)]
     return np.arange(first.item(), *[x.item() for x in rest], dtype=first.dtype)
 
@@ -364,11 +347,7 @@ def constant(
 
 @operator("Tile", never_trained=(1,))
 def tile(x: Any, repeats: Any) -> Tensor:
-    counts = integers(repeats)
-    apart = ops.reshape(x, [n for length in x.shape for n in (1, length)])
-    wide = [n for pair in zip(counts, x.shape, strict=True) for n in pair]
-    joined = [count * n for count, n in zip(counts, x.shape, strict=True)]
-    return ops.reshape(ops.broadcast_to(apart, wide), joined)
+    return ops.tile(x, integers(repeats))
 
 
 # ── Products ─────────────────────────────────────────────────────────────────────────────────────────────────────────

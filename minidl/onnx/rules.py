@@ -1,4 +1,4 @@
-"""Which ONNX nodes do what an op does: arithmetic, reductions, shapes, products. `layer_rules` has the other ops.
+"""ONNX nodes for ops: arithmetic, reductions, shapes, products. `layer_rules` has the other ops.
 
 A rule is given the tracer, the op, the names of its inputs, the arrays of inputs and result; it adds nodes and returns
 the name of the result. Settings are those of operator set 21.
@@ -24,7 +24,7 @@ INT_MAX, INT_MIN = 2**63 - 1, -(2**63)
 
 
 def rule(*kinds: type) -> Callable[[Callable], Callable]:
-    """The function below is the rule of these classes of ops, and of their subclasses that have none."""
+    """Declares the decorated function as the rule of these classes of ops, and of subclasses without their own."""
 
     def declared(function: Callable) -> Callable:
         RULES.update(dict.fromkeys(kinds, function))
@@ -85,7 +85,7 @@ def cast(t: Any, op: Any, x: list, xs: tuple, y: np.ndarray) -> str:
 
 @rule(elementary.Expm1, elementary.Log1p, elementary.Log2, elementary.Rsqrt)
 def elementary_function(t: Any, op: Any, x: list, xs: tuple, y: np.ndarray) -> str:
-    """What ONNX has no operator for."""
+    """Functions that ONNX has no operator for."""
     g = t.graph
     if isinstance(op, elementary.Rsqrt):
         return g.node("Reciprocal", g.node("Sqrt", *x))
@@ -108,7 +108,7 @@ def reduced(t: Any, kind: str, x: str, axes: Any, keepdims: bool) -> str:
 
 
 @rule(reduction.Sum)
-def total(t: Any, op: Any, x: list, xs: tuple, y: np.ndarray) -> str:
+def sum_(t: Any, op: Any, x: list, xs: tuple, y: np.ndarray) -> str:
     count = math.prod([xs[0].shape[axis] for axis in op.axes])
     if op.divisor == count != 1:
         return reduced(t, "ReduceMean", x[0], op.axes, op.keepdims)
@@ -122,24 +122,24 @@ def total(t: Any, op: Any, x: list, xs: tuple, y: np.ndarray) -> str:
 
 
 @rule(reduction.Max)
-def greatest(t: Any, op: Any, x: list, xs: tuple, y: np.ndarray) -> str:
+def max_or_min(t: Any, op: Any, x: list, xs: tuple, y: np.ndarray) -> str:
     kind = "ReduceMin" if isinstance(op, reduction.Min) else "ReduceMax"
     return reduced(t, kind, x[0], op.axes, op.keepdims)
 
 
 @rule(reduction.LogSumExp)
-def log_sum(t: Any, op: Any, x: list, xs: tuple, y: np.ndarray) -> str:
+def logsumexp(t: Any, op: Any, x: list, xs: tuple, y: np.ndarray) -> str:
     return reduced(t, "ReduceLogSumExp", x[0], (1,), False)
 
 
 @rule(reduction.Prod)
-def product(t: Any, op: Any, x: list, xs: tuple, y: np.ndarray) -> str:
+def prod(t: Any, op: Any, x: list, xs: tuple, y: np.ndarray) -> str:
     (given,) = alike(t, x, xs, y.dtype)
     return reduced(t, "ReduceProd", given, (1,), False)
 
 
 @rule(order.CumSum)
-def running_sum(t: Any, op: Any, x: list, xs: tuple, y: np.ndarray) -> str:
+def cumsum(t: Any, op: Any, x: list, xs: tuple, y: np.ndarray) -> str:
     (given,) = alike(t, x, xs, y.dtype)
     axis = t.graph.constant(op.axis, np.int64)
     return t.graph.node("CumSum", given, axis, reverse=int(op.reverse))
@@ -159,7 +159,7 @@ def transpose(t: Any, op: Any, x: list, xs: tuple, y: np.ndarray) -> str:
 
 
 @rule(engine.BroadcastTo)
-def expand(t: Any, op: Any, x: list, xs: tuple, y: np.ndarray) -> str:
+def broadcast_to(t: Any, op: Any, x: list, xs: tuple, y: np.ndarray) -> str:
     before = (1,) * (y.ndim - xs[0].ndim) + xs[0].shape
     # (Expand leaves an axis as it is where the shape has 1: it need not know the number of samples.)
     lengths = [1 if n == m else n for n, m in zip(y.shape, before, strict=True)]
@@ -179,7 +179,7 @@ def stack(t: Any, op: Any, x: list, xs: tuple, y: np.ndarray) -> str:
 
 
 @rule(shape.GetItem)
-def item(t: Any, op: Any, x: list, xs: tuple, y: np.ndarray) -> str:
+def getitem(t: Any, op: Any, x: list, xs: tuple, y: np.ndarray) -> str:
     """First the slices, then numbers and arrays, then new axes."""
     items = _expanded(op.index, xs[0].ndim)
     axes = [entry for entry in items if entry is not None]  # one for each axis of x

@@ -57,10 +57,9 @@ def rnn(
 ) -> tuple:  # fmt: skip
     _refuse(lengths, layout, clip)
     names = list(activations or ["Tanh", "Tanh"])
-    functions = dict(zip((False, True), names, strict=False))
 
     def run(x: Any, states: list, w: Any, r: Any, bw: Any, br: Any, reverse: bool) -> tuple:
-        name = functions[reverse] if direction == "bidirectional" else names[0]
+        name = names[1] if reverse and direction == "bidirectional" else names[0]
         return F.rnn(x, states[0], w, r, bw, br, name.lower(), reverse)
 
     return _all_directions(run, (0,), x, w, r, b, direction, [h])

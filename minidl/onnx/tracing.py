@@ -1,8 +1,8 @@
 """Running a model so that each op that it calls is written down as ONNX nodes.
 
 Arrays are recognised: one that an op has returned is the result of that op's nodes, a parameter's is that parameter.
-Any other one is a constant. That it is one, and was not computed from the input by NumPy, say, the second run tells
-(see `graph`).
+Any other one is taken for a constant; the second run finds those that were computed from the input after all, by NumPy
+for example (see `graph`).
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Tracer:
         self.model, self.graph = model, Graph()
         self.values: dict[int, Value] = {}
         self.buffers_used: set[str] = set()
-        self.inside = False  # an op's forward: what ops it calls belongs to it
+        self.inside = False  # in an op's forward: ops that it calls are part of it
 
     # ── Names of arrays ──────────────────────────────────────────────────────────────────────────────────────────────
 
