@@ -59,11 +59,16 @@ def shape(owner: str, lengths: Sequence[int]) -> tuple[int, ...]:
     return tuple(lengths)
 
 
-def state(owner: str, value: Any) -> None:
-    """A state: a mapping by name, and not the path of a file with one."""
+def state(owner: str, value: Any, *names: str) -> None:
+    """A state: a mapping that has these names, and not the path of a file with one."""
     if not isinstance(value, Mapping):
         raise TypeError(
             f"{owner}: state: expected a dict by name, got {value!r}; a file is read by minidl.load"
+        )
+    missing = [name for name in names if name not in value]
+    if missing:
+        raise ValueError(
+            f"{owner}: state: expected {', '.join(names)}; missing: {', '.join(missing)}"
         )
 
 

@@ -1,4 +1,4 @@
-"""EarlyStopping: an end to a training that gets no better, and its best weights."""
+"""EarlyStopping: ends a training that no longer improves, and restores its best weights."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from minidl.training.state import Training
 class EarlyStopping:
     """Stops the training when a value has not improved for `patience` epochs, and restores the best weights.
 
-    They are restored at the end of the training whoever ended it: this callback, another one, Ctrl-C, or the last
-    epoch. (Not after an exception.) Parameters and buffers are those of the best epoch then; the optimizer, and an
-    `optim.EMA`, are as the last step left them.
+    They are restored however the training ends: by this callback, another one, Ctrl-C or the last epoch; but not
+    after an exception. Parameters and buffers are then those of the best epoch; the optimizer, and an `optim.EMA`,
+    are as the last step left them.
 
     Args:
         monitor: a name in the history, such as "val_loss".
-        patience: so many epochs in a row without improvement.
-        restore: False leaves the weights as they are at the end.
-        mode: "min" or "max", what is better; "auto" knows it for losses and for minidl's own metrics.
-        min_delta: a smaller change does not count as an improvement.
+        patience: how many epochs in a row may pass without improvement.
+        restore: False keeps the weights of the last epoch.
+        mode: "min" if less is better, "max" if more is; "auto" decides by name, for losses and minidl's own metrics.
+        min_delta: an improvement of no more than this does not count.
 
     Attributes:
         best, best_epoch: the best value, and its epoch, counted from 1.
@@ -73,12 +73,12 @@ class EarlyStopping:
         return self.waited >= self.patience
 
     def on_train_begin(self, training: Training) -> None:
-        """Looks whether the value will be there."""
+        """Checks that the history will have the value."""
         training.check_measure("EarlyStopping", self.monitor)
         self._begin()
 
     def on_epoch_end(self, training: Training) -> None:
-        """Looks whether it has improved."""
+        """Keeps the weights if the value has improved; stops after `patience` epochs without improvement."""
         value = training.history[self.monitor][-1]
         least = 0.0 if math.isinf(self.best) else self.min_delta  # (the first value is the best)
         if self.sign * value < self.sign * self.best - least:
@@ -109,9 +109,10 @@ class EarlyStopping:
         """Restores what `state_dict` gave.
 
         Raises:
-            ValueError: it watched another value.
+            ValueError: the callback that gave it watched another value; a name is missing.
         """
-        check.state("EarlyStopping.load_state_dict", state)
+        names = ("monitor", "best", "best_epoch", "waited", "weights")
+        check.state("EarlyStopping.load_state_dict", state, *names)
         if state["monitor"] != self.monitor:
             raise ValueError(
                 f"EarlyStopping: monitor is {self.monitor!r}, in the state {state['monitor']!r}"
@@ -121,7 +122,7 @@ class EarlyStopping:
 
 
 def _sign(monitor: str, mode: str) -> int:
-    """1 if less is better, -1 if more is."""
+    """1 if less of the value is better, -1 if more is."""
     if mode != "auto":
         return 1 if mode == "min" else -1
     if monitor.endswith("loss"):

@@ -22,20 +22,20 @@ class DataLoader:
     """Batches of a dataset, as tuples of ndarrays; each ``for`` over it is one epoch.
 
     The same `rng` gives the same batches, whatever is random in them and whether or not they are
-    prefetched: the order is drawn once an epoch, and dataset and transform draw from a generator of
-    their batch's own (`minidl.data.transforms` do; so does all of minidl that is given no `rng`).
+    prefetched: the order is drawn once per epoch, and dataset and transform draw from a generator that
+    belongs to their batch (`minidl.data.transforms` do, and all functions of minidl called without `rng`).
 
     Args:
         dataset: an array, a tuple of arrays or a `TensorDataset`; or samples to be stacked: a list of
             (x, y), or any object with ``__len__`` and ``__getitem__``, called with an int. A class
-            with ``batched = True`` is called with an array of row numbers, once a batch. Batches are
+            with ``batched = True`` is called with an array of row numbers, once per batch. Batches are
             copies: changing one in place leaves the dataset as it is.
-        batch_size: samples a batch; the last one may be smaller.
+        batch_size: samples per batch; the last one may be smaller.
         shuffle: a new random order every epoch.
         drop_last: leaves out the last batch if it is smaller.
         rng: a numpy Generator or an int seed; None takes the library's generator
             (`minidl.manual_seed`).
-        transform: called once a batch as ``transform(*arrays)``; returns an array or a tuple of
+        transform: called once per batch as ``transform(*arrays)``; returns an array or a tuple of
             arrays. See `minidl.data.transforms`.
         prefetch: how many batches are made ahead, in as many threads, while the caller works on one.
             Dataset and transform are then called from several threads at once (with 1: from one
@@ -46,7 +46,7 @@ class DataLoader:
             numbers.
 
     Raises:
-        TypeError, ValueError: an argument of another kind, or a batch_size below 1; while batches are
+        TypeError, ValueError: an argument of another type, or a batch_size below 1; while batches are
             made, samples of different shapes. What a dataset or a transform raises, also in another
             thread, reaches the caller as it is.
 
@@ -84,7 +84,7 @@ class DataLoader:
         self.sampler = None if sampler is None else as_sampler(sampler, len(self.dataset))
         if self.shuffle and sampler is not None:
             raise ValueError(
-                "DataLoader: shuffle=True and a sampler: both say the order; leave one of them out"
+                "DataLoader: shuffle=True and a sampler: both set the order; leave one of them out"
             )
         # The library's generator is looked up at each epoch: manual_seed may come after the loader.
         self._rng = None if rng is None else generator(rng, "DataLoader")
@@ -97,7 +97,7 @@ class DataLoader:
         return rounded(self._samples() / self.batch_size)
 
     def _samples(self) -> int:
-        """How many an epoch has."""
+        """The number of samples in an epoch."""
         return len(self.dataset if self.sampler is None else self.sampler)
 
     def __iter__(self) -> Iterator[Batch]:
@@ -157,8 +157,8 @@ class DataLoader:
     def state_dict(self) -> dict[str, Any]:
         """The loader's position, mid-epoch too; `minidl.save` can write it.
 
-        A loader of the same dataset that is given it goes on with the batches that this one would
-        give next: batches that were prefetched, but not given yet, are made again. (The library's
+        A loader of the same dataset that loads it continues with the batches that this one would give
+        next: batches that were prefetched, but not returned yet, are made again. (The library's
         generator is not the loader's: without ``rng``, later epochs depend on it too.)
         """
         return {
@@ -171,10 +171,19 @@ class DataLoader:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Goes on from `state`: the next ``for`` gives the rest of that epoch, or, if its last batch
+        """Continues from `state`: the next ``for`` gives the rest of that epoch, or, if its last batch
         was given, the next epoch. See `state_dict`.
+
+        Raises:
+            ValueError: the state of a loader with another number of rows or samples, or another batch
+                size; a name is missing. Nothing has changed.
         """
-        state = {"samples": state["rows"], **state}  # (there were no samplers at first)
+        names = ("rows", "batch_size", "epoch_seed", "batches_done", "rng")
+        check.state("DataLoader.load_state_dict", state, *names)
+        state = {
+            "samples": state["rows"],
+            **state,
+        }  # (older states lack it: there were no samplers)
         for name, own in (
             ("rows", len(self.dataset)),
             ("samples", self._samples()),
@@ -207,7 +216,7 @@ def _short(dataset: Any) -> str:
 
 
 def _ahead(make: Callable[[int], Batch], numbers: Iterable[int], prefetch: int) -> Iterator[Batch]:
-    """make(number) for each number, in order; as many as `prefetch` ahead, each in a thread."""
+    """make(number) for each number, in order; up to `prefetch` of them ahead, each in a thread."""
     from concurrent.futures import Future, ThreadPoolExecutor  # slow to import: it brings logging
 
     threads = ThreadPoolExecutor(prefetch, "minidl-prefetch")

@@ -20,7 +20,7 @@ class WeightedSampler:
     Args:
         weights: one number >= 0 for each row of the dataset; they need not sum to 1.
         num_samples: rows in an epoch.
-        replacement: False means that a row comes once in an epoch at most.
+        replacement: False draws each row at most once per epoch.
 
     Raises:
         TypeError: weights or num_samples are not numbers.
@@ -44,8 +44,11 @@ class WeightedSampler:
                 f"{given.dtype} of shape {given.shape}"
             )
         self.weights = given.astype(np.float64)
-        if not (np.isfinite(self.weights).all() and (self.weights >= 0).all()):
-            raise ValueError("WeightedSampler: weights must be finite and not negative")
+        wrong = self.weights[~(np.isfinite(self.weights) & (self.weights >= 0))]
+        if len(wrong):
+            raise ValueError(
+                f"WeightedSampler: weights must be finite and not negative, got {wrong[0]:g}"
+            )
         if not self.weights.any():
             raise ValueError(f"WeightedSampler: none of the {len(given)} weights is greater than 0")
         self.num_samples = check.integer("WeightedSampler", "num_samples", num_samples, least=1)
@@ -62,8 +65,8 @@ class WeightedSampler:
 
     def order(self, rng: np.random.Generator) -> np.ndarray:
         """The row numbers of an epoch."""
-        chances = self.weights / self.weights.sum()
-        return rng.choice(len(chances), self.num_samples, self.replacement, chances)
+        p = self.weights / self.weights.sum()
+        return rng.choice(len(p), self.num_samples, self.replacement, p)
 
     def __repr__(self) -> str:
         return f"WeightedSampler({len(self.weights)} weights, {self.num_samples} samples)"
@@ -89,7 +92,7 @@ class GivenOrder:
 
 
 def as_sampler(sampler: Any, rows: int) -> Any:
-    """A sampler for a dataset with so many rows: itself, or row numbers as one."""
+    """A sampler for a dataset of `rows` rows: `sampler` itself, or one that gives these row numbers."""
     if isinstance(sampler, WeightedSampler) and len(sampler.weights) != rows:
         raise ValueError(
             f"DataLoader: sampler has {len(sampler.weights)} weights, the dataset has {rows} rows"
@@ -105,7 +108,7 @@ def as_sampler(sampler: Any, rows: int) -> Any:
 
 
 def row_numbers(order: Any, rows: int) -> np.ndarray:
-    """An order of rows as an array, if a dataset with so many has them all."""
+    """An order of rows as an int64 array; raises if a dataset of `rows` rows does not have one of them."""
     numbers = check.array("DataLoader", "sampler", order)
     if numbers.ndim != 1 or (numbers.size and numbers.dtype.kind not in "iu"):
         raise TypeError(

@@ -31,8 +31,8 @@ class EMA:
         decay: from 0 to 1. The average reaches back about 1 / (1 - decay) steps.
 
     Raises:
-        TypeError: `model` has no parameters by name. ValueError: it has none, or some wait for the first batch to know
-            their shape; decay is out of range.
+        TypeError: `model` is not a Module. ValueError: it has no parameters, or some whose shape is inferred from the
+            first batch; decay is out of range.
 
     Source: Polyak & Juditsky, Acceleration of Stochastic Approximation by Averaging, 1992; with this formula: Kingma &
     Ba, Adam, ICLR 2015 (section 7.2).
@@ -58,7 +58,7 @@ class EMA:
         waiting = [name for name, p in self._parameters.items() if p.waits_for_shape]
         if waiting or not self._parameters:
             raise ValueError(
-                f"EMA: model: {', '.join(waiting)}: of no shape until the first batch; call the model once"
+                f"EMA: model: {', '.join(waiting)}: its shape is inferred from the first batch; call the model before"
                 if waiting
                 else "EMA: model: it has no parameters"
             )
@@ -151,12 +151,12 @@ class EMA:
         """Restores what `state_dict` gave. Everything is checked before anything changes.
 
         Raises:
-            ValueError: the averages of another model.
+            ValueError: the averages of another model; a name is missing.
         """
         name = "EMA.load_state_dict"
         outside_of_steps(name)
-        check.state(name, state)
         self._check_outside("load_state_dict")
+        check.state(name, state, "decay", "updates", "averages")
         decay = check.number(name, "decay", state["decay"], 0.0, 1.0)
         updates = check.integer(name, "updates", state["updates"], 0)
         averages = {key: np.asarray(value) for key, value in state["averages"].items()}

@@ -25,7 +25,7 @@ class ReduceLROnPlateau:
         mode: "min" if less is better (a loss), "max" if more is.
         threshold, threshold_mode: better is a value below best * (1 - threshold) ("rel"), or below best - threshold
             ("abs"); for "max" above best * (1 + threshold), or best + threshold.
-        cooldown: so many calls after a reduction are not counted as calls without improvement.
+        cooldown: for this many calls after a reduction, those without improvement are not counted.
 
     Raises:
         ValueError, TypeError: a setting out of its range or of another type; factor must be less than 1.
@@ -67,12 +67,11 @@ class ReduceLROnPlateau:
         self.min_lr = check.number(NAME, "min_lr", min_lr, 0.0)
         self.eps = check.number(NAME, "eps", eps, 0.0)
         self.best = self.sign * math.inf
-        self.waited = self.resting = (
-            0  # calls without improvement; calls of the cooldown that are left
-        )
+        self.waited = 0  # calls without improvement
+        self.resting = 0  # calls that are left of the cooldown
 
     def step(self, value: float) -> None:
-        """Call it once an epoch with the value that was measured; NaN does not count as an improvement.
+        """Call it once per epoch with the measured value; NaN does not count as an improvement.
 
         Raises:
             TypeError: `value` is not a number.
@@ -109,9 +108,13 @@ class ReduceLROnPlateau:
         return {"best": self.best, "waited": self.waited, "resting": self.resting}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Goes on where `state_dict` was called."""
+        """Goes on where `state_dict` was called.
+
+        Raises:
+            ValueError, TypeError: a name is missing, or its value is not a number or count. Nothing has changed.
+        """
         name = f"{NAME}.load_state_dict"
-        check.state(name, state)
+        check.state(name, state, "best", "waited", "resting")
         counts = [check.integer(name, key, state[key], 0) for key in ("waited", "resting")]
         at_once(
             starmap(call, self._attributes(check.measured(name, "best", state["best"]), *counts))

@@ -40,7 +40,7 @@ class Schedule:
         return {}
 
     def step(self) -> None:
-        """One step on: call it once an epoch, or once a batch, whatever its lengths count."""
+        """Goes one step on. Call it once per epoch or once per batch, whichever unit the settings are in."""
         self._set(self.count + 1, self.base)
 
     def _set(self, count: int, base: list[float]) -> None:
@@ -63,10 +63,10 @@ class Schedule:
         """Goes on where `state_dict` was called.
 
         Raises:
-            ValueError: the state of an optimizer with another number of groups.
+            ValueError: the state of an optimizer with another number of groups; a name is missing.
         """
         name = f"{type(self).__name__}.load_state_dict"
-        check.state(name, state)
+        check.state(name, state, "count", "base")
         base = [check.number(name, "base", lr, 0.0) for lr in state["base"]]
         if len(base) != len(self.base):
             raise ValueError(
@@ -76,7 +76,7 @@ class Schedule:
 
 
 def scheduled(name: str, optimizer: Any) -> Any:
-    """The optimizer, for the schedule `name`; TypeError if it is none."""
+    """The optimizer of the schedule `name`; TypeError if it is not an optimizer."""
     if isinstance(optimizer, type) or not hasattr(optimizer, "groups"):
         raise TypeError(f"{name}: expected an optimizer, got {optimizer!r}")
     return optimizer
@@ -144,7 +144,7 @@ class StepLR(Schedule):
 
 
 class MultiStepLR(Schedule):
-    """lr = base * gamma^(how many milestones t has reached): gamma comes in at each of the milestones.
+    """lr = base * gamma^(how many milestones t has reached): each milestone multiplies the rate by gamma.
 
     Args:
         milestones: counts of `step`, in any order; one that is listed twice counts twice.
@@ -242,7 +242,7 @@ class OneCycleLR(Schedule):
     Args:
         max_lr: a number, or a list with one for each group.
         total_steps: the steps of the whole training: epochs * len(loader), if `step` is called after each batch.
-        anneal_strategy: "cos" or "linear", between two ends.
+        anneal_strategy: "cos" or "linear", how the rate goes from one end of a phase to the other.
         cycle_momentum: False leaves momentum as it is.
 
     Raises:

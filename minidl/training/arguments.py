@@ -1,4 +1,4 @@
-"""What `fit` and `evaluate` are given, checked before anything is done."""
+"""The arguments of `fit` and `evaluate`, checked before anything is done."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from minidl.nn import Module
 from minidl.training.metrics import Mean, Metric, Output, named
 
 Metrics = Sequence[str | Callable[..., Any]] | str
+RESERVED = ("loss", "lr", "time")  # names of the history that no metric can have
 
 
 def measures(who: str, model: Any, loss: Any, metrics: Metrics) -> tuple[Any, dict[str, Metric]]:
@@ -26,14 +27,24 @@ def measures(who: str, model: Any, loss: Any, metrics: Metrics) -> tuple[Any, di
         loss = getattr(F, loss)
     elif loss is not None and not callable(loss):
         raise TypeError(f"{who}: loss: expected a function or its name, got {type(loss).__name__}")
+    elif loss is not None:
+        check.function(who, "loss", loss)
     chosen: dict[str, Metric] = {}
     output = Output(loss)
     metrics = (metrics,) if isinstance(metrics, str) or callable(metrics) else metrics
     for given in check.items(who, "metrics", metrics, "functions"):
+        metric: Metric | None
         if callable(given):
-            chosen[getattr(given, "__name__", type(given).__name__)] = Mean(given)
-        elif metric := named(who, given, output):
-            chosen[given] = metric
+            metric = Mean(check.function(who, "metrics", given))
+            name = getattr(given, "__name__", type(given).__name__)
+        else:
+            name, metric = given, named(who, given, output)
+        if name in chosen or name in RESERVED:
+            raise ValueError(
+                f"{who}: metrics: {name!r} is the name of something else that is measured: expected different names"
+            )
+        if metric is not None:
+            chosen[name] = metric
     return loss, chosen
 
 
@@ -47,7 +58,7 @@ def epochs_of(epochs: Any) -> int:
 
 
 def check_loader(loader: Any, epochs: int) -> None:
-    """Raises if it cannot be gone through so often."""
+    """Raises if `loader` cannot be iterated over once per epoch."""
     if isinstance(loader, tuple) or not hasattr(loader, "__iter__"):
         raise TypeError(
             f"fit: loader: expected an iterable of batches, got {type(loader).__name__}; "
@@ -61,7 +72,7 @@ def check_loader(loader: Any, epochs: int) -> None:
 
 
 def check_optimizer(model: Module, optimizer: Any) -> None:
-    """Raises if it is not one, or if it has parameters, and not one of them is the model's."""
+    """Raises if it is not an optimizer, or if it has parameters and none of them is the model's."""
     if isinstance(optimizer, type):
         kind = optimizer.__name__
         raise TypeError(

@@ -10,7 +10,7 @@ EVENTS = ("on_train_begin", "on_backward_end", "on_batch_end", "on_epoch_end", "
 
 
 def listed(callbacks: Any) -> list[Any]:
-    """The callbacks, if they are several."""
+    """The callbacks as a list; raises if one is passed alone."""
     if not isinstance(callbacks, Iterable) or isinstance(callbacks, str):
         given = getattr(callbacks, "__name__", type(callbacks).__name__)
         raise TypeError(f"fit: callbacks: expected a list, got {given}; one alone: [{given}]")
@@ -23,6 +23,9 @@ def handlers(callbacks: Sequence[Any]) -> dict[str, list[Callable]]:
     """
     events: dict[str, list[Callable]] = {event: [] for event in EVENTS}
     for callback in sorted(callbacks, key=lambda callback: getattr(callback, "sees_all", False)):
+        if isinstance(callback, type):
+            kind = callback.__name__
+            raise TypeError(f"fit: callbacks: {kind} is a class: expected {kind}(...)")
         named = [name for name in dir(callback) if name.startswith("on_")]
         for name in named:
             if name not in EVENTS:

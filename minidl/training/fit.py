@@ -110,11 +110,11 @@ def fit(
             such as ``on_batch_end``: see the top of this module.
         progress: shows loss, metrics, samples/s and the time left: as a bar in a terminal if tqdm
             is installed, else as a line per epoch.
-        capture: gradients are computed by a captured step (`minidl.capture`): the same bits, sooner.
+        capture: gradients are computed by a captured step (`minidl.capture`): the same bits, faster.
             CaptureError if the model or the loss cannot be captured.
-        accumulate: so many batches give their gradients to one step of the optimizer, weighted by
+        accumulate: how many batches contribute their gradients to one step of the optimizer, weighted by
             their samples: for a loss that is the mean over samples, the step of one large batch
-            (but for layers that look at the whole batch, such as BatchNorm).
+            (except for layers that look at the whole batch, such as BatchNorm).
 
     Raises:
         TypeError, ValueError: an argument that does not fit, before anything is done; batches that
@@ -344,10 +344,12 @@ def _pair(batch: Any) -> tuple[Any, Any]:
     return batch[0], batch[1]
 
 
-def _number(loss: Tensor) -> float:
+def _number(loss: Any) -> float:
+    if not hasattr(loss, "item"):
+        raise TypeError(f"fit, evaluate: loss: expected a Tensor, got {type(loss).__name__}")
     if loss.size != 1:
         raise ValueError(
-            f"loss: expected one number for the batch, got shape {loss.shape} (reduction 'none'?)"
+            f"fit, evaluate: loss: expected one number for the batch, got shape {loss.shape} (reduction 'none'?)"
         )
     return loss.item()
 

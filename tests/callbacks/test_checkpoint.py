@@ -204,3 +204,26 @@ def test_what_cannot_be_resumed(tmp_path):
 def test_bad_settings(options, error, message):
     with pytest.raises(error, match=message):
         callbacks.Checkpoint(**options)
+
+
+SGD = optim.SGD(nn.Affine(1, 1).parameters(), lr=0.1)
+
+
+@pytest.mark.parametrize(
+    "stateful",
+    [
+        callbacks.EarlyStopping(),
+        optim.EMA(nn.Affine(1, 1)),
+        optim.StepLR(SGD, 2),
+        optim.ReduceLROnPlateau(SGD),
+        DataLoader(X, 2, rng=0),
+    ],
+    ids=lambda stateful: type(stateful).__name__,
+)
+def test_a_state_that_lacks_a_name(stateful):
+    whole = stateful.state_dict()
+    stateful.load_state_dict(whole)
+    for name in set(whole) - {"samples"}:  # (states of older loaders do not have it)
+        state = {key: value for key, value in whole.items() if key != name}
+        with pytest.raises(ValueError, match=rf"{type(stateful).__name__}.*missing: {name}$"):
+            stateful.load_state_dict(state)

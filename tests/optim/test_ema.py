@@ -105,7 +105,7 @@ def test_state(tmp_path, ending):
         (lambda: optim.EMA([nn.Parameter([1.0])]), TypeError, "EMA: model: expected an nn.Module"),
         (lambda: optim.EMA(nn.Affine), TypeError, "EMA: model: expected an nn.Module"),
         (lambda: optim.EMA(nn.ReLU()), ValueError, "no parameters"),
-        (lambda: optim.EMA(nn.Sequential(nn.PReLU())), ValueError, "slope: of no shape"),
+        (lambda: optim.EMA(nn.Sequential(nn.PReLU())), ValueError, "slope: its shape is inferred"),
         (lambda: optim.EMA(network(), 1.5), ValueError, "EMA: decay"),
     ],
 )
