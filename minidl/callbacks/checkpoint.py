@@ -1,4 +1,4 @@
-"""Checkpoint: a training that goes on where it was, with the same bits."""
+"""Checkpoint: saves a training, and resumes it with the same bits."""
 
 from __future__ import annotations
 
@@ -12,25 +12,26 @@ from minidl.training.state import Training
 
 
 class Checkpoint:
-    """Saves the whole training after each epoch, and with `every` after every so many steps, too; resumes it.
+    """Saves the whole training after each epoch and, if asked, every `every` steps of the optimizer; resumes it.
 
-    A resumed run has the same bits as one that was never interrupted: the file has the model, the optimizer, the
+    A resumed run has the same bits as one that was never interrupted: the file holds the model, the optimizer, the
     loader's place in its epoch, the totals of that epoch, the history, the random generators (the library's, the
     loader's and those of layers), and what the callbacks keep: `optim.EMA`, `EarlyStopping`, schedules in
     ``every_batch(schedule.step)`` or ``every_epoch(...)``, and any other with ``state_dict()`` and
-    ``load_state_dict()``. What a function of your own keeps in its variables is not in it.
+    ``load_state_dict()``. Variables of a function of your own are not saved.
 
-    The file is replaced at once: whenever the power goes, the old one or the new one is there. After Ctrl-C it is
+    The file is replaced atomically: after a power failure it is the old one or the new one. After Ctrl-C it is
     written once more. ``md.load(path)["model"]`` is the model's state alone, for ``model.load_state_dict``.
 
     Args:
         path: of an ``.npz`` or ``.safetensors`` file.
-        every: steps of the optimizer.
-        resume: True goes on from the file, if there is one. ``epochs`` of `md.fit` counts those that were done.
+        every: how many steps of the optimizer lie between two saves; None saves after epochs only.
+        resume: True continues from the file if it exists. ``epochs`` of `md.fit` includes the epochs already done.
 
     Raises:
-        ValueError: another ending; and, when a training is resumed, a file that does not fit it (nothing has changed).
-        TypeError, FileNotFoundError: when the training begins, a loader or optimizer without a state; no such folder.
+        ValueError: `path` has another ending; on resuming, a file that does not fit the training (nothing has changed).
+        TypeError: when the training begins, a loader or optimizer without ``state_dict()`` and ``load_state_dict()``.
+        FileNotFoundError: when the training begins, the folder of the file does not exist.
 
     >>> import minidl as md
     >>> from minidl import nn, optim
@@ -50,7 +51,7 @@ class Checkpoint:
     True
     """
 
-    sees_all = True  # it is called when the other callbacks have done what they do
+    sees_all = True  # it is called after the other callbacks, to save what they changed
 
     def __init__(
         self, path: str | os.PathLike[str], every: int | None = None, resume: bool = False
@@ -64,7 +65,7 @@ class Checkpoint:
         self.resume = check.flag("Checkpoint", "resume", resume)
 
     def on_train_begin(self, training: Training) -> None:
-        """Resumes the training, if it shall and the file is there."""
+        """Checks that the training can be saved; resumes it if `resume` is True and the file exists."""
         for name, thing in (("loader", training.loader), ("optimizer", training.optimizer)):
             stateful = hasattr(thing, "state_dict") and hasattr(thing, "load_state_dict")
             if not stateful and not (name == "loader" and isinstance(thing, list)):
@@ -82,7 +83,7 @@ class Checkpoint:
                 raise ValueError(f"Checkpoint: {self.path}: {error}") from error
 
     def on_batch_end(self, training: Training) -> None:
-        """Saves after every so many steps."""
+        """Saves once in `every` steps."""
         if self.every is not None and training.step % self.every == 0:
             save(training.state_dict(), self.path)
 

@@ -16,8 +16,8 @@ class TensorBoard:
     tensorboardX writes them.
 
     Args:
-        folder: of one run; it is made if it is not there.
-        every: also the loss of a batch, "loss/step", after every so many steps of the optimizer.
+        folder: for the files of one run; created if it does not exist.
+        every: also write the loss of a batch, "loss/step", once in this many steps of the optimizer.
 
     Raises:
         ModuleNotFoundError: tensorboardX is missing; says how to install it.

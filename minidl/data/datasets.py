@@ -112,10 +112,11 @@ def fashion_mnist(train: bool = True, root: str | os.PathLike[str] | None = None
 def cifar10(train: bool = True, root: str | os.PathLike[str] | None = None) -> Split:
     """CIFAR-10: 50,000 photographs of 32 x 32 pixels to train on, 10,000 to test (Krizhevsky 2009).
 
-    Looked for as `mnist` is, below a folder in ``cifar-10-batches-bin/``, ``cifar10/`` or directly: the
-    files of the binary version, or ``cifar-10-binary.tar.gz`` with them in it (170 MB come, 184 MB are
-    kept). Labels: 0 airplane, 1 automobile, 2 bird, 3 cat, 4 deer, 5 dog, 6 frog, 7 horse, 8 ship, 9
-    truck.
+    Searched for like `mnist`, in a folder's ``cifar-10-batches-bin/``, ``cifar10/`` or the folder itself:
+    the files of the binary version, or the archive ``cifar-10-binary.tar.gz`` with them (a download of
+    170 MB; the files that are kept have 184 MB).
+
+    Labels: 0 airplane, 1 automobile, 2 bird, 3 cat, 4 deer, 5 dog, 6 frog, 7 horse, 8 ship, 9 truck.
 
     Returns:
         Images, uint8 of shape (N, 3, 32, 32); labels, int64 of shape (N,).

@@ -221,7 +221,7 @@ def download(url: str, title: str, deadline: float, most: int = MOST_BYTES) -> b
                 size += len(part)
                 advance(len(part))
                 if time.monotonic() > deadline:
-                    raise TimeoutError(f"{url}: not done after the time that it was given")
+                    raise TimeoutError(f"{url}: not done within its time limit")
     if max(size, total) > most:
         raise ConnectionError(
             f"{url}: sends {max(size, total):,} bytes or more, expected {most:,} at most"

@@ -22,16 +22,16 @@ class ImageFolder:
     left out.
 
     All images of a batch must have the same size. ``size=64`` reads all as 64 x 64, which is the fastest,
-    as large JPEG files are decoded no larger than needed; or a transform resizes or crops. What only
-    computes with pixels, such as `ToFloat`, is quicker for a whole batch: as the loader's transform.
+    as large JPEG files are decoded no larger than needed; or a transform resizes or crops. Transforms
+    that only compute with pixels, such as `ToFloat`, are faster on whole batches: pass them to the loader.
 
     Needs ``pip install "minidl[images]"``.
 
     Args:
         root: the folder with a folder per class.
-        transform: called as ``transform(x)`` with a batch of one image, (1, 3, H, W), and gives one.
-        size: (height, width), or an int for a square: the largest part in the middle with these
-            proportions, resized. None leaves images as they are.
+        transform: called as ``transform(x)`` with a batch of one image, (1, 3, H, W); returns a batch of one.
+        size: (height, width), or an int for a square: each image is cropped around its centre to these
+            proportions, and resized. None leaves images as they are.
 
     Attributes:
         classes: the names of the classes; a label is an index of this list.
@@ -40,8 +40,8 @@ class ImageFolder:
 
     Raises:
         FileNotFoundError, NotADirectoryError: `root` is not there, or not a folder.
-        ValueError: no folders in it, or one without pictures; when an image is read: a damaged file, by
-            name.
+        ValueError: `root` has no folders, or one of them no pictures; when an image is read: the file is
+            damaged (the message names it).
 
     >>> from tempfile import mkdtemp
     >>> root = Path(mkdtemp())

@@ -69,7 +69,7 @@ class TensorDataset:
 
 
 class Subset:
-    """The rows `index` of another dataset, fetched when they are asked for: ``subset[i]`` is ``dataset[index[i]]``.
+    """The rows `index` of another dataset, fetched on demand: ``subset[i]`` is ``dataset[index[i]]``.
 
     Args:
         dataset: anything with ``__len__`` and ``__getitem__``.
@@ -198,14 +198,14 @@ def split(
 
     Args:
         dataset: an array, a tuple of arrays, or a dataset as `DataLoader` takes it. The parts are
-            of the same kind; of a dataset of your own, they are a `Subset` each.
+            of the same kind; those of a dataset of your own are of the class `Subset`.
         parts: fractions with the sum 1, or numbers of rows with the sum ``len(dataset)``.
         rng: a numpy Generator or an int seed; None takes the library's generator.
         shuffle: False keeps the order: the first part has the first rows.
 
     Raises:
-        ValueError: parts that are negative, do not sum up, or leave a part empty that asked for
-            rows.
+        ValueError: parts that are negative or have another sum; a fraction above 0 that is rounded to
+            no rows.
 
     >>> train, valid = split((np.zeros((10, 3)), np.arange(10)), (0.8, 0.2), shuffle=False)
     >>> valid[1]

@@ -55,8 +55,8 @@ def read_csv(
 
     Raises:
         FileNotFoundError: the file is not there.
-        ValueError: a missing value, text outside of the target, a number that float32 does not have, a
-            line of another length, all with line and column; no such target; no header; not UTF-8.
+        ValueError: a missing value, text outside of the target or a number out of float32's range (the
+            message gives line and column); a line of another length; no such target; no header; not UTF-8.
 
     >>> from pathlib import Path
     >>> from tempfile import mkdtemp
@@ -143,7 +143,7 @@ def _is_number(cell: str) -> bool:
 
 
 def _numbers(cells: Sequence[str], column: str, where: _Where) -> np.ndarray:
-    """The cells of a column as float64, each a number that float32 has."""
+    """The cells of a column as float64, each within the range of float32."""
     largest = float(np.finfo(np.float32).max)
     try:
         values = np.fromiter(map(float, cells), np.float64, len(cells))
@@ -161,7 +161,7 @@ def _numbers(cells: Sequence[str], column: str, where: _Where) -> np.ndarray:
                 "numbers, or one column for each"
             )
         if not abs(float(cell)) <= largest:
-            raise ValueError(f"{place}: {cell} is not a number that float32 has")
+            raise ValueError(f"{place}: {cell} is out of float32's range")
     raise AssertionError("every cell is a number")
 
 

@@ -1,4 +1,4 @@
-"""Picture files: PNG is written without a library, all else is up to Pillow."""
+"""Picture files: PNG is written without a library; everything else needs Pillow."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ def read(path: str | os.PathLike[str], size: int | Sequence[int] | None = None) 
     Needs ``pip install "minidl[images]"``, and reads what Pillow can read.
 
     Args:
-        size: (height, width), or an int for a square: the largest part in the middle with these
-            proportions, resized (Lanczos). A JPEG file of 12 megapixels is then read in a tenth of the time.
+        size: (height, width), or an int for a square: the picture is cropped around its centre to these
+            proportions, and resized (Lanczos). A JPEG file of 12 megapixels is then read in a tenth of the time.
 
     Raises:
         FileNotFoundError: the file is not there.

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from minidl.images.files import pillow
@@ -11,26 +9,13 @@ from minidl.images.files import pillow
 RESAMPLE = ("nearest", "box", "bilinear", "bicubic", "lanczos")
 
 
-def checked_resample(owner: str, name: Any) -> str:
-    """The name of a way to resize."""
-    if not isinstance(name, str):
-        raise TypeError(
-            f"{owner}: resample must be one of {', '.join(map(repr, RESAMPLE))}, got {name!r}"
-        )
-    if name not in RESAMPLE:
-        raise ValueError(
-            f"{owner}: resample must be one of {', '.join(map(repr, RESAMPLE))}, got {name!r}"
-        )
-    return name
-
-
 def resized(owner: str, x: np.ndarray, size: tuple[int, int], resample: str) -> np.ndarray:
-    """Images (..., H, W) in the size (height, width): bytes as bytes, floats in float32."""
+    """Images (..., H, W) resized to (height, width) by a method of `RESAMPLE`: bytes as bytes, floats in float32."""
     if x.dtype != np.uint8 and x.dtype.kind != "f":
         raise TypeError(f"{owner}: expected bytes or floats, got {x.dtype}")
     image_module = pillow(owner)
     how = image_module.Resampling[resample.upper()]
-    # Pillow has images with a byte, three bytes or a float32 a pixel: three floats are three images.
+    # A pixel of Pillow is a byte, three bytes or a float32: three channels of floats are three images.
     colour = x.dtype == np.uint8 and x.ndim == 4 and x.shape[1] == 3
     pixels = x.transpose(0, 2, 3, 1) if colour else x.reshape(-1, *x.shape[-2:])
     if x.dtype != np.uint8:

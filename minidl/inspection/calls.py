@@ -1,7 +1,7 @@
 """Looking at every call of an op while a block runs; outside of such a block it costs nothing.
 
-The engine finds an op's methods in the `Declaration` of its class. While a block runs there are other functions in
-their place, which call the methods.
+The engine finds an op's methods in the `Declaration` of its class. While a block runs they are replaced by functions
+that call them.
 """
 
 from __future__ import annotations

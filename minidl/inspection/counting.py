@@ -47,7 +47,7 @@ def _einsum(op: Any, xs: tuple[np.ndarray, ...]) -> int:
 
 
 def kept_bytes(ops: Iterable[Op], others: Iterable[np.ndarray]) -> int:
-    """The memory of all arrays, but the `others`, that these ops and those that they depend on keep for backward."""
+    """Bytes of all arrays, except `others`, that these ops and those that they depend on keep for backward."""
     known = {id(owner(array)) for array in others}
     sizes: dict[int, int] = {}
     order = list(dict.fromkeys(ops))

@@ -1,7 +1,7 @@
 """`profile`: where the time of a block of code goes, op by op.
 
-While the block runs, the functions that are to be timed have others in their place (`calls.py` for the ops); before and
-after it nothing is slower.
+While the block runs, the functions to be timed are replaced by ones that time them (`calls.py` does so for the ops);
+before and after it nothing is slower.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from minidl.optim.base import Optimizer
 from minidl.replay.capture import Step
 from minidl.replay.watch import outside_of_steps
 
-FRAMES = 12  # so many callers of an op are looked through for the layer that it belongs to
+FRAMES = 12  # how many callers of an op are searched for the layer that it belongs to
 
 
 class profile(Report):
@@ -201,9 +201,8 @@ class _Timing:
         self.entered = perf_counter_ns()
         self.profile, self.name, self.phase, self.layer = owner, name, phase, ""
         self.made: Any = ()
-        self.inside = self.duration = (
-            0  # inside: of the calls in it, what timing them took included
-        )
+        # inside: the time of the calls in it, including what timing them took
+        self.inside = self.duration = 0
 
     def __enter__(self) -> _Timing:
         self.thread = get_ident()

@@ -81,12 +81,12 @@ class Report:
         """The times as text, the longest first.
 
         Columns: calls; milliseconds in all; those of it that are its own (without calls inside that were timed, too);
-        its own as a share of the time inside the block; the size of the arrays that were made. What follows are the
-        calls of captured steps, of which the table has only the whole.
+        its own as a share of the time inside the block; the size of the arrays that were made. The table has only the
+        total of a captured step; tables of the calls in it follow.
 
         Args:
             by: "op" or "layer" (if the profile was given a model): what a line is.
-            most: so many lines; None: all.
+            most: the greatest number of lines; None means all.
 
         Raises:
             ValueError: another `by`, `most` below 1. TypeError: `most` is not an integer.

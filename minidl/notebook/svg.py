@@ -10,7 +10,8 @@ import numpy as np
 
 BLUE, ORANGE, GREY = "#1f6fb2", "#d9730d", "#767676"
 LABEL = 80  # pixels for the name of a curve
-FONT = "font-family:ui-monospace,SFMono-Regular,Menlo,Consolas,monospace;font-size:11px"
+FAMILY = "font-family:ui-monospace,SFMono-Regular,Menlo,Consolas,monospace"
+FONT = f"{FAMILY};font-size:11px"
 
 
 def number(value: float) -> str:

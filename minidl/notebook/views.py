@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from minidl.notebook.svg import curves, histogram, number
+from minidl.notebook.svg import FAMILY, curves, histogram, number
 
 MOST_CELLS, MOST_COLUMNS = 100, 12  # of an array that is shown whole
 CELL = "padding:1px 8px;text-align:right"
-MONO = "font-family:ui-monospace,SFMono-Regular,Menlo,Consolas,monospace;font-size:12px"
+MONO = f"{FAMILY};font-size:12px"
 
 
 def _block(body: str) -> str:
@@ -25,7 +25,7 @@ def _block(body: str) -> str:
 
 
 def tensor_html(x: Any) -> str:
-    """A table of a small array's values; of a large one, what they are like."""
+    """The values of a small array as a table; of a large one their range and histogram."""
     array = x._read()
     notes = [f"shape {array.shape}", str(array.dtype)]
     if x._op is not None:

@@ -199,7 +199,7 @@ class Optimizer:
         return len(self.MOMENTS)
 
     def _settings(self, group: Group) -> tuple:
-        """What the kernel is told of a group beside its lists."""
+        """The settings of a group that the kernel takes, after the lists of `_gather`."""
         raise NotImplementedError(
             f"{type(self).__name__} has neither _step() nor a kernel's _settings()"
         )

@@ -67,7 +67,7 @@ def clip_grad_value(params: Tensor | Iterable[Tensor], clip_value: float) -> Non
 
 
 def _gradients(name: str, params: Tensor | Iterable[Tensor]) -> list[Tensor]:
-    """The gradients of the parameters that have one, each once; also fit to be clipped in a captured step."""
+    """The gradients of the parameters that have one, each once. In a captured step, checks that they may be clipped."""
     listed = (
         [params] if isinstance(params, Tensor) else check.items(name, "params", params, "Tensors")
     )

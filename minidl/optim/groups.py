@@ -30,7 +30,7 @@ def _from_0_to_1(owner: str, name: str, value: Any) -> float:
     return check.number(owner, name, value, least=0.0, most=1.0)
 
 
-# Of settings that are more than a number >= 0.
+# The checks of settings that are not simply a number >= 0.
 CHECKS: dict[str, Callable[[str, str, Any], Any]] = {
     "nesterov": check.flag,
     "amsgrad": check.flag,
@@ -43,7 +43,7 @@ CHECKS: dict[str, Callable[[str, str, Any], Any]] = {
 
 
 def checked(owner: str, name: str, value: Any) -> Any:
-    """The value of a setting, as `owner` may have it."""
+    """The value of a setting of `owner`, if it is one that it may have."""
     return CHECKS.get(name, _at_least_0)(owner, name, value)
 
 
@@ -126,6 +126,7 @@ def _each_once(params: Iterable[Any]) -> list[Any]:
 
 
 def check_parameters(name: str, params: list[Any]) -> None:
+    """Raises unless there are parameters, all of them leaves of a float dtype, and none of them in two groups."""
     if not params:
         raise ValueError(f"{name}: params is empty (an iterator may have been used up already)")
     first: dict[int, int] = {}

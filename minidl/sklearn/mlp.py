@@ -37,7 +37,11 @@ REGRESSION_LOSSES = ("mse_loss", "l1_loss", "huber_loss")
 
 
 class _Patience:
-    """A callback: stops when the watched value did not fall by `tol` for `epochs` epochs, and keeps the best state."""
+    """A callback: stops when the watched value did not fall by `tol` for `epochs` epochs, and keeps the best state.
+
+    As scikit-learn counts: the best value is the lowest one, also where it fell by less than `tol`. (That of
+    `callbacks.EarlyStopping` changes only when it is beaten by ``min_delta``.)
+    """
 
     def __init__(self, value: str, epochs: int, tol: float, restore: bool) -> None:
         self.value, self.epochs, self.tol, self.restore = value, epochs, tol, restore
@@ -58,7 +62,9 @@ class _Patience:
 
 
 class _MLP(BaseEstimator):
-    """What the classifier and the regressor share."""
+    """What the classifier and the regressor share. (scikit-learn finds the settings by the signature of a class's own
+    constructor: it lists them all, and stores them unchecked.)
+    """
 
     def __init__(
         self,
@@ -182,7 +188,7 @@ class _MLP(BaseEstimator):
         self.n_iter_ += len(self.history_["loss"])
 
     def _outputs(self, X: Any) -> Any:
-        """What the model says of each sample, as a Tensor."""
+        """The model's outputs for each sample, as a Tensor."""
         check_is_fitted(self)
         X = validate_data(self, X, dtype=np.float32, reset=False)
         with no_grad():

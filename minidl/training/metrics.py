@@ -150,7 +150,7 @@ class Mean(Metric):
 
 
 class Accuracy(Metric):
-    """The share of targets that are found. Several labels a sample count one each."""
+    """The share of targets that are predicted correctly; with several labels per sample each of them counts."""
 
     def __init__(self, output: Output) -> None:
         self.output = output
@@ -176,7 +176,7 @@ class Top(Metric):
 class Detection(Metric):
     """Precision, recall or F1 of one label; of several labels or classes, the mean of theirs ("macro").
 
-    Classes that neither the model nor any target named have none. 0 / 0 is 0.
+    Classes that occur neither in predictions nor in targets are left out. 0 / 0 is 0.
     """
 
     def __init__(self, output: Output, name: str) -> None:
@@ -317,9 +317,8 @@ class Means:
     def values(self) -> dict[str, float]:
         """The means by name."""
         values = [self.loss / max(self.samples, 1)] if self.has_loss else []
-        pairs = zip(
-            self.metrics, self.totals, strict=False
-        )  # before the first batch there are no totals
+        # Not strict: before the first batch there are no totals.
+        pairs = zip(self.metrics, self.totals, strict=False)
         values += [metric.value(totals) for metric, totals in pairs]
         return dict(zip(self.names, values, strict=False))
 
@@ -334,7 +333,7 @@ class Means:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Goes on adding to these totals.
+        """Continues from these totals.
 
         Raises:
             ValueError: they are of other metrics.

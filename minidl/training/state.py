@@ -110,7 +110,7 @@ class Training:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Goes on where `state_dict` was called. If anything in it does not fit, nothing has changed.
 
-        What was ended by `stop` or Ctrl-C goes on, too, unless it was by a callback whose ``stopped`` is still true.
+        A training that `stop` or Ctrl-C ended goes on, too, unless a callback's ``stopped`` is still true.
 
         Raises:
             ValueError and others: the state of another model, optimizer or loader, of other metrics or callbacks.

@@ -196,7 +196,7 @@ def test_what_it_is_can_be_printed():
         (lambda: T.Normalize([], 1), ValueError, "mean must not be empty"),
         (lambda: T.Resize(0), ValueError, "Resize: size"),
         (lambda: T.Resize((1, 2, 3)), ValueError, r"Resize: size must be an int or \(rows"),
-        (lambda: T.Resize(2, "cubic"), ValueError, "Resize: resample must be one of 'nearest'"),
+        (lambda: T.Resize(2, "cubic"), ValueError, "Resize: resample: expected one of 'nearest'"),
         (lambda: T.Resize(2)(np.zeros((1, 2, 2), int)), TypeError, "Resize: .*got int64"),
         (lambda: T.Resize(2)(np.zeros((1, 0, 2))), ValueError, "have no pixels"),
         (

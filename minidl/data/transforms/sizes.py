@@ -9,7 +9,7 @@ import numpy as np
 
 from minidl import check
 from minidl.data.transforms.base import Transform
-from minidl.images.resizing import checked_resample, resized
+from minidl.images.resizing import RESAMPLE, resized
 
 
 class Resize(Transform):
@@ -19,10 +19,11 @@ class Resize(Transform):
 
     Args:
         size: (height, width), or an int: the length of the shorter side, the other in proportion.
-        resample: "nearest", "box", "bilinear", "bicubic" or "lanczos". The latter two can go a
-            little beyond the range of float images.
+        resample: "nearest", "box", "bilinear", "bicubic" or "lanczos". The last two can go a little
+            beyond the range of float images.
 
     Raises:
+        ValueError: `size` is below 1, or `resample` none of these words.
         ModuleNotFoundError: Pillow is missing.
         TypeError: integers other than bytes.
 
@@ -33,7 +34,7 @@ class Resize(Transform):
     def __init__(self, size: int | Sequence[int], resample: str = "bilinear") -> None:
         self.size = _pair("Resize", "size", size, 1)
         self.shorter = len(check.integers("Resize", "size", size)) == 1
-        self.resample = checked_resample("Resize", resample)
+        self.resample = check.choice("Resize", "resample", resample, RESAMPLE)
 
     def apply(self, x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         height, width = x.shape[-2:]

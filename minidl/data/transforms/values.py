@@ -40,8 +40,8 @@ class Normalize(Transform):
         mean, std: a number for all channels, or one for each.
 
     Raises:
-        TypeError: x are integers; `ToFloat` belongs before.
-        ValueError: a std of 0, or another number of values than channels.
+        TypeError: x are integers; put `ToFloat` before it.
+        ValueError: a std of 0 or less, or another number of values than channels.
 
     >>> x = np.ones((1, 3, 1, 1), np.float32)
     >>> Normalize([0.5, 0.5, 1.0], [0.5, 1.0, 1.0])(x).ravel().tolist()
@@ -51,7 +51,7 @@ class Normalize(Transform):
     def __init__(self, mean: float | Sequence[float], std: float | Sequence[float]) -> None:
         self.mean = _numbers("mean", mean)
         self.std = _numbers("std", std)
-        if 0.0 in self.std or min(self.std) < 0:
+        if min(self.std) <= 0:
             raise ValueError(f"Normalize: std must be greater than 0, got {std}")
 
     def apply(self, x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -79,7 +79,7 @@ class Grayscale(Transform):
         channels: 1, or 3 equal ones for a network that expects colours.
 
     Raises:
-        ValueError: images with other channels than 1 or 3.
+        ValueError: images with another number of channels than 1 or 3.
 
     Source: ITU-R BT.601.
 
