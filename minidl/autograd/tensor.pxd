@@ -2,7 +2,7 @@
 
 cimport cython
 
-from minidl._kernels.runtime.prepared cimport Recorder, capturing
+from minidl._kernels.runtime.prepared cimport Recorder, capturing, refuse
 from minidl.autograd.changes cimport Changes, any_live
 from minidl.autograd.modes cimport recording
 

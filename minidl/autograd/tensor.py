@@ -124,8 +124,7 @@ class Tensor:
 
     def _mark_changed(self) -> None:
         """Ops that saved this tensor will refuse to differentiate with its new values."""
-        if recorder.on and capturing():
-            refuse("Python writes into a tensor, which would not be done again")
+        refuse("Python writes into a tensor, which would not be done again")
         self._shared_changes().mark()
 
     def _shared_changes(self) -> Changes:
@@ -135,8 +134,7 @@ class Tensor:
 
     def _read(self) -> np.ndarray:
         """The array, for Python to read: not in a step that is captured, where it would read it but once."""
-        if recorder.on and capturing():
-            refuse("a value is read from a tensor, which would not be read again")
+        refuse("a value is read from a tensor, which would not be read again")
         return self._data
 
     def detach(self) -> Tensor:

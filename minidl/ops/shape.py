@@ -117,8 +117,7 @@ class PutItem(Op):
         if self.unique:
             K.assign(_part(y, self.index), x)
         else:
-            if capturing():
-                refuse("NumPy adds at places that are named twice")
+            refuse("NumPy adds at places that are named twice")
             np.add.at(y, self.index, x)
         return y
 

@@ -4,6 +4,11 @@ cimport cython
 from minidl._kernels.runtime.fields cimport Fields
 from minidl.autograd.tensor cimport Tensor
 
+@cython.locals(stepped=list, arrays=list, grads=list, lrs=list, parameter=Tensor)
+cpdef gather(optimizer, list slots, lr, used)
+@cython.locals(k=Py_ssize_t, lists=list)
+cpdef list state_of(optimizer, list stepped)
+
 cdef class StepAgain:
     cdef public object optimizer, recorded
     cdef public Fields arrays, settings

@@ -1,12 +1,50 @@
-"""A step of an optimizer that is part of a captured step: its call is given the settings that hold now."""
+"""What each step of an optimizer does in Python, compiled: it gathers its arrays; if it is part of a captured step, its
+call is given the settings that hold now.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from minidl._kernels.runtime.fields import Fields
 from minidl._kernels.runtime.prepared import is_older
 from minidl.autograd.tensor import Tensor
+
+
+def gather(optimizer: Any, slots: list, lr: float, used: int) -> tuple[list, list]:
+    """The slots that take part in a step; and one list each of their arrays, gradients, moments (see `state_of`),
+    counts and learning rates. used: how many moments a parameter has.
+    """
+    stepped: list = []
+    arrays: list[np.ndarray] = []
+    grads: list[np.ndarray] = []
+    lrs: list[float] = []
+    for slot in slots:
+        parameter = slot.parameter
+        grad = parameter.grad
+        lr_mult = getattr(parameter, "_lr_mult", 1.0)
+        if grad is None or lr_mult == 0:
+            continue
+        data = parameter._data
+        if data is not slot.data or len(slot.moments) != used:
+            optimizer._prepare(slot, used)
+        stepped.append(slot)
+        arrays.append(data)
+        grads.append(grad._data if isinstance(grad, Tensor) else grad)
+        lrs.append(lr * lr_mult)
+    return stepped, [arrays, grads, *state_of(optimizer, stepped), lrs]
+
+
+def state_of(optimizer: Any, stepped: list) -> list:
+    """One list per name in MOMENTS, None for those that the settings do not need; and the counts."""
+    used = len(stepped[0].moments) if stepped else 0
+    lists: list = [None] * len(optimizer.MOMENTS)
+    for k in range(used):
+        lists[k] = [slot.moments[k] for slot in stepped]
+    lists.append([slot.count for slot in stepped])
+    return lists
 
 
 class StepAgain:

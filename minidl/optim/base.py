@@ -28,7 +28,7 @@ from minidl._kernels.runtime.prepared import (
 )
 from minidl.atomic import at_once, starmap
 from minidl.autograd.tensor import Tensor, mark_changed, zero_grads
-from minidl.optim.again import StepAgain
+from minidl.optim.again import StepAgain, gather, state_of
 from minidl.optim.groups import Group, Slot, check_parameters, checked, groups_of
 
 
@@ -97,8 +97,7 @@ class Optimizer:
             if recorder.on and capturing():
                 note("before", StepAgain(self, recorded, stepped))
         else:
-            if capturing():
-                refuse("a step of its own: it is Python, which would not run again")
+            refuse("a step of its own: it is Python, which would not run again")
             self._step_or_undo([batch for batch in batches if batch[1]])
 
     def _step_or_undo(self, batches: list[tuple]) -> None:
@@ -122,24 +121,8 @@ class Optimizer:
         """The slots that take part, and for the kernel one list each of their arrays, gradients, moments, counts,
         learning rates and decays.
         """
-        slots: list[Slot] = []
-        arrays: list[np.ndarray] = []
-        grads: list[np.ndarray] = []
-        lrs: list[float] = []
-        lr, used = group["lr"], self._moments(group)
-        for slot in group.slots:
-            parameter = slot.parameter
-            grad = parameter.grad
-            lr_mult = getattr(parameter, "_lr_mult", 1.0)
-            if grad is None or lr_mult == 0:
-                continue
-            data = parameter._data
-            if data is not slot.data or len(slot.moments) != used:
-                self._prepare(slot, used)
-            slots.append(slot)
-            arrays.append(data)
-            grads.append(grad._data if isinstance(grad, Tensor) else grad)
-            lrs.append(lr * lr_mult)
+        slots, lists = gather(self, group.slots, group["lr"], self._moments(group))
+        arrays, grads = lists[0], lists[1]
         misfit = K.first_misfit(arrays, grads)
         if misfit >= 0:
             data, grad = arrays[misfit], grads[misfit]
@@ -148,7 +131,7 @@ class Optimizer:
                 f"a gradient of shape {data.shape} and dtype {data.dtype}, "
                 f"got {grad.shape}, {grad.dtype}"
             )
-        return slots, [arrays, grads, *self._lists(slots), lrs, self._decays(group, slots)]
+        return slots, [*lists, self._decays(group, slots)]
 
     def _decays(self, group: Group, slots: list[Slot]) -> list[float]:
         """The weight decay of each slot's parameter."""
@@ -158,15 +141,6 @@ class Optimizer:
                 if getattr(slot.parameter, "decay", True):
                     decays[i] = group["weight_decay"]
         return decays
-
-    def _lists(self, slots: list[Slot]) -> list:
-        """One list per name in MOMENTS, None for those that the settings do not need; and the counts."""
-        used = len(slots[0].moments) if slots else 0
-        lists: list = [None] * len(self.MOMENTS)
-        for k in range(used):
-            lists[k] = [slot.moments[k] for slot in slots]
-        lists.append([slot.count for slot in slots])
-        return lists
 
     def _prepare(self, slot: Slot, count: int) -> None:
         """Fits a slot to an array that is new to it: the moments must lie in memory as it does."""
@@ -210,7 +184,7 @@ class Optimizer:
         """Steps one group; `slots` have counted this step already."""
         for slot in slots:
             slot.count[...] -= 1  # the kernel counts itself
-        work = (arrays, grads, *self._lists(slots), lrs, decays, *self._settings(group))
+        work = (arrays, grads, *state_of(self, slots), lrs, decays, *self._settings(group))
         getattr(K, self.kernel)([work])
 
     # State.

@@ -15,7 +15,6 @@ from minidl._kernels.arrays.buffers import fits, put, references, taken_out
 from minidl._kernels.runtime.memory import empty
 from minidl._kernels.runtime.prepared import (
     buffer_for,
-    capturing,
     is_older,
     reads,
     refuse,
@@ -62,8 +61,7 @@ class Given(np.ndarray):
 
 
 def _refuse_value() -> None:
-    if capturing():
-        refuse("a value is read from an argument, which would not be read again")
+    refuse("a value is read from an argument, which would not be read again")
 
 
 class Record:

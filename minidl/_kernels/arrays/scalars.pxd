@@ -1,6 +1,7 @@
 # Arrays without axes.
 
 cimport numpy as cnp
+from minidl._kernels.arrays.layout cimport is_double
 from minidl._kernels.runtime cimport memory, prepared
 
 
@@ -27,6 +28,6 @@ cdef inline void store(void* y, bint wide, double value) noexcept:
 cdef inline cnp.ndarray scalar(double value, cnp.ndarray like):
     """The number as an array of like's dtype, float32 or float64."""
     cdef cnp.ndarray y = memory.empty(0, NULL, cnp.PyArray_TYPE(like))
-    cdef Number number = Number(value, cnp.PyArray_DATA(y), cnp.PyArray_TYPE(like) == cnp.NPY_DOUBLE)
+    cdef Number number = Number(value, cnp.PyArray_DATA(y), is_double(like))
     prepared.do(write, &number, sizeof(number), y)
     return y

@@ -22,6 +22,7 @@ from libc.string cimport memset
 
 from minidl._kernels.runtime cimport epilogues, memory, pool, prepared
 from minidl._kernels.arrays.checks cimport behaved, c_order
+from minidl._kernels.arrays.layout cimport is_double
 from minidl._kernels.conv.weight_gradient cimport weight_gradient
 from minidl._kernels.conv.image cimport AXES, Image
 from minidl._kernels.math.elementary cimport real
@@ -209,7 +210,7 @@ cdef cnp.ndarray result(
     cdef Job job
     cdef cnp.ndarray y, bs
     cdef epilogues.Loops loops
-    cdef bint double_ = cnp.PyArray_TYPE(x) == cnp.NPY_DOUBLE
+    cdef bint double_ = is_double(x)
     cdef Convolution convolution
     cdef Way way
     for n in size:
@@ -356,7 +357,7 @@ def conv_weight_grad(
     view(xs, &job.x)
     view(gys, &job.y)
     fit_steps(&w, False, &job.y, "conv_weight_grad")
-    gradients.window, gradients.wide = w, cnp.PyArray_TYPE(gw) == cnp.NPY_DOUBLE
+    gradients.window, gradients.wide = w, is_double(gw)
     gradients.gw, gradients.gb = cnp.PyArray_BYTES(gw), cnp.PyArray_BYTES(gb)
     prepared.do(run_gradients, &gradients, sizeof(gradients), gw)
     if prepared.capturing():

@@ -13,6 +13,7 @@
 
 cimport numpy as cnp
 from libc.string cimport memcpy
+from minidl._kernels.arrays.layout cimport is_double
 from minidl._kernels.runtime cimport pool
 from minidl._kernels.runtime.prepared cimport capturing, leave
 
@@ -99,7 +100,7 @@ cdef inline int leave_job(Job* job, size_t nbytes, cnp.ndarray y) except -1:
 
 cdef inline loop_t of_dtype(cnp.ndarray x, loop_t single, loop_t wide) noexcept:
     """The loop for x's dtype, float32 or float64."""
-    return wide if cnp.PyArray_TYPE(x) == cnp.NPY_DOUBLE else single
+    return wide if is_double(x) else single
 
 
 # ── Streaming ────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -21,6 +21,7 @@ from libc.stdint cimport int32_t, uint32_t, uint64_t
 from minidl._kernels.loops.driver cimport loop_t, of_dtype, run
 from minidl._kernels.runtime cimport memory, prepared
 from minidl._kernels.arrays.checks cimport c_order, check_out, same_layout
+from minidl._kernels.arrays.layout cimport is_double
 from minidl._kernels.math.elementary cimport real
 
 cnp.import_array()
@@ -213,7 +214,7 @@ cdef int run_forward(Work* w, cnp.ndarray x, cnp.ndarray y, cnp.ndarray factor, 
     cdef Recorded recorded
     set_key(w, key)
     w.x, w.y, w.factor = cnp.PyArray_DATA(x), cnp.PyArray_DATA(y), NULL if factor is None else cnp.PyArray_DATA(factor)
-    w.size, w.wide, w.whole = cnp.PyArray_SIZE(x), cnp.PyArray_TYPE(x) == cnp.NPY_DOUBLE, whole
+    w.size, w.wide, w.whole = cnp.PyArray_SIZE(x), is_double(x), whole
     if prepared.capturing():
         recorded = Recorded()
         recorded.work = <Work*>prepared.leave(run_draw, w, sizeof(Work), y)

@@ -12,6 +12,7 @@ not be asked (1.8 times as fast).
 cimport numpy as cnp
 from minidl._kernels.runtime cimport memory, prepared
 from minidl._kernels.arrays.checks cimport c_axes, check_out, dense, same_layout
+from minidl._kernels.arrays.layout cimport is_double
 from minidl._kernels.math.elementary cimport real
 from minidl._kernels.loops.driver cimport (
     LARGE, LONG_TASK, STREAM_BLOCK, STREAM_DOUBLES, TASK, is_streamed, loop_t, of_dtype, run, stream, stream_arrived,
@@ -216,7 +217,7 @@ def prelu_backward(x, slope, gy):
     cdef cnp.ndarray sums = memory.empty(1, &channels, cnp.NPY_DOUBLE)
     cdef Total total = Total(
         cnp.PyArray_DATA(partial), <double*>cnp.PyArray_DATA(sums), cnp.PyArray_DATA(gslope), outer, channels, w.per_row,
-        cnp.PyArray_TYPE(xs) == cnp.NPY_DOUBLE,
+        is_double(xs),
     )
     w.gy, w.partial = cnp.PyArray_DATA(gs), cnp.PyArray_DATA(partial)
     run_chunks(

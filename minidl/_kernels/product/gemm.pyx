@@ -15,6 +15,7 @@ from minidl._kernels.product.product cimport (
     SERIAL_FLOPS, TASK_FLOPS, TASKS, Product, ceil_div, run_tasks, task_t,
 )
 from minidl._kernels.arrays.copying cimport c_copy, copy_into
+from minidl._kernels.arrays.layout cimport is_double
 
 cnp.import_array()
 
@@ -45,7 +46,7 @@ cdef struct Batch:
 cdef Batch* into(cnp.ndarray c, Batch* batch, bint whole) noexcept:
     """The products, for c's dtype; `whole`: c is the user's (pool.pxd)."""
     batch.multiply, batch.product.whole = <multiply_t> multiply[float], whole
-    if cnp.PyArray_TYPE(c) == cnp.NPY_DOUBLE:
+    if is_double(c):
         batch.multiply = <multiply_t> multiply[double]
     return batch
 
@@ -244,7 +245,7 @@ def matmul(a, b, out=None, bint accumulate=False):
         c = out
     else:  # out is strided or overlaps an input
         c = matmul(x, y)
-        if accumulate and prepared.capturing():
+        if accumulate:
             prepared.refuse("NumPy adds to a strided result")
         np.add(out, c, out=out) if accumulate else copy_into(out, c)
         return out
@@ -309,7 +310,7 @@ def affine_forward(x, weight, bias=None, str activation=None, double a=0, double
         batch.product.bias = <char*> cnp.PyArray_DATA(bs)
     if activation is not None:
         loops = epilogues.find(ACTIVATIONS, activation)
-        batch.product.activation = loops.forward[cnp.PyArray_TYPE(y) == cnp.NPY_DOUBLE]
+        batch.product.activation = loops.forward[is_double(y)]
         batch.product.alpha, batch.product.beta = a, b
     prepared.do(run, into(y, &batch, False), sizeof(batch), y)
     return y

@@ -292,8 +292,7 @@ cdef cnp.ndarray folded_to(
         if fold != SUM:
             raise ValueError(f"extremum: no elements to choose from in an array of shape {(<object>x).shape}")
         (<object>y).fill(<double>0 / divisor)
-        if prepared.capturing():
-            prepared.refuse("a sum of no elements")
+        prepared.refuse("a sum of no elements")
         return y
     cdef Py_ssize_t[MAX_AXES] y_stride
     for axis in range(cnp.PyArray_NDIM(x) - 1, -1, -1):

@@ -11,6 +11,7 @@ from libc.stdint cimport int64_t
 from minidl._kernels.loops.driver cimport loop_t, run
 from minidl._kernels.runtime cimport memory, prepared
 from minidl._kernels.arrays.checks cimport c_axes, dense, same_layout
+from minidl._kernels.arrays.layout cimport is_double
 from minidl._kernels.arrays.scalars cimport store
 from minidl._kernels.rows.folding cimport Sum, row_fold
 from minidl._kernels.rows.targets cimport targets_of
@@ -172,7 +173,7 @@ cdef void rows(void* tag, Work* w, Py_ssize_t first, Py_ssize_t last, void* y) n
 
 cdef cnp.ndarray run_rows(Work* w, cnp.ndarray x, block_t single, block_t wide):
     cdef cnp.ndarray y = memory.empty_like(x)
-    w.x, w.n, w.loop = cnp.PyArray_DATA(x), cnp.PyArray_DIM(x, 1), wide if cnp.PyArray_TYPE(x) == cnp.NPY_DOUBLE else single
+    w.x, w.n, w.loop = cnp.PyArray_DATA(x), cnp.PyArray_DIM(x, 1), wide if is_double(x) else single
     w.y = cnp.PyArray_DATA(y)
     if w.n:
         run(<loop_t>rows, w, sizeof(Work), y, cnp.PyArray_DIM(x, 0), w.n, COST, False)
@@ -253,8 +254,7 @@ cdef cnp.ndarray total(cnp.ndarray losses, double scale):
     """scale Σ losses as an array without axes."""
     cdef cnp.ndarray y = memory.empty(0, NULL, cnp.PyArray_TYPE(losses))
     cdef Total w = Total(
-        cnp.PyArray_DATA(losses), cnp.PyArray_SIZE(losses), scale, cnp.PyArray_DATA(y),
-        cnp.PyArray_TYPE(losses) == cnp.NPY_DOUBLE,
+        cnp.PyArray_DATA(losses), cnp.PyArray_SIZE(losses), scale, cnp.PyArray_DATA(y), is_double(losses)
     )
     prepared.do(take_total, &w, sizeof(w), y)
     return y

@@ -14,7 +14,7 @@ cdef class Recorder:
 cdef bint _by_this_thread() noexcept
 
 
-# Whether this thread records a plan. All below may be called only then.
+# Whether this thread records a plan. All below, but for `do` and `refuse`, may be called only then.
 cpdef inline bint capturing() noexcept:
     return _on and _by_this_thread()
 
@@ -54,5 +54,5 @@ cpdef int keep(object thing) except -1
 # Leaves a note for those who finish the recording.
 cpdef int note(str kind, object thing) except -1
 
-# CaptureError: what is done now cannot be recorded.
+# CaptureError, if this thread records a plan: what is done now cannot be recorded.
 cpdef int refuse(str why) except -1
