@@ -33,7 +33,8 @@ def from_dlpack(x: Any) -> Tensor:
             f"from_dlpack: expected an array with __dlpack__ and __dlpack_device__, got {x!r}"
         )
     try:
-        array = np.from_dlpack(x)
+        # (NumPy 2.0 hands out no read-only arrays, not even to itself.)
+        array = x if isinstance(x, np.ndarray) else np.from_dlpack(x)
     except BufferError as error:
         raise BufferError(f"from_dlpack: {error}") from error
     except RuntimeError as error:  # NumPy's, of a device or a dtype that it does not know

@@ -15,7 +15,7 @@ from minidl import _kernels as K
 from minidl._kernels.runtime.prepared import by_numpy
 from minidl.autograd.op import Op
 from minidl.autograd.tensor import Tensor
-from minidl.ops.args import operands
+from minidl.ops.args import one_float_dtype, operands
 from minidl.ops.reduction import sum
 from minidl.ops.shape import Transpose, transpose
 
@@ -155,6 +155,8 @@ def einsum(equation: str, *operands_: Any) -> Tensor:
     if not isinstance(equation, str):
         raise TypeError(f"einsum: equation must be a string, got {equation!r}")
     xs = list(operands(*operands_)) if operands_ else []
+    if any([x.dtype.kind == "f" for x in xs]):
+        xs = list(one_float_dtype(*xs))
     inputs, output = _explicit(equation, tuple([x.ndim for x in xs]))
     if any(len(set(letters)) < len(letters) for letters in inputs):
         diagonals = [_diagonal(x, letters) for x, letters in zip(xs, inputs, strict=True)]

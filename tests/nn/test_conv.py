@@ -41,6 +41,7 @@ def test_as_torch(name, theirs, args, options):
 
 
 def test_first_values_fill_their_limits():
+    md.manual_seed(0)
     for layer, fan in ((nn.Conv(8, 64, 5, groups=2), 100), (nn.ConvTranspose(64, 8, 5), 200)):
         for p in layer.parameters():
             if p.size > 50:

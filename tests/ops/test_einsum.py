@@ -153,3 +153,20 @@ def test_the_smallest_product_comes_first():
 def test_errors(equation, shapes, message):
     with pytest.raises(ValueError, match=message):
         md.einsum(equation, *[np.ones(shape) for shape in shapes])
+
+
+@pytest.mark.parametrize(
+    "dtypes", [(F32, F64), (F64, F32), (np.int64, F32), (F32, bool), (bool, F64)]
+)
+def test_operands_of_two_dtypes_are_computed_in_the_wider_one(dtypes):
+    a, b = (normal(3, 3).astype(dtype) for dtype in dtypes)
+    wide = F64 if F64 in dtypes else F32
+    for equation, xs in (("ij,jk->ik", (a, b)), ("ij,ij->i", (a, b)), ("ij,jk,kl->il", (a, b, a))):
+        xs = [Tensor(x, requires_grad=x.dtype.kind == "f") for x in xs]
+        y = md.einsum(equation, *xs)
+        assert y.dtype == wide
+        np.testing.assert_allclose(
+            y.data, np.einsum(equation, *(x.data for x in xs)), rtol=1e-5, atol=1e-6
+        )
+        y.sum().backward()
+        assert all(x.grad.dtype == x.dtype for x in xs if x.requires_grad)
