@@ -27,7 +27,6 @@ class EarlyStopping:
 
     Attributes:
         best, best_epoch: the best value, and its epoch, counted from 1.
-        stopped: whether there were `patience` epochs without improvement.
 
     Raises:
         ValueError, TypeError: a setting out of its range or of another type; and, when the training begins, a name

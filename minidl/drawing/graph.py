@@ -245,6 +245,8 @@ OP_NAMES = {
     "CrossEntropySlope": "gradient of cross_entropy",
     "CumSum": "cumsum",
     "Div": "/",
+    "Dot": "@",
+    "EinsumOfIntegers": "einsum",
     "FoldEdges": "gradient of pad",
     "GLU": "glu",
     "GetItem": "getitem",

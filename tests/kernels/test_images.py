@@ -297,7 +297,8 @@ USUAL = [
 @pytest.mark.parametrize("window", USUAL, ids=str)
 def test_usual_windows(level, dtype, layout, window):
     size, *window = window
-    for channels in (1, 3, 6, 8, 20, 45):
+    long = size[-1] > 1000  # the reference takes long for these
+    for channels in (1, 8, 20) if long else (1, 3, 6, 8, 20, 45):
         check_pooling(LEVELS[level], LAYOUTS[layout], dtype, (2, channels, *size), *window)
 
 
