@@ -1,6 +1,6 @@
 """A convolutional autoencoder takes the noise out of digits.
 
-    python examples/short/autoencoder.py        about 20 seconds; the picture is out/short/autoencoder.png
+    python examples/short/autoencoder.py        about 8 seconds; the picture is out/short/autoencoder.png
 
 It is given an image with noise and is to return the one without. All that it knows of an image has to pass through 32
 numbers, so that there is no room for the noise.

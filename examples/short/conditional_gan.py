@@ -1,6 +1,6 @@
 """A conditional GAN draws the digit that is asked for.
 
-    python examples/short/conditional_gan.py        about 40 seconds; the picture is out/short/conditional_gan.png
+    python examples/short/conditional_gan.py        about 20 seconds; the picture is out/short/conditional_gan.png
 
 Both networks are told the digit, as a vector with a one in its place: the generator beside its noise, the
 discriminator beside the image.

@@ -1,6 +1,6 @@
 """A small GPT: it learns to continue Romeo and Juliet character by character.
 
-    python examples/short/gpt.py        about a minute; the picture is out/short/gpt.png
+    python examples/short/gpt.py        about 40 seconds; the picture is out/short/gpt.png
 
 A character's vector is changed by blocks of two parts: attention, in which each place takes something from the places
 before it, and a small network, in which each place is on its own. For the queries Q, keys K and values V of a head,

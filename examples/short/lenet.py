@@ -1,6 +1,6 @@
 """LeNet-5: the convolutional network that read cheques in the 1990s, on 5,000 digits that come with minidl.
 
-    python examples/short/lenet.py        about 20 seconds; the picture is out/short/lenet.png
+    python examples/short/lenet.py        about 5 seconds; the picture is out/short/lenet.png
 
 Source: LeCun, Bottou, Bengio & Haffner, Gradient-Based Learning Applied to Document Recognition, 1998. ReLU and
 max pooling in the place of scaled tanh and average pooling, as is usual today.

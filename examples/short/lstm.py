@@ -1,6 +1,6 @@
 """An LSTM learns to continue Romeo and Juliet character by character.
 
-    python examples/short/lstm.py        about a minute; the picture is out/short/lstm.png
+    python examples/short/lstm.py        about 30 seconds; the picture is out/short/lstm.png
 
 What the network knows of the characters so far is its state, which it takes from each place of the text to the next.
 The gates of an LSTM decide what of it is kept, what is added, and what is shown; `nn.LSTM` has the formulas. gpt.py

@@ -1,6 +1,6 @@
 """MAML: a network that learns a new sine curve from ten points, because it was trained to learn quickly.
 
-    python examples/short/maml.py        about 20 seconds; the picture is out/short/maml.png
+    python examples/short/maml.py        about 6 seconds; the picture is out/short/maml.png
 
 A task is a sine curve of random amplitude and phase. The inner loop takes one gradient step on ten points of it; the
 outer loss is that of the weights after this step, on ten other points. Its gradient goes through the inner step, so it

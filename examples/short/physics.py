@@ -1,6 +1,6 @@
 """A physics-informed network finds a solitary wave: it is trained on an equation, not on data.
 
-    python examples/short/physics.py        about 40 seconds; the picture is out/short/physics.png
+    python examples/short/physics.py        about 8 seconds; the picture is out/short/physics.png
 
 u(x, t) is a network, and the Korteweg-de Vries equation of waves in shallow water
 

@@ -1,6 +1,6 @@
 """Regression: a network learns a curve, and how far off its own answers are, from noisy points.
 
-    python examples/short/regression.py        a few seconds; the picture is out/short/regression.png
+    python examples/short/regression.py        about 2 seconds; the picture is out/short/regression.png
 
 The network has two outputs for each x: the mean m and the logarithm s of the standard deviation of a normal
 distribution. The loss is minus the logarithm of the density of y under it, without the constant:

@@ -1,6 +1,6 @@
 """Two spirals: the same small network with each activation function, and the boundary that it finds.
 
-    python examples/short/spirals.py        about 15 seconds; the picture is out/short/spirals.png
+    python examples/short/spirals.py        about 2 seconds; the picture is out/short/spirals.png
 
 Source of the task: Lang & Witbrock, Learning to Tell Two Spirals Apart, 1988.
 """

@@ -1,6 +1,6 @@
 """A variational autoencoder: digits on a map of two coordinates, and new ones in between.
 
-    python examples/short/vae.py        about 20 seconds; the picture is out/short/vae.png
+    python examples/short/vae.py        about 15 seconds; the picture is out/short/vae.png
 
 The encoder gives a normal distribution over the map for each image, N(m, exp(s)²), the decoder an image for each
 point. The loss is the expected reconstruction error plus the Kullback-Leibler divergence to N(0, 1),
