@@ -269,8 +269,8 @@ OP_NAMES = {
     "Sub": "-",
     "SumTo": "sum over broadcast axes",
     "Weigh": "*",
-    "_Meeting": "backward hook",
-    "_Pass": "backward hook",
+    "_Barrier": "backward hook",
+    "_ThroughBarrier": "backward hook",
 }
 
 

@@ -233,24 +233,24 @@ def _flows(x: Any) -> bool:
 def _through(
     xs: Sequence, on_gradients: Callable[[tuple], tuple], before: Tensor | None
 ) -> tuple[tuple, Tensor | None]:
-    """xs with views in place of those to which a gradient flows, and the token of their meeting (None if no
+    """xs with views in place of those to which a gradient flows, and the token of their barrier (None if no
     gradient flows to any of them).
 
     `on_gradients` is given the gradients of all xs once they are there (None where none came), and returns those that
-    are passed on. The meeting that `before` is the token of is reached afterwards in any case.
+    are passed on. The barrier that `before` is the token of is reached afterwards in any case.
     """
     places = [i for i, x in enumerate(xs) if _flows(x)]
     if not places:
         return tuple(xs), None
-    meeting = _Meeting(len(xs), places, on_gradients)
-    token = meeting(*[xs[i] for i in places], *([] if before is None else [before]))
-    passed = {i: _Pass(meeting, i)(xs[i], token) for i in places}
+    barrier = _Barrier(len(xs), places, on_gradients)
+    token = barrier(*[xs[i] for i in places], *([] if before is None else [before]))
+    passed = {i: _ThroughBarrier(barrier, i)(xs[i], token) for i in places}
     return tuple(passed.get(i, x) for i, x in enumerate(xs)), token
 
 
-class _Meeting(Op):
-    """Where the gradients of several tensors meet: each of them passes on (`_Pass`) a view that depends on the result,
-    a token, too; so the backward of the meeting runs after theirs.
+class _Barrier(Op):
+    """Waits for the gradients of several tensors. Each tensor is replaced by a view (`_ThroughBarrier`) that also
+    depends on the result of this op, a token; so the backward of the barrier runs after theirs.
     """
 
     saves = ()
@@ -269,18 +269,18 @@ class _Meeting(Op):
         return passed_on if len(passed_on) == len(self.edges) else (*passed_on, gy)
 
 
-class _Pass(Op):
-    """y = x. Its gradient goes to the meeting."""
+class _ThroughBarrier(Op):
+    """y = x. Its gradient goes to the barrier."""
 
     saves = ()
     shares = "view"
 
-    def __init__(self, meeting: _Meeting, i: int) -> None:
-        self.meeting, self.i = meeting, i
+    def __init__(self, barrier: _Barrier, i: int) -> None:
+        self.barrier, self.i = barrier, i
 
     def forward(self, x: np.ndarray, token: np.ndarray) -> np.ndarray:
         return x
 
     def backward(self, gy: Tensor) -> tuple:
-        self.meeting.gradients[self.i] = gy
+        self.barrier.gradients[self.i] = gy
         return None, wrap(np.zeros((), np.float32))

@@ -13,7 +13,7 @@ from minidl._kernels.math.elementary cimport real
 
 
 cdef struct Settings:  # of a group; each optimizer has some of them
-    double momentum, dampening, beta1, beta2, eps, initial, falling
+    double momentum, dampening, beta1, beta2, eps, initial, schedule_decay
     bint nesterov, decoupled
 
 
@@ -153,21 +153,22 @@ cdef inline void nadam(Param* w, Py_ssize_t start, Py_ssize_t n, real* p) noexce
 
 
 cdef inline void settle_nadam(Param* w, Py_ssize_t count) noexcept:
-    """mu_t = beta1 (1 - 0.96^(t falling) / 2);  lr' = lr (1 - mu_t) / (1 - mu_1 ... mu_t);
+    """mu_t = beta1 (1 - 0.96^(t schedule_decay) / 2);  lr' = lr (1 - mu_t) / (1 - mu_1 ... mu_t);
     ahead = lr mu_t+1 / (1 - mu_1 ... mu_t+1).
     """
     cdef Param* end = w + count
-    cdef double beta1 = 0, falling = 0, fall, half, product = 0, mu = 0, ahead = 0
+    cdef double beta1 = 0, schedule_decay = 0, fall, half, product = 0, mu = 0, ahead = 0
     cdef cnp.int64_t t = -1, i
     while w < end:
-        if t != w.count[0] + 1 or beta1 != w.s.beta1 or falling != w.s.falling:  # as a rule once for all parameters
-            t, beta1, falling = w.count[0] + 1, w.s.beta1, w.s.falling
-            fall, half, product, i = pow(0.96, falling), 0.5, 1, 0
+        # As a rule, this is done once for all parameters.
+        if t != w.count[0] + 1 or beta1 != w.s.beta1 or schedule_decay != w.s.schedule_decay:
+            t, beta1, schedule_decay = w.count[0] + 1, w.s.beta1, w.s.schedule_decay
+            fall, half, product, i = pow(0.96, schedule_decay), 0.5, 1, 0
             while i < t and product > 1e-17:  # below, 1 - product is 1
                 i, half = i + 1, half * fall
                 product *= beta1 * (1 - half)
-            mu = beta1 * (1 - 0.5 * pow(0.96, t * falling))
-            ahead = beta1 * (1 - 0.5 * pow(0.96, (t + 1) * falling))
+            mu = beta1 * (1 - 0.5 * pow(0.96, t * schedule_decay))
+            ahead = beta1 * (1 - 0.5 * pow(0.96, (t + 1) * schedule_decay))
         settle_decay(w)
         w.rate = w.lr * (1 - mu) / (1 - product)
         w.ahead = w.lr * ahead / (1 - product * ahead)
@@ -210,10 +211,12 @@ cdef inline void rmsprop(Param* w, Py_ssize_t start, Py_ssize_t n, real* p) noex
 
 
 cdef inline void adagrad(Param* w, Py_ssize_t start, Py_ssize_t n, real* p) noexcept nogil:
-    """d = g + decay p;  v += d^2;  p -= lr' d / (sqrt(initial + v) + eps) with lr' = lr / (1 + (t - 1) falling)."""
+    """d = g + decay p;  v += d^2;  p -= lr' d / (sqrt(initial + v) + eps)
+    with lr' = lr / (1 + (t - 1) schedule_decay).
+    """
     cdef const real* g = <const real*>w.g + start
     cdef real* v = <real*>w.moments[0] + start
-    cdef real lr = <real>(w.lr / (1 + w.count[0] * w.s.falling)), decay = <real>w.decay
+    cdef real lr = <real>(w.lr / (1 + w.count[0] * w.s.schedule_decay)), decay = <real>w.decay
     cdef real eps = <real>w.s.eps, initial = <real>w.s.initial, d, vi
     cdef Py_ssize_t i
     p += start

@@ -225,7 +225,7 @@ def nadam_step(list groups):
 
 
 cdef int read_nadam(Settings* s, tuple settings) except -1:
-    s.beta1, s.beta2, s.eps, s.decoupled, s.falling = settings
+    s.beta1, s.beta2, s.eps, s.decoupled, s.schedule_decay = settings
     return 0
 
 
@@ -249,7 +249,7 @@ def adagrad_step(list groups):
 
 
 cdef int read_adagrad(Settings* s, tuple settings) except -1:
-    s.falling, s.initial, s.eps = settings
+    s.schedule_decay, s.initial, s.eps = settings
     return 0
 
 
