@@ -48,7 +48,7 @@ from minidl.replay.capture import CaptureError, capture
 _connect(vars(ops), _walk)  # x + y is ops.add(x, y); x.backward() walks back from x
 
 if TYPE_CHECKING:
-    from minidl import callbacks, data, images, monitor, sklearn, testing, train
+    from minidl import callbacks, data, distributed, images, monitor, sklearn, testing, train
     from minidl.drawing.picture import draw
     from minidl.inspection.profile import profile
     from minidl.inspection.summary import summary
@@ -63,6 +63,7 @@ if TYPE_CHECKING:
 _LATE = {
     "callbacks": "minidl.callbacks",
     "data": "minidl.data",
+    "distributed": "minidl.distributed",
     "images": "minidl.images",
     "monitor": "minidl.monitor",
     "sklearn": "minidl.sklearn",

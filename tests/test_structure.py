@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import minidl as md
-from minidl import callbacks, data, images, init, monitor, nn, optim, testing
+from minidl import callbacks, data, distributed, images, init, monitor, nn, optim, testing
 from minidl import functional as F
 from minidl.data import transforms
 
@@ -50,11 +50,13 @@ ALLOWED = {
     "optim": {"porting", "autograd", "_kernels", "check", "atomic"},
     "config": {"_kernels", "_source"},
     "images": {"porting", "io", "check"},
-    "data": {"images", "porting", "random", "io", "check", "atomic"},
+    "data": {"autograd", "images", "porting", "random", "io", "check", "atomic"},
     "callbacks": {"training", "io", "check"},
+    "distributed": {"data", "nn", "replay", "autograd", "_kernels", "random", "check", "atomic"},
     "training": {
         "random",
         "replay",
+        "distributed",
         "data",
         "functional",
         "nn",
@@ -174,7 +176,16 @@ def test_a_circle_would_be_seen():
 
 def test_numpy_is_all_that_is_needed():
     # Each imported where it is used, not before.
-    extras = {"matplotlib", "tqdm", "safetensors", "PIL", "onnx", "sklearn", "tensorboardX"}
+    extras = {
+        "matplotlib",
+        "tqdm",
+        "safetensors",
+        "PIL",
+        "onnx",
+        "sklearn",
+        "tensorboardX",
+        "mpi4py",
+    }
     for name, path in MODULES.items():
         tree = ast.parse(path.read_text(encoding="utf-8"))
         at_import = set(tree.body)
@@ -228,7 +239,7 @@ def public_names():
     for space, prefix in ((md, "md"), (F, "F"), (nn, "nn"), (optim, "optim"), (init, "init"),
                           (data, "data"), (transforms, "data.transforms"), (images, "md.images"),
                           (testing, "md.testing"), (monitor, "md.monitor"),
-                          (callbacks, "md.callbacks")):  # fmt: skip
+                          (callbacks, "md.callbacks"), (distributed, "md.distributed")):  # fmt: skip
         names = getattr(space, "__all__", None) or [n for n in dir(space) if not n.startswith("_")]
         for name in names:
             thing = getattr(space, name)

@@ -1,7 +1,10 @@
-"""The buffers of a model as they were: what a batch that comes to nothing is to leave behind."""
+"""What a forward pass changes besides gradients: buffers, which a batch that comes to nothing is to leave as they were,
+and the generators of layers.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from operator import call, setitem
 
 import numpy as np
@@ -46,3 +49,11 @@ class KeptBuffers:
             changes += [(setitem, array, ..., values), (object.__setattr__, module, name, array)]
         changed()
         at_once(starmap(call, changes))
+
+
+def generators_of(model: Module) -> Iterator[tuple[str, np.random.Generator]]:
+    """The generators that layers have to themselves, such as a Dropout's, by name."""
+    for name, module in model.named_modules():
+        for attribute, value in vars(module).items():
+            if isinstance(value, np.random.Generator):
+                yield f"{name}.{attribute}", value

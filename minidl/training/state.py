@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
 
-import numpy as np
-
 from minidl import check
 from minidl.nn import Module
+from minidl.nn.buffers import generators_of
 from minidl.random import generator
 from minidl.training.history import History
 from minidl.training.metrics import Means
@@ -103,7 +102,7 @@ class Training:
             "batches": _length(self.loader),
             "loader": _state_of(self.loader),
             "random": generator().bit_generator.state,
-            "layers": {name: rng.bit_generator.state for name, rng in _generators(self.model)},
+            "layers": {name: rng.bit_generator.state for name, rng in generators_of(self.model)},
             "callbacks": [[type(c).__name__, _state_of(c)] for c in self.callbacks],
         }
 
@@ -148,7 +147,7 @@ class Training:
             if its is not None:
                 callback.load_state_dict(its)
         generator().bit_generator.state = state["random"]
-        for name, rng in _generators(self.model):
+        for name, rng in generators_of(self.model):
             rng.bit_generator.state = state["layers"][name]
         self.means = means
         self.history.history = {name: list(values) for name, values in state["history"].items()}
@@ -164,11 +163,3 @@ def _length(loader: Any) -> int | None:
 def _state_of(thing: Any) -> Any:
     """The state of a loader or callback that has one."""
     return thing.state_dict() if hasattr(thing, "load_state_dict") else None
-
-
-def _generators(model: Module) -> Iterator[tuple[str, np.random.Generator]]:
-    """The generators that layers have to themselves, such as a Dropout's."""
-    for name, module in model.named_modules():
-        for attribute, value in vars(module).items():
-            if isinstance(value, np.random.Generator):
-                yield f"{name}.{attribute}", value

@@ -1,0 +1,149 @@
+"""What ends a job: an exception on one rank, Ctrl-C, a rank that is silent. All others are told, and say whose it was.
+
+A fault is a short message on a channel of its own, which every waiting rank looks at. The rank where it happened shows
+its traceback; the others raise `RankError` at the place where they wait, so that their files are closed and what they
+had begun is put back. When all have heard of it (or after `PATIENCE`), MPI ends the processes that are left.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import sys
+import time
+import traceback
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from minidl.distributed.world import World
+
+FAULT, HEARD, ENDED = 1, 2, 3  # tags
+TOGETHER = 0.05  # seconds within which ranks that raise the same have heard of each other: one shows the traceback
+PATIENCE = 3.0  # seconds that a rank which ends the job waits for the others to say that they have heard of it
+
+
+class RankError(RuntimeError):
+    """Another rank has raised an exception, was interrupted, differs, or does not answer: the job ends.
+
+    Attributes:
+        ranks: which.
+    """
+
+    def __init__(self, message: str, ranks: Sequence[int] = ()) -> None:
+        super().__init__(message)
+        self.ranks = list(ranks)
+
+
+class Faults:
+    """The faults of a world: telling the others, and hearing of theirs."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.comm: Any = None if world.comm is None else world.comm.Dup()
+        self.told = False  # the others know that this rank is at fault, or has failed for another's
+        self.heard: tuple[int, str] | None = None  # the rank that was at fault, and what it was
+        self.ended: dict[
+            int, float
+        ] = {}  # ranks that have ended their program, and when that was heard
+        self.sent: list[Any] = []
+        self.silent: list[int] = []  # ranks that do not answer
+
+    def tell(self, message: str, silent: Sequence[int] = ()) -> None:
+        """Tells all others of a fault of this rank; only the first counts. `silent` need not say that they heard."""
+        self.silent += silent
+        if not self.told and self.heard is None and self.comm is not None:
+            self.told = True
+            for rank in self.world.others():
+                self.sent.append(self.comm.isend(message, rank, FAULT))
+
+    def look(self) -> None:
+        """Raises RankError if another rank has told of a fault."""
+        if self.comm is None:
+            return
+        for rank in self.world.others():
+            if self.heard is None and self.comm.iprobe(rank, FAULT):
+                self.heard = rank, self.comm.recv(source=rank, tag=FAULT)
+            if rank not in self.ended and self.comm.iprobe(rank, ENDED):
+                self.comm.recv(source=rank, tag=ENDED)
+                self.ended[rank] = time.monotonic()
+        if self.heard is not None:
+            rank, message = self.heard
+            raise RankError(f"rank {rank} {message}", [rank])
+
+    def end(self) -> None:
+        """Ends all ranks."""
+        sys.stdout.flush()
+        sys.stderr.flush()
+        follows = not self.leads()
+        if follows:
+            self.sent += [self.comm.isend(None, rank, HEARD) for rank in self.world.others()]
+        waiting = [rank for rank in self.world.others() if rank not in self.silent]
+        until = time.monotonic() + (2 * PATIENCE if follows else PATIENCE)
+        while time.monotonic() < until and (waiting or follows):
+            waiting = [rank for rank in waiting if not self.comm.iprobe(rank, HEARD)]
+            self.world.all_done(self.sent)  # (a message may need to be driven on)
+            time.sleep(1e-3)
+        self.world.mpi.COMM_WORLD.Abort(1)
+
+    def leads(self) -> bool:
+        """Whether this rank ends the job, when the others have shown their messages: the first that is at fault."""
+        return self.told and (self.heard is None or self.world.rank < self.heard[0])
+
+    def wait_for_the_end(self) -> None:
+        """At the end of the program: waits for the others to end theirs, as MPI would do, but hears of faults."""
+        if self.told or self.heard is not None:
+            self.end()
+        for rank in self.world.others():
+            self.sent.append(self.comm.isend(None, rank, ENDED))
+        try:
+            while len(self.ended) < self.world.size - 1:
+                self.look()
+                time.sleep(1e-3)
+        except (RankError, KeyboardInterrupt) as error:
+            show(self.world, error)
+            self.end()
+
+
+def show(world: World, error: BaseException) -> None:
+    """What a rank says at its end: one line if another was at fault."""
+    who = f"minidl, rank {world.rank} of {world.size}"
+    if isinstance(error, RankError):
+        text = f"{who}: ended: {error}\n"
+    elif isinstance(error, KeyboardInterrupt):
+        text = f"{who}: interrupted (Ctrl-C)\n"
+    else:
+        text = f"{who}:\n" + "".join(traceback.format_exception(error))
+    os.write(2, text.encode())  # in one piece: other ranks write, too
+
+
+def said(error: BaseException) -> str:
+    """What the others are told of an exception."""
+    if isinstance(error, KeyboardInterrupt):
+        return "was interrupted (Ctrl-C)"
+    if isinstance(error, RankError):
+        return f"says: {error}"
+    text = str(error).partition("\n")[0]
+    return f"raised {type(error).__name__}" + (f": {text}" if text else "")
+
+
+def ends_together(faults: Faults) -> None:
+    """From now on, what ends this rank ends all."""
+    before = sys.excepthook
+
+    def at_exception(kind: type[BaseException], error: BaseException, trace: Any) -> None:
+        faults.tell(said(error), getattr(error, "ranks", ()))
+        time.sleep(TOGETHER)
+        with suppress(RankError):
+            faults.look()
+        heard = faults.heard
+        if heard is not None and heard[1] == said(error) and not faults.leads():
+            error = RankError(f"rank {heard[0]} {heard[1]}; so did this one")
+        show(faults.world, error)
+        if before is not sys.__excepthook__:
+            before(kind, error, trace)
+        faults.end()
+
+    sys.excepthook = at_exception
+    atexit.register(faults.wait_for_the_end)

@@ -1,0 +1,276 @@
+"""DataParallel: a step whose batch is divided into shards, and these among ranks."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from minidl import check
+from minidl.autograd.engine import grad
+from minidl.autograd.tensor import Tensor, wrap
+from minidl.data.shards import Shards, cut
+from minidl.distributed.faults import RankError, said
+from minidl.distributed.flat import Flat
+from minidl.distributed.states import Buffers, Draws
+from minidl.distributed.tree import own_shards
+from minidl.distributed.world import Gathering, world
+from minidl.nn import Module
+from minidl.random import generator
+
+
+class Report(NamedTuple):
+    """What a rank tells the others in each step, besides its gradients."""
+
+    agreed: tuple  # must be the same on all ranks: the step, the batch's size, the random key; now and then a hash
+    values: dict[int, Any]  # of each shard, what its function returned
+    present: list[bool]  # whether each parameter has a gradient
+    taken: list[np.ndarray] | None  # buffers that are not averaged, of the first shard
+
+
+class DataParallel:
+    """Trains with batches that are divided into shards: on many ranks, or one after another on one, with the same bits.
+
+    Each of a step's shards has its own slice of the batch, its own random numbers and its own BatchNorm statistics.
+    Their gradients, weighted by samples, are added in a fixed binary tree, so that the parameters do not depend on the
+    number of ranks. On every rank build the same model, with the same seed; every rank steps its own copy.
+
+    Args:
+        model: the model, or a list of them: all whose running statistics a step changes.
+        optimizer: whose parameters the gradients are for. A GAN has two optimizers, and a `DataParallel` for each:
+            ``DataParallel([G, D], D_optimizer)``.
+        shards: how many; at most so many ranks can take part. Another number of shards gives other bits.
+        reproducible: False adds gradients with MPI's allreduce, which is faster, but not reproducible: the bits depend
+            on the number of ranks.
+        check_every: the parameters of all ranks are compared at the first step, and once in so many steps.
+
+    Attributes:
+        world: the ranks. own: the shards of this one, a range.
+
+    Raises:
+        ValueError: more ranks than shards; parameters whose shape is inferred from the first batch.
+
+    Source: Goyal et al., Accurate, Large Minibatch SGD: Training ImageNet in 1 Hour, 2017 (the mean over the whole
+    batch, BatchNorm's statistics for each part).
+
+    >>> import minidl as md
+    >>> from minidl import functional as F, nn, optim
+    >>> md.manual_seed(0)
+    >>> model = nn.Affine(2, 2)
+    >>> parallel = DataParallel(model, optim.SGD(model.parameters(), 0.1), shards=2)
+    >>> x, target = np.eye(4, 2, dtype="float32"), np.array([0, 1, 0, 1])
+    >>> first = parallel.step(lambda x, target: F.cross_entropy(model(x), target), x, target)
+    >>> parallel.step(lambda x, target: F.cross_entropy(model(x), target), x, target) < first
+    True
+    """
+
+    def __init__(
+        self,
+        model: Module | Sequence[Module],
+        optimizer: Any,
+        shards: int = 8,
+        reproducible: bool = True,
+        check_every: int = 100,
+    ) -> None:
+        who = "DataParallel"
+        self.models = (
+            [model] if isinstance(model, Module) else check.items(who, "model", model, "Modules")
+        )
+        for part in self.models:
+            if not isinstance(part, Module):
+                raise TypeError(f"{who}: model: expected an nn.Module, got {type(part).__name__}")
+        if not hasattr(optimizer, "groups"):
+            raise TypeError(
+                f"{who}: optimizer: expected one of minidl.optim, got {type(optimizer).__name__}"
+            )
+        self.optimizer, self.world = optimizer, world()
+        self.shards = check.integer(who, "shards", shards, 1)
+        if self.world.size > self.shards:
+            raise ValueError(
+                f"{who}: {self.world.size} ranks for {self.shards} shards: each rank needs one"
+            )
+        self.own = own_shards(self.shards, self.world.size, self.world.rank)
+        self.check_every = check.integer(who, "check_every", check_every, 1)
+        self.parameters = [p for group in optimizer.groups for p in group["params"]]
+        for i, p in enumerate(self.parameters):
+            if getattr(p, "waits_for_shape", False):
+                raise ValueError(
+                    f"{who}: parameter {i} ({p.name}): its shape is not known yet; call the model once before"
+                )
+        self.buffers = Buffers(self.models)
+        reproducible = check.flag(who, "reproducible", reproducible)
+        like = [p._data for p in self.parameters] + [
+            self.buffers.arrays[i] for i in self.buffers.averaged
+        ]
+        self.flat = Flat(self.world, self.shards, like, reproducible)
+        self.steps = 0
+
+    # ── Steps ─────────────────────────────────────────────────────────────────────────────────────
+
+    def step(self, fn: Callable[..., Any], *batch: Any) -> Any:
+        """`gradients`, and a step of the optimizer."""
+        means = self.gradients(fn, *batch)
+        self.optimizer.step()
+        return means
+
+    def gradients(self, fn: Callable[..., Any], *batch: Any) -> Any:
+        """Computes the gradients of the mean loss over the batch: they replace those that the parameters have.
+
+        Args:
+            fn: called as ``fn(*slices)`` for each shard; returns the mean loss of its samples, or a tuple of it and
+                other numbers. What it draws must come from minidl, without `rng`: those numbers are the shard's.
+            batch: arrays whose first axis counts the samples: the whole batch, on every rank. Or one thing that
+                `batches` gives.
+
+        Returns:
+            The mean over the batch of what fn returned: a float, or a tuple of them.
+        """
+        numbers = self.run(lambda *slices: _numbers(fn(*slices)), self.cut(batch))
+        means = [sum(share * n[k] for share, n in numbers) for k in range(len(numbers[0][1]))]
+        return tuple(means) if len(means) > 1 else means[0]
+
+    def cut(self, batch: tuple[Any, ...]) -> Shards:
+        """The shards of this rank of a whole batch."""
+        if len(batch) == 1 and isinstance(batch[0], Shards):
+            return batch[0]
+        return cut(batch, self.shards, self.own)
+
+    def batches(self, loader: Iterable[Any]) -> Iterator[Shards]:
+        """The batches of a loader, for `step`. Of a `minidl.data.DataLoader` each rank makes its own slices alone."""
+        self.begin()
+        if hasattr(loader, "shards"):
+            yield from loader.shards(self.shards, self.own)
+        else:
+            for batch in loader:
+                yield cut(
+                    tuple(batch) if isinstance(batch, tuple | list) else (batch,),
+                    self.shards,
+                    self.own,
+                )
+
+    def run(
+        self,
+        fn: Callable[..., tuple[Tensor, Any]],
+        batch: Shards,
+        share: float = 1.0,
+        check: Callable[[list], Any] = list,
+    ) -> list[tuple[float, Any]]:
+        """The gradients of the batch: fn returns the loss of a shard, and a value that pickle can write.
+
+        Returns:
+            For each shard that is not empty its share of the batch, and the value.
+        """
+        self.begin()
+        draws = Draws(self.models)
+        gathering: Any = None
+        hashed = self.digest() if self.steps % self.check_every == 0 else ""
+        self.flat.begin()
+        self.buffers.keep()
+        values: dict[int, Any] = {}
+        present = [False] * len(self.parameters)
+        taken = None
+        first = next(shard for shard in range(self.shards) if batch.share(shard))
+        try:
+            for shard in self.own:
+                if shard not in batch.parts:
+                    self.flat.add_nothing()
+                    continue
+                with draws.of(shard):
+                    loss, values[shard] = fn(*batch.parts[shard])
+                    weight = batch.share(shard)
+                    grads = self._grads(loss, weight * share)
+                if shard == first:
+                    taken = self.buffers.values()
+                changes = [change for _, change in self.buffers.changes(weight)]
+                self.buffers.restore()
+                present = [a or g is not None for a, g in zip(present, grads, strict=True)]
+                self.flat.add([*grads, *changes])
+        except BaseException as error:
+            self.buffers.restore()
+            self.world.faults.tell(said(error))
+            raise
+        agreed = (self.steps, batch.samples, draws.key, hashed)
+        report = Report(agreed, values, present, taken)
+        if self.world.size > 1:
+            gathering = Gathering(self.world, report)
+            self.world.complete([*self.flat.sums, gathering])
+            reports = gathering.values
+        else:
+            self.world.complete(self.flat.sums)
+            reports = [report]
+        self._agree([its.agreed for its in reports])
+        every = {shard: value for its in reports for shard, value in its.values.items()}
+        results = [(batch.share(shard), every[shard]) for shard in sorted(every)]
+        check(results)
+        sums = self.flat.results()
+        count = len(self.parameters)
+        taken = next(its.taken for its in reports if its.taken is not None)
+        self.buffers.restore(list(zip(self.buffers.averaged, sums[count:], strict=True)), taken)
+        for i, p in enumerate(self.parameters):
+            p.grad = wrap(sums[i]) if any(its.present[i] for its in reports) else None
+        self.steps += 1
+        return results
+
+    def _grads(self, loss: Any, share: float) -> list[np.ndarray | None]:
+        wanted = [p for p in self.parameters if p.requires_grad]
+        seed = Tensor(np.full(loss.shape, share, loss.dtype))
+        found = grad(loss, wanted, seed, allow_unused=True) if wanted else ()
+        by_id = {id(p): g for p, g in zip(wanted, found, strict=True) if g is not None}
+        return [by_id[id(p)]._data if id(p) in by_id else None for p in self.parameters]
+
+    # ── Agreement ─────────────────────────────────────────────────────────────────────────────────
+
+    def begin(self) -> None:
+        """Before the first step: all ranks draw from rank 0's generator from now on."""
+        if self.steps == 0 and self.world.size > 1:
+            generator().bit_generator.state = self.world.from_main(generator().bit_generator.state)
+
+    def check(self) -> None:
+        """Compares the parameters and buffers of all ranks.
+
+        Raises:
+            RankError: they differ; names the ranks.
+        """
+        self._agree([("", "", "", digest) for digest in self.world.gather(self.digest())])
+
+    def digest(self) -> str:
+        """A hash of all parameters and buffers."""
+        found = hashlib.blake2b(digest_size=16)
+        for model in self.models:
+            for _, value in model._all():
+                found.update(
+                    np.ascontiguousarray(value._data if isinstance(value, Tensor) else value).data
+                )
+        return found.hexdigest()
+
+    def _agree(self, agreed: list[tuple]) -> None:
+        usual = Counter(agreed).most_common(1)[0][0]
+        if agreed.count(usual) == agreed.count(agreed[0]):
+            usual = agreed[0]
+        others = [rank for rank, its in enumerate(agreed) if its != usual]
+        if others:
+            its = agreed[others[0]]
+            names = (
+                "in its step number",
+                "in the size of its batch",
+                "in its random numbers",
+                "in its parameters",
+            )
+            what = next(name for name, a, b in zip(names, its, usual, strict=True) if a != b)
+            raise RankError(
+                f"rank {', '.join(map(str, others))} differs from the others {what}. Every rank must build the same "
+                "model (md.manual_seed with one seed before it), take the same steps, and change it in the same way",
+                others,
+            )
+
+
+def _numbers(result: Any) -> tuple[Tensor, tuple[float, ...]]:
+    parts = result if isinstance(result, tuple | list) else (result,)
+    if not parts or not isinstance(parts[0], Tensor) or parts[0].size != 1:
+        raise TypeError(
+            "DataParallel: the function must return the loss, a Tensor of one element, first"
+        )
+    return parts[0], tuple(float(part) for part in parts)

@@ -1,0 +1,312 @@
+"""The world: all processes, the ranks, that were started together, and what they say to each other.
+
+Every wait is a loop of `World.complete`: it polls, and meanwhile looks for the fault that another rank reports, and at
+the clock. So a rank never waits in MPI itself, where Ctrl-C and faults would not be seen.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from minidl import check
+from minidl._kernels import get_num_threads, set_num_threads
+from minidl.distributed.faults import Faults, RankError, ends_together
+
+LAUNCHERS = ("PMI_", "PMIX_", "OMPI_COMM_WORLD_", "MPI_LOCAL", "SLURM_STEP_", "PALS_", "FLUX_JOB_")
+SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MPI_LOCALNRANKS", "SLURM_STEP_NUM_TASKS")
+OBJECT, VALUE = 1, 2  # tags; sums use those from SUMS on
+SUMS = 16
+SPIN = 0.02  # seconds of polling without a pause
+LOOK = 0.01  # seconds between two looks for faults
+GRACE = 1.0  # seconds that a rank waits for what one that has ended may have sent before
+INDIRECT = 1.25  # those who wait for a waiting rank are more patient: who waits for the culprit itself, names it
+
+
+class World:
+    """All ranks. `world` makes the only one of a process.
+
+    Attributes:
+        rank, size: this process's number, from 0, and how many there are.
+        timeout: seconds after which a rank that does not answer ends the job. Longer than any step, validation
+            included.
+        comm: an mpi4py communicator for own use; None if there is one rank.
+    """
+
+    def __init__(self, mpi: Any = None, timeout: float = 300.0) -> None:
+        self.mpi, self.timeout = mpi, timeout
+        self.rank, self.size = 0, 1
+        self.comm: Any = None
+        if mpi is not None and mpi.COMM_WORLD.size > 1:
+            self.comm = mpi.COMM_WORLD.Dup()
+            self.rank, self.size = self.comm.rank, self.comm.size
+        self.faults = Faults(self)
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this is rank 0, which shows progress and writes files."""
+        return self.rank == 0
+
+    def others(self) -> list[int]:
+        """All ranks but this one, each rank beginning with the one after itself, so that no rank is asked by all."""
+        return [(self.rank + i) % self.size for i in range(1, self.size)]
+
+    def __repr__(self) -> str:
+        if self.size > 1:
+            return f"World(rank {self.rank} of {self.size})"
+        more = 'mpiexec -n 4 python ..., for which: pip install "minidl[mpi]"'
+        return f"World(one rank; start more with: {more})"
+
+    # ── Messages ──────────────────────────────────────────────────────────────────────────────────
+
+    def gather(self, value: Any) -> list[Any]:
+        """The values of all ranks, in their order, on every rank. Any that pickle can write."""
+        if self.size == 1:
+            return [value]
+        gathering = Gathering(self, value)
+        self.complete([gathering])
+        return gathering.values
+
+    def from_main(self, value: Any) -> Any:
+        """The value of rank 0, on every rank."""
+        return self.gather(value if self.is_main else None)[0]
+
+    def barrier(self) -> None:
+        """Waits until all ranks are here."""
+        self.gather(None)
+
+    def send(self, value: Any, rank: int) -> None:
+        """Sends a value, for `receive`."""
+        sending = Sending(self, value, [self._checked("send", rank)], VALUE)
+        self.complete([sending])
+
+    def receive(self, rank: int | None = None, timeout: float | None = None) -> tuple[int, Any]:
+        """Waits for a value that was sent to this rank.
+
+        Args:
+            rank: whose; None takes the first that comes.
+            timeout: in place of the world's; `math.inf` waits for ever.
+
+        Returns:
+            The rank that sent it, and the value.
+        """
+        ranks = self.others() if rank is None else [self._checked("receive", rank)]
+        receiving = Receiving(self, ranks, VALUE, 1)
+        self.complete([receiving], timeout)
+        return next(iter(receiving.values.items()))
+
+    def _checked(self, who: str, rank: Any) -> int:
+        rank = check.integer(f"World.{who}", "rank", rank, 0)
+        if rank >= self.size or rank == self.rank:
+            raise ValueError(
+                f"World.{who}: expected another rank below {self.size}, got {rank}, on rank {self.rank}"
+            )
+        return rank
+
+    def abort(self, message: str) -> None:
+        """Shows a message and ends all ranks, with exit code 1."""
+        print(f"minidl, rank {self.rank}: {message}", file=sys.stderr, flush=True)
+        self.faults.tell(f"ended the job: {message}")
+        self.faults.end()
+
+    # ── Waiting ───────────────────────────────────────────────────────────────────────────────────
+
+    def complete(self, jobs: Iterable[Any], timeout: float | None = None) -> None:
+        """Polls the jobs until all are done.
+
+        Raises:
+            RankError: another rank reports a fault, or does not answer in time; it is named.
+        """
+        left = [job for job in jobs if not self._poll(job)]
+        if not left:
+            return
+        limit = self.timeout if timeout is None else timeout
+        begun = looked = time.monotonic()
+        while left:
+            now = time.monotonic()
+            if now - looked > LOOK:
+                looked = now
+                self._look(left, now - begun, limit)
+            time.sleep(0 if now - begun < SPIN else 2e-4)
+            left = [job for job in left if not self._poll(job)]
+
+    def _poll(self, job: Any) -> bool:
+        try:
+            return job.poll()
+        except Exception as error:
+            if self.mpi is None or not isinstance(error, self.mpi.Exception):
+                raise
+            lost = _named(job.missing())
+            raise RankError(f"{lost}: the connection was lost ({error})", job.missing()) from error
+
+    def _look(self, left: Sequence[Any], waited: float, limit: float) -> None:
+        self.faults.look()
+        for job in left:
+            gone = [rank for rank in job.missing() if rank in self.faults.ended]
+            if gone and time.monotonic() - self.faults.ended[gone[0]] > GRACE:
+                raise RankError(
+                    f"{_named(gone)} ended its program, but {job.doing()} is awaited", gone
+                )
+            if waited > limit * (INDIRECT if job.indirect else 1):
+                missing = job.missing()
+                raise RankError(
+                    f"{_named(missing)} did not answer within {limit:g} s: {job.doing()} is awaited",
+                    missing,
+                )
+
+    def all_done(self, requests: list[Any]) -> bool:
+        """Whether these messages have been sent or received."""
+        return not requests or self.mpi.Request.Testall(requests)
+
+
+def _named(ranks: Sequence[int]) -> str:
+    some = ", ".join(map(str, ranks[:8])) + (" ..." if len(ranks) > 8 else "")
+    return f"rank {some}" if len(ranks) == 1 else f"ranks {some}" if ranks else "another rank"
+
+
+class Sending:
+    """A value on its way to some ranks. (What `complete` takes has these four methods, and `indirect`.)"""
+
+    indirect = False  # whether those that are missing may themselves wait for others
+
+    def __init__(self, world: World, value: Any, ranks: Sequence[int], tag: int) -> None:
+        self.world = world
+        self.requests = {rank: world.comm.isend(value, rank, tag) for rank in ranks}
+
+    def poll(self) -> bool:
+        """Does what can be done by now; whether all of it is done."""
+        return self.world.all_done(list(self.requests.values()))
+
+    def missing(self) -> list[int]:
+        """The ranks that are waited for."""
+        return [rank for rank, request in self.requests.items() if not request.Test()]
+
+    def doing(self) -> str:
+        """What is waited for, for the error message."""
+        return "that it takes a message"
+
+
+class Receiving:
+    """Values that these ranks send: those of the first `count` of them that come."""
+
+    indirect = False
+
+    def __init__(self, world: World, ranks: Sequence[int], tag: int, count: int) -> None:
+        self.world, self.ranks, self.tag, self.count = world, list(ranks), tag, count
+        self.coming: dict[int, Any] = {}
+        self.values: dict[int, Any] = {}
+
+    def poll(self) -> bool:
+        """Does what can be done by now; whether all of it is done."""
+        for rank in self.ranks:
+            if len(self.coming) + len(self.values) == self.count:
+                break
+            if rank not in self.coming and rank not in self.values:
+                message = self.world.comm.improbe(rank, self.tag)
+                if message is not None:
+                    self.coming[rank] = message.irecv()
+        for rank, request in list(self.coming.items()):
+            done, value = request.test()
+            if done:
+                del self.coming[rank]
+                self.values[rank] = value
+        return len(self.values) == self.count
+
+    def missing(self) -> list[int]:
+        """The ranks that are waited for."""
+        return [rank for rank in self.ranks if rank not in self.values]
+
+    def doing(self) -> str:
+        """What is waited for, for the error message."""
+        return "a message from it"
+
+
+class Gathering:
+    """The values of all ranks."""
+
+    indirect = False
+
+    def __init__(self, world: World, value: Any) -> None:
+        self.rank, self.value = world.rank, value
+        self.sending = Sending(world, value, world.others(), OBJECT)
+        self.receiving = Receiving(world, world.others(), OBJECT, world.size - 1)
+
+    def poll(self) -> bool:
+        """Does what can be done by now; whether all of it is done."""
+        return self.receiving.poll() and self.sending.poll()
+
+    @property
+    def values(self) -> list[Any]:
+        """In the order of ranks."""
+        both = {**self.receiving.values, self.rank: self.value}
+        return [both[rank] for rank in sorted(both)]
+
+    def missing(self) -> list[int]:
+        """The ranks that are waited for."""
+        return self.receiving.missing() or self.sending.missing()
+
+    def doing(self) -> str:
+        """What is waited for, for the error message."""
+        return "a message from it"
+
+
+# ── The only one ──────────────────────────────────────────────────────────────────────────────────
+
+_world: World | None = None
+
+
+def world(timeout: float | None = None) -> World:
+    """The ranks of this job: those that ``mpiexec -n 4 python ...`` (or mpirun, srun) has started. Always the same one.
+
+    Without such a launcher it is one rank, and mpi4py is not needed. Where several ranks share a machine, each takes
+    its part of the processors: `minidl.set_num_threads` is called, unless MINIDL_NUM_THREADS is set.
+
+    From the first call on, an exception that ends one rank ends all: its traceback is shown once, the others say which
+    rank it was.
+
+    Args:
+        timeout: seconds after which a rank that does not answer ends the job (`World.timeout`, 300 at first).
+
+    Raises:
+        ModuleNotFoundError: several ranks were started, and mpi4py is missing; says how to install it.
+
+    >>> world()
+    World(one rank; start more with: mpiexec -n 4 python ..., for which: pip install "minidl[mpi]")
+    """
+    global _world
+    if _world is None:
+        _world = World(_mpi())
+        if _world.size > 1:
+            ends_together(_world.faults)
+            _share_processors(_world)
+    if timeout is not None:
+        _world.timeout = check.number("world", "timeout", timeout, 0.0)
+    return _world
+
+
+def _mpi() -> Any:
+    """mpi4py's MPI, if a launcher has started this process, or the user has imported it."""
+    launched = any(name.startswith(LAUNCHERS) for name in os.environ)
+    if not launched and "mpi4py.MPI" not in sys.modules:
+        return None
+    try:
+        from mpi4py import MPI  # an optional extra
+    except ImportError as error:
+        several = {os.environ.get(name, "1") for name in SIZES} != {"1"}
+        if not several:
+            return None
+        raise ModuleNotFoundError(
+            "minidl.distributed: several ranks were started, but mpi4py is missing, or the MPI library for it; "
+            f'install both with: pip install "minidl[mpi]" ({error})'
+        ) from error
+    return MPI
+
+
+def _share_processors(world: World) -> None:
+    if not os.environ.get("MINIDL_NUM_THREADS"):
+        affinity = getattr(os, "sched_getaffinity", lambda _: None)(0)
+        mine = (world.mpi.Get_processor_name(), affinity)
+        set_num_threads(max(1, get_num_threads() // world.gather(mine).count(mine)))
