@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from op_tables import op_rows
 from results import Section, load
 from tables import WRITERS, label, table
 from targets import all_targets
@@ -17,6 +18,7 @@ TITLES = {
     "tiny": "A chain of 100 tiny operations",
     "activations": "Activations",
     "arrays": "Functions on arrays",
+    "ops": "Every operation, on one thread and two",
     "gemm": "Matrix products",
     "contention": "Alternating with NumPy",
     "dcgan": "Training step of a DCGAN",
@@ -37,7 +39,7 @@ in brackets. Above 1 minidl is faster. Absolute figures are for this machine onl
 
 def write(out: Path) -> None:
     """Writes out/RESULTS.md and the plots under out/results/."""
-    sections = load(out / "results")
+    sections, writers = load(out / "results"), WRITERS | {"ops": op_rows}
     lines = [INTRODUCTION, *warnings(sections), *target_table(sections), *machine_lines(sections)]
     for name, title in TITLES.items():
         if name in sections:
@@ -45,7 +47,7 @@ def write(out: Path) -> None:
                 "",
                 f"## {title}",
                 "",
-                *WRITERS[name](sections[name]),
+                *writers[name](sections[name]),
                 *footnotes(sections[name]),
             ]
     lines += plots(sections, out)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from dcgan import DCGANS
 from mlps import MLPS
+from op_figures import ratios, scaling
 from results import CAPTURED, OURS, Case, Section, contention_ratio
 from small import CONV, LENET, PASSES, POOL, STEPS, TINY
 
@@ -172,6 +173,18 @@ def bandwidth_share(case: Case) -> float | None:
     return statistics.median(shares) if shares else None
 
 
+def ops(section: Section) -> list[Target]:
+    compared = ratios(section)
+    value, name = worst(compared)
+    median = statistics.median(ratio for ratio, _ in compared) if compared else None
+    gain, where = worst((gain, " ".join(one.what)) for gain, one, _ in scaling(section))
+    return [
+        Target("every operation, the worst", "PyTorch", value, 1.0, None, name),
+        Target("every operation, the median", "PyTorch", median, 1.5),
+        Target("every operation on two threads, the worst", "one thread", gain, 0.95, None, where),
+    ]
+
+
 def activations(section: Section) -> list[Target]:
     by_size = {
         (size, mode): [
@@ -311,6 +324,7 @@ def memory(section: Section) -> list[Target]:
 MAKERS = {
     "mlp": mlp,
     "gemm": gemm,
+    "ops": ops,
     "activations": activations,
     "tiny": tiny,
     "contention": contention,

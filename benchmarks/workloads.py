@@ -14,6 +14,9 @@ from pathlib import Path
 
 from dcgan import DCGANS, LAYERS, dcgan_case, layer_case
 from mlps import MLPS, mlp_case
+from op_products import ROWS as PRODUCT_ROWS
+from op_rows import ROWS as OP_ROWS
+from op_rows import activation_rows
 from small import small_cases
 
 SMALL = (
@@ -134,6 +137,12 @@ def array_case(function: str, shape: tuple[int, ...], mode: str, name: str) -> d
     return {"kind": "arrays", "function": function, "shape": shape, "mode": mode, "name": name}
 
 
+def ops(context: Context) -> list[dict]:
+    """Every public operation, and products of powers of two and their neighbours."""
+    rows = [*OP_ROWS, *activation_rows(context.activations), *PRODUCT_ROWS]
+    return [row.case() for row in (rows[::12] if context.quick else rows)]
+
+
 def gemm(context: Context) -> list[dict]:
     """The products of the MLP steps with their layouts, those of the DCGANs, and 1024^3.
 
@@ -210,6 +219,7 @@ SECTIONS = {
     "tiny": Section("A chain of tiny operations", ONE_EACH, tiny, 0.3),
     "arrays": Section("Functions on arrays", ("minidl", "torch"), arrays, 0.12),
     "gemm": Section("Matrix products", ("minidl", "numpy", "torch"), gemm, 0.15),
+    "ops": Section("Every operation", ("minidl", "torch"), ops, 0.08),
     "contention": Section("Alternating with NumPy", ("minidl", "numpy", "torch"), contention, 0.4),
     "dcgan": Section(
         "Training step of a DCGAN", (*IMAGES, "minidl_captured", "nnabla"), dcgans, 1.0

@@ -81,8 +81,10 @@ def repeat(call: Callable[[], Any]) -> Callable[[int], None]:
     return run
 
 
-def stopwatch(run: Callable[[int], Any], seconds: float, units: int = 1) -> dict:
-    """Median and minimum ns per unit over chunks of about CHUNK seconds."""
+def stopwatch(
+    run: Callable[[int], Any], seconds: float, units: int = 1, chunk: float = CHUNK
+) -> dict:
+    """Median and minimum ns per unit over chunks of about `chunk` seconds."""
     begin = time.perf_counter()
     run(1)
     n = 1
@@ -90,9 +92,9 @@ def stopwatch(run: Callable[[int], Any], seconds: float, units: int = 1) -> dict
         start = time.perf_counter()
         run(n)
         spent = time.perf_counter() - start
-        if spent >= CHUNK or time.perf_counter() - begin > seconds:
+        if spent >= chunk or time.perf_counter() - begin > seconds:
             break
-        n = max(n + 1, min(10 * n, int(1.2 * n * CHUNK / max(spent, 1e-7))))
+        n = max(n + 1, min(10 * n, int(1.2 * n * chunk / max(spent, 1e-7))))
     chunks = []
     begin = time.perf_counter()
     while len(chunks) < 3 or time.perf_counter() - begin < seconds:

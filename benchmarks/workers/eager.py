@@ -18,6 +18,7 @@ from base import (
     sample,
     training_task,
 )
+from calls import CallTask
 from networks import DCGANData, layer_operands
 
 ALONG_ROWS = ("logsumexp", "cumsum", "prod", "sort")  # of the functions in `arrays`
@@ -34,6 +35,8 @@ class EagerWorker(Worker):
     """A subclass defines how its framework makes a tensor, reads one, switches recording off, and calls
     its functions.
     """
+
+    library = ""  # its key in the calls of the section `ops`
 
     def tensor(self, array, requires_grad=False):
         raise NotImplementedError
@@ -91,6 +94,21 @@ class EagerWorker(Worker):
     def clear(self, leaf):
         """Takes a leaf's gradient away."""
         leaf.grad = None
+
+    def operand(self, array, requires_grad):
+        """An operand of a call: floats, class indices, or booleans."""
+        return self.tensor(array, requires_grad)
+
+    def cast(self, tensor, like):
+        """`tensor` in the dtype of another."""
+        raise NotImplementedError
+
+    def namespace(self) -> dict:
+        """What a call of the section `ops` may name."""
+        raise NotImplementedError
+
+    def set_threads(self, n: int) -> None:
+        raise NotImplementedError
 
     def compiled(self, function):
         """A part of a step, as the variant compiles it."""
@@ -196,6 +214,9 @@ class EagerWorker(Worker):
 
         outputs = [call(), *[leaf.grad for leaf in leaves if both]]
         return Task(repeat(call), sample(*map(self.array, outputs)))
+
+    def call(self, case: dict) -> CallTask:
+        return CallTask(self, case)
 
     def tiny(self, case: dict) -> Task:
         x = self.tensor(normal((4,), 1), requires_grad=True)

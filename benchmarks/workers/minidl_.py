@@ -10,7 +10,7 @@ from networks import NCHW, NHWC
 
 import minidl as md
 from minidl import functional as F
-from minidl import nn, optim
+from minidl import nn, ops, optim
 from minidl.ops.activations.table import ROWS
 
 # Activations that are not in the table, and the arguments that the benchmark passes.
@@ -39,6 +39,7 @@ def channels_last(array):
 
 
 class Minidl(EagerWorker):
+    library = "minidl"
     no_grad = staticmethod(md.no_grad)
     matmul = staticmethod(md.matmul)
 
@@ -73,6 +74,15 @@ class Minidl(EagerWorker):
     def on_arrays(self, name):
         function = getattr(md, name)
         return (lambda x: function(x, axis=-1)) if name in ALONG_ROWS else function
+
+    def cast(self, tensor, like):
+        return tensor.astype(like.dtype)
+
+    def namespace(self):
+        return {"md": md, "ops": ops, "F": F}
+
+    def set_threads(self, n):
+        md.set_num_threads(n)
 
     def images(self, array, requires_grad=False):
         return self.tensor(channels_last(array), requires_grad)

@@ -35,6 +35,7 @@ AFTER = {
 
 
 class Torch(EagerWorker):
+    library = "torch"
     no_grad = staticmethod(torch.no_grad)
     matmul = staticmethod(torch.matmul)
 
@@ -61,6 +62,19 @@ class Torch(EagerWorker):
             return lambda x: torch.sort(x, dim=-1).values
         function = getattr(torch, {"concatenate": "cat"}.get(name, name))
         return (lambda x: function(x, dim=-1)) if name in ALONG_ROWS else function
+
+    def operand(self, array, requires_grad):
+        tensor = torch.from_numpy(array)
+        return tensor.requires_grad_() if requires_grad else tensor
+
+    def cast(self, tensor, like):
+        return tensor.to(like.dtype)
+
+    def namespace(self):
+        return {"torch": torch, "G": F}
+
+    def set_threads(self, n):
+        torch.set_num_threads(n)
 
     @property
     def layout(self):
