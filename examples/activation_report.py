@@ -4,6 +4,7 @@
     python examples/activation_report.py --quick           the same, smaller: under a minute
     python examples/activation_report.py --data mnist      all of MNIST: up to half an hour
     python examples/activation_report.py --only slopes     one of the experiments
+    mpirun python examples/activation_report.py            on several machines: docs/distributed.md
 
 It writes a page on what was found, with pictures: out/activation_study/.../activation_study.html. Each
 run is saved when it ends: after Ctrl-C the same command trains only those that are missing.
@@ -18,9 +19,11 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from study import plan, report, runs
+import mpi_start
+from study import plan, ranks, report, runs
 from study.results import Results, at_end
 
+from minidl import distributed
 from minidl.training.progress import clock
 
 EXPERIMENTS = {
@@ -44,6 +47,12 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     add("--epochs", type=positive, help="in all experiments")
     add("--jobs", type=positive, default=min(processors(), 8), metavar="N",
         help="processes, of one thread each; they do not change the results")  # fmt: skip
+    add(
+        "--ranks",
+        type=positive,
+        metavar="N",
+        help="MPI processes in place of --jobs; the first one hands out the runs",
+    )
     add("--data-root", metavar="FOLDER", help="where the files of MNIST are, if not in the cache")
     add("--out", type=Path, default=Path("out"), metavar="FOLDER",
         help="results go to FOLDER/activation_study")  # fmt: skip
@@ -64,6 +73,9 @@ def processors() -> int:
 
 def main(argv: list[str] | None = None) -> int:
     args = arguments(argv)
+    if not mpi_start.ranks(args.ranks).is_main:
+        ranks.serve(args.data_root)
+        return 0
     scale = plan.SCALES["quick" if args.quick else args.data]
     if args.seeds:
         scale = replace(scale, seeds=args.seeds, depth_seeds=args.seeds)
@@ -85,7 +97,10 @@ def main(argv: list[str] | None = None) -> int:
         runs.train(tests, kept, args.jobs, args.data_root)
     except KeyboardInterrupt:
         print(f"\ninterrupted: finished runs are kept in {kept}; the same command continues")
+        if distributed.world().size > 1:
+            raise  # this ends the other ranks
         return 130
+    ranks.close()
     page = report.write(
         folder, command(args), args.data, scale, results, (name, runs.results(tests, kept))
     )

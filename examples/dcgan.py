@@ -2,6 +2,8 @@
 
     python examples/dcgan.py                 5,000 digits that come with minidl: about two minutes
     python examples/dcgan.py --epochs 5      less of it
+    python examples/dcgan.py --ranks 2       in two processes, over MPI: docs/distributed.md
+    mpirun python examples/dcgan.py          on all the machines that mpirun is told of
 
 Two networks play against each other: the generator G turns noise into images, the discriminator D
 tells them from real ones. Each learns from the other, and the result is images that never existed.
@@ -20,7 +22,7 @@ from pathlib import Path
 import numpy as np
 
 import minidl as md
-from minidl import data, images, init, nn, optim
+from minidl import data, distributed, images, init, nn, optim
 from minidl import functional as F
 
 # ── The two networks ──────────────────────────────────────────────────────────────────────────────
@@ -152,6 +154,8 @@ def train(gan: Gan, digits: np.ndarray, epochs: int, folder: Path) -> None:
     noise = gan.noise(64)  # the same for all pages, so that they can be compared
     for epoch in range(1, epochs + 1):
         values = [gan.step(real) for (real,) in loader]
+        if not distributed.world().is_main:  # one of several processes shows and saves for all
+            continue
         means = {name: np.mean([v[name] for v in values]) for name in values[0]}
         print(
             f"epoch {epoch:2}/{epochs}  loss of D {means['d_loss']:.3f}, of G {means['g_loss']:.3f}  "
@@ -169,9 +173,15 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--images", type=int, metavar="N", help="only the first N images")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("out"), metavar="FOLDER")
+    parser.add_argument("--ranks", type=int, metavar="N", help="N processes, over MPI")
     args = parser.parse_args(argv)
+    gan = Gan(seed=args.seed)
+    if args.ranks or distributed.world().size > 1:
+        from gan.ranks import over_ranks  # a file beside this one
+
+        gan = over_ranks(gan, args.ranks)
     digits, _ = data.digits()
-    train(Gan(seed=args.seed), digits[: args.images], args.epochs, args.out / "dcgan")
+    train(gan, digits[: args.images], args.epochs, args.out / "dcgan")
 
 
 if __name__ == "__main__":

@@ -15,8 +15,9 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
 import minidl as md
+from minidl import distributed
 from minidl.training.progress import clock
-from study import plan
+from study import plan, ranks
 from study.plan import Settings
 from study.run import Result, run
 
@@ -78,7 +79,8 @@ def run_all(
     todo: list[Settings], folder: Path, jobs: int, root: str | None, done: Callable[[Result], None]
 ) -> None:
     """Trains these runs in `jobs` processes of one thread each; keeps each result in the folder and
-    calls done(result). For small networks two processes get more done than two threads in one.
+    calls done(result). For small networks two processes get more done than two threads in one. Where MPI has
+    started several ranks, they are the processes.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for result in _results(todo, jobs, root):
@@ -87,6 +89,9 @@ def run_all(
 
 
 def _results(todo: list[Settings], jobs: int, root: str | None) -> Iterator[Result]:
+    if distributed.world().size > 1:
+        yield from ranks.results(todo)
+        return
     if jobs == 1:
         threads = md.get_num_threads()
         md.set_num_threads(1)
