@@ -62,12 +62,18 @@ def _check_regular(what: str, status: os.stat_result) -> None:
 
 @contextmanager
 def reading(
-    who: str, path: str | os.PathLike[str], max_bytes: int | None = None
+    who: str,
+    path: str | os.PathLike[str],
+    max_bytes: int | None = None,
+    passing: tuple[type[Exception], ...] = (),
 ) -> Iterator[tuple[BinaryIO, int]]:
     """`regular` and the `byte_limit`, for a reader that may raise anything where a file is damaged.
 
+    Args:
+        passing: what the reader raises of a good file, and says by itself.
+
     Raises:
-        ValueError: what the reader raised, with the file's name.
+        ValueError: what else the reader raised, with the file's name.
     """
     with regular(who, path) as file:
         limit = byte_limit(who, max_bytes, file)
@@ -78,6 +84,8 @@ def reading(
         except (MemoryError, ImportError):
             raise
         except Exception as error:
+            if isinstance(error, passing):
+                raise
             if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
                 raise  # the disk's fault; EINVAL comes from a damaged offset
             ending = os.path.splitext(path)[1]

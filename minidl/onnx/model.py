@@ -47,8 +47,9 @@ class OnnxModel(Module):
     ) -> None:
         self._steps, self._constants = steps, constants
         self._inputs, self._outputs = inputs, outputs
-        # Names in the graph -> names of attributes, which must not be those of a Module's methods.
-        self._states = {name: f"{name}_" if hasattr(Module, name) else name for name in states}
+        self._states: dict[str, str] = {}
+        # Names in the graph -> names of attributes, which must not be those that a Module has.
+        self._states = {name: f"{name}_" if hasattr(self, name) else name for name in states}
         for name, value in states.items():
             setattr(self, self._states[name], value)
 
@@ -98,11 +99,23 @@ def import_onnx(path: str | os.PathLike[str]) -> OnnxModel:
     if not isinstance(path, str | os.PathLike):
         raise TypeError(f"import_onnx: path must be a string or a Path, got {path!r}")
     onnx = library()
-    with files.reading("import_onnx", path) as (file, _):
+    with files.reading("import_onnx", path, passing=(NotImplementedError, _OtherDtype)) as (
+        file,
+        _,
+    ):
         proto = onnx.load_model_from_string(file.read())
         folder = os.path.dirname(os.path.realpath(path))
         onnx.external_data_helper.load_external_data_for_model(proto, folder)
         onnx.checker.check_model(proto)
+        # What passes that check may yet have an array of another size than it says, a name that is no text, and so on.
+        return _model(proto, onnx)
+
+
+class _OtherDtype(TypeError):
+    """An array of a dtype that minidl does not have: the file may be good."""
+
+
+def _model(proto: Any, onnx: Any) -> OnnxModel:
     _check_opset(proto)
     if proto.functions:
         proto = onnx.inliner.inline_local_functions(proto)
@@ -163,7 +176,7 @@ def _attribute(value: Any, onnx: Any) -> Any:
 def _array(tensor: Any, onnx: Any) -> np.ndarray:
     array = np.array(onnx.numpy_helper.to_array(tensor))
     if array.dtype not in (np.float32, np.float64) and array.dtype.kind not in "iub":
-        raise TypeError(
+        raise _OtherDtype(
             f"import_onnx: the array {tensor.name!r} has dtype {array.dtype}; minidl has float32 and float64"
         )
     return array

@@ -48,10 +48,12 @@ from itertools import islice
 from typing import Any
 
 from minidl import check
+from minidl.atomic import at_once, starmap
 from minidl.autograd.modes import no_grad
 from minidl.autograd.tensor import Tensor
 from minidl.nn import Module
 from minidl.nn.buffers import KeptBuffers
+from minidl.replay.watch import changed
 from minidl.training.arguments import (
     Metrics,
     batches_of,
@@ -65,7 +67,7 @@ from minidl.training.history import History
 from minidl.training.metrics import Means, Metric
 from minidl.training.progress import reporter
 from minidl.training.state import Training
-from minidl.training.steps import CapturedSteps, Steps
+from minidl.training.steps import CapturedSteps, Steps, count_of_steps, has_stepped
 
 
 def fit(
@@ -154,8 +156,10 @@ def fit(
         while training.goes_on():
             training.open_epoch()
             _train_epoch(training, step, accumulate, events, report)
+            if training.interrupted:
+                break
             values, rate = training.means.values(), training.means.rate()
-            if validation is not None and not training.interrupted:
+            if validation is not None:
                 measured = _measured(
                     model, validation, loss_of, chosen, lambda: training.interrupted
                 )
@@ -272,6 +276,7 @@ def _train_epoch(
     model.train()
     for group in _groups(training.batches(), accumulate):
         buffers.keep()
+        before = None
         try:
             for number, (x, target, share) in enumerate(group):
                 y, batch_loss = step.forward(x, target, number == 0, share)
@@ -287,10 +292,12 @@ def _train_epoch(
                 step.backward(batch_loss, share)
             if after_backward:
                 _call(after_backward, training)
+            before = count_of_steps(optimizer)
+            optimizer.step()
         except BaseException:
-            buffers.restore()
+            if before is None or not has_stepped(before):
+                buffers.restore()
             raise
-        optimizer.step()
         training.batch += len(group)
         training.step += 1
         if after_batch:
@@ -299,7 +306,7 @@ def _train_epoch(
             report.batch(training.epoch, training.batch, means)
         if training.stopping:
             break
-    if not training.batch:
+    if not (training.batch or training.interrupted):
         raise ValueError(f"fit: the loader gave no batches in epoch {training.epoch}")
 
 
@@ -362,12 +369,12 @@ def _call(handlers: list[Callable], training: Training) -> None:
 @contextmanager
 def _modes_kept(model: Module) -> Iterator[None]:
     """Afterwards every module has the training flag that it has now."""
-    modes = [(module, module.training) for module in model.modules()]
+    modes = [(module, "training", module.training) for module in model.modules()]
     try:
         yield
     finally:
-        for module, training in modes:
-            module.training = training
+        changed()
+        at_once(starmap(object.__setattr__, modes))
 
 
 @contextmanager

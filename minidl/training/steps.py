@@ -1,4 +1,4 @@
-"""What `fit` does with a batch until its gradients are there; captured, if it is asked to."""
+"""What `fit` does with a batch: its gradients, captured if it is asked to; and the step of the optimizer."""
 
 from __future__ import annotations
 
@@ -38,15 +38,36 @@ class CapturedSteps(Steps):
 
     def __init__(self, model: Module, optimizer: Any, loss: Callable[..., Tensor]) -> None:
         super().__init__(model, optimizer, loss)
-        self.captured = capture(self._gradients)
+        plain = Steps(model, optimizer, loss)
 
-    def _gradients(self, x: Any, target: Any, first: bool, share: float) -> tuple[Tensor, Tensor]:
-        y, loss = Steps.forward(self, x, target, first, share)
-        Steps.backward(self, loss, share)
-        return y, loss
+        # Not a method: this object would refer to itself, and the records' memory would wait for the cycle collector.
+        def gradients(x: Any, target: Any, first: bool, share: float) -> tuple[Tensor, Tensor]:
+            y, of_batch = plain.forward(x, target, first, share)
+            plain.backward(of_batch, share)
+            return y, of_batch
+
+        self.captured = capture(gradients)
 
     def forward(self, x: Any, target: Any, first: bool, share: float) -> tuple[Tensor, Tensor]:
         return self.captured(x, target, first, share)
 
     def backward(self, loss: Tensor, share: float) -> None:
         pass
+
+
+def count_of_steps(optimizer: Any) -> tuple[Any, int]:
+    """What `has_stepped` compares: the slot of a parameter that the next step changes, and its count of steps.
+
+    The slot is None for an optimizer of another kind than minidl's: nobody knows whether it has stepped.
+    """
+    for group in getattr(optimizer, "groups", ()):
+        for slot in getattr(group, "slots", ()):
+            if slot.parameter.grad is not None:
+                return slot, slot.step
+    return None, 0
+
+
+def has_stepped(before: tuple[Any, int]) -> bool:
+    """Whether the optimizer has stepped since `count_of_steps`, or may have."""
+    slot, count = before
+    return slot is None or slot.step != count

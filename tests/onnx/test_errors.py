@@ -9,6 +9,7 @@ import pytest
 import minidl as md
 from minidl import functional as F
 from minidl import nn
+from minidl.onnx.model import BUFFERS
 
 from .run import normal, onnx
 
@@ -165,6 +166,37 @@ def test_files_that_are_none(tmp_path):
             md.import_onnx(tmp_path / "m.onnx")
     with pytest.raises(TypeError, match="import_onnx: path must be"):
         md.import_onnx(3)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda proto: proto.graph.initializer[0].dims.append(7),
+        lambda proto: setattr(proto.graph.initializer[0], "data_type", 33),
+        lambda proto: setattr(proto.graph.initializer[0], "raw_data", bytes(11)),
+        # A value that is no text: setting it raises, a damaged file may have it.
+        lambda proto: proto.metadata_props[0].MergeFromString(b"\x12\x02\xff\xfe"),
+    ],
+    ids=["shape", "dtype", "size", "text"],
+)
+def test_files_that_only_look_whole(tmp_path, damage):
+    """What the check of the onnx library lets pass."""
+    path = saved(tmp_path / "m.onnx", ("Add", ["x", "w"], ["y"], {}), arrays=[("w", X)])
+    proto = onnx.load(path)
+    proto.metadata_props.add(key=BUFFERS, value="w")
+    damage(proto)
+    path.write_bytes(proto.SerializeToString())
+    with pytest.raises(ValueError, match=r"import_onnx: .*m\.onnx is truncated, damaged or no"):
+        md.import_onnx(path)
+
+
+@pytest.mark.parametrize("name", ["training", "_states", "_steps"])
+def test_names_that_the_module_needs_itself(tmp_path, name):
+    weight = [(name, np.ones(3, np.float32))]
+    path = saved(tmp_path / "m.onnx", ("Add", ["x", name], ["y"], {}), arrays=weight)
+    model = md.import_onnx(path)
+    assert [given for given, _ in model.named_parameters()] == [f"{name}_"]
+    np.testing.assert_array_equal(model(np.ones((2, 3), np.float32)).data, 2)
 
 
 def test_dropout_and_names_that_a_module_has(tmp_path):
