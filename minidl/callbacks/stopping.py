@@ -43,6 +43,8 @@ class EarlyStopping:
     (3, 1)
     """
 
+    every_rank = True  # it sees the same values on all
+
     def __init__(
         self,
         monitor: str = "val_loss",

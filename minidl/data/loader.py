@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from operator import call
 from typing import Any
@@ -14,6 +14,7 @@ import numpy as np
 from minidl import check
 from minidl.atomic import at_once, starmap
 from minidl.data.samplers import as_sampler, row_numbers
+from minidl.data.shards import Shards, edges_of
 from minidl.data.sources import Batch, as_dataset, as_tuple, batch_of, may_draw
 from minidl.random import drawing_from, generator
 
@@ -101,6 +102,15 @@ class DataLoader:
         return len(self.dataset if self.sampler is None else self.sampler)
 
     def __iter__(self) -> Iterator[Batch]:
+        return self._epoch(self._batch)
+
+    def shards(self, count: int, own: Sequence[int]) -> Iterator[Shards]:
+        """The same as iterating, with each batch cut into `count` parts, of which only those in `own` are made: for
+        `minidl.distributed`. What is random in a part depends on its number, not on who makes it.
+        """
+        return self._epoch(partial(self._shards, count, own))
+
+    def _epoch(self, make: Callable[..., Any]) -> Iterator[Any]:
         # One number drawn from the generator determines the whole epoch: that is all a checkpoint
         # has to remember, even if others draw from the same generator in between.
         if not self._resume or self._epoch_seed is None:
@@ -108,7 +118,8 @@ class DataLoader:
             self._epoch_seed = int(rng.integers(2**63)) if self._draws() else 0
             self._batches_done = 0
         self._resume = False
-        return self._batches(self._order(self._epoch_seed), self._epoch_seed, self._batches_done)
+        order = self._order(self._epoch_seed)
+        return self._batches(partial(make, order), self._epoch_seed, self._batches_done)
 
     def _draws(self) -> bool:
         """Whether an epoch depends on random numbers."""
@@ -132,8 +143,8 @@ class DataLoader:
             return order
         return np.random.default_rng(seed).permutation(rows) if self.shuffle else np.arange(rows)
 
-    def _batches(self, order: np.ndarray, seed: int, first: int) -> Iterator[Batch]:
-        make = partial(self._batch, order, seed if self._batches_draw() else None)
+    def _batches(self, make: Callable[..., Any], seed: int, first: int) -> Iterator[Any]:
+        make = partial(make, seed if self._batches_draw() else None)
         numbers = range(first, len(self))
         batches = _ahead(make, numbers, self.prefetch) if self.prefetch else map(make, numbers)
         for self._batches_done, batch in enumerate(batches, first + 1):
@@ -142,11 +153,31 @@ class DataLoader:
 
     def _batch(self, order: np.ndarray, seed: int | None, number: int) -> Batch:
         """The batch with this number, of an epoch with this order."""
-        rows = order[number * self.batch_size : (number + 1) * self.batch_size]
+        return self._drawn(self._rows(order, number), seed, (number,))
+
+    def _shards(
+        self, count: int, own: Sequence[int], order: np.ndarray, seed: int | None, number: int
+    ) -> Shards:
+        """Parts of this batch."""
+        rows = self._rows(order, number)
+        edges = edges_of(len(rows), count)
+        parts = {
+            shard: self._drawn(rows[edges[shard] : edges[shard + 1]], seed, (number, shard))
+            for shard in own
+            if edges[shard] < edges[shard + 1]
+        }
+        return Shards(edges, parts)
+
+    def _rows(self, order: np.ndarray, number: int) -> np.ndarray:
+        return order[number * self.batch_size : (number + 1) * self.batch_size]
+
+    def _drawn(self, rows: np.ndarray, seed: int | None, key: tuple[int, ...]) -> Batch:
+        """These rows. With a seed, they have a generator of their own: what it draws does not depend on which are made
+        before.
+        """
         if seed is None:
             return self._made(rows)
-        # A generator of its own: what it draws does not depend on which batches are made before it.
-        rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(number,)))
+        rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key))
         with drawing_from(rng):
             return self._made(rows)
 
@@ -215,12 +246,12 @@ def _short(dataset: Any) -> str:
     return f"{len(dataset)} samples" if isinstance(dataset, list) else repr(dataset)
 
 
-def _ahead(make: Callable[[int], Batch], numbers: Iterable[int], prefetch: int) -> Iterator[Batch]:
+def _ahead(make: Callable[[int], Any], numbers: Iterable[int], prefetch: int) -> Iterator[Any]:
     """make(number) for each number, in order; up to `prefetch` of them ahead, each in a thread."""
     from concurrent.futures import Future, ThreadPoolExecutor  # slow to import: it brings logging
 
     threads = ThreadPoolExecutor(prefetch, "minidl-prefetch")
-    waiting: deque[Future[Batch]] = deque()
+    waiting: deque[Future[Any]] = deque()
     try:
         for number in numbers:
             waiting.append(threads.submit(make, number))

@@ -29,6 +29,7 @@ class Report(NamedTuple):
     values: dict[int, Any]  # of each shard, what its function returned
     present: list[bool]  # whether each parameter has a gradient
     taken: list[np.ndarray] | None  # buffers that are not averaged, of the first shard
+    note: Any  # of the caller
 
 
 class DataParallel:
@@ -128,7 +129,7 @@ class DataParallel:
         Returns:
             The mean over the batch of what fn returned: a float, or a tuple of them.
         """
-        numbers = self.run(lambda *slices: _numbers(fn(*slices)), self.cut(batch))
+        numbers, _ = self.run(lambda *slices: _numbers(fn(*slices)), self.cut(batch))
         means = [sum(share * n[k] for share, n in numbers) for k in range(len(numbers[0][1]))]
         return tuple(means) if len(means) > 1 else means[0]
 
@@ -156,12 +157,20 @@ class DataParallel:
         fn: Callable[..., tuple[Tensor, Any]],
         batch: Shards,
         share: float = 1.0,
+        add: bool = False,
         check: Callable[[list], Any] = list,
-    ) -> list[tuple[float, Any]]:
+        note: Any = None,
+    ) -> tuple[list[tuple[float, Any]], list[Any]]:
         """The gradients of the batch: fn returns the loss of a shard, and a value that pickle can write.
 
+        Args:
+            share: what the loss is multiplied by.
+            add: the gradients are added to those that are there.
+            check: called with what is returned; what it raises leaves gradients and buffers as they were.
+            note: for the other ranks.
+
         Returns:
-            For each shard that is not empty its share of the batch, and the value.
+            For each shard that is not empty its share of the batch, and the value; and the notes of all ranks.
         """
         self.begin()
         draws = Draws(self.models)
@@ -193,7 +202,7 @@ class DataParallel:
             self.world.faults.tell(said(error))
             raise
         agreed = (self.steps, batch.samples, draws.key, hashed)
-        report = Report(agreed, values, present, taken)
+        report = Report(agreed, values, present, taken, note)
         if self.world.size > 1:
             gathering = Gathering(self.world, report)
             self.world.complete([*self.flat.sums, gathering])
@@ -210,9 +219,16 @@ class DataParallel:
         taken = next(its.taken for its in reports if its.taken is not None)
         self.buffers.restore(list(zip(self.buffers.averaged, sums[count:], strict=True)), taken)
         for i, p in enumerate(self.parameters):
-            p.grad = wrap(sums[i]) if any(its.present[i] for its in reports) else None
+            if any(its.present[i] for its in reports):
+                p.grad = wrap(sums[i] + p.grad._data if add and p.grad is not None else sums[i])
+            elif not add:
+                p.grad = None
         self.steps += 1
-        return results
+        return results, [its.note for its in reports]
+
+    def gather(self, value: Any) -> list[Any]:
+        """The values of all ranks."""
+        return self.world.gather(value)
 
     def _grads(self, loss: Any, share: float) -> list[np.ndarray | None]:
         wanted = [p for p in self.parameters if p.requires_grad]

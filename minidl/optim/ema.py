@@ -49,6 +49,8 @@ class EMA:
     5.0
     """
 
+    every_rank = True  # (see `minidl.training.ranks`)
+
     def __init__(self, model: Any, decay: float = 0.999) -> None:
         if isinstance(model, type) or not hasattr(model, "named_parameters"):
             raise TypeError(f"EMA: model: expected an nn.Module, got {model!r}")

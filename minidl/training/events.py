@@ -6,6 +6,9 @@ import inspect
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from minidl.distributed import DataParallel
+from minidl.training.ranks import OnMain
+
 EVENTS = ("on_train_begin", "on_backward_end", "on_batch_end", "on_epoch_end", "on_train_end")
 
 
@@ -17,9 +20,12 @@ def listed(callbacks: Any) -> list[Any]:
     return list(callbacks)
 
 
-def handlers(callbacks: Sequence[Any]) -> dict[str, list[Callable]]:
+def handlers(
+    callbacks: Sequence[Any], parallel: DataParallel | None = None
+) -> dict[str, list[Callable]]:
     """For each event what to call, in the order of the callbacks. One with a true attribute `sees_all` is called after
-    the others, and at the end of the training before them.
+    the others, and at the end of the training before them. Where there are several ranks, they are called on rank 0,
+    as `OnMain` says.
     """
     events: dict[str, list[Callable]] = {event: [] for event in EVENTS}
     for callback in sorted(callbacks, key=lambda callback: getattr(callback, "sees_all", False)):
@@ -34,7 +40,8 @@ def handlers(callbacks: Sequence[Any]) -> dict[str, list[Callable]]:
                     f"{', '.join(EVENTS)}"
                 )
             first = name == "on_train_end" and getattr(callback, "sees_all", False)
-            events[name].insert(0 if first else len(events[name]), getattr(callback, name))
+            handler = _on_ranks(callback, getattr(callback, name), parallel)
+            events[name].insert(0 if first else len(events[name]), handler)
         if not named:
             if not callable(callback):
                 raise TypeError(
@@ -47,8 +54,14 @@ def handlers(callbacks: Sequence[Any]) -> dict[str, list[Callable]]:
                     f"fit: callbacks: {name} cannot be called with the training as its argument "
                     "(a schedule: every_batch(schedule.step))"
                 )
-            events["on_epoch_end"].append(callback)
+            events["on_epoch_end"].append(_on_ranks(callback, callback, parallel))
     return events
+
+
+def _on_ranks(callback: Any, handler: Callable, parallel: DataParallel | None) -> Callable:
+    if parallel is None or parallel.world.size == 1 or getattr(callback, "every_rank", False):
+        return handler
+    return OnMain(handler, parallel)
 
 
 def _takes_one(fn: Callable) -> bool:

@@ -38,7 +38,6 @@ takes in ``load_state_dict(state)``; if its ``stopped`` is true then, the traini
 
 from __future__ import annotations
 
-import math
 import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
@@ -49,8 +48,8 @@ from typing import Any
 
 from minidl import check
 from minidl.atomic import at_once, starmap
-from minidl.autograd.modes import no_grad
 from minidl.autograd.tensor import Tensor
+from minidl.distributed import DataParallel
 from minidl.nn import Module
 from minidl.nn.buffers import KeptBuffers
 from minidl.replay.watch import changed
@@ -67,7 +66,7 @@ from minidl.training.history import History
 from minidl.training.metrics import Means, Metric
 from minidl.training.progress import reporter
 from minidl.training.state import Training
-from minidl.training.steps import CapturedSteps, Steps, count_of_steps, has_stepped
+from minidl.training.steps import Steps, count_of_steps, has_stepped, samples_in, steps_of
 
 
 def fit(
@@ -96,7 +95,9 @@ def fit(
             of batches, ...
         loss: called as ``loss(y, target)``, returns the mean over the batch: `F.cross_entropy`, or
             its name.
-        optimizer: has ``zero_grad()`` and ``step()``.
+        optimizer: has ``zero_grad()`` and ``step()``; or a `minidl.distributed.DataParallel` with one: batches are
+            divided among ranks, and what is measured is of all. Progress and callbacks are on rank 0; what callbacks
+            change is changed on every rank.
         epochs: how often to go over the data.
         validation: a loader, or a tuple of two arrays (x, target), to be measured after each epoch;
             or None.
@@ -131,14 +132,16 @@ def fit(
     loss_of, chosen = measures("fit", model, loss, metrics)
     epochs = epochs_of(epochs)
     check_loader(loader, epochs)
+    parallel = optimizer if isinstance(optimizer, DataParallel) else None
+    optimizer = optimizer if parallel is None else parallel.optimizer
     check_optimizer(model, optimizer)
     accumulate = check.integer("fit", "accumulate", accumulate, 1)
     if validation is not None:
         validation = batches_of("fit: validation", validation)
-    steps = CapturedSteps if check.flag("fit", "capture", capture) else Steps
-    step = steps(model, optimizer, loss_of)
+    captured = check.flag("fit", "capture", capture)
+    step = steps_of(model, optimizer, parallel, loss_of, captured)
     callbacks = listed(callbacks)
-    events = handlers(callbacks)
+    events = handlers(callbacks, parallel)
     new_means = partial(Means, loss_of, chosen)
     names = new_means().names
     names += [f"val_{name}" for name in names if validation is not None]
@@ -146,9 +149,9 @@ def fit(
     training = Training(model, loader, optimizer, epochs, callbacks, new_means, names)
     batches = len(loader) if isinstance(loader, Sized) else None
     with (
-        closing(reporter(progress, training.epochs, batches)) as report,
+        closing(reporter(progress, training.epochs, batches, parallel)) as report,
         _modes_kept(model),
-        _ctrl_c_asks(training),
+        _ctrl_c_asks(training, parallel is not None and parallel.world.size > 1),
         training.cleanup,
     ):
         _call(events["on_train_begin"], training)
@@ -161,7 +164,7 @@ def fit(
             values, rate = training.means.values(), training.means.rate()
             if validation is not None:
                 measured = _measured(
-                    model, validation, loss_of, chosen, lambda: training.interrupted
+                    step, validation, loss_of, chosen, lambda: training.interrupted
                 )
                 values |= {f"val_{name}": value for name, value in measured.values().items()}
             if training.interrupted:
@@ -200,7 +203,7 @@ def evaluate(
     """
     loader = batches_of("evaluate: loader", loader)
     loss_of, chosen = measures("evaluate", model, loss, metrics)
-    return _measured(model, loader, loss_of, chosen, lambda: False).values()
+    return _measured(Steps(model), loader, loss_of, chosen, lambda: False).values()
 
 
 def every_batch(fn: Callable[[], Any]) -> Any:
@@ -274,22 +277,12 @@ def _train_epoch(
     after_backward, after_batch = events["on_backward_end"], events["on_batch_end"]
     buffers = KeptBuffers(model)
     model.train()
-    for group in _groups(training.batches(), accumulate):
+    for group in _groups(step.batches(training.batches()), accumulate):
         buffers.keep()
         before = None
         try:
-            for number, (x, target, share) in enumerate(group):
-                y, batch_loss = step.forward(x, target, number == 0, share)
-                value = _number(batch_loss)
-                if not math.isfinite(value):
-                    raise FloatingPointError(
-                        f"fit: the loss is {value} in epoch {training.epoch}, batch "
-                        f"{training.batch + number + 1}; parameters and buffers are as the step "
-                        "before left them. Is the learning rate too high, or a NaN in the data?"
-                    )
-                training.x, training.target, training.y, training.loss = x, target, y, value
-                means.add(value, y, target)
-                step.backward(batch_loss, share)
+            for number, (batch, share) in enumerate(group):
+                step.batch(training, batch, number, share)
             if after_backward:
                 _call(after_backward, training)
             before = count_of_steps(optimizer)
@@ -310,55 +303,33 @@ def _train_epoch(
         raise ValueError(f"fit: the loader gave no batches in epoch {training.epoch}")
 
 
-def _groups(batches: Iterable[Any], size: int) -> Iterator[list[tuple[Any, Any, float]]]:
+def _groups(batches: Iterable[Any], size: int) -> Iterator[list[tuple[Any, float]]]:
     """The batches of each step, with their shares of its samples."""
     if size == 1:
         for batch in batches:
-            yield [(*_pair(batch), 1.0)]
+            yield [(batch, 1.0)]
         return
     left = iter(batches)
-    while group := [_pair(batch) for batch in islice(left, size)]:
-        counts = [len(target) for _, target in group]
+    while group := list(islice(left, size)):
+        counts = [samples_in(batch) for batch in group]
         total = max(sum(counts), 1)
-        yield [(*pair, n / total) for pair, n in zip(group, counts, strict=True)]
+        yield [(batch, n / total) for batch, n in zip(group, counts, strict=True)]
 
 
 def _measured(
-    model: Module,
+    step: Steps,
     loader: Iterable[Any],
     loss: Callable[..., Tensor] | None,
     metrics: dict[str, Metric],
     stopping: Callable[[], bool],
 ) -> Means:
     means = Means(loss, metrics)
-    with _modes_kept(model), no_grad():
-        model.eval()
-        for batch in loader:
-            x, target = _pair(batch)
-            y = model(x)
-            means.add(None if loss is None else _number(loss(y, target)), y, target)
-            if stopping():
-                break
+    with _modes_kept(step.model):
+        step.model.eval()
+        step.measure(means, loader, loss, stopping)
     if not means.samples:
         raise ValueError("fit, evaluate: the loader gave no samples to measure")
     return means
-
-
-def _pair(batch: Any) -> tuple[Any, Any]:
-    if not isinstance(batch, tuple | list) or len(batch) != 2:
-        given = f"{len(batch)} items" if isinstance(batch, tuple | list) else type(batch).__name__
-        raise ValueError(f"fit, evaluate: loader: expected batches (x, target), got {given}")
-    return batch[0], batch[1]
-
-
-def _number(loss: Any) -> float:
-    if not hasattr(loss, "item"):
-        raise TypeError(f"fit, evaluate: loss: expected a Tensor, got {type(loss).__name__}")
-    if loss.size != 1:
-        raise ValueError(
-            f"fit, evaluate: loss: expected one number for the batch, got shape {loss.shape} (reduction 'none'?)"
-        )
-    return loss.item()
 
 
 def _call(handlers: list[Callable], training: Training) -> None:
@@ -378,13 +349,17 @@ def _modes_kept(model: Module) -> Iterator[None]:
 
 
 @contextmanager
-def _ctrl_c_asks(training: Training) -> Iterator[None]:
-    """The first Ctrl-C asks the training to stop between two batches: no step is half done."""
+def _ctrl_c_asks(training: Training, ranks: bool) -> Iterator[None]:
+    """The first Ctrl-C asks the training to stop between two batches: no step is half done. (With several ranks, all
+    stop after the same batch: the step tells them.)
+    """
 
     def asked(signum: int, frame: Any) -> None:
-        if training.interrupted:
+        if training.asked:
             raise KeyboardInterrupt
-        training.interrupted = training.stopping = True
+        training.asked = True
+        if not ranks:
+            training.interrupted = training.stopping = True
 
     ours = threading.current_thread() is threading.main_thread()
     ours = ours and signal.getsignal(signal.SIGINT) is signal.default_int_handler

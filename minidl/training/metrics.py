@@ -296,15 +296,22 @@ class Means:
 
     def add(self, loss: float | None, y: Any, target: Any) -> None:
         """Adds a batch."""
-        n = len(target)
-        self.samples += n
+        self.add_totals(loss, len(target), self.totals_of(y, target))
+
+    def totals_of(self, y: Any, target: Any) -> list[tuple]:
+        """What a batch adds to the totals of the metrics."""
+        return [metric.totals(y, target) for metric in self.metrics]
+
+    def add_totals(self, loss: float | None, samples: int, totals: list[tuple]) -> None:
+        """Adds a batch of so many samples, with these totals."""
+        self.samples += samples
         if loss is not None:
-            self.loss += loss * n
+            self.loss += loss * samples
         if not self.totals:
-            self.totals = [metric.totals(y, target) for metric in self.metrics]
+            self.totals = totals
             return
-        for i, metric in enumerate(self.metrics):
-            self.totals[i] = tuple(map(add, self.totals[i], metric.totals(y, target)))
+        for i, its in enumerate(totals):
+            self.totals[i] = tuple(map(add, self.totals[i], its))
 
     def seconds(self) -> float:
         """Since the beginning."""

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from minidl import check
+from minidl.distributed import DataParallel
 from minidl.training.metrics import GREATER_IS_BETTER as SHARES
 from minidl.training.metrics import Means
 
@@ -102,9 +103,11 @@ class Bar(Lines):
         self.bar.close()
 
 
-def reporter(show: bool, epochs: int, batches: int | None) -> Silent:
-    """What suits the place: `show` as the user wishes, `batches` in an epoch if that is known."""
-    if not check.flag("fit", "progress", show):
+def reporter(
+    show: bool, epochs: int, batches: int | None, parallel: DataParallel | None = None
+) -> Silent:
+    """What suits the place: `show` as the user wishes, `batches` in an epoch if that is known. One rank shows it."""
+    if not check.flag("fit", "progress", show) or (parallel and not parallel.world.is_main):
         return Silent()
     if sys.stderr.isatty() and sys.stdout.isatty():
         try:

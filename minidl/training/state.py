@@ -51,6 +51,8 @@ class Training:
         self.loss = math.nan
         self.in_epoch = False  # an epoch is under way
         self.interrupted = self.stopping = False
+        self.asked = False  # Ctrl-C was pressed, on this rank
+        self.loads = 0  # how often a state was loaded
         self.cleanup = ExitStack()
 
     def stop(self) -> None:
@@ -132,6 +134,7 @@ class Training:
                 del before["model"][name]
         try:
             self._load(state)
+            self.loads += 1
         except BaseException:
             self._load(before, strict=False)
             raise

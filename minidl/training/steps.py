@@ -1,28 +1,47 @@
-"""What `fit` does with a batch: its gradients, captured if it is asked to; and the step of the optimizer."""
+"""What `fit` does with a batch: its gradients, alone, in a captured step, or divided among ranks; and the step."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterable
 from typing import Any
 
+from minidl.autograd.modes import no_grad
 from minidl.autograd.tensor import Tensor
+from minidl.data.shards import Shards
+from minidl.distributed import DataParallel
 from minidl.nn import Module
 from minidl.replay.capture import capture
+from minidl.training.metrics import Means
+from minidl.training.state import Training
 
 
 class Steps:
     """Forward and loss, then backward. Several batches may give gradients to one step of the optimizer."""
 
-    def __init__(self, model: Module, optimizer: Any, loss: Callable[..., Tensor]) -> None:
+    def __init__(self, model: Module, optimizer: Any = None, loss: Any = None) -> None:
         self.model, self.optimizer, self.loss = model, optimizer, loss
 
-    def forward(self, x: Any, target: Any, first: bool, share: float) -> tuple[Tensor, Tensor]:
-        """The model's output, and the loss.
+    def batches(self, loader: Iterable[Any]) -> Iterable[Any]:
+        """The batches of a loader, as `batch` takes them."""
+        return loader
+
+    def batch(self, training: Training, batch: Any, number: int, share: float) -> None:
+        """The gradients of a batch, and what is measured of it.
 
         Args:
-            first: whether it is the step's first batch, whose gradients replace what is there.
+            number: of the batch in this step; the first one's gradients replace what is there.
             share: how many of the step's samples are in this batch.
         """
+        x, target = pair(batch)
+        y, loss = self.forward(x, target, number == 0, share)
+        value = finite(number_of(loss), training, number)
+        training.x, training.target, training.y, training.loss = x, target, y, value
+        training.means.add(value, y, target)
+        self.backward(loss, share)
+
+    def forward(self, x: Any, target: Any, first: bool, share: float) -> tuple[Tensor, Tensor]:
+        """The model's output, and the loss."""
         if first:
             self.optimizer.zero_grad()
         y = self.model(x)
@@ -31,6 +50,18 @@ class Steps:
     def backward(self, loss: Tensor, share: float) -> None:
         """The gradients of the batch, in proportion to its share."""
         (loss if share == 1 else loss * share).backward()
+
+    def measure(
+        self, means: Means, loader: Iterable[Any], loss: Any, stopping: Callable[[], bool]
+    ) -> None:
+        """Adds all batches of a loader to the means, without gradients."""
+        with no_grad():
+            for batch in loader:
+                x, target = pair(batch)
+                y = self.model(x)
+                means.add(None if loss is None else number_of(loss(y, target)), y, target)
+                if stopping():
+                    break
 
 
 class CapturedSteps(Steps):
@@ -53,6 +84,106 @@ class CapturedSteps(Steps):
 
     def backward(self, loss: Tensor, share: float) -> None:
         pass
+
+
+class ParallelSteps(Steps):
+    """The same for batches in shards, each of which has its own forward and backward, on some rank. What is measured
+    is added in the order of shards, on every rank.
+    """
+
+    def __init__(self, model: Module, parallel: DataParallel, loss: Callable[..., Tensor]) -> None:
+        super().__init__(model, parallel.optimizer, loss)
+        self.parallel = parallel
+
+    def batches(self, loader: Iterable[Any]) -> Iterable[Any]:
+        return self.parallel.batches(loader)
+
+    def batch(self, training: Training, batch: Shards, number: int, share: float) -> None:
+        means = training.means
+
+        def of_shard(*parts: Any) -> tuple[Tensor, tuple]:
+            x, target = pair(parts)
+            y = self.model(x)
+            loss = self.loss(y, target)
+            value = number_of(loss)
+            training.x, training.target, training.y = x, target, y
+            return loss, (value, len(target), means.totals_of(y, target))
+
+        def check(shards: list) -> None:
+            training.loss = finite(sum(part * its[0] for part, its in shards), training, number)
+
+        shards, asked = self.parallel.run(
+            of_shard, batch, share, add=number > 0, check=check, note=training.asked
+        )
+        for _, measured in shards:
+            means.add_totals(*measured)
+        if any(asked):  # Ctrl-C on any rank: all stop after this step
+            training.interrupted = training.stopping = True
+
+    def measure(
+        self, means: Means, loader: Iterable[Any], loss: Any, stopping: Callable[[], bool]
+    ) -> None:
+        measured: dict[tuple[int, int], tuple] = {}
+        with no_grad():
+            for number, batch in enumerate(self.parallel.batches(loader)):
+                for shard, parts in batch.parts.items():
+                    x, target = pair(parts)
+                    y = self.model(x)
+                    value = None if loss is None else number_of(loss(y, target))
+                    measured[number, shard] = value, len(target), means.totals_of(y, target)
+        everywhere = {k: v for its in self.parallel.gather(measured) for k, v in its.items()}
+        for key in sorted(everywhere):
+            means.add_totals(*everywhere[key])
+
+
+def steps_of(
+    model: Module, optimizer: Any, parallel: DataParallel | None, loss: Any, captured: bool
+) -> Steps:
+    """How `fit` is to step."""
+    if parallel is None:
+        return (CapturedSteps if captured else Steps)(model, optimizer, loss)
+    if captured:
+        raise ValueError(
+            "fit: capture: a captured step cannot be divided among ranks; leave it out"
+        )
+    if not any(model is its for its in parallel.models):
+        raise ValueError("fit: optimizer: it is a DataParallel of another model")
+    return ParallelSteps(model, parallel, loss)
+
+
+def pair(batch: Any) -> tuple[Any, Any]:
+    """(x, target) of a batch."""
+    if not isinstance(batch, tuple | list) or len(batch) != 2:
+        given = f"{len(batch)} items" if isinstance(batch, tuple | list) else type(batch).__name__
+        raise ValueError(f"fit, evaluate: loader: expected batches (x, target), got {given}")
+    return batch[0], batch[1]
+
+
+def samples_in(batch: Any) -> int:
+    """How many samples a batch has."""
+    return batch.samples if isinstance(batch, Shards) else len(pair(batch)[1])
+
+
+def number_of(loss: Any) -> float:
+    """The loss as a number."""
+    if not hasattr(loss, "item"):
+        raise TypeError(f"fit, evaluate: loss: expected a Tensor, got {type(loss).__name__}")
+    if loss.size != 1:
+        raise ValueError(
+            f"fit, evaluate: loss: expected one number for the batch, got shape {loss.shape} (reduction 'none'?)"
+        )
+    return loss.item()
+
+
+def finite(value: float, training: Training, number: int) -> float:
+    """The loss of a batch, if it is a number."""
+    if not math.isfinite(value):
+        raise FloatingPointError(
+            f"fit: the loss is {value} in epoch {training.epoch}, batch "
+            f"{training.batch + number + 1}; parameters and buffers are as the step "
+            "before left them. Is the learning rate too high, or a NaN in the data?"
+        )
+    return value
 
 
 def count_of_steps(optimizer: Any) -> tuple[Any, int]:
