@@ -13,7 +13,6 @@ import sys
 import time
 import traceback
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -29,11 +28,12 @@ class RankError(RuntimeError):
 
     Attributes:
         ranks: which.
+        silent: whether they do not answer.
     """
 
-    def __init__(self, message: str, ranks: Sequence[int] = ()) -> None:
+    def __init__(self, message: str, ranks: Sequence[int] = (), silent: bool = False) -> None:
         super().__init__(message)
-        self.ranks = list(ranks)
+        self.ranks, self.silent = list(ranks), silent
 
 
 class Faults:
@@ -60,36 +60,49 @@ class Faults:
 
     def look(self) -> None:
         """Raises RankError if another rank has told of a fault."""
-        if self.comm is None:
-            return
-        for rank in self.world.others():
-            if self.heard is None and self.comm.iprobe(rank, FAULT):
-                self.heard = rank, self.comm.recv(source=rank, tag=FAULT)
-            if rank not in self.ended and self.comm.iprobe(rank, ENDED):
-                self.comm.recv(source=rank, tag=ENDED)
-                self.ended[rank] = time.monotonic()
+        self._hear()
         if self.heard is not None:
             rank, message = self.heard
             raise RankError(f"rank {rank} {message}", [rank])
+
+    def _hear(self) -> None:
+        """Takes what has come. Of several ranks at fault the first counts, on all ranks."""
+        for rank in self.world.others():
+            if self.comm.iprobe(rank, FAULT):
+                message = self.comm.recv(source=rank, tag=FAULT)
+                if self.heard is None or rank < self.heard[0]:
+                    self.heard = rank, message
+            if rank not in self.ended and self.comm.iprobe(rank, ENDED):
+                self.comm.recv(source=rank, tag=ENDED)
+                self.ended[rank] = time.monotonic()
+
+    def heard_within(self, seconds: float) -> tuple[int, str] | None:
+        """The fault of another rank, if one is heard of now or soon."""
+        time.sleep(seconds)
+        self._hear()
+        return self.heard
+
+    def leads(self) -> bool:
+        """Whether this rank ends the job, when the others have shown their messages: the first that is at fault."""
+        return self.told and (self.heard is None or self.world.rank < self.heard[0])
 
     def end(self) -> None:
         """Ends all ranks."""
         sys.stdout.flush()
         sys.stderr.flush()
-        follows = not self.leads()
-        if follows:
-            self.sent += [self.comm.isend(None, rank, HEARD) for rank in self.world.others()]
-        waiting = [rank for rank in self.world.others() if rank not in self.silent]
-        until = time.monotonic() + (2 * PATIENCE if follows else PATIENCE)
-        while time.monotonic() < until and (waiting or follows):
+        others = self.world.others()
+        self.sent += [self.comm.isend(None, rank, HEARD) for rank in others]
+        waiting = [rank for rank in others if rank not in self.silent]
+        begun = time.monotonic()
+        while (waiting or not self.leads()) and time.monotonic() < begun + PATIENCE * (
+            1 if self.leads() else 2
+        ):
+            self._hear()
             waiting = [rank for rank in waiting if not self.comm.iprobe(rank, HEARD)]
             self.world.all_done(self.sent)  # (a message may need to be driven on)
             time.sleep(1e-3)
         self.world.mpi.COMM_WORLD.Abort(1)
-
-    def leads(self) -> bool:
-        """Whether this rank ends the job, when the others have shown their messages: the first that is at fault."""
-        return self.told and (self.heard is None or self.world.rank < self.heard[0])
+        os._exit(1)  # (Abort may return, before the launcher has ended this process)
 
     def wait_for_the_end(self) -> None:
         """At the end of the program: waits for the others to end theirs, as MPI would do, but hears of faults."""
@@ -115,7 +128,13 @@ def show(world: World, error: BaseException) -> None:
         text = f"{who}: interrupted (Ctrl-C)\n"
     else:
         text = f"{who}:\n" + "".join(traceback.format_exception(error))
-    os.write(2, text.encode())  # in one piece: other ranks write, too
+    say(text)
+
+
+def say(text: str) -> None:
+    """Writes to the standard error, in one piece: other ranks write, too."""
+    sys.stderr.flush()
+    os.write(2, text.encode())
 
 
 def said(error: BaseException) -> str:
@@ -124,6 +143,8 @@ def said(error: BaseException) -> str:
         return "was interrupted (Ctrl-C)"
     if isinstance(error, RankError):
         return f"says: {error}"
+    if isinstance(error, SystemExit):
+        return "ended its program"
     text = str(error).partition("\n")[0]
     return f"raised {type(error).__name__}" + (f": {text}" if text else "")
 
@@ -133,13 +154,11 @@ def ends_together(faults: Faults) -> None:
     before = sys.excepthook
 
     def at_exception(kind: type[BaseException], error: BaseException, trace: Any) -> None:
-        faults.tell(said(error), getattr(error, "ranks", ()))
-        time.sleep(TOGETHER)
-        with suppress(RankError):
-            faults.look()
-        heard = faults.heard
+        silent = error.ranks if isinstance(error, RankError) and error.silent else ()
+        faults.tell(said(error), silent)
+        heard = faults.heard_within(TOGETHER)
         if heard is not None and heard[1] == said(error) and not faults.leads():
-            error = RankError(f"rank {heard[0]} {heard[1]}; so did this one")
+            error = RankError(f"the same as on rank {heard[0]}")
         show(faults.world, error)
         if before is not sys.__excepthook__:
             before(kind, error, trace)

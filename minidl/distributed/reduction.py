@@ -55,7 +55,7 @@ class TreeSum:
         self.height = self.shard = 0
         self.phase = 0  # 1: the segment's nodes are awaited; 2: the others' sums; 3: all is there
         self.received: dict[int, list[Any]] = {}  # requests, by rank
-        self.sent: list[Any] = []
+        self.sent: dict[int, list[Any]] = {}
 
     def row(self) -> np.ndarray:
         """What the next shard's numbers are to be written to."""
@@ -85,23 +85,23 @@ class TreeSum:
             segment = self.segments[rank]
             if segment.start < segment.stop:
                 rows = self.rows[: self.height, segment]
-                self.sent += [comm.Isend(row, rank, self.tag) for row in rows]
+                self.sent[rank] = [comm.Isend(row, rank, self.tag) for row in rows]
         self.poll()
 
     def poll(self) -> bool:
         """Does what can be done by now; whether the result is there."""
-        if self.phase == 1 and self._arrived():
+        if self.phase == 1 and self._all_done(self.received):
             self._complete_segment()
-        if self.phase == 2 and self._arrived() and self.world.all_done(self.sent):
-            self.phase, self.sent = 3, []
+        if self.phase == 2 and self._all_done(self.received) and self._all_done(self.sent):
+            self.phase = 3
         return self.phase == 3
 
-    def _arrived(self) -> bool:
-        if self.received:
-            done = self.world.all_done
-            waiting = {rank: its for rank, its in self.received.items() if not done(its)}
-            self.received = waiting
-        return not self.received
+    def _all_done(self, requests: dict[int, list[Any]]) -> bool:
+        """Whether these messages were sent or received; those of ranks with which all is done are taken out."""
+        for rank, its in list(requests.items()):
+            if self.world.all_done(its):
+                del requests[rank]
+        return not requests
 
     def _complete_segment(self) -> None:
         world, own, stack = self.world, self.segments[self.world.rank], list[np.ndarray]()
@@ -122,11 +122,12 @@ class TreeSum:
                 request = world.comm.Irecv(self.result[segment], rank, self.tag + 1)
                 self.received[rank] = [request]
             if own.start < own.stop:
-                self.sent.append(world.comm.Isend(self.result[own], rank, self.tag + 1))
+                request = world.comm.Isend(self.result[own], rank, self.tag + 1)
+                self.sent.setdefault(rank, []).append(request)
 
     def missing(self) -> list[int]:
-        """The ranks whose numbers have not arrived."""
-        return list(self.received)
+        """The ranks whose numbers have not arrived, or that do not take this one's."""
+        return list(self.received or self.sent)
 
     def doing(self) -> str:
         """What is waited for, for the error message."""
@@ -154,7 +155,7 @@ class AllReduce(TreeSum):
         if self.world.size == 1:
             self.result[...] = total
         else:
-            self.sent = [self.world.comm.Iallreduce(total, self.result)]
+            self.sent[self.world.rank] = [self.world.comm.Iallreduce(total, self.result)]
         self.poll()
 
     def missing(self) -> list[int]:

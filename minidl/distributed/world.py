@@ -14,7 +14,7 @@ from typing import Any
 
 from minidl import check
 from minidl._kernels import get_num_threads, set_num_threads
-from minidl.distributed.faults import Faults, RankError, ends_together
+from minidl.distributed.faults import Faults, RankError, ends_together, say
 
 LAUNCHERS = ("PMI_", "PMIX_", "OMPI_COMM_WORLD_", "MPI_LOCAL", "SLURM_STEP_", "PALS_", "FLUX_JOB_")
 SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MPI_LOCALNRANKS", "SLURM_STEP_NUM_TASKS")
@@ -115,7 +115,9 @@ class World:
 
     def abort(self, message: str) -> None:
         """Shows a message and ends all ranks, with exit code 1."""
-        print(f"minidl, rank {self.rank}: {message}", file=sys.stderr, flush=True)
+        say(f"minidl, rank {self.rank} of {self.size}: {message}\n")
+        if self.size == 1:
+            raise SystemExit(1)
         self.faults.tell(f"ended the job: {message}")
         self.faults.end()
 
@@ -147,21 +149,25 @@ class World:
             if self.mpi is None or not isinstance(error, self.mpi.Exception):
                 raise
             lost = _named(job.missing())
-            raise RankError(f"{lost}: the connection was lost ({error})", job.missing()) from error
+            raise RankError(
+                f"{lost}: the connection was lost ({error})", job.missing(), True
+            ) from error
 
     def _look(self, left: Sequence[Any], waited: float, limit: float) -> None:
-        self.faults.look()
+        if self.comm is not None:
+            self.faults.look()
         for job in left:
             gone = [rank for rank in job.missing() if rank in self.faults.ended]
             if gone and time.monotonic() - self.faults.ended[gone[0]] > GRACE:
                 raise RankError(
-                    f"{_named(gone)} ended its program, but {job.doing()} is awaited", gone
+                    f"{_named(gone)} ended its program, but {job.doing()} is awaited", gone, True
                 )
             if waited > limit * (INDIRECT if job.indirect else 1):
                 missing = job.missing()
                 raise RankError(
                     f"{_named(missing)} did not answer within {limit:g} s: {job.doing()} is awaited",
                     missing,
+                    silent=True,
                 )
 
     def all_done(self, requests: list[Any]) -> bool:

@@ -1,0 +1,114 @@
+"""Ranks of which one is at fault: ``python -m tests.distributed.faulty KIND [FOLDER]``."""
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+import minidl as md
+from minidl import callbacks, data, nn, optim
+from minidl import functional as F
+from minidl.distributed import DataParallel, world
+
+CULPRIT = 2
+
+
+def say(text):
+    os.write(1, (text + "\n").encode())  # in one piece
+
+
+class Here(ArithmeticError):
+    pass
+
+
+def raises():
+    raise Here("this is the message\nof two lines")
+
+
+def differs(model):
+    model[0].bias.data[0] += 1e-6
+
+
+FAULTS = {
+    "raises": raises,
+    "hangs": lambda: os.kill(os.getpid(), signal.SIGSTOP),
+    "sleeps": lambda: time.sleep(60),
+    "is_killed": lambda: os.kill(os.getpid(), signal.SIGKILL),
+    "is_interrupted": lambda: os.kill(os.getpid(), signal.SIGINT),
+    "exits": lambda: sys.exit(0),
+    "aborts": lambda: world().abort("enough"),
+}
+
+
+def steps(kind):
+    """A loop of one's own, in whose third step one rank is at fault."""
+    md.manual_seed(0)
+    model = nn.Sequential(nn.Affine(4, 8), nn.Tanh(), nn.Affine(8, 2))
+    if kind == "begins_differently" and world().rank == CULPRIT:
+        differs(model)
+    parallel = DataParallel(model, optim.SGD(model.parameters(), 0.1), check_every=4)
+    x, target = np.ones((16, 4), "float32"), np.arange(16) % 2
+    count = 0
+
+    def loss(x, target):
+        if kind in FAULTS and count == 2 and world().rank == CULPRIT:
+            FAULTS[kind]()
+        if kind == "all_raise" and count == 2:
+            raises()
+        return F.cross_entropy(model(x), target)
+
+    for count in range(2000 if kind == "forever" else 6):
+        try:
+            if kind == "batches_differ" and world().rank == CULPRIT:
+                x, target = x[:14], target[:14]
+            parallel.step(loss, x, target)
+        finally:
+            if kind == "raises" and world().rank == 0 and count == 2:
+                say("rank 0 could tidy up")
+        if kind == "differs" and count == 1 and world().rank == CULPRIT:
+            differs(model)
+        if kind == "forever":
+            time.sleep(0.01)
+            if count == 2 and world().is_main:
+                say("going")
+    if kind == "raises_outside" and world().rank == CULPRIT:
+        raises()
+    world().barrier()
+
+
+def fits(kind, folder):
+    """`md.fit` with a checkpoint, until Ctrl-C."""
+    md.manual_seed(0)
+    model = nn.Sequential(nn.Affine(4, 8), nn.BatchNorm(8), nn.Tanh(), nn.Affine(8, 2))
+    x = np.random.default_rng(0).standard_normal((64, 4)).astype("float32")
+    loader = data.DataLoader((x, np.arange(64) % 2), 16, shuffle=True, rng=0)
+
+    def slowly(training):
+        time.sleep(0.05)
+        if training.step == 3:
+            say("going")
+
+    slow = callbacks.every_batch(lambda: None)
+    slow.on_batch_end = slowly
+    history = md.fit(
+        model,
+        loader,
+        "cross_entropy",
+        DataParallel(model, optim.Adam(model.parameters())),
+        int(os.environ.get("EPOCHS", 1000)),
+        callbacks=[slow, callbacks.Checkpoint(Path(folder, "run.npz"), every=2, resume=True)],
+        progress=False,
+    )
+    say(f"rank {world().rank}: interrupted={history.interrupted}, {len(history)} epochs")
+
+
+if __name__ == "__main__":
+    world(timeout=float(os.environ.get("PATIENCE", 60)))
+    say(f"rank {world().rank} is {os.getpid()}")
+    if sys.argv[1] == "fits":
+        fits(*sys.argv[1:])
+    else:
+        steps(sys.argv[1])
