@@ -31,6 +31,7 @@ SECTIONS = {
         "porting/*",
         "pytorch",
         "capture",
+        "distributed",
         "pure_python",
         "settings",
         "pure_python",

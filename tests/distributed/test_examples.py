@@ -95,3 +95,21 @@ def test_ranks_within_ranks_are_refused():
     launch = [ranks.MPIEXEC, "-n", "2"]
     said = run(*DCGAN, "--ranks", "3", launch=launch, code=1)
     assert "--ranks 3: mpiexec has started 2 ranks already" in said
+
+
+@ranks.needs_mpi
+def test_the_first_script_of_the_page_runs(tmp_path):
+    page = (ranks.ROOT / "docs" / "distributed.md").read_text(encoding="utf-8")
+    script = tmp_path / "train.py"
+    script.write_text(page.partition("```python\n")[2].partition("```")[0])
+    accuracies = []
+    for size, epochs in ((2, 2), (1, 5)):  # and the second resumes what the first has left
+        script.write_text(script.read_text().replace("epochs=5", f"epochs={epochs}"))
+        done = subprocess.run(
+            [ranks.MPIEXEC, "-n", str(size), sys.executable, script], cwd=tmp_path, timeout=120,
+            env=ranks.environment(PYTHONPATH=str(ranks.ROOT)), capture_output=True, text=True,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout + done.stderr
+        accuracies.append(float(done.stdout.strip().split("\n")[-1].removesuffix("%")))
+        script.write_text(script.read_text().replace("epochs=2", "epochs=5"))
+    assert 70 < accuracies[0] < accuracies[1]
