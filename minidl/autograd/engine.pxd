@@ -16,7 +16,7 @@ cdef list _consumers_first(list roots)
 
 @cython.locals(op=Op, root=Tensor, seeds=list, order=list, grads=dict, useful=set, wanted=set, own=set, gy=Tensor, fused=bint, quick=bint, part=bint,
                declared=Declaration)
-cpdef dict walk(list roots, list gradients, set targets, bint retain_graph, bint create_graph)
+cpdef dict walk(list roots, list gradients, set targets, bint retain_graph, bint create_graph, object arrived=*)
 
 @cython.locals(edges=tuple, gxs=tuple, i=Py_ssize_t)
 cdef _pass_on(Op op, object result, bint fused, Tensor gy, dict grads)

@@ -77,18 +77,28 @@ def _leading_to(targets: set, order: list[Op]) -> set[Op]:
     return useful
 
 
+def _complete_after(targets: set | None, order: list[Op]) -> dict:
+    """For each op, which targets have their whole gradient when it has run: it is their last consumer."""
+    last = {edge: op for op in order for edge in op.edges if targets and edge in targets}
+    complete: dict[Op, list] = {}
+    for target, op in last.items():
+        complete.setdefault(op, []).append(target)
+    return complete
+
+
 def walk(
     roots: Sequence[Tensor],
     gradients: Sequence[Any],
     targets: set | None,
     retain_graph: bool,
     create_graph: bool,
+    arrived: Any = None,
 ) -> dict:
     """Carries the gradients of the roots (None: 1) back to the targets; returns {leaf or op: its gradient}.
 
     Without targets (None) to all leaves, whose `grad` they are added to: `Tensor.backward`; see its docstring.
     A target that the roots depend on, but with slope 0 everywhere (relu's second derivative), gets None as its
-    gradient.
+    gradient. ``arrived(target, gradient)`` is called as soon as a target's gradient is complete.
     """
     seeds = _seeds(roots, gradients)
     order = _consumers_first(roots)
@@ -99,6 +109,7 @@ def walk(
         useful = _leading_to(targets, order)
         wanted = targets | useful
         grads = {edge: None for op in useful for edge in op.edges if edge in targets}
+    complete = None if arrived is None else _complete_after(targets, order)
     for i, root in enumerate(roots):
         _add_to(grads, root if root._op is None else root._op, seeds[i])
     fused = not (create_graph or textbook())
@@ -130,6 +141,9 @@ def walk(
                         own.add(op.edges[0])
             if not retain_graph:
                 op._free()
+            if complete is not None:
+                for target in complete.get(op, ()):
+                    arrived(target, grads[target])
     finally:
         restore_recording(recorded)
     if targets is None:

@@ -1,4 +1,8 @@
-"""The gradients of all parameters, and what else is summed over shards, end to end in flat arrays."""
+"""The gradients of all parameters, and what else is summed over shards, end to end in a few flat arrays: buckets.
+
+The sum of a bucket is under way while backward computes the gradients of the next. Of the size of buckets the result
+does not depend: each number is added for itself.
+"""
 
 from __future__ import annotations
 
@@ -12,53 +16,86 @@ from minidl.distributed.world import SUMS, World
 
 
 class Place(NamedTuple):
-    """Where an array is: in which sum, and where there."""
+    """Where an array is: in which bucket, and where there."""
 
-    number: int
+    bucket: int
     part: slice
     shape: tuple[int, ...]
 
 
 class Flat:
-    """Sums over shards of arrays that are like these: one sum for each dtype."""
+    """Sums over shards of arrays that are like these. For each of the rank's shards: `put` each array as soon as it is
+    known, then `end_shard`.
+
+    Args:
+        arrays: in the order in which they will be known.
+        size: of a bucket, in bytes.
+    """
 
     def __init__(
-        self, world: World, shards: int, arrays: Sequence[np.ndarray], reproducible: bool
+        self,
+        world: World,
+        shards: int,
+        arrays: Sequence[np.ndarray],
+        reproducible: bool,
+        size: int,
     ) -> None:
-        kinds = {array.dtype.str: i for i, array in enumerate(arrays)}
-        numbers = {kind: number for number, kind in enumerate(kinds)}
-        lengths = [0] * len(kinds)
+        self.world = world
+        lengths: list[int] = []
+        dtypes: list[np.dtype] = []
+        latest: dict[str, int] = {}  # of each dtype the bucket that is not full
         self.places: list[Place] = []
         for array in arrays:
-            number = numbers[array.dtype.str]
-            part = slice(lengths[number], lengths[number] + array.size)
-            self.places.append(Place(number, part, array.shape))
-            lengths[number] = part.stop
-        kind = TreeSum if reproducible else AllReduce
+            kind = array.dtype.str
+            if kind not in latest or lengths[latest[kind]] * array.itemsize >= size:
+                latest[kind] = len(lengths)
+                lengths.append(0)
+                dtypes.append(array.dtype)
+            bucket = latest[kind]
+            part = slice(lengths[bucket], lengths[bucket] + array.size)
+            self.places.append(Place(bucket, part, array.shape))
+            lengths[bucket] = part.stop
+        make = TreeSum if reproducible else AllReduce
         self.sums = [
-            kind(world, shards, length, dtype, SUMS + 2 * number)
-            for number, (dtype, length) in enumerate(zip(kinds, lengths, strict=True))
+            make(world, shards, length, dtype, SUMS + 2 * i)
+            for i, (length, dtype) in enumerate(zip(lengths, dtypes, strict=True))
+        ]
+        self.members = [
+            [i for i, p in enumerate(self.places) if p.bucket == b] for b in range(len(lengths))
         ]
 
     def begin(self) -> None:
         """Another sum, from the first shard on."""
         for its in self.sums:
             its.begin()
+        self._begin_shard()
 
-    def add(self, arrays: Sequence[Any]) -> None:
-        """The arrays of the rank's next shard; None for zeros."""
-        for place, array in zip(self.places, arrays, strict=True):
-            row = self.sums[place.number].row()[place.part].reshape(place.shape)
-            row[...] = 0 if array is None else array
-        for its in self.sums:
-            its.added()
+    def _begin_shard(self) -> None:
+        self.absent = set(range(len(self.places)))
+        self.left = [len(members) for members in self.members]
+        self.next = (
+            0  # the first bucket that is not complete: they are summed in their order, on all ranks
+        )
 
-    def add_nothing(self) -> None:
-        """The rank's next shard has no samples."""
-        for its in self.sums:
-            its.row()[...] = 0
-            its.added()
+    def put(self, i: int, array: Any) -> None:
+        """The i-th array of this shard; None for zeros."""
+        bucket, part, shape = self.places[i]
+        row = self.sums[bucket].row()[part].reshape(shape)
+        row[...] = 0 if array is None else array
+        self.absent.remove(i)
+        self.left[bucket] -= 1
+        while self.next < len(self.sums) and self.left[self.next] == 0:
+            self.sums[self.next].added()
+            self.next += 1
+        for its in self.sums[: self.next]:  # (MPI gets on with its messages when it is asked)
+            self.world.poll(its)
+
+    def end_shard(self) -> None:
+        """What was not put is zero."""
+        for i in sorted(self.absent):
+            self.put(i, None)
+        self._begin_shard()
 
     def results(self) -> list[np.ndarray]:
         """The sums, in the shapes of the arrays."""
-        return [self.sums[p.number].result[p.part].reshape(p.shape) for p in self.places]
+        return [self.sums[p.bucket].result[p.part].reshape(p.shape) for p in self.places]

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from minidl import check
-from minidl.autograd.engine import grad
+from minidl.autograd.engine import walk
 from minidl.autograd.tensor import Tensor, wrap
 from minidl.data.shards import Shards, cut
 from minidl.distributed.faults import RankError, said
@@ -47,6 +47,8 @@ class DataParallel:
         reproducible: False adds gradients with MPI's allreduce, which is faster, but not reproducible: the bits depend
             on the number of ranks.
         check_every: the parameters of all ranks are compared at the first step, and once in so many steps.
+        bucket_mb: gradients are summed in portions of so many MiB, while backward goes on. The bits are the same for
+            any number.
 
     Attributes:
         world: the ranks. own: the shards of this one, a range.
@@ -75,6 +77,7 @@ class DataParallel:
         shards: int = 8,
         reproducible: bool = True,
         check_every: int = 100,
+        bucket_mb: float = 1.0,
     ) -> None:
         who = "DataParallel"
         self.models = (
@@ -103,10 +106,14 @@ class DataParallel:
                 )
         self.buffers = Buffers(self.models)
         reproducible = check.flag(who, "reproducible", reproducible)
-        like = [p._data for p in self.parameters] + [
-            self.buffers.arrays[i] for i in self.buffers.averaged
-        ]
-        self.flat = Flat(self.world, self.shards, like, reproducible)
+        size = int(check.number(who, "bucket_mb", bucket_mb, 0.0) * 2**20)
+        like = [self.buffers.arrays[i] for i in self.buffers.averaged]
+        like += [
+            p._data for p in reversed(self.parameters)
+        ]  # the order in which backward comes to them
+        self.numbers = {id(p): i for i, p in enumerate(self.parameters)}
+        self.places = {key: len(like) - 1 - i for key, i in self.numbers.items()}
+        self.flat = Flat(self.world, self.shards, like, reproducible, size)
         self.steps = 0
 
     # ── Steps ─────────────────────────────────────────────────────────────────────────────────────
@@ -173,69 +180,85 @@ class DataParallel:
             For each shard that is not empty its share of the batch, and the value; and the notes of all ranks.
         """
         self.begin()
-        draws = Draws(self.models)
-        gathering: Any = None
+        if not batch.samples:
+            raise ValueError("DataParallel: a batch without samples")
         hashed = self.digest() if self.steps % self.check_every == 0 else ""
+        draws = Draws(self.models)
         self.flat.begin()
         self.buffers.keep()
-        values: dict[int, Any] = {}
-        present = [False] * len(self.parameters)
-        taken = None
-        first = next(shard for shard in range(self.shards) if batch.share(shard))
         try:
-            for shard in self.own:
-                if shard not in batch.parts:
-                    self.flat.add_nothing()
-                    continue
-                with draws.of(shard):
-                    loss, values[shard] = fn(*batch.parts[shard])
-                    weight = batch.share(shard)
-                    grads = self._grads(loss, weight * share)
-                if shard == first:
-                    taken = self.buffers.values()
-                changes = [change for _, change in self.buffers.changes(weight)]
-                self.buffers.restore()
-                present = [a or g is not None for a, g in zip(present, grads, strict=True)]
-                self.flat.add([*grads, *changes])
+            values, present, taken = self._own_shards(fn, batch, share, draws)
         except BaseException as error:
-            self.buffers.restore()
             self.world.faults.tell(said(error))
             raise
+        finally:
+            self.buffers.restore()
         agreed = (self.steps, batch.samples, draws.key, hashed)
-        report = Report(agreed, values, present, taken, note)
-        if self.world.size > 1:
-            gathering = Gathering(self.world, report)
-            self.world.complete([*self.flat.sums, gathering])
-            reports = gathering.values
-        else:
-            self.world.complete(self.flat.sums)
-            reports = [report]
+        reports = self._exchange(Report(agreed, values, present, taken, note))
         self._agree([its.agreed for its in reports])
         every = {shard: value for its in reports for shard, value in its.values.items()}
         results = [(batch.share(shard), every[shard]) for shard in sorted(every)]
         check(results)
-        sums = self.flat.results()
-        count = len(self.parameters)
-        taken = next(its.taken for its in reports if its.taken is not None)
-        self.buffers.restore(list(zip(self.buffers.averaged, sums[count:], strict=True)), taken)
-        for i, p in enumerate(self.parameters):
-            if any(its.present[i] for its in reports):
-                p.grad = wrap(sums[i] + p.grad._data if add and p.grad is not None else sums[i])
-            elif not add:
-                p.grad = None
+        self._take(reports, add)
         self.steps += 1
         return results, [its.note for its in reports]
+
+    def _own_shards(self, fn: Callable, batch: Shards, share: float, draws: Draws) -> tuple:
+        """Forward and backward of this rank's shards; what a `Report` says of them."""
+        values: dict[int, Any] = {}
+        present = [False] * len(self.parameters)
+        taken = None
+        first = next(shard for shard in range(self.shards) if batch.share(shard))
+        for shard in self.own:
+            if shard in batch.parts:
+                weight = batch.share(shard)
+                with draws.of(shard):
+                    loss, values[shard] = fn(*batch.parts[shard])
+                    for i, change in enumerate(self.buffers.changes(weight)):
+                        self.flat.put(i, change)
+                    self._backward(loss, weight * share, present)
+                if shard == first:
+                    taken = self.buffers.values()
+                self.buffers.restore()
+            self.flat.end_shard()
+        return values, present, taken
+
+    def _backward(self, loss: Tensor, share: float, present: list[bool]) -> None:
+        """The gradients of share * loss go into the flat arrays, each as soon as it is there."""
+
+        def arrived(p: Tensor, g: Tensor | None) -> None:
+            if g is not None:
+                self.flat.put(self.places[id(p)], g._data)
+                present[self.numbers[id(p)]] = True
+
+        wanted = {p for p in self.parameters if p.requires_grad}
+        seed = Tensor(np.full(loss.shape, share, loss.dtype))
+        walk([loss], [seed], wanted, False, False, arrived)
+
+    def _exchange(self, report: Report) -> list[Report]:
+        """Waits for the sums, and the reports of all ranks."""
+        if self.world.size == 1:
+            self.world.complete(self.flat.sums)
+            return [report]
+        gathering = Gathering(self.world, report)
+        self.world.complete([*self.flat.sums, gathering])
+        return gathering.values
+
+    def _take(self, reports: list[Report], add: bool) -> None:
+        """The sums become the gradients and buffers."""
+        sums = self.flat.results()
+        taken = next(its.taken for its in reports if its.taken is not None)
+        self.buffers.restore(sums[: len(self.buffers.averaged)], taken)
+        for i, p in enumerate(self.parameters):
+            if any(its.present[i] for its in reports):
+                g = sums[self.places[id(p)]]
+                p.grad = wrap(g + p.grad._data if add and p.grad is not None else g)
+            elif not add:
+                p.grad = None
 
     def gather(self, value: Any) -> list[Any]:
         """The values of all ranks."""
         return self.world.gather(value)
-
-    def _grads(self, loss: Any, share: float) -> list[np.ndarray | None]:
-        wanted = [p for p in self.parameters if p.requires_grad]
-        seed = Tensor(np.full(loss.shape, share, loss.dtype))
-        found = grad(loss, wanted, seed, allow_unused=True) if wanted else ()
-        by_id = {id(p): g for p, g in zip(wanted, found, strict=True) if g is not None}
-        return [by_id[id(p)]._data if id(p) in by_id else None for p in self.parameters]
 
     # ── Agreement ─────────────────────────────────────────────────────────────────────────────────
 

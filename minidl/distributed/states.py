@@ -41,22 +41,19 @@ class Buffers:
         self.arrays = [getattr(module, name) for module, name in self.places]
         self.kept = [array.copy() for array in self.arrays]
 
-    def changes(self, share: float) -> Iterator[tuple[int, np.ndarray]]:
-        """What a shard has added to each of the averaged ones, times its share, with their numbers."""
-        for i in self.averaged:
-            module, name = self.places[i]
-            yield i, (getattr(module, name) - self.kept[i]) * self.kept[i].dtype.type(share)
+    def changes(self, share: float) -> list[np.ndarray]:
+        """What a shard has added to each of the averaged ones, times its share."""
+        kept = [(i, self.kept[i]) for i in self.averaged]
+        return [(getattr(*self.places[i]) - array) * array.dtype.type(share) for i, array in kept]
 
     def values(self) -> list[np.ndarray]:
         """Copies of those that are taken from the first shard."""
         return [getattr(*self.places[i]).copy() for i in self.taken]
 
-    def restore(
-        self, changes: Sequence[tuple[int, np.ndarray]] = (), taken: Sequence[np.ndarray] = ()
-    ) -> None:
+    def restore(self, changes: Sequence[np.ndarray] = (), taken: Sequence[np.ndarray] = ()) -> None:
         """Each is the array that it was, with the values of then; then the sums of `changes` are added."""
         new = list(self.kept)
-        for i, change in changes:
+        for i, change in zip(self.averaged, changes, strict=bool(changes)):
             new[i] = new[i] + change
         for i, value in zip(self.taken, taken, strict=bool(taken)):
             new[i] = value

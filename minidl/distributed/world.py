@@ -129,7 +129,7 @@ class World:
         Raises:
             RankError: another rank reports a fault, or does not answer in time; it is named.
         """
-        left = [job for job in jobs if not self._poll(job)]
+        left = [job for job in jobs if not self.poll(job)]
         if not left:
             return
         limit = self.timeout if timeout is None else timeout
@@ -139,10 +139,12 @@ class World:
             if now - looked > LOOK:
                 looked = now
                 self._look(left, now - begun, limit)
-            time.sleep(0 if now - begun < SPIN else 2e-4)
-            left = [job for job in left if not self._poll(job)]
+            waited = now - begun
+            time.sleep(0 if waited < SPIN else min(max(2e-4, waited / 1000), 5e-3))
+            left = [job for job in left if not self.poll(job)]
 
-    def _poll(self, job: Any) -> bool:
+    def poll(self, job: Any) -> bool:
+        """Whether a job is done; RankError if MPI says that a connection is lost."""
         try:
             return job.poll()
         except Exception as error:

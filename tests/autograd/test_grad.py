@@ -6,6 +6,7 @@ import pytest
 import minidl as md
 from minidl import Tensor
 from minidl import functional as F
+from minidl.autograd.engine import walk
 
 
 def leaf(*values, dtype="float64"):
@@ -126,3 +127,29 @@ def test_gradient_penalty():
     penalty.backward()
     same(w.grad, [2 * 4 * 0.6, 2 * 4 * 0.8])
     assert x.grad is None
+
+
+def test_a_gradient_arrives_when_its_last_consumer_has_run():
+    first, last, unused = leaf(2.0), leaf(3.0), leaf(1.0)
+    told, ran = [], []
+
+    class Watched(md.Op):
+        def __init__(self, name):
+            self.name = name
+
+        def forward(self, x):
+            return x * 2
+
+        def backward(self, gy):
+            ran.append(self.name)
+            return gy * 2
+
+    def arrived(x, g):
+        told.append((x, g.data.copy(), list(ran)))
+
+    y = Watched("late")(Watched("early")(first) + first) * last
+    found = walk([y.sum()], [None], {first, last, unused}, False, False, arrived)
+    (x0, g0, ran0), (x1, g1, ran1) = told
+    assert x0 is last and ran0 == [] and x1 is first and ran1 == ["late", "early"]
+    np.testing.assert_array_equal([g0, g1], [[12.0], [18.0]])
+    assert found[first].data is not None and unused not in found

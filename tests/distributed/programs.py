@@ -1,8 +1,9 @@
-"""What the ranks of a test run: ``mpiexec -n 4 python -m tests.distributed.programs NAME ...``. Prints, on rank 0, a
-hash of the parameters, the optimizers' states and what was measured.
+"""What the ranks of a test run: ``python -m tests.distributed.programs NAME ... OPTION=NUMBER``. Prints, on
+rank 0, a hash of the parameters, the optimizers' states and what was measured.
 """
 
 import hashlib
+import json
 import sys
 
 import numpy as np
@@ -143,7 +144,9 @@ def run(names, **options):
 
 
 if __name__ == "__main__":
-    found = run(sys.argv[1:] or PROGRAMS)
+    pairs = [argument.split("=") for argument in sys.argv[1:] if "=" in argument]
+    names = [argument for argument in sys.argv[1:] if "=" not in argument]
+    found = run(names or PROGRAMS, **{name: json.loads(value) for name, value in pairs})
     everywhere = world().gather(found)
     assert all(its == found for its in everywhere), everywhere
     if world().is_main:

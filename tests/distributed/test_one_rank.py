@@ -7,6 +7,7 @@ import minidl as md
 from minidl import distributed, nn, optim
 from minidl import functional as F
 from minidl.data.shards import cut, edges_of
+from minidl.distributed.flat import Flat
 from minidl.distributed.reduction import TreeSum
 from minidl.distributed.tree import additions, leaves, nodes, own_shards
 
@@ -51,6 +52,28 @@ def test_a_sum_of_one_rank():
     pairs = rows[0::2] + rows[1::2]
     fours = pairs[0::2] + pairs[1::2]
     np.testing.assert_array_equal(total.result, fours[0] + fours[1])
+
+
+def test_a_bucket_is_summed_before_the_next_is_known():
+    arrays = [np.ones((4, 8), "f4"), np.ones(3, "f8"), np.ones(20, "f4"), np.ones((), "f4")]
+    flat = Flat(distributed.world(), 2, arrays, True, size=100)
+    assert [its.length for its in flat.sums] == [32, 3, 21]
+    flat.begin()
+    for i, array in enumerate(arrays):
+        flat.put(i, array)
+    flat.end_shard()
+    flat.put(3, 2.0)
+    flat.put(1, arrays[1])
+    assert [its.phase for its in flat.sums] == [
+        0,
+        0,
+        0,
+    ]  # the first is awaited: all ranks keep this order
+    flat.put(0, arrays[0])
+    assert [its.phase for its in flat.sums] == [3, 3, 0]
+    flat.end_shard()  # the third array is zero in this shard
+    assert [float(total.min()) for total in flat.results()] == [2, 2, 1, 3]
+    assert [total.shape for total in flat.results()] == [array.shape for array in arrays]
 
 
 @pytest.mark.parametrize("samples", range(1, 30))
@@ -157,6 +180,7 @@ def test_what_a_function_raises_leaves_all_as_it_was():
         ({"optimizer": 3}, TypeError, "expected one of minidl.optim, got int"),
         ({"shards": 0}, ValueError, "shards"),
         ({"check_every": 0}, ValueError, "check_every"),
+        ({"bucket_mb": -1}, ValueError, "bucket_mb"),
     ],
 )
 def test_wrong_arguments(arguments, error, message):
@@ -171,6 +195,13 @@ def test_a_shape_that_is_not_known_yet():
     optimizer = optim.SGD(model.parameters(), 0.1)
     with pytest.raises(ValueError, match="call the model once before"):
         distributed.DataParallel(model, optimizer)
+
+
+def test_a_batch_without_samples():
+    model, _, _ = model_and_batch()
+    parallel = distributed.DataParallel(model, optim.SGD(model.parameters(), 0.1))
+    with pytest.raises(ValueError, match="without samples"):
+        parallel.step(lambda x: model(x).mean(), np.zeros((0, 6), "float32"))
 
 
 def test_a_function_must_return_a_loss():

@@ -18,3 +18,17 @@ def alone():
 def test_same_bits(size):
     said = ranks.run(size, "programs")
     assert dict(pair.split("=") for pair in said.split()) == alone()
+
+
+@ranks.needs_mpi
+@pytest.mark.parametrize("bucket_mb", [0, 0.002])
+def test_the_size_of_buckets_does_not_matter(bucket_mb):
+    said = ranks.run(3, "programs", "mlp", "dcgan", f"bucket_mb={bucket_mb}")
+    assert said.split() == [f"{name}={alone()[name]}" for name in ("mlp", "dcgan")]
+
+
+@ranks.needs_mpi
+@pytest.mark.parametrize("bucket_mb", [0.002, 1])
+def test_a_plain_allreduce(bucket_mb):
+    """All ranks have the same parameters (the program compares them), which need not be those of one rank."""
+    ranks.run(4, "programs", "mlp", "reproducible=false", f"bucket_mb={bucket_mb}")
