@@ -91,6 +91,7 @@ VALID = {
         True,
         100,
         1.0,
+        False,
     ),
     "md.distributed.world": (300.0,),
     "md.draw": lambda: ((leaf(2) * leaf(2)).sum(), None, None, None),

@@ -2,7 +2,7 @@
 
 In the order of reading: `world` (the ranks, and how they wait for each other), `faults` (what ends a job), `tree` (the
 order of additions), `reduction` (sums over all ranks), `flat` (all gradients end to end), `states` (what else a shard
-changes), `parallel` (a step). docs/distributed.md is the user's guide.
+changes), `parallel` (a step), `together` (BatchNorm over the whole batch). docs/distributed.md is the user's guide.
 """
 
 from minidl.distributed.faults import RankError

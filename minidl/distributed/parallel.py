@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,6 +17,7 @@ from minidl.data.shards import Shards, cut
 from minidl.distributed.faults import RankError, said
 from minidl.distributed.flat import Flat
 from minidl.distributed.states import Buffers, Draws
+from minidl.distributed.together import compute_together, keeping, synchronised
 from minidl.distributed.tree import own_shards
 from minidl.distributed.world import Gathering, world
 from minidl.nn import Module
@@ -49,6 +51,8 @@ class DataParallel:
         check_every: the parameters of all ranks are compared at the first step, and once in so many steps.
         bucket_mb: gradients are summed in portions of so many MiB, while backward goes on. The bits are the same for
             any number.
+        sync_batch_norm: True normalises with the statistics of the whole batch instead of each shard's: for shards of
+            few samples. Slower: all shards wait for each other at each BatchNorm, forward and backward.
 
     Attributes:
         world: the ranks. own: the shards of this one, a range.
@@ -78,6 +82,7 @@ class DataParallel:
         reproducible: bool = True,
         check_every: int = 100,
         bucket_mb: float = 1.0,
+        sync_batch_norm: bool = False,
     ) -> None:
         who = "DataParallel"
         self.models = (
@@ -114,6 +119,7 @@ class DataParallel:
         self.numbers = {id(p): i for i, p in enumerate(self.parameters)}
         self.places = {key: len(like) - 1 - i for key, i in self.numbers.items()}
         self.flat = Flat(self.world, self.shards, like, reproducible, size)
+        self.sync_batch_norm = check.flag(who, "sync_batch_norm", sync_batch_norm)
         self.steps = 0
 
     # ── Steps ─────────────────────────────────────────────────────────────────────────────────────
@@ -209,26 +215,40 @@ class DataParallel:
         present = [False] * len(self.parameters)
         taken = None
         first = next(shard for shard in range(self.shards) if batch.share(shard))
+
+        def compute(shard: int, put: Callable[[int, np.ndarray], None]) -> None:
+            nonlocal taken
+            weight = batch.share(shard)
+            with draws.of(shard):
+                loss, values[shard] = fn(*batch.parts[shard])
+                for i, change in enumerate(self.buffers.changes(weight)):
+                    put(i, change)
+                self._backward(loss, weight * share, present, put)
+            if shard == first:
+                taken = self.buffers.values()
+            self.buffers.restore()
+
+        if self.sync_batch_norm:
+            with synchronised(self.models):
+                waiting: dict[int, list[tuple]] = {shard: [] for shard in batch.parts}
+                works = {shard: partial(compute, shard, _into(waiting[shard])) for shard in waiting}
+                keep = keeping(self.buffers, draws)
+                compute_together(self.world, self.shards, works, keep)
         for shard in self.own:
-            if shard in batch.parts:
-                weight = batch.share(shard)
-                with draws.of(shard):
-                    loss, values[shard] = fn(*batch.parts[shard])
-                    for i, change in enumerate(self.buffers.changes(weight)):
-                        self.flat.put(i, change)
-                    self._backward(loss, weight * share, present)
-                if shard == first:
-                    taken = self.buffers.values()
-                self.buffers.restore()
+            if self.sync_batch_norm:
+                for i, array in waiting.get(shard, ()):
+                    self.flat.put(i, array)
+            elif shard in batch.parts:
+                compute(shard, self.flat.put)
             self.flat.end_shard()
         return values, present, taken
 
-    def _backward(self, loss: Tensor, share: float, present: list[bool]) -> None:
-        """The gradients of share * loss go into the flat arrays, each as soon as it is there."""
+    def _backward(self, loss: Tensor, share: float, present: list[bool], put: Callable) -> None:
+        """The gradients of share * loss, each put into the flat arrays as soon as it is there."""
 
         def arrived(p: Tensor, g: Tensor | None) -> None:
             if g is not None:
-                self.flat.put(self.places[id(p)], g._data)
+                put(self.places[id(p)], g._data)
                 present[self.numbers[id(p)]] = True
 
         wanted = {p for p in self.parameters if p.requires_grad}
@@ -313,3 +333,8 @@ def _numbers(result: Any) -> tuple[Tensor, tuple[float, ...]]:
             "DataParallel: the function must return the loss, a Tensor of one element, first"
         )
     return parts[0], tuple(float(part) for part in parts)
+
+
+def _into(waiting: list[tuple]) -> Callable[[int, np.ndarray], None]:
+    """Keeps a copy of what is put."""
+    return lambda i, array: waiting.append((i, np.array(array)))

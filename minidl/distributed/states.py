@@ -75,11 +75,11 @@ class Draws:
         self.generators = list(own.values())
         self.key = int(generator().integers(2**63))
         self.keys = [int(rng.integers(2**63)) for rng in self.generators]
+        self.states = [rng.bit_generator.state for rng in self.generators]
 
     @contextmanager
     def of(self, shard: int) -> Iterator[None]:
-        """Inside, the library's generator and those of layers are this shard's; afterwards they are as before."""
-        before = [rng.bit_generator.state for rng in self.generators]
+        """Inside, the library's generator and those of layers are this shard's; afterwards as before."""
         try:
             for rng, key in zip(self.generators, self.keys, strict=True):
                 kind: Any = type(rng.bit_generator)
@@ -87,7 +87,7 @@ class Draws:
             with drawing_from(np.random.default_rng(_seed(self.key, shard))):
                 yield
         finally:
-            for rng, state in zip(self.generators, before, strict=True):
+            for rng, state in zip(self.generators, self.states, strict=True):
                 rng.bit_generator.state = state
 
 

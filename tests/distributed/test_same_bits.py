@@ -27,6 +27,20 @@ def test_the_size_of_buckets_does_not_matter(bucket_mb):
     assert said.split() == [f"{name}={alone()[name]}" for name in ("mlp", "dcgan")]
 
 
+@functools.cache
+def synchronised():
+    return programs.run(["mlp", "dcgan"], sync_batch_norm=True)
+
+
+@ranks.needs_mpi
+@pytest.mark.parametrize("size", [3, 8])
+def test_batch_norm_over_the_whole_batch(size):
+    expected = synchronised()
+    said = ranks.run(size, "programs", *expected, "sync_batch_norm=true")
+    assert dict(pair.split("=") for pair in said.split()) == expected
+    assert not set(expected.values()) & set(alone().values())
+
+
 @ranks.needs_mpi
 @pytest.mark.parametrize("bucket_mb", [0.002, 1])
 def test_a_plain_allreduce(bucket_mb):

@@ -1,0 +1,108 @@
+"""BatchNorm over the whole batch: gradients and statistics are those of one batch that is not divided."""
+
+import threading
+
+import numpy as np
+import pytest
+
+import minidl as md
+from minidl import distributed, nn, optim
+from minidl import functional as F
+
+
+def network(sync, spatial):
+    md.manual_seed(0)
+    first = nn.Conv(2, 4, 3) if spatial else nn.Affine(2, 4)
+    model = nn.Sequential(
+        first, nn.BatchNorm(4), nn.LeakyReLU(0.1), nn.Flatten(), nn.Affine(36 if spatial else 4, 3),
+        nn.BatchNorm(3, affine=False, activation="tanh"),
+    ).astype("float64")  # fmt: skip
+    optimizer = optim.SGD(model.parameters(), 0.1)
+    parallel = distributed.DataParallel(model, optimizer, shards=4, sync_batch_norm=sync)
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((10, 2, 5, 5) if spatial else (10, 2))
+    return model, parallel, x, rng.standard_normal((10, 3))
+
+
+def state(model):
+    return {name: value.copy() for name, value in model.buffers.items()} | {
+        name: p.grad.data.copy() for name, p in model.named_parameters()
+    }
+
+
+@pytest.mark.parametrize("spatial", [False, True])
+def test_as_one_batch(spatial):
+    model, parallel, x, target = network(True, spatial)
+    loss = parallel.gradients(lambda x, t: F.mse_loss(model(x), t), x, target)
+    found = state(model)
+    model, _, _, _ = network(True, spatial)
+    whole = F.mse_loss(model(x), target)
+    whole.backward()
+    assert loss == pytest.approx(whole.item(), rel=1e-12)
+    for name, expected in state(model).items():
+        np.testing.assert_allclose(found[name], expected, rtol=1e-6, atol=1e-9, err_msg=name)
+
+
+def test_each_shard_alone_is_something_else():
+    model, parallel, x, target = network(False, False)
+    loss = parallel.gradients(lambda x, t: F.mse_loss(model(x), t), x, target)
+    assert abs(loss - F.mse_loss(model(x), target).item()) > 1e-3
+
+
+def test_gradients_of_gradients():
+    """The slope of all outputs at a sample, through statistics that all samples share."""
+
+    def penalty(x, target):
+        x = md.Tensor(x, requires_grad=True)
+        slope = md.grad((model(x) * target).sum(), x, create_graph=True)
+        return (slope * slope).sum(1).mean()
+
+    model, parallel, x, target = network(True, False)
+    loss = parallel.gradients(penalty, x, target)
+    found = state(model)
+    model, _, _, _ = network(True, False)
+    whole = penalty(x, target)
+    whole.backward()
+    assert loss == pytest.approx(whole.item(), rel=1e-12)
+    for name, p in model.named_parameters():
+        np.testing.assert_allclose(found[name], p.grad.data, rtol=1e-6, atol=1e-9, err_msg=name)
+
+
+def test_evaluation_uses_the_running_statistics():
+    model, parallel, x, target = network(True, False)
+    model.eval()
+    loss = parallel.gradients(lambda x, t: F.mse_loss(model(x), t), x, target)
+    assert loss == pytest.approx(F.mse_loss(model(x), target).item(), rel=1e-12)
+
+
+def test_what_one_shard_raises_ends_all():
+    model, parallel, x, target = network(True, False)
+    calls = []
+
+    def loss(x, t):
+        y = model(x)
+        calls.append(len(x))
+        if len(calls) == 3:
+            raise ArithmeticError("here")
+        return F.mse_loss(y, t)
+
+    before = threading.active_count()
+    with pytest.raises(ArithmeticError, match="here"):
+        parallel.step(loss, x, target)
+    assert threading.active_count() == before
+    assert not any(value.any() for name, value in model.buffers.items() if "mean" in name)
+    assert "forward" not in vars(model[1])
+    parallel.step(loss, x, target)
+
+
+def test_shards_that_take_different_ways():
+    model, parallel, x, target = network(True, False)
+    calls = []
+
+    def loss(x, t):
+        calls.append(x)
+        y = model(x) if len(calls) != 2 else model[5](t)
+        return F.mse_loss(y, t)
+
+    with pytest.raises(RuntimeError, match="shards came to different layers"):
+        parallel.step(loss, x, target)
