@@ -4,6 +4,9 @@ Each ``minidl/_kernels/*/*.pyx`` is translated to C once and compiled once per C
 flags; ``minidl/_kernels/__init__.py`` picks a level at import. Two modules own state of the whole process (the thread
 pool, the recycled memory) or look at the CPU: those are compiled once.
 
+In a checkout each module is a file, so that a change rebuilds one; in a wheel the modules of a level are linked into
+one file, and what is compiled once into another. A wheel has no `.pyx` and `.pxd`: they are in the sdist, and in Git.
+
 The engine and the ops are plain Python files that also run as they are; here they are compiled too, with the types that
 the `.pxd` beside them declares, because calling them must cost less than the arithmetic of a small layer.
 
@@ -20,6 +23,7 @@ process and says where it is. A build for tests, in a checkout of its own, 10 ti
         python tests/fuzz/run.py --cases 30000 --guard
 """
 
+import ast
 import filecmp
 import os
 import platform
@@ -28,6 +32,7 @@ import sys
 import sysconfig
 import tempfile
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from importlib import metadata
 from pathlib import Path
 
@@ -50,23 +55,17 @@ NUMPY_API = [
 ]
 # There are kernels too, by which the tests reach what is inside of others. They are not in the wheel.
 TESTS = Path("tests/kernels")
-COMPILED_ONCE = {"buffers", "copying", "cpu", "epilogues", "fields", "memory", "pool", "prepared"}
-ENGINE = [
-    *(
-        f"minidl/autograd/{name}.py"
-        for name in ("modes", "changes", "tensor", "tape", "op", "engine")
-    ),
-    *(
-        f"minidl/ops/{name}.py"
-        for name in ("args", "arithmetic", "linalg", "norm", "reduction", "shape")
-    ),
-    *(f"minidl/replay/{name}.py" for name in ("watch", "record", "capture")),
-    "minidl/optim/again.py",
-    "minidl/ops/losses/loss.py",
-    "minidl/ops/arrays/joining.py",
-    *(f"minidl/ops/activations/{name}.py" for name in ("activation", "prelu", "softmax")),
-    *(f"minidl/ops/spatial/{name}.py" for name in ("conv", "pooling")),
-]
+# What minidl/_source.py says of compiled modules. (Read, not imported: it would look for them.)
+TABLES = {
+    node.targets[0].id: ast.literal_eval(node.value)
+    for node in ast.parse(Path("minidl/_source.py").read_text(encoding="utf-8")).body
+    if isinstance(node, ast.Assign) and node.targets[0].id in ("ENGINE", "RUNTIME", "LINKED")
+}
+ENGINE = [f"minidl/{module}.py" for module in TABLES["ENGINE"]]
+RUNTIME = {f"minidl/{module}".replace("/", ".") for module in TABLES["RUNTIME"]}
+# What Cython would write into each of the 80 modules (how keyword arguments are read, classes and functions made) is
+# written once, into a module that the others ask for it.
+SHARED = "minidl._kernels.runtime.cython_shared"
 # Compiled for speed: what every operation goes through. The other ops are compiled for size, which takes a third off
 # them; doing so here made a chain of tiny operations 1.3 times slower.
 QUICK = {"modes", "changes", "tensor", "tape", "op", "engine", "activation", "args", "arithmetic"}
@@ -110,7 +109,7 @@ LIGHT = {
 }  # fmt: skip
 VECTORISE = [["-O2", "-ftree-vectorize", "-fvect-cost-model=dynamic", "-fpeel-loops"], ["-O2"]]
 # Compiled for size: what runs once, or only while a step is recorded.
-RARE = {"cpu", "prepared"}
+RARE = {"cpu", "cython_shared", "prepared"}
 # Kernels that go through a row in short blocks: they compute one and then store it, so that nobody need ask whether
 # rows overlap, or have as many partial results. As they are, gcc calls memcpy to store, which takes a block through the
 # stack; and both gcc and clang unroll loops of 16 steps before they would vectorise them.
@@ -194,9 +193,49 @@ class BuildKernels(build_ext):
             ]
         self.include_dirs.append(numpy.get_include())
         translate(self.extensions, self.force)
+        if not (self.inplace or self.editable_mode):
+            self.extensions = linked(self.extensions)
         super().run()
         stamp.parent.mkdir(exist_ok=True)
         stamp.write_text(self.made_with, encoding="utf-8")
+
+    def build_extensions(self) -> None:
+        modules = [m for ext in self.extensions if isinstance(ext, Linked) for m in ext.modules]
+        with ThreadPoolExecutor(self.parallel) as pool:
+            self.objects = dict(pool.map(self.compile_module, modules))
+        super().build_extensions()
+
+    def build_extension(self, ext: Extension) -> None:
+        if not isinstance(ext, Linked):
+            return super().build_extension(ext)
+        place = Path(self.get_ext_fullpath(ext.name))
+        place.parent.mkdir(parents=True, exist_ok=True)
+        self.compiler.link_shared_object(
+            [self.objects[module.name] for module in ext.modules],
+            str(place),
+            libraries=self.get_libraries(ext),
+            extra_postargs=ext.extra_link_args,
+            export_symbols=[f"PyInit_{stem_of(module)}" for module in ext.modules],
+            build_temp=self.build_temp,
+        )
+
+    def compile_module(self, module: Extension) -> tuple[str, str]:
+        """If its source changed, with its own flags; its name, and its object file."""
+        (source,) = module.sources
+        (made,) = self.compiler.object_filenames([source], output_dir=self.build_temp)
+        if (
+            self.force
+            or not os.path.exists(made)
+            or os.path.getmtime(made) < os.path.getmtime(source)
+        ):
+            self.compiler.compile(
+                [source],
+                output_dir=self.build_temp,
+                macros=module.define_macros,
+                include_dirs=module.include_dirs,
+                extra_postargs=module.extra_compile_args,
+            )
+        return module.name, made
 
     def copy_extensions_to_source(self) -> None:
         places = [Path(self.get_ext_fullpath(ext.name)) for ext in self.extensions]
@@ -303,11 +342,11 @@ def expanded(
     """For each kernel an extension per level. The engine, and what is compiled once, stay one each."""
     found = []
     for module in modules:
-        stem = module.name.rpartition(".")[2]
+        stem = stem_of(module)
         if module.sources[0].endswith(".py"):
             flags = ["-O2" if stem in QUICK else "-Os", *LEAN] if os.name == "posix" else []
             found.append(compiled(module, module.name, flags))
-        elif stem in COMPILED_ONCE:
+        elif module.name in RUNTIME:
             pthread = ["-pthread"] if os.name == "posix" else []
             flags = levels["baseline"] + more.get(stem, []) + pthread
             found.append(compiled(module, module.name, flags, pthread))
@@ -317,6 +356,31 @@ def expanded(
                 for level, flags in levels.items()
             ]
     return found
+
+
+class Linked(Extension):
+    """Modules that are one file in a wheel: PyInit_NAME in it begins the module NAME."""
+
+    _needs_stub = False  # what setuptools sets for extensions that it was given at first
+
+    def __init__(self, name: str, modules: list[Extension]) -> None:
+        link = dict.fromkeys(arg for module in modules for arg in module.extra_link_args)
+        super().__init__(name, [m.sources[0] for m in modules], extra_link_args=list(link))
+        self.modules = modules
+
+
+def linked(modules: list[Extension]) -> list[Extension]:
+    """One file for each CPU level, and one for all that is compiled once (minidl/_source.py says why)."""
+    files: dict[str, list[Extension]] = {}
+    for module in modules:
+        folder = module.name.rpartition(".")[0].removeprefix("minidl.").replace(".", "/")
+        file = TABLES["LINKED"].get(folder, TABLES["LINKED"]["once"])
+        files.setdefault(f"minidl/{file}".replace("/", "."), []).append(module)
+    return [Linked(name, found) for name, found in files.items()]
+
+
+def stem_of(module: Extension) -> str:
+    return module.name.rpartition(".")[2]
 
 
 def compiled(module: Extension, name: str, flags: list[str], link: Iterable[str] = ()) -> Extension:
@@ -335,13 +399,19 @@ def translate(extensions: list[Extension], force: bool) -> None:
 
     sources = sorted({ext.sources[0] for ext in extensions})
     written = {}
-    for suffix, directives in ((".pyx", KERNEL_DIRECTIVES), (".py", ENGINE_DIRECTIVES)):
+    for suffix, directives in (
+        (".pyx", KERNEL_DIRECTIVES),
+        (".py", ENGINE_DIRECTIVES),
+        (".c", KERNEL_DIRECTIVES),  # SHARED, which has no source
+    ):
         for made in cythonize(
             [module(source) for source in sources if source.endswith(suffix)],
             nthreads=os.cpu_count() or 1,
             build_dir="build/cython",
             compiler_directives=directives,
             force=force,
+            shared_utility_qualified_name=SHARED,
+            shared_utility_features_disabled=["MemoryView"],  # kernels use pointers
         ):
             written[made.name] = Path(made.sources[0])
     for ext in extensions:
@@ -364,13 +434,14 @@ def module(source: str) -> Extension:
 
 def modules() -> list[Extension]:
     kernels = map(Path.as_posix, (*KERNELS.glob("*/*.pyx"), *TESTS.glob("*.pyx")))
-    return [module(source) for source in (*sorted(kernels), *ENGINE)]
+    return [
+        module(source) for source in (SHARED.replace(".", "/") + ".c", *sorted(kernels), *ENGINE)
+    ]
 
 
 def main() -> None:
     if check_machine.PURE:
-        # Sources of what is not compiled stay out: where they are missing, minidl/_source.py knows which wheel it is.
-        setup(cmdclass={"build": Build}, exclude_package_data={"": ["*.pyx", "*.pxd"]})
+        setup(cmdclass={"build": Build})
         return
     problem = minima.outdated(minima.minima(minima.requirements()["build"]))
     if problem:

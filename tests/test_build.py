@@ -101,7 +101,7 @@ def checkout(tmp_path):
         pytest.skip("no source")
     for name in ("minidl", "tools"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=LEAVE)
-    for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
+    for name in ("setup.py", "pyproject.toml", "MANIFEST.in", "README.md", "LICENSE"):
         shutil.copy2(ROOT / name, tmp_path)
     return tmp_path
 
@@ -171,6 +171,7 @@ setup.main()
 """
 SUFFIX = sysconfig.get_config_var("EXT_SUFFIX")
 MADE = {f"minidl/_kernels/baseline/toy{SUFFIX}", f"minidl/autograd/modes{SUFFIX}"}
+LINKED = {f"minidl/_kernels/baseline/linked{SUFFIX}", f"minidl/linked{SUFFIX}"}
 
 
 @pytest.fixture
@@ -211,18 +212,60 @@ def test_in_place_only_what_this_build_made_can_be_imported(used):
     assert module.read_bytes()  # nothing is taken over that was made with other tools
 
 
-def test_a_wheel_holds_what_this_build_made(used):
+# What a wheel's own files say of where its modules are: without all the others they cannot be imported.
+FIND = """
+import sys
+from importlib.util import module_from_spec, spec_from_file_location
+
+def load(name, path):
+    spec = spec_from_file_location(name, path, submodule_search_locations=["minidl"] * (name == "minidl"))
+    sys.modules[name] = module_from_spec(spec)
+    if name != "minidl":
+        spec.loader.exec_module(sys.modules[name])
+    return sys.modules[name]
+
+load("minidl", "minidl/__init__.py")
+source = load("minidl._source", "minidl/_source.py")
+(finder,) = [f for f in sys.meta_path if type(f).__module__ == "minidl._source"]
+for name in ("minidl", "minidl.config", "minidl.autograd.modes", "minidl._kernels.baseline.toy",
+             "minidl._kernels.v3.toy", "minidl._kernels.reference.conv", "other.autograd.modes"):
+    spec = finder.find_spec(name)
+    print(name, spec and spec.origin)
+toy = module_from_spec(finder.find_spec("minidl._kernels.baseline.toy"))
+toy.__spec__.loader.exec_module(toy)
+print(toy.one())
+"""
+
+
+def test_a_wheel_holds_what_this_build_made_and_finds_it(used, tmp_path_factory):
     checkout, build = used
     build("bdist_wheel")
     (wheel,) = (checkout / "dist").glob("*.whl")
     with zipfile.ZipFile(wheel) as file:
         found = {name for name in file.namelist() if ".dist-info/" not in name}
+        unpacked = tmp_path_factory.mktemp("unpacked")
+        file.extractall(unpacked)
     sources = {
         path.relative_to(checkout).as_posix()
-        for pattern in ("*.py", "*.pyx", "*.pxd", "py.typed", "README.md")
+        for pattern in ("*.py", "py.typed", "README.md")
         for path in (checkout / "minidl").rglob(pattern)
     }
-    assert found == MADE | sources
+    assert found == LINKED | sources
+    done = subprocess.run(
+        [sys.executable, "-c", FIND], cwd=unpacked, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    once, level = (str(unpacked / file) for file in sorted(LINKED)[::-1])
+    assert done.stdout.splitlines() == [
+        "minidl None",
+        "minidl.config None",
+        f"minidl.autograd.modes {once}",
+        f"minidl._kernels.baseline.toy {level}",
+        "minidl._kernels.v3.toy None",
+        "minidl._kernels.reference.conv None",
+        "other.autograd.modes None",
+        "1",
+    ]
 
 
 def test_a_module_built_for_another_python_is_not_there(monkeypatch, tmp_path):
@@ -232,6 +275,31 @@ def test_a_module_built_for_another_python_is_not_there(monkeypatch, tmp_path):
     assert not _source.is_compiled("v3/activations")
     (tmp_path / f"v3/activations{SUFFIX}").touch()
     assert _source.is_compiled("v3/activations")
+
+
+def test_a_wheel_of_another_python_is_not_taken_for_pure_python(monkeypatch, tmp_path):
+    monkeypatch.setattr(_source, "_HERE", str(tmp_path))
+    monkeypatch.setattr(_source, "_linked", {})
+    (tmp_path / "_kernels/runtime").mkdir(parents=True)
+    assert _source._is_pure(False)
+    (tmp_path / "linked.of-another-python.so").touch()
+    with pytest.raises(ImportError, match="not compiled for this Python"):
+        _source._is_pure(False)
+    assert _source._is_pure(True)
+
+
+def test_the_size_of_a_wheel(tmp_path):
+    tool = load("tools/wheel_size.py")
+    wheel = tmp_path / "some.whl"
+    with zipfile.ZipFile(wheel, "w") as file:
+        for name in ("linked.so", "_kernels/v3/linked.pyd", "data/digits.gz", "nn/module.py"):
+            file.writestr(f"minidl/{name}", b"1234")
+    sizes = tool.parts(wheel)
+    assert sizes["kernels, v3"] == sizes["digits"] == sizes[".py"] == 4
+    assert sizes.total() == wheel.stat().st_size and tool.main(wheel) is None
+    with zipfile.ZipFile(wheel, "a") as file:
+        file.writestr("minidl/large.so", bytes(tool.LIMIT))
+    assert "more than 5.5 MB" in tool.main(wheel)
 
 
 # ── The level ────────────────────────────────────────────────────────────────────────────────────

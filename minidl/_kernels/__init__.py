@@ -13,7 +13,7 @@ from importlib import import_module
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from minidl._source import PURE, is_compiled
+from minidl._source import LEVELS, PURE, is_compiled
 
 if PURE:
     from minidl._kernels import uncompiled
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     def __getattr__(name: str) -> Any: ...  # the entry points, which mypy cannot see
 
 
-LEVELS = ("baseline", "v3", "v4")
 MODULES = (
     "activations",
     "batch_norm",

@@ -7,6 +7,7 @@ cost less than the arithmetic of a small layer.
 from __future__ import annotations
 
 import os
+import sys
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,7 @@ from minidl.autograd.changes import Changes, next_number, op_gone
 from minidl.autograd.modes import recording, watching
 from minidl.autograd.tensor import Tensor, wrap
 
-HERE = os.path.dirname(__file__)
+HERE = sys.modules["minidl.autograd"].__path__[0]  # (a compiled module may be elsewhere)
 
 declarations: dict[type, Declaration] = {}  # of every class of ops that was called
 on_declared: list = []  # functions of (class, declaration): called when a class of ops is called for the first time

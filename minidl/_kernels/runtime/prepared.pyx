@@ -11,7 +11,6 @@ computed meanwhile is none of them: for the time of a recording NumPy is given a
 """
 
 import sys
-from os.path import dirname
 from time import perf_counter_ns
 
 cimport numpy as cnp
@@ -55,7 +54,7 @@ recorder = Recorder()
 cdef Recorder _recorder = recorder
 cdef Plan _plan = None         # that is being recorded
 cdef unsigned long _thread = 0  # by this thread
-cdef object _here = dirname(dirname(dirname(__file__)))  # minidl
+cdef object _here = sys.modules["minidl"].__path__[0]
 
 
 class CaptureError(RuntimeError):
