@@ -5,6 +5,7 @@
 # make lint    ruff and mypy
 # make docs    the site, in build/site; OFFLINE=1: with Python for the browser in it (see docs/site/README.md)
 # make bench   minidl compared with other frameworks (takes long: see benchmarks/README.md)
+# make harden  what takes too long for the tests: sanitizers, kills, damaged files, other processors (see docs/hardening.md)
 # make clean   removes all that was built, including the virtual environment
 #
 # Each first makes what it needs: a virtual environment in .venv with minidl built from this folder.
@@ -20,7 +21,7 @@ pip := $(python) -m pip --disable-pip-version-check --quiet
 compiled := pyproject.toml setup.py $(wildcard minidl/autograd/*.p* minidl/ops/*.p* minidl/ops/*/*.p* \
     minidl/_kernels/*/*.pyx minidl/_kernels/*/*.pxd)
 
-.PHONY: demo dcgan test study docs lint bench clean install
+.PHONY: demo dcgan test study docs lint bench harden clean install
 .DEFAULT_GOAL := install
 
 demo: install
@@ -45,6 +46,9 @@ lint: $(VENV)/linted
 
 bench: install
 	$(python) benchmarks/run.py $(ARGS)
+
+harden: install
+	$(python) tests/harden/run.py $(ARGS)
 
 install: $(VENV)/installed
 

@@ -63,6 +63,7 @@ def main() -> int:
     parser.add_argument(
         "--valid", action="store_true", help="leave out the calls that cannot be right"
     )
+    parser.add_argument("--timeout", type=float, default=TIMEOUT, help="seconds for a case")
     parser.add_argument("--most", type=int, default=200, help="stop after so many findings")
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -96,7 +97,7 @@ def watch(options: argparse.Namespace) -> int:
             assert process.stdout is not None
             family, first, end, text = "", first - 1, "", b""
             while True:
-                ready, _, _ = select.select([process.stdout], [], [], TIMEOUT)
+                ready, _, _ = select.select([process.stdout], [], [], options.timeout)
                 piece = os.read(process.stdout.fileno(), 1 << 16) if ready else b""
                 if not piece:
                     end = "hangs" if not ready else ""
