@@ -68,7 +68,10 @@ RUNTIME = {f"minidl/{module}".replace("/", ".") for module in TABLES["RUNTIME"]}
 SHARED = "minidl._kernels.runtime.cython_shared"
 # Compiled for speed: what every operation goes through. The other ops are compiled for size, which takes a third off
 # them; doing so here made a chain of tiny operations 1.3 times slower.
-QUICK = {"modes", "changes", "tensor", "tape", "op", "engine", "activation", "args", "arithmetic"}
+QUICK = {
+    *("modes", "changes", "tensor", "tape", "op", "engine", "activation", "args", "arithmetic"),
+    *("capture", "record"),
+}
 KERNEL_DIRECTIVES = {
     "language_level": 3,
     "boundscheck": False,

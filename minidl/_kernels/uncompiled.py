@@ -50,9 +50,9 @@ def reshape(x: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     return x.reshape(shape)
 
 
-def references(holder: object, x: np.ndarray) -> int:
-    """How many references there are to x, to the object that holds it, and to the memory."""
-    return sys.getrefcount(holder) + sys.getrefcount(x) + sys.getrefcount(owner(x))
+def references(holder: object, x: np.ndarray, owner: object) -> int:
+    """How many references there are to x, to the object that holds it, and to the owner of its memory."""
+    return sys.getrefcount(holder) + sys.getrefcount(x) + sys.getrefcount(owner)
 
 
 # ── runtime/memory ───────────────────────────────────────────────────────────────────────────────────────────────────
@@ -226,5 +226,7 @@ def _only_in_a_recording(*_: Any) -> NoReturn:
     raise AssertionError("nothing is recorded without compiled modules")
 
 
-begins = buffer_for = fits = is_older = note = put = reads = taken_out = _only_in_a_recording
+argument_for = begins = buffer_for = fits = is_older = note = put = reads = taken_out = (
+    _only_in_a_recording
+)
 Fields = _only_in_a_recording

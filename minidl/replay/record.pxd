@@ -2,23 +2,41 @@
 
 cimport cython
 from numpy cimport ndarray
-from minidl._kernels.arrays.buffers cimport fits, put, references, taken_out
+from minidl._kernels.arrays.buffers cimport Argument, fits, put, references, taken_out
+from minidl._kernels.runtime.memory cimport owner
 from minidl.autograd.modes cimport recording, textbook
 from minidl.autograd.tensor cimport Tensor, mark_changed, wrap
 from minidl.replay.watch cimport Watch
 
+cdef Py_ssize_t ALONE
+
+@cython.final
+cdef class Older:
+    cdef public Tensor tensor
+    cdef public ndarray array
+    cdef public bint requires_grad
+
+@cython.final
+cdef class Leaf:
+    cdef public Tensor tensor, gradient
+    cdef public ndarray array
+    cdef public object owner
+    cdef public bint cleared
+    cpdef bint is_held(self) except -1
+    cpdef Py_ssize_t references(self) except -1
+
 cdef class Record:
-    cdef public object plan, spec, outline
+    cdef public object plan, play, spec, outline
     cdef public Watch watch
     cdef public bint recorded, textbook, copies, fits_without_gradients
-    cdef public list kinds, buffers, stand_ins, effects, changed, tensors, leaves, gradients, arrays, results, draws, added
-    @cython.locals(i=Py_ssize_t, x=Tensor, leaf=Tensor, requires_grad=bint, cleared=bint)
+    cdef public list kinds, arguments, checks, stand_ins, effects, changed, tensors, leaves, results, draws, added
+    @cython.locals(i=Py_ssize_t, argument=Argument, older=Older, leaf=Leaf, tensor=Tensor)
     cpdef bint fits(self, list given, spec) except -1
-    @cython.locals(i=Py_ssize_t, leaf=Tensor, g=Tensor)
+    @cython.locals(leaf=Leaf)
     cpdef bint gradients_are_held(self) except -1
-    @cython.locals(i=Py_ssize_t, leaf=Tensor)
+    @cython.locals(i=Py_ssize_t, argument=Argument, tensor=Tensor)
     cpdef replay(self, list given)
-    @cython.locals(i=Py_ssize_t, leaf=Tensor, g=Tensor)
+    @cython.locals(leaf=Leaf, kept=bint)
     cpdef hand_out(self)
 
 cpdef ndarray array_of(x)

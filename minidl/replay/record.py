@@ -1,7 +1,8 @@
 """A record of a step: its plan, and what is done before and after the plan's calls.
 
-Before: what was decided in Python must still hold, arguments are copied into the plan's buffers, optimizers give their
-settings. After: gradients are set, parameters marked as changed, and results copied out, which so are the caller's own.
+Before: what was decided in Python must still hold; arguments are copied into the plan's buffers, or its calls are
+pointed to them; optimizers give their settings. After: gradients are set, parameters marked as changed, and results
+copied out, so that they are the caller's own.
 """
 
 from __future__ import annotations
@@ -12,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from minidl._kernels.arrays.buffers import fits, put, references, taken_out
-from minidl._kernels.runtime.memory import empty
+from minidl._kernels.runtime.memory import empty, owner
 from minidl._kernels.runtime.prepared import (
-    buffer_for,
+    argument_for,
     is_older,
     reads,
     refuse,
@@ -64,25 +65,58 @@ def _refuse_value() -> None:
     refuse("a value is read from an argument, which would not be read again")
 
 
+class Older:
+    """A tensor that was there before the recording, as it must be found."""
+
+    def __init__(self, tensor: Tensor) -> None:
+        self.tensor, self.array = tensor, tensor._data
+        self.requires_grad = tensor._requires_grad
+
+
+class Leaf:
+    """A leaf and the gradient that the step gives it. cleared: it may have one before the call."""
+
+    def __init__(self, tensor: Tensor, cleared: bool) -> None:
+        self.tensor, self.cleared, self.gradient = tensor, cleared, tensor.grad
+        self.array = None if self.gradient is None else self.gradient._data
+        self.owner = None if self.array is None else owner(self.array)
+
+    def is_held(self) -> bool:
+        """Whether somebody has kept the gradient of the last replay, which the next would overwrite; or has given it
+        another array, in which the next would not arrive.
+        """
+        if self.gradient is None:
+            return False
+        if self.gradient._data is not self.array:
+            return True
+        return self.references() > ALONE + (self.tensor.grad is self.gradient)
+
+    def references(self) -> int:
+        """How many there are to the gradient, its array and its memory."""
+        return references(self.gradient, self.array, self.owner)
+
+
 class Record:
     """One plan, and what must hold for it to be replayed."""
 
     def __init__(self, plan: Any, given: list, spec: Any) -> None:
         self.plan, self.spec = plan, spec
+        self.checks, self.play = plan.checks, plan.replay
         self.kinds = [type(x) for x in given]
         self.fits_without_gradients = (
             False  # as `fits` found last: only gradients of earlier calls were in the way
         )
         self.recorded, self.textbook = recording(), textbook()
-        self.buffers: list = []
+        self.arguments: list = []
         self.stand_ins: list = []  # what the function is given, in the place of the arguments
         for x in given:
-            buffer = buffer_for(array_of(x))
+            argument = argument_for(array_of(x))
+            buffer = argument.buffer
             if not fits(buffer, array_of(x)):
                 refuse("an argument that is not one block of memory: pass a copy")
             if isinstance(x, Tensor) and x._requires_grad:
                 refuse("an argument that requires a gradient: detach() it")
-            self.buffers.append(buffer)
+            self.arguments.append(argument)
             self.stand_ins.append(wrap(buffer) if isinstance(x, Tensor) else buffer.view(Given))
 
     # ── After the recording, while the plan is still open ────────────────────────────────────────────────────────────
@@ -121,21 +155,15 @@ class Record:
         self.added = list(noted["added"].values())
         added = {id(leaf) for leaf, _ in self.added}
         made = noted["made"]
-        self.tensors = [
-            (x, x._data, x._requires_grad)
-            for x in noted["tensor"].values()
-            if id(x._data) not in made
-        ]
+        self.tensors = [Older(x) for x in noted["tensor"].values() if id(x._data) not in made]
         self.leaves = [
-            (leaf, cleared or key in added)
+            Leaf(leaf, cleared or key in added)
             for key, (leaf, cleared) in gradients.items()
             if is_older(leaf._data)  # (what was made in the step ends with it)
         ]
-        self.gradients = [leaf.grad for leaf, _ in self.leaves]
-        self.arrays = [None if g is None else g._data for g in self.gradients]
-        for array in self.arrays:
-            if array is not None:
-                reads(array)
+        for leaf in self.leaves:
+            if leaf.array is not None:
+                reads(leaf.array)
         self.results: list = []
         self.outline = self._outlined(result)
 
@@ -145,24 +173,23 @@ class Record:
         # Tensors that nobody else has, to compare with: the array of one owns its memory, the other is a view.
         for probe in (np.zeros(1, np.float32), np.zeros(2, np.float32)[:1]):
             self.plan.older[id(probe)] = probe
-            self.tensors.append((wrap(probe), probe, False))
+            self.tensors.append(Older(wrap(probe)))
         del probe
-        counts = [references(x, array) for x, array, _ in self.tensors]
+        counts = [references(x.tensor, x.array, owner(x.array)) for x in self.tensors]
         shared, own = counts.pop(), counts.pop()
-        for _, probe, _ in (self.tensors.pop(), self.tensors.pop()):
-            del self.plan.older[id(probe)]
-        arrays = [array for _, array, _ in self.tensors]
-        alone = [own if array.base is None else shared for array in arrays]
+        for x in (self.tensors.pop(), self.tensors.pop()):
+            del self.plan.older[id(x.array)]
+        alone = [own if x.array.base is None else shared for x in self.tensors]
         if any(count <= least for count, least in zip(counts, alone, strict=True)):
             refuse(
                 "it reads an array that nobody has after the call, so that the next call would read the same one: "
                 "pass it as an argument"
             )
         kept = [
-            *self.buffers,
+            *(argument.buffer for argument in self.arguments),
             *(buffer for _, buffer in self.added),
             *self.results,
-            *(array for array in self.arrays if array is not None),
+            *(leaf.array for leaf in self.leaves if leaf.array is not None),
         ]
         if self.plan.in_use(kept):
             gc.collect()
@@ -171,9 +198,9 @@ class Record:
 
     def give_back(self, given: list) -> None:
         """Where nothing is recorded after all: arguments that the function has changed in place are changed, too."""
-        for buffer, x in zip(self.buffers, given, strict=True):
-            if buffer.tobytes() != array_of(x).tobytes():
-                put(array_of(x), buffer)
+        for argument, x in zip(self.arguments, given, strict=True):
+            if argument.buffer.tobytes() != array_of(x).tobytes():
+                put(array_of(x), argument.buffer)
                 if isinstance(x, Tensor):
                     mark_changed([x])
 
@@ -200,69 +227,73 @@ class Record:
         self.fits_without_gradients = False
         if spec is not self.spec and spec != self.spec:
             return False
-        if len(given) != len(self.buffers):
+        if len(given) != len(self.arguments):
             return False
-        for i in range(len(given)):
-            given_i = given[i]
-            if type(given_i) is not self.kinds[i] or not fits(self.buffers[i], array_of(given_i)):
+        for i, argument in enumerate(self.arguments):  # (compiled, zip takes longer)
+            x = given[i]
+            if type(x) is not self.kinds[i] or not fits(argument.buffer, array_of(x)):
                 return False
         if recording() != self.recorded or textbook() != self.textbook:
             return False
-        for x, array, requires_grad in self.tensors:
-            if x._data is not array or x._requires_grad != requires_grad:
+        for older in self.tensors:
+            if (
+                older.tensor._data is not older.array
+                or older.tensor._requires_grad != older.requires_grad
+            ):
                 return False
-        for leaf, buffer in self.added:
-            if leaf.grad is None or not fits(buffer, leaf.grad._data):
+        for tensor, buffer in self.added:
+            if tensor.grad is None or not fits(buffer, tensor.grad._data):
                 return False
         if not self.watch.holds():
             return False
-        for leaf, cleared in self.leaves:
-            if not cleared and leaf.grad is not None:
+        for leaf in self.leaves:
+            if not leaf.cleared and leaf.tensor.grad is not None:
                 self.fits_without_gradients = True
                 return False
-        return all([effect.ready() for effect in self.effects])
+        for effect in self.effects:  # noqa: SIM110 (a generator takes longer)
+            if not effect.ready():
+                return False
+        return True
 
     def with_gradients(self) -> list:
         """The leaves that have a gradient now, of those to which the step gives one."""
-        return [leaf for leaf, _ in self.leaves if leaf.grad is not None]
+        return [leaf.tensor for leaf in self.leaves if leaf.tensor.grad is not None]
 
     def replaces(self, earlier: Record) -> bool:
         """Whether it does for this call and later ones what an earlier record would do if there were no gradients."""
-        return earlier.fits_without_gradients and all([cleared for _, cleared in self.leaves])
+        return earlier.fits_without_gradients and all([leaf.cleared for leaf in self.leaves])
 
     def gradients_are_held(self) -> bool:
-        """Whether somebody has kept a gradient of the last replay, which the next would overwrite; or has given it
-        another array, in which the next would not arrive.
-        """
+        """Whether one of them is (see `Leaf.is_held`), and matters."""
         if not self.copies:
-            for i in range(len(self.leaves)):
-                g = self.gradients[i]
-                if g is not None:
-                    leaf = self.leaves[i][0]
-                    if g._data is not self.arrays[i]:
-                        return True
-                    if references(g, g._data) > ALONE + (leaf.grad is g):
-                        return True
+            for leaf in self.leaves:
+                if leaf.is_held():
+                    return True
         return False
 
     def replay(self, given: list) -> Any:
         """The step, with arguments that fit."""
-        for i in range(len(self.buffers)):
-            put(self.buffers[i], array_of(given[i]))
-        for leaf, buffer in self.added:
-            put(buffer, leaf.grad._data)
-        self.plan.check_arguments()
-        for draw, drawn in self.draws:
-            drawn.set(draw())
-        self.plan.replay()
+        try:
+            for i, argument in enumerate(self.arguments):
+                argument.arrive(array_of(given[i]))
+            for tensor, buffer in self.added:
+                put(buffer, tensor.grad._data)
+            for function, inputs in self.checks:
+                function(*inputs)
+            for draw, drawn in self.draws:
+                drawn.set(draw())
+            self.play()
+        finally:
+            for argument in self.arguments:
+                argument.leave()
         return self.hand_out()
 
     def hand_out(self) -> Any:
         """What a call leaves behind: marks, gradients, and the results, which are returned."""
         mark_changed(self.changed)
-        for i in range(len(self.leaves)):
-            leaf, g = self.leaves[i][0], self.gradients[i]
-            leaf.grad = wrap(taken_out(g._data)) if self.copies and g is not None else g
+        for leaf in self.leaves:
+            kept = self.copies and leaf.gradient is not None
+            leaf.tensor.grad = wrap(taken_out(leaf.array)) if kept else leaf.gradient
         if type(self.outline) is _Place:
             return wrap(taken_out(self.results[0]))
         return _filled(self.outline, [wrap(taken_out(array)) for array in self.results])
@@ -289,9 +320,11 @@ def array_of(x: Any) -> np.ndarray:
 
 def _references_of_one() -> int:
     """How many `gradients_are_held` finds to a gradient that only its list holds."""
-    gradients = [wrap(empty(1, np.float32))]
-    g, arrays = gradients[0], [gradients[0]._data]
-    return references(g, arrays[0])
+    tensor = wrap(empty(1, np.float32))
+    tensor.grad = wrap(empty(1, np.float32))
+    leaf = Leaf(tensor, False)
+    tensor.grad = None
+    return leaf.references()
 
 
 ALONE = _references_of_one()

@@ -1,10 +1,17 @@
 """Captured steps with parts of tensors, new tensors, and choices: what the table of ops does not have."""
 
+import weakref
+from functools import partial
+
 import numpy as np
 import pytest
 
 import minidl as md
 from minidl import Tensor, nn
+from minidl import _kernels as K
+from minidl import functional as F
+
+from .captured_cases import same
 
 
 def test_parts_in_a_captured_step():
@@ -93,3 +100,31 @@ def test_what_was_there_before_must_stay(made):
         assert again(Tensor([value] * 3)).data.tolist() == [value] * 3
     with pytest.raises(md.CaptureError, match="nobody has after the call"):
         md.capture(lambda x: x * last.pop())(Tensor([1.0] * 3))
+
+
+@pytest.mark.parametrize("copied", [False, True])
+def test_an_argument_that_only_products_read_is_not_copied(copied):
+    w = md.Tensor(np.eye(3, dtype=np.float32), requires_grad=True)
+
+    def step(x):
+        w.zero_grad()
+        y = F.affine(x, w, activation="tanh") + (x.sum() if copied else 1.0)
+        y.sum().backward()
+        return y, w.grad * 1.0
+
+    again = md.capture(step)
+    for i in range(4):
+        x = np.random.default_rng(i).standard_normal((5, 3)).astype(np.float32)
+        there = weakref.ref(x)
+        if i:
+            again.plan().spoil()
+        results = again(md.Tensor(x))
+        by_blas = isinstance(K.matmul, partial)  # it is given arrays, not addresses
+        assert i == 0 or np.array_equal(again._records[0].arguments[0].buffer, x) == (
+            copied or by_blas
+        )
+        for a, b in zip(results, step(md.Tensor(x)), strict=True):
+            same(a.data, b.data)
+        del x
+        assert there() is None
+    assert again.records == 1

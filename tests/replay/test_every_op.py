@@ -61,6 +61,46 @@ def test_same_bits_or_refused(row):
         assert refused, error
 
 
+def reading_arguments(row, zeros, ones):
+    """The op of the arguments themselves, but for those with zeros; and a product of each argument."""
+
+    def step(*arrays):
+        y = row.fn(*(x if z is None else x + z for x, z in zip(arrays, zeros, strict=True)))
+        if y.requires_grad:
+            (y * y).sum().backward()
+        return y, *(x @ one for x, one in zip(arrays, ones, strict=True) if one is not None)
+
+    return step
+
+
+@pytest.mark.parametrize("trained", [0, 1])
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+def test_what_reads_arguments_that_a_product_would_read_where_they_lie(row, trained):
+    """A replay points its calls to an argument, and copies nothing, only if all that read it can be pointed."""
+    draws = [[a.astype(np.float32) for a in row.inputs(np.random.default_rng(i))] for i in range(3)]
+    zeros = [z if i % 2 == trained else None for i, z in enumerate(zeros_like(draws[0]))]
+    ones = [md.Tensor(np.ones(a.shape[-1:], np.float32)) if a.ndim else None for a in draws[0]]
+    steps = reading_arguments(row, zeros, ones), md.capture(reading_arguments(row, zeros, ones))
+    for arrays in draws:
+        results = []
+        for step in steps:
+            for z in zeros:
+                if z is not None:
+                    z.grad = None
+            if step is steps[1] and step.records:
+                step.plan().spoil()
+            try:
+                results.append(step(*map(md.Tensor, arrays)))
+            except RuntimeError:  # not recorded, or not possible in place
+                assert row.name in (*REFUSED, "F.prelu/in place, one"), row.name
+                return
+            results[-1] += tuple(z.grad for z in zeros if z is not None)
+        for a, b in zip(*results, strict=True):
+            assert (a is None) == (b is None)
+            if a is not None:
+                same(a._data, b._data)
+
+
 @pytest.mark.parametrize("index", [1, (1,), (-1,), slice(1, 3)])
 def test_the_gradient_of_an_item(index):
     class Row:

@@ -1,6 +1,7 @@
-"""Buffers of a captured step: arguments are copied into them, results out of them."""
+"""Buffers of a captured step: arguments are copied into them, or stand in for them; results are copied out."""
 
 cimport numpy as cnp
+from libc.stdlib cimport free, realloc
 from libc.string cimport memcpy
 
 from minidl._kernels.arrays.layout cimport same_shape, same_strides
@@ -43,5 +44,54 @@ cpdef bint within(cnp.ndarray ids, Py_ssize_t n) except -1:
     return True
 
 
-cpdef Py_ssize_t references(object holder, cnp.ndarray x):
-    return Py_REFCNT(holder) + Py_REFCNT(x) + Py_REFCNT(owner(x))
+cpdef Py_ssize_t references(object holder, cnp.ndarray x, object owner):
+    return Py_REFCNT(holder) + Py_REFCNT(x) + Py_REFCNT(owner)
+
+
+cdef dict arguments = {}
+
+
+cdef int points(const char** place, cnp.ndarray x) except -1:
+    cdef Argument argument = arguments.get(id(owner(x)))
+    if argument is not None:
+        argument.add(<char**>place)
+    return 0
+
+
+cdef class Argument:
+    """An argument of a captured step: its buffer, and the pointers into the buffer that prepared calls hold.
+
+    If all calls that read the argument do so through such pointers, a replay copies nothing: while it runs, they point
+    into the array that is given.
+    """
+
+    def __cinit__(self, cnp.ndarray buffer):
+        self.buffer = buffer
+
+    def __dealloc__(self):
+        free(self.pointers)
+
+    cdef int add(self, char** place) except -1:
+        cdef Pointer* more = <Pointer*>realloc(self.pointers, (self.count + 1) * sizeof(Pointer))
+        if more == NULL:
+            raise MemoryError("capture: no memory for the calls of a step")
+        self.pointers = more
+        self.pointers[self.count] = Pointer(place, place[0] - cnp.PyArray_BYTES(self.buffer))
+        self.count += 1
+        return 0
+
+    cdef void point_at(self, char* data) noexcept:
+        cdef Py_ssize_t i
+        for i in range(self.count):
+            self.pointers[i].place[0] = data + self.pointers[i].offset
+
+    cpdef int arrive(self, cnp.ndarray x) except -1:
+        """The calls will read x, an array like the buffer."""
+        if 0 < self.count == self.readers:
+            self.point_at(cnp.PyArray_BYTES(x))
+            return 0
+        return put(self.buffer, x)
+
+    cpdef leave(self):
+        """x may go: the calls point to the buffer again."""
+        self.point_at(cnp.PyArray_BYTES(self.buffer))

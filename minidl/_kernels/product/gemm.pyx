@@ -9,6 +9,7 @@ cimport numpy as cnp
 from libc.string cimport memcmp, memset
 
 from minidl._kernels.runtime cimport epilogues, memory, pool, prepared
+from minidl._kernels.arrays.buffers cimport points
 from minidl._kernels.arrays.checks cimport behaved
 from minidl._kernels.product.blocking cimport multiply
 from minidl._kernels.product.product cimport (
@@ -49,6 +50,17 @@ cdef Batch* into(cnp.ndarray c, Batch* batch, bint whole) noexcept:
     if is_double(c):
         batch.multiply = <multiply_t> multiply[double]
     return batch
+
+
+cdef int do(Batch* batch, cnp.ndarray a, cnp.ndarray b, cnp.ndarray c) except -1:
+    """Computes C from A and B. In a captured step a and b may be arguments, which are read where they lie."""
+    cdef Batch* left
+    if not prepared.capturing():
+        return run(batch)
+    left = <Batch*> prepared.leave(run, batch, sizeof(Batch), c)
+    points(&left.product.a, a)
+    points(&left.product.b, b)
+    return prepared.do_quietly(run, batch)
 
 
 cdef int run(void* work) except -1:
@@ -255,7 +267,7 @@ def matmul(a, b, out=None, bint accumulate=False):
         batch.c_steps[axis] = step
         step *= batch.shape[axis]
     join_rows(&batch)
-    prepared.do(run, into(c, &batch, out is not None), sizeof(batch), c)
+    do(into(c, &batch, out is not None), x, y, c)
     return c
 
 
@@ -312,7 +324,7 @@ def affine_forward(x, weight, bias=None, str activation=None, double a=0, double
         loops = epilogues.find(ACTIVATIONS, activation)
         batch.product.activation = loops.forward[is_double(y)]
         batch.product.alpha, batch.product.beta = a, b
-    prepared.do(run, into(y, &batch, False), sizeof(batch), y)
+    do(into(y, &batch, False), xs, ws, y)
     return y
 
 
@@ -346,7 +358,7 @@ def affine_weight_grad(x, gy, gw_out=None):
         return gw_out, gb
     one_product(&batch, gys, True, xs, False, gw)
     batch.product.a_sums = <char*> cnp.PyArray_DATA(gb)
-    prepared.do(run, into(gw, &batch, gw_out is not None), sizeof(batch), gw)
+    do(into(gw, &batch, gw_out is not None), gys, xs, gw)
     if prepared.capturing():
         prepared.fills(gb)
     return gw, gb

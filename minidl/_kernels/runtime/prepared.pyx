@@ -18,7 +18,7 @@ from cpython.pythread cimport PyThread_get_thread_ident as thread_id
 from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcpy, memset
 
-from minidl._kernels.arrays.buffers cimport put, taken_out
+from minidl._kernels.arrays.buffers cimport Argument, arguments, put, taken_out
 from minidl._kernels.runtime.memory cimport Arena, Buffer, owner, serve
 
 cnp.import_array()
@@ -91,6 +91,7 @@ cdef class Plan:
         notes: what was noted for those who finish the recording: (kind, thing).
         failure: the CaptureError that ended the recording, unless `strict`: then it was raised.
         replays: how often it was replayed.
+        checks: those of arguments, which a replay does before it changes anything: (function, its arguments).
     """
 
     cdef Call* calls
@@ -99,8 +100,7 @@ cdef class Plan:
     cdef object handler, usual  # NumPy's allocators: the recording's own, and the one before
     cdef bint strict
     cdef list names, kept
-    cdef set given              # the owners of the buffers for arguments, by id
-    cdef list first             # the checks of arguments: (function, its arguments)
+    cdef readonly list checks
     cdef readonly Py_ssize_t count, replays
     cdef readonly dict older, outliving
     cdef readonly list notes
@@ -111,7 +111,7 @@ cdef class Plan:
         self.arena = Arena()
         self.strict = strict
         self.names, self.kept, self.notes, self.older, self.op = [], [], [], {}, "capture"
-        self.outliving, self.given, self.first = {}, set(), []
+        self.outliving, self.checks = {}, []
 
     def __dealloc__(self):
         cdef Py_ssize_t i
@@ -148,6 +148,7 @@ cdef class Plan:
         if _plan is not None:
             return False
         _plan, _thread = self, thread_id()
+        arguments.clear()
         self.handler = made_handler()
         self.usual = PyDataMem_SetHandler(self.handler)
         serve(self.arena)
@@ -159,6 +160,7 @@ cdef class Plan:
         global _plan
         self.pause()
         PyDataMem_SetHandler(self.usual)
+        arguments.clear()
         _plan = None
 
     cdef int pause(self) except -1:
@@ -184,11 +186,6 @@ cdef class Plan:
         return copy
 
     # ── Replaying ────────────────────────────────────────────────────────────────────────────────────────────────────
-
-    def check_arguments(self):
-        """What a replay asks of its arguments, before it changes anything."""
-        for function, arguments in self.first:
-            function(*arguments)
 
     cpdef replay(self):
         """All calls. Every now and then (the replays 1, 2, 4, 8 ...) each is timed."""
@@ -282,6 +279,8 @@ cpdef int reads(cnp.ndarray x) except -1:
     if isinstance(its, Buffer) and (<Buffer>its).arena is _plan.arena:
         if not (<Buffer>its).written:
             return refuse("it computes what no kernel has recorded")
+        if id(its) in arguments:
+            (<Argument>arguments[id(its)]).readers += 1
     elif isinstance(its, cnp.ndarray) and PyArray_HANDLER(<cnp.ndarray>its) == <void*>_plan.handler and id(its) not in _plan.outliving:
         return refuse("an array was computed by NumPy or in Python, which would not be done again")
     else:
@@ -343,19 +342,23 @@ cdef int ask(void* question) except -1:
     return 0
 
 
-def checks(function, *arguments):
-    """function(*arguments), now and in each replay: a check in Python, which raises or does nothing.
+def checks(function, *given):
+    """function(*given), now and in each replay: a check in Python, which raises or does nothing.
 
     If all arrays are arguments of the step, a replay does it before all else; other arrays have to be computed first.
     """
-    cdef Question w = Question(<void*>function, <void*>arguments)
+    cdef Question w = Question(<void*>function, <void*>given)
     if not capturing():
         return ask(&w)
-    if all([id(owner(x)) in _plan.given for x in arguments if isinstance(x, cnp.ndarray)]):
-        _plan.first.append((function, arguments))
+    found = [arguments.get(id(owner(x))) for x in given if isinstance(x, cnp.ndarray)]
+    for argument in found:
+        if argument is not None:
+            (<Argument>argument).readers += 1
+    if None not in found:
+        _plan.checks.append((function, given))
         return ask(&w)
     keep(function)
-    keep(arguments)
+    keep(given)
     return do_and_leave(ask, &w, sizeof(w), None)
 
 cdef class Computed:
@@ -423,5 +426,10 @@ cpdef cnp.ndarray buffer_for(cnp.ndarray x):
     finally:
         _plan.arena.unused = unused
     (<Buffer>owner(y)).written = True
-    _plan.given.add(id(owner(y)))
+    arguments[id(owner(y))] = Argument(y)
     return y
+
+
+cpdef Argument argument_for(cnp.ndarray x):
+    """The same, for an argument of the step; kernels that say where they point to it will read it where it lies."""
+    return arguments[id(owner(buffer_for(x)))]
