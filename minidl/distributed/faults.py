@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import signal
 import sys
 import time
 import traceback
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 FAULT, HEARD, ENDED = 1, 2, 3  # tags
 TOGETHER = 0.05  # seconds within which ranks that raise the same have heard of each other: one shows the traceback
+LONGER = 10  # times the world's timeout: others that have ended wait so long for rank 0, which may have more to do
 PATIENCE = 3.0  # seconds that a rank which ends the job waits for the others to say that they have heard of it
 
 
@@ -105,18 +107,37 @@ class Faults:
         os._exit(1)  # (Abort may return, before the launcher has ended this process)
 
     def wait_for_the_end(self) -> None:
-        """At the end of the program: waits for the others to end theirs, as MPI would do, but hears of faults."""
+        """At the end of the program: waits for the others to end theirs, as MPI would do, but hears of faults, and
+        not for ever.
+        """
         if self.told or self.heard is not None:
             self.end()
         for rank in self.world.others():
             self.sent.append(self.comm.isend(None, rank, ENDED))
+        begun = time.monotonic()
         try:
             while len(self.ended) < self.world.size - 1:
                 self.look()
+                self._end_in_time(time.monotonic() - begun)
                 time.sleep(1e-3)
         except (RankError, KeyboardInterrupt) as error:
+            self.tell(said(error), _silent(error))
             show(self.world, error)
             self.end()
+        # What is left is MPI_Finalize, which waits for all ranks. One that hangs now can only be ended by a signal.
+        if hasattr(signal, "setitimer") and signal.getsignal(signal.SIGALRM) is signal.SIG_DFL:
+            signal.setitimer(signal.ITIMER_REAL, max(self.world.timeout, 1e-3))
+
+    def _end_in_time(self, waited: float) -> None:
+        for rank in self.world.others():
+            limit = self.world.timeout * (LONGER if rank == 0 else 1)
+            if rank not in self.ended and waited > limit:
+                text = f"rank {rank} did not end its program within {limit:g} s"
+                raise RankError(text, [rank], silent=True)
+
+
+def _silent(error: BaseException) -> Sequence[int]:
+    return error.ranks if isinstance(error, RankError) and error.silent else ()
 
 
 def show(world: World, error: BaseException) -> None:
@@ -154,8 +175,7 @@ def ends_together(faults: Faults) -> None:
     before = sys.excepthook
 
     def at_exception(kind: type[BaseException], error: BaseException, trace: Any) -> None:
-        silent = error.ranks if isinstance(error, RankError) and error.silent else ()
-        faults.tell(said(error), silent)
+        faults.tell(said(error), _silent(error))
         heard = faults.heard_within(TOGETHER)
         if heard is not None and heard[1] == said(error) and not faults.leads():
             error = RankError(f"the same as on rank {heard[0]}")

@@ -1,5 +1,6 @@
 """Ranks of which one is at fault: ``python -m tests.distributed.faulty KIND [FOLDER]``."""
 
+import atexit
 import os
 import signal
 import sys
@@ -77,6 +78,8 @@ def steps(kind):
     if kind == "raises_outside" and world().rank == CULPRIT:
         raises()
     world().barrier()
+    if kind == "hangs_at_the_end" and world().rank == CULPRIT:
+        FAULTS["hangs"]()
 
 
 def fits(kind, folder):
@@ -106,6 +109,10 @@ def fits(kind, folder):
 
 
 if __name__ == "__main__":
+    if (
+        sys.argv[1] == "hangs_at_last"
+    ):  # (what is registered first runs last: MPI_Finalize comes next)
+        atexit.register(lambda: FAULTS["hangs"]() if world().rank == CULPRIT else None)
     world(timeout=float(os.environ.get("PATIENCE", 60)))
     say(f"rank {world().rank} is {os.getpid()}")
     if sys.argv[1] == "fits":

@@ -41,14 +41,28 @@ def test_what_ends_one_ends_all(kind):
 
 
 @ranks.needs_mpi
-@pytest.mark.parametrize("kind", ["hangs", "sleeps"])
-def test_a_rank_that_does_not_answer_is_named(kind):
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [
+        ("hangs", "rank 2 did not answer within 2 s"),
+        ("sleeps", "rank 2 did not answer within 2 s"),
+        ("hangs_at_the_end", "rank 2 did not end its program within 2 s"),
+    ],
+)
+def test_a_rank_that_does_not_answer_is_named(kind, text):
     begun = time.monotonic()
     code, said = ranks.finished(ranks.start(4, "faulty", kind, PATIENCE="2"))
     assert (
         code != 0 and time.monotonic() - begun < 12
     )  # the 2 s, to start, and 3 s for the last words
-    assert "rank 2 did not answer within 2 s" in said, said
+    assert text in said, said
+
+
+@ranks.needs_mpi
+def test_a_rank_that_hangs_at_the_very_end():
+    begun = time.monotonic()
+    code, said = ranks.finished(ranks.start(4, "faulty", "hangs_at_last", PATIENCE="2"))
+    assert code != 0 and time.monotonic() - begun < 12, said
 
 
 @ranks.needs_mpi
