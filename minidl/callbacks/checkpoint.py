@@ -52,6 +52,7 @@ class Checkpoint:
     """
 
     sees_all = True  # it is called after the other callbacks, to save what they changed
+    only_looks = True  # (see `minidl.training.ranks`; what it loads is noticed)
 
     def __init__(
         self, path: str | os.PathLike[str], every: int | None = None, resume: bool = False

@@ -23,6 +23,8 @@ class TensorBoard:
         ModuleNotFoundError: tensorboardX is missing; says how to install it.
     """
 
+    only_looks = True  # (see `minidl.training.ranks`)
+
     def __init__(self, folder: str | os.PathLike[str], every: int | None = None) -> None:
         if not isinstance(folder, str | os.PathLike):
             raise TypeError(f"TensorBoard: folder: expected a path, got {folder!r}")

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from minidl.distributed.world import World
+    from minidl.distributed.ranks import World
 
 FAULT, HEARD, ENDED = 1, 2, 3  # tags
 TOGETHER = 0.05  # seconds within which ranks that raise the same have heard of each other: one shows the traceback

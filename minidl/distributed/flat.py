@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from minidl.distributed.messages import SUMS
+from minidl.distributed.ranks import World
 from minidl.distributed.reduction import AllReduce, TreeSum
-from minidl.distributed.world import SUMS, World
 
 
 class Place(NamedTuple):

@@ -16,12 +16,14 @@ from minidl.autograd.tensor import Tensor, wrap
 from minidl.data.shards import Shards, cut
 from minidl.distributed.faults import RankError, said
 from minidl.distributed.flat import Flat
+from minidl.distributed.messages import Gathering
+from minidl.distributed.ranks import world
 from minidl.distributed.states import Buffers, Draws
 from minidl.distributed.together import compute_together, keeping, synchronised
 from minidl.distributed.tree import own_shards
-from minidl.distributed.world import Gathering, world
 from minidl.nn import Module
 from minidl.random import generator
+from minidl.replay.watch import outside_of_steps
 
 
 class Report(NamedTuple):
@@ -185,6 +187,7 @@ class DataParallel:
         Returns:
             For each shard that is not empty its share of the batch, and the value; and the notes of all ranks.
         """
+        outside_of_steps("DataParallel")
         self.begin()
         if not batch.samples:
             raise ValueError("DataParallel: a batch without samples")

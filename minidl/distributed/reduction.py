@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from minidl import _kernels as K
+from minidl.distributed.ranks import World
 from minidl.distributed.tree import additions, leaves, own_shards
-from minidl.distributed.world import World
 
 ALIGNED = (
     16  # segments begin at multiples of so many numbers: at most one rank writes to a cache line

@@ -20,9 +20,9 @@ from minidl import functional as F
 from minidl import ops
 from minidl.autograd.op import Op
 from minidl.autograd.tensor import Tensor, as_tensor, wrap
+from minidl.distributed.ranks import World
 from minidl.distributed.states import Buffers, Draws
 from minidl.distributed.tree import additions, leaves
-from minidl.distributed.world import World
 from minidl.nn import BatchNorm, Module
 
 _turn: ContextVar[Turn | None] = ContextVar("minidl.distributed.turn", default=None)

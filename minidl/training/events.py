@@ -61,7 +61,7 @@ def handlers(
 def _on_ranks(callback: Any, handler: Callable, parallel: DataParallel | None) -> Callable:
     if parallel is None or parallel.world.size == 1 or getattr(callback, "every_rank", False):
         return handler
-    return OnMain(handler, parallel)
+    return OnMain(callback, handler, parallel)
 
 
 def _takes_one(fn: Callable) -> bool:

@@ -16,7 +16,9 @@ A callback that changes something for the time of the training hands its undoing
 Ready-made ones are in `minidl.callbacks`, and those that watch a training run in `minidl.monitor`. They
 are called in the order of the list; one with ``sees_all = True`` after all others, and at the end of
 the training before them. What one must remember in a resumed training, it gives in ``state_dict()`` and
-takes in ``load_state_dict(state)``; if its ``stopped`` is true then, the training stays ended.
+takes in ``load_state_dict(state)``; if its ``stopped`` is true then, the training stays ended. With
+several ranks (`minidl.distributed`) callbacks are called on rank 0, and what they change in the training is
+changed on all.
 
 >>> def halve_after_three(training):                          # a schedule
 ...     if training.epoch == 3:
@@ -232,9 +234,14 @@ class _Every:
             raise TypeError(f"{self.name}: fn must be a function, got {fn!r}")
         self.fn = fn
 
+    @property
+    def every_rank(self) -> bool:
+        """Whether it is called on every rank: a schedule, which does the same on each."""
+        return hasattr(getattr(self.fn, "__self__", None), "load_state_dict")
+
     def state_dict(self) -> Any:
         owner: Any = getattr(self.fn, "__self__", None)
-        return owner.state_dict() if hasattr(owner, "load_state_dict") else None
+        return owner.state_dict() if self.every_rank else None
 
     def load_state_dict(self, state: Any) -> None:
         self.fn.__self__.load_state_dict(state)  # type: ignore[attr-defined]

@@ -18,11 +18,13 @@ class OnMain:
     buffers, gradients, the optimizer's settings, the library's generator, the end of the training, or, where a
     checkpoint was loaded, all of its state.
 
-    A callback with a true attribute `every_rank` is called on every rank instead, and must do the same on each.
+    A callback with a true attribute `every_rank` is called on every rank instead, and must do the same on each. With a
+    true `only_looks` it promises to change no array: they are not compared.
     """
 
-    def __init__(self, handler: Callable, parallel: DataParallel) -> None:
+    def __init__(self, callback: Any, handler: Callable, parallel: DataParallel) -> None:
         self.handler, self.parallel = handler, parallel
+        self.only_looks = getattr(callback, "only_looks", False)
 
     def __call__(self, training: Training) -> None:
         world, news = self.parallel.world, tuple[Any, ...]()
@@ -43,13 +45,15 @@ class OnMain:
 
     def _arrays(self) -> list[np.ndarray | None]:
         """All that a callback may change: parameters, gradients, buffers."""
+        if self.only_looks:
+            return []
         parameters = self.parallel.parameters
         found: list[Any] = [p._data for p in parameters]
         found += [None if p.grad is None else p.grad._data for p in parameters]
         return found + [getattr(*place) for place in self.parallel.buffers.places]
 
     def _contents(self) -> list[np.ndarray | None]:
-        return [None if array is None else array.copy() for array in self._arrays()]
+        return [None if array is None else array.copy(order="K") for array in self._arrays()]
 
     def _settings(self) -> list:
         groups = self.parallel.optimizer.groups
@@ -92,4 +96,5 @@ class OnMain:
 def _same(a: np.ndarray | None, b: np.ndarray | None) -> bool:
     if a is None or b is None:
         return a is b
-    return a.shape == b.shape and a.tobytes() == b.tobytes()
+    bits = f"u{a.itemsize}"  # -0 is another value than 0, and NaN is equal to itself
+    return a.shape == b.shape and np.array_equal(a.view(bits), b.view(bits))

@@ -1,5 +1,7 @@
 """What holds with one rank, without mpi4py: the order of additions, shards, and steps that are taken in parts."""
 
+import sys
+
 import numpy as np
 import pytest
 
@@ -7,6 +9,7 @@ import minidl as md
 from minidl import distributed, nn, optim
 from minidl import functional as F
 from minidl.data.shards import cut, edges_of
+from minidl.distributed import ranks
 from minidl.distributed.flat import Flat
 from minidl.distributed.reduction import TreeSum
 from minidl.distributed.tree import additions, leaves, nodes, own_shards
@@ -218,3 +221,26 @@ def test_the_world_of_one_rank():
     assert 'pip install "minidl[mpi]"' in repr(world)
     with pytest.raises(ValueError, match="rank"):
         world.send(1, 0)
+
+
+def test_several_ranks_without_mpi4py(monkeypatch):
+    monkeypatch.setitem(sys.modules, "mpi4py", None)
+    assert ranks._mpi() is None  # nobody has started several
+    monkeypatch.setenv("PMI_RANK", "0")
+    monkeypatch.setenv("PMI_SIZE", "1")
+    assert ranks._mpi() is None
+    monkeypatch.setenv("PMI_SIZE", "4")
+    with pytest.raises(ModuleNotFoundError, match=r'pip install "minidl\[mpi\]"'):
+        ranks._mpi()
+
+
+def test_a_step_cannot_be_captured():
+    model, x, target = model_and_batch()
+    parallel = distributed.DataParallel(model, optim.SGD(model.parameters(), 0.1), shards=2)
+
+    @md.capture
+    def step(x, target):
+        return parallel.step(lambda x, t: F.cross_entropy(model(x), t), x, target)
+
+    with pytest.raises(md.CaptureError, match="DataParallel"):
+        step(x, target)

@@ -15,11 +15,10 @@ from typing import Any
 from minidl import check
 from minidl._kernels import get_num_threads, set_num_threads
 from minidl.distributed.faults import Faults, RankError, ends_together, say
+from minidl.distributed.messages import OBJECT, VALUE, Gathering, Receiving, Sending
 
 LAUNCHERS = ("PMI_", "PMIX_", "OMPI_COMM_WORLD_", "MPI_LOCAL", "SLURM_STEP_", "PALS_", "FLUX_JOB_")
 SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MPI_LOCALNRANKS", "SLURM_STEP_NUM_TASKS")
-OBJECT, VALUE = 1, 2  # tags; sums use those from SUMS on
-SUMS = 16
 SPIN = 0.02  # seconds of polling without a pause
 LOOK = 0.01  # seconds between two looks for faults
 GRACE = 1.0  # seconds that a rank waits for what one that has ended may have sent before
@@ -182,92 +181,6 @@ def _named(ranks: Sequence[int]) -> str:
     return f"rank {some}" if len(ranks) == 1 else f"ranks {some}" if ranks else "another rank"
 
 
-class Sending:
-    """A value on its way to some ranks. (What `complete` takes has these four methods, and `indirect`.)"""
-
-    indirect = False  # whether those that are missing may themselves wait for others
-
-    def __init__(self, world: World, value: Any, ranks: Sequence[int], tag: int) -> None:
-        self.world = world
-        self.requests = {rank: world.comm.isend(value, rank, tag) for rank in ranks}
-
-    def poll(self) -> bool:
-        """Does what can be done by now; whether all of it is done."""
-        return self.world.all_done(list(self.requests.values()))
-
-    def missing(self) -> list[int]:
-        """The ranks that are waited for."""
-        return [rank for rank, request in self.requests.items() if not request.Test()]
-
-    def doing(self) -> str:
-        """What is waited for, for the error message."""
-        return "that it takes a message"
-
-
-class Receiving:
-    """Values that these ranks send: those of the first `count` of them that come."""
-
-    indirect = False
-
-    def __init__(self, world: World, ranks: Sequence[int], tag: int, count: int) -> None:
-        self.world, self.ranks, self.tag, self.count = world, list(ranks), tag, count
-        self.coming: dict[int, Any] = {}
-        self.values: dict[int, Any] = {}
-
-    def poll(self) -> bool:
-        """Does what can be done by now; whether all of it is done."""
-        for rank in self.ranks:
-            if len(self.coming) + len(self.values) == self.count:
-                break
-            if rank not in self.coming and rank not in self.values:
-                message = self.world.comm.improbe(rank, self.tag)
-                if message is not None:
-                    self.coming[rank] = message.irecv()
-        for rank, request in list(self.coming.items()):
-            done, value = request.test()
-            if done:
-                del self.coming[rank]
-                self.values[rank] = value
-        return len(self.values) == self.count
-
-    def missing(self) -> list[int]:
-        """The ranks that are waited for."""
-        return [rank for rank in self.ranks if rank not in self.values]
-
-    def doing(self) -> str:
-        """What is waited for, for the error message."""
-        return "a message from it"
-
-
-class Gathering:
-    """The values of all ranks."""
-
-    indirect = False
-
-    def __init__(self, world: World, value: Any) -> None:
-        self.rank, self.value = world.rank, value
-        self.sending = Sending(world, value, world.others(), OBJECT)
-        self.receiving = Receiving(world, world.others(), OBJECT, world.size - 1)
-
-    def poll(self) -> bool:
-        """Does what can be done by now; whether all of it is done."""
-        return self.receiving.poll() and self.sending.poll()
-
-    @property
-    def values(self) -> list[Any]:
-        """In the order of ranks."""
-        both = {**self.receiving.values, self.rank: self.value}
-        return [both[rank] for rank in sorted(both)]
-
-    def missing(self) -> list[int]:
-        """The ranks that are waited for."""
-        return self.receiving.missing() or self.sending.missing()
-
-    def doing(self) -> str:
-        """What is waited for, for the error message."""
-        return "a message from it"
-
-
 # ── The only one ──────────────────────────────────────────────────────────────────────────────────
 
 _world: World | None = None
@@ -309,7 +222,7 @@ def _mpi() -> Any:
         return None
     try:
         from mpi4py import MPI  # an optional extra
-    except ImportError as error:
+    except (ImportError, RuntimeError) as error:  # the latter: there is no MPI library
         several = {os.environ.get(name, "1") for name in SIZES} != {"1"}
         if not several:
             return None
