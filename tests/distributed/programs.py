@@ -115,6 +115,28 @@ def wgan_gp(**options):
     return [G, D], [d.optimizer, g.optimizer], losses
 
 
+def odd(**options):
+    """Two dtypes, spectral norm, a layer that only some shards use and one that none uses, batches of few samples."""
+    model = nn.ModuleDict({
+        "single": nn.spectral_norm(nn.Affine(4, 6)), "rare": nn.Affine(6, 6), "never": nn.Affine(2, 2),
+        "double": nn.Sequential(nn.BatchNorm(6), nn.RReLU(rng=7), nn.Affine(6, 1)).astype("float64"),
+    })  # fmt: skip
+    parallel = DataParallel(model, optim.AdamW(model.parameters(), 1e-2), check_every=1, **options)
+
+    def loss(x):
+        y = model["single"](x)
+        if x[0, 0] > 0:
+            y = model["rare"](y)
+        return model["double"](y.astype("float64")).mean()
+
+    rng = np.random.default_rng(3)
+    losses = [
+        parallel.step(loss, rng.standard_normal((n, 4)).astype("float32")) for n in (3, 5, 16, 29)
+    ]
+    assert model["never"].weight.grad is None and parallel.optimizer.groups[0].slots[2].step < 5
+    return [model], [parallel.optimizer], losses
+
+
 def digest(models, optimizers, measured):
     found = hashlib.blake2b(digest_size=12)
     for thing in (*models, *optimizers):
@@ -131,7 +153,7 @@ def _plain(tree):
     return tree.tobytes() if isinstance(tree, np.ndarray) else tree
 
 
-PROGRAMS = {"mlp": mlp, "lenet": lenet, "dcgan": dcgan, "wgan_gp": wgan_gp}
+PROGRAMS = {"mlp": mlp, "lenet": lenet, "dcgan": dcgan, "wgan_gp": wgan_gp, "odd": odd}
 
 
 def run(names, **options):
