@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import tomllib
 import zipfile
 from importlib import metadata
 from pathlib import Path
@@ -288,6 +289,27 @@ def test_a_wheel_of_another_python_is_not_taken_for_pure_python(monkeypatch, tmp
     assert _source._is_pure(True)
 
 
+def test_one_version_everywhere():
+    """It stands in minidl/config.py; what cannot read it from there says the same."""
+    changes = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    assert re.findall(r"^## (\S+)", changes, re.MULTILINE)[0] == config.__version__
+    assert re.findall(r"^version: (\S+)", citation, re.MULTILINE) == [config.__version__]
+
+
+def test_wheels_are_made_for_every_python_that_is_declared():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    declared = {
+        name.rpartition(" ")[2].replace(".", "")
+        for name in project["project"]["classifiers"]
+        if re.search(r":: 3\.\d+$", name)
+    }
+    built = project["tool"]["cibuildwheel"]["build"]
+    assert set(re.findall(r"cp(\d+)-", built)) == declared
+    oldest = project["project"]["requires-python"].removeprefix(">=").replace(".", "")
+    assert min(declared) == oldest
+
+
 def test_the_size_of_a_wheel(tmp_path):
     tool = load("tools/wheel_size.py")
     wheel = tmp_path / "some.whl"
@@ -296,10 +318,10 @@ def test_the_size_of_a_wheel(tmp_path):
             file.writestr(f"minidl/{name}", b"1234")
     sizes = tool.parts(wheel)
     assert sizes["kernels, v3"] == sizes["digits"] == sizes[".py"] == 4
-    assert sizes.total() == wheel.stat().st_size and tool.main(wheel) is None
+    assert sizes.total() == wheel.stat().st_size and tool.main([wheel]) is None
     with zipfile.ZipFile(wheel, "a") as file:
         file.writestr("minidl/large.so", bytes(tool.LIMIT))
-    assert "more than 5.5 MB" in tool.main(wheel)
+    assert "more than 5.5 MB" in tool.main([wheel])
 
 
 # ── The level ────────────────────────────────────────────────────────────────────────────────────

@@ -1,4 +1,4 @@
-"""What a wheel weighs, part by part: ``python tools/wheel_size.py WHEEL``. Exit status 1 above 5.5 MB (10^6 bytes)."""
+"""What wheels weigh, part by part: ``python tools/wheel_size.py WHEEL...``. Exit status 1 above 5.5 MB (10^6 bytes)."""
 
 import os
 import sys
@@ -34,15 +34,20 @@ def parts(wheel: str) -> Counter[str]:
     return sizes
 
 
-def main(wheel: str) -> str | None:
+def show(wheel: str) -> int:
+    """Prints the table; the wheel's size in bytes."""
     sizes = parts(wheel)
     for part, size in sizes.most_common():
         print(f"{size / 1e6:6.3f} MB  {part}")
     print(f"{sizes.total() / 1e6:6.3f} MB  {os.path.basename(wheel)}")
-    if sizes.total() > LIMIT:
-        return f"{wheel}: more than {LIMIT / 1e6} MB"
-    return None
+    return sizes.total()
+
+
+def main(wheels: list[str]) -> str | None:
+    """What is too large, in a sentence."""
+    large = [wheel for wheel in wheels if show(wheel) > LIMIT]
+    return f"more than {LIMIT / 1e6} MB: {', '.join(map(str, large))}" if large else None
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    sys.exit(main(sys.argv[1:]))
