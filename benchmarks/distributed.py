@@ -35,7 +35,7 @@ RESULTS = HERE.parent / "docs" / "distributed.json"
 RANKS = (1, 2, 4, 8)
 SIZES = tuple(1 << i for i in range(10, 25, 2))  # 1 K to 16 M floats
 SPREAD = 0.05  # the standard deviation of a rank's step time in the simulation
-BUCKET = 4e6  # bytes; DataParallel's default
+BUCKET = 2**20  # bytes; DataParallel's default
 TOTAL = 1024  # samples of a batch that more and more ranks share
 
 # ── Sums ──────────────────────────────────────────────────────────────────────────────────────────

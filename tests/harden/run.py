@@ -16,11 +16,12 @@ import sys
 import time
 
 from builds import BUILDS
+from distributed import DISTRIBUTED
 from part import FOLDER, Failed, Missing, Part, Work, check_needs, tail
 from processors import PROCESSORS
 from states import STATES
 
-PARTS: list[Part] = [*STATES, *BUILDS, *PROCESSORS]
+PARTS: list[Part] = [*STATES, *DISTRIBUTED, *BUILDS, *PROCESSORS]
 
 
 def main() -> int:
