@@ -53,9 +53,12 @@ class Faults:
         self.silent: list[int] = []  # ranks that do not answer
 
     def tell(self, message: str, silent: Sequence[int] = ()) -> None:
-        """Tells all others of a fault of this rank; only the first counts. `silent` need not say that they heard."""
+        """Tells all others of a fault of this rank, unless another was first. `silent` need not say that they heard."""
         self.silent += silent
-        if not self.told and self.heard is None and self.comm is not None:
+        if self.comm is None:
+            return
+        self._hear()
+        if not self.told and self.heard is None:
             self.told = True
             for rank in self.world.others():
                 self.sent.append(self.comm.isend(message, rank, FAULT))
