@@ -35,4 +35,9 @@ def ranks(count: int | None) -> distributed.World:
     if STARTED in os.environ:
         raise SystemExit(f"{mpiexec} and mpi4py belong to different MPIs: each rank is alone")
     command = [mpiexec, "-n", str(count), sys.executable, *sys.argv]
-    raise SystemExit(subprocess.run(command, env=os.environ | {STARTED: "1"}).returncode)
+    job = subprocess.Popen(command, env=os.environ | {STARTED: "1"})
+    while True:
+        try:
+            raise SystemExit(job.wait())
+        except KeyboardInterrupt:  # mpiexec and the ranks have it, too: they end
+            continue

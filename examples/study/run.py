@@ -95,10 +95,13 @@ def run(settings: Settings, root: str | None = None) -> Result:
     monitors = [inside, norms, dead, *([flat] if settings["activation"] != "Maxout" else [])]
     failed, history = None, {}
     try:
-        history = md.fit(
+        trained = md.fit(
             model, loader, F.cross_entropy, optimizer, epochs, validation=valid,
             callbacks=[every_batch(schedule.step), *monitors], progress=False,
-        ).history  # fmt: skip
+        )  # fmt: skip
+        if trained.interrupted:  # what is there is not the result of these settings
+            raise KeyboardInterrupt
+        history = trained.history
     except FloatingPointError as error:
         failed = str(error)
     weights = [i for i, layer in enumerate(model) if isinstance(layer, nn.Affine | nn.Maxout)]

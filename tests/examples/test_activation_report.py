@@ -56,6 +56,19 @@ def test_results_do_not_depend_on_the_number_of_processes(tmp_path):
     assert len(found[1]) == 3 and found[1] == found[2]
 
 
+def test_a_run_that_is_interrupted_has_no_result(monkeypatch):
+    """`md.fit` ends quietly at Ctrl-C: what it has learned until then is not the result of these settings."""
+    step = run.optim.CosineLR.step
+
+    def interrupted(self):
+        signal.raise_signal(signal.SIGINT)
+        step(self)
+
+    monkeypatch.setattr(run.optim.CosineLR, "step", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run.run(settings(1)[0])
+
+
 def test_an_interrupted_study_goes_on_where_it_was(tmp_path, capsys):
     todo = settings(4)
     count = 0
