@@ -169,9 +169,10 @@ class DataParallel:
 
     def run(
         self,
-        fn: Callable[..., tuple[Tensor, Any]],
+        fn: Callable[..., tuple[Any, Any]],
         batch: Shards,
         share: float = 1.0,
+        weighted: bool = False,
         add: bool = False,
         check: Callable[[list], Any] = list,
         note: Any = None,
@@ -180,6 +181,8 @@ class DataParallel:
 
         Args:
             share: what the loss is multiplied by.
+            weighted: fn is called as ``fn(weight, *slices)``, and returns in place of the loss its gradients for all
+                `parameters`, a list of Tensors or None, times the weight.
             add: the gradients are added to those that are there.
             check: called with what is returned; what it raises leaves gradients and buffers as they were.
             note: for the other ranks.
@@ -196,7 +199,7 @@ class DataParallel:
         self.flat.begin()
         self.buffers.keep()
         try:
-            values, present, taken = self._own_shards(fn, batch, share, draws)
+            values, present, taken = self._own_shards(fn, weighted, batch, share, draws)
         except BaseException as error:
             self.world.faults.tell(said(error))
             raise
@@ -212,7 +215,9 @@ class DataParallel:
         self.steps += 1
         return results, [its.note for its in reports]
 
-    def _own_shards(self, fn: Callable, batch: Shards, share: float, draws: Draws) -> tuple:
+    def _own_shards(
+        self, fn: Callable, weighted: bool, batch: Shards, share: float, draws: Draws
+    ) -> tuple:
         """Forward and backward of this rank's shards; what a `Report` says of them."""
         values: dict[int, Any] = {}
         present = [False] * len(self.parameters)
@@ -222,11 +227,24 @@ class DataParallel:
         def compute(shard: int, put: Callable[[int, np.ndarray], None]) -> None:
             nonlocal taken
             weight = batch.share(shard)
+
+            def arrived(p: Tensor, g: Tensor | None) -> None:
+                if g is not None:
+                    put(self.places[id(p)], g._data)
+                    present[self.numbers[id(p)]] = True
+
             with draws.of(shard):
-                loss, values[shard] = fn(*batch.parts[shard])
+                if weighted:
+                    grads, values[shard] = fn(weight * share, *batch.parts[shard])
+                else:
+                    loss, values[shard] = fn(*batch.parts[shard])
                 for i, change in enumerate(self.buffers.changes(weight)):
                     put(i, change)
-                self._backward(loss, weight * share, present, put)
+                if weighted:
+                    for p, g in zip(self.parameters, grads, strict=True):
+                        arrived(p, g)
+                else:
+                    self._backward(loss, weight * share, arrived)
             if shard == first:
                 taken = self.buffers.values()
             self.buffers.restore()
@@ -246,14 +264,8 @@ class DataParallel:
             self.flat.end_shard()
         return values, present, taken
 
-    def _backward(self, loss: Tensor, share: float, present: list[bool], put: Callable) -> None:
-        """The gradients of share * loss, each put into the flat arrays as soon as it is there."""
-
-        def arrived(p: Tensor, g: Tensor | None) -> None:
-            if g is not None:
-                put(self.places[id(p)], g._data)
-                present[self.numbers[id(p)]] = True
-
+    def _backward(self, loss: Tensor, share: float, arrived: Callable) -> None:
+        """Calls ``arrived(p, g)`` with the gradient of share * loss for each parameter, as soon as it is there."""
         wanted = {p for p in self.parameters if p.requires_grad}
         seed = Tensor(np.full(loss.shape, share, loss.dtype))
         walk([loss], [seed], wanted, False, False, arrived)

@@ -59,10 +59,11 @@ class Buffers:
             new[i] = value
         done: list[tuple] = []
         for (module, name), array, value in zip(self.places, self.arrays, new, strict=True):
-            done += [(setitem, array, ..., value), (object.__setattr__, module, name, array)]
-        if done:
-            changed()
-            at_once(starmap(call, done))
+            done.append((setitem, array, ..., value))
+            if getattr(module, name) is not array:
+                done.append((object.__setattr__, module, name, array))
+                changed()
+        at_once(starmap(call, done))
 
 
 class Draws:

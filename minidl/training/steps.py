@@ -6,6 +6,9 @@ import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import numpy as np
+
+from minidl.autograd.engine import grad
 from minidl.autograd.modes import no_grad
 from minidl.autograd.tensor import Tensor
 from minidl.data.shards import Shards
@@ -91,9 +94,22 @@ class ParallelSteps(Steps):
     is added in the order of shards, on every rank.
     """
 
-    def __init__(self, model: Module, parallel: DataParallel, loss: Callable[..., Tensor]) -> None:
+    def __init__(
+        self, model: Module, parallel: DataParallel, loss: Callable[..., Tensor], captured: bool
+    ) -> None:
         super().__init__(model, parallel.optimizer, loss)
         self.parallel = parallel
+
+        def gradients(weight: Tensor, x: Any, target: Any) -> tuple[Tensor, Tensor, dict]:
+            y = model(x)
+            of_shard = loss(y, target)
+            wanted = [p for p in parallel.parameters if p.requires_grad]
+            seed = weight.astype(of_shard.dtype).reshape(of_shard.shape)
+            found = grad(of_shard, wanted, seed, allow_unused=True)
+            pairs = zip(wanted, found, strict=True)
+            return y, of_shard, {id(p): g for p, g in pairs if g is not None}
+
+        self.captured = capture(gradients) if captured else None
 
     def batches(self, loader: Iterable[Any]) -> Iterable[Any]:
         return self.parallel.batches(loader)
@@ -101,22 +117,37 @@ class ParallelSteps(Steps):
     def batch(self, training: Training, batch: Shards, number: int, share: float) -> None:
         means = training.means
 
+        def measured(x: Any, target: Any, y: Tensor, loss: Tensor) -> tuple:
+            value = number_of(loss)
+            training.x, training.target, training.y = x, target, y
+            return value, len(target), means.totals_of(y, target)
+
         def of_shard(*parts: Any) -> tuple[Tensor, tuple]:
             x, target = pair(parts)
             y = self.model(x)
             loss = self.loss(y, target)
-            value = number_of(loss)
-            training.x, training.target, training.y = x, target, y
-            return loss, (value, len(target), means.totals_of(y, target))
+            return loss, measured(x, target, y, loss)
+
+        def in_a_captured_step(weight: float, *parts: Any) -> tuple[list, tuple]:
+            x, target = pair(parts)
+            y, loss, found = self.captured(Tensor(np.array(weight)), x, target)  # type: ignore[misc]
+            grads = [found.get(id(p)) for p in self.parallel.parameters]
+            return grads, measured(x, target, y, loss)
 
         def check(shards: list) -> None:
             training.loss = finite(sum(part * its[0] for part, its in shards), training, number)
 
         shards, asked = self.parallel.run(
-            of_shard, batch, share, add=number > 0, check=check, note=training.asked
+            of_shard if self.captured is None else in_a_captured_step,
+            batch,
+            share,
+            weighted=self.captured is not None,
+            add=number > 0,
+            check=check,
+            note=training.asked,
         )
-        for _, measured in shards:
-            means.add_totals(*measured)
+        for _, totals in shards:
+            means.add_totals(*totals)
         if any(asked):  # Ctrl-C on any rank: all stop after this step
             training.interrupted = training.stopping = True
 
@@ -142,13 +173,13 @@ def steps_of(
     """How `fit` is to step."""
     if parallel is None:
         return (CapturedSteps if captured else Steps)(model, optimizer, loss)
-    if captured:
+    if captured and parallel.sync_batch_norm:
         raise ValueError(
-            "fit: capture: a captured step cannot be divided among ranks; leave it out"
+            "fit: capture: shards that meet at each BatchNorm (sync_batch_norm=True) cannot be captured"
         )
     if not any(model is its for its in parallel.models):
         raise ValueError("fit: optimizer: it is a DataParallel of another model")
-    return ParallelSteps(model, parallel, loss)
+    return ParallelSteps(model, parallel, loss, captured)
 
 
 def pair(batch: Any) -> tuple[Any, Any]:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from minidl import data, nn, optim
+from minidl._source import PURE
 from minidl.distributed import DataParallel
 from minidl.training.fit import fit
 
@@ -44,6 +45,18 @@ def test_gradients_of_several_batches(tmp_path):
     assert result(ranks.run(4, "training", tmp_path, 2, -1, 3)) == expected
 
 
+@pytest.mark.skipif(PURE, reason="there is nothing to capture")
+def test_a_captured_step_has_the_same_bits(tmp_path):
+    whole = training.fit(tmp_path, 3)
+    (tmp_path / "run.npz").unlink()
+    assert training.fit(tmp_path, 3, None, 1, True) == whole
+
+
+@ranks.needs_mpi
+def test_captured_steps_on_ranks(whole, tmp_path):
+    assert result(ranks.run(3, "training", tmp_path, 3, -1, 1, 1)) == whole
+
+
 @pytest.mark.parametrize("prefetch", [0, 2])
 def test_every_rank_makes_its_own_rows(prefetch):
     made = []
@@ -69,9 +82,9 @@ def test_every_rank_makes_its_own_rows(prefetch):
             np.testing.assert_array_equal(its, all_parts[shard][0])
 
 
-def parallel_and_loader():
+def parallel_and_loader(**options):
     model = nn.Affine(2, 2)
-    parallel = DataParallel(model, optim.SGD(model.parameters(), 0.1), shards=2)
+    parallel = DataParallel(model, optim.SGD(model.parameters(), 0.1), shards=2, **options)
     return model, parallel, [(np.ones((4, 2), "float32"), np.array([0, 1, 0, 1]))]
 
 
@@ -84,8 +97,8 @@ def test_batches_of_a_list():
     assert history["loss"][0] > history["loss"][-1] and seen[0].optimizer is parallel.optimizer
 
 
-def test_a_captured_step_is_refused():
-    model, parallel, loader = parallel_and_loader()
+def test_shards_that_meet_are_not_captured():
+    model, parallel, loader = parallel_and_loader(sync_batch_norm=True)
     with pytest.raises(ValueError, match="capture"):
         fit(model, loader, "cross_entropy", parallel, 1, capture=True)
 

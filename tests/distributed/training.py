@@ -40,7 +40,7 @@ def noisy(x, target):
     return x + md.randn(*x.shape).numpy() * np.float32(0.1), target
 
 
-def fit(folder, epochs, stop_after=None, accumulate=1):
+def fit(folder, epochs, stop_after=None, accumulate=1, capture=False):
     md.manual_seed(0)
     rng = np.random.default_rng(2)
     x = rng.standard_normal((150, 12)).astype("float32")
@@ -73,6 +73,7 @@ def fit(folder, epochs, stop_after=None, accumulate=1):
             callbacks.Checkpoint(Path(folder, "run.npz"), every=3, resume=True),
         ],
         accumulate=accumulate,
+        capture=bool(capture),
     )  # fmt: skip
     del history.history["time"]
     assert bool(seen) == world().is_main
