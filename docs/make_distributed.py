@@ -45,6 +45,25 @@ def sums(figures: dict[str, Any]) -> str:
     return f"{table(['floats', *(f'{n} ranks' for n in counts)], rows)}\n\n{note}"
 
 
+def cables(figures: dict[str, Any]) -> str:
+    """Sums over ranks with cables of 1 Gbit/s: measured, and simulated."""
+    counts = list(figures["cables"])
+    rows = []
+    for floats in figures["cables"]["2"]:
+        if int(floats) < 1 << 18:
+            continue  # less than what `tc` lets through at once
+        row = [f"{int(floats):,}"]
+        for n in counts:
+            times = figures["cables"][n][floats]
+            measured = [milliseconds(times[key]["least"]) for key in ("tree", "mpi")]
+            row += [*measured, milliseconds(times["simulated"])]
+        rows.append(row)
+    head = [
+        f"{n} ranks: {what}" for n in counts for what in ("tree", "`MPI_Allreduce`", "simulated")
+    ]
+    return table(["floats, ms", *head], rows)
+
+
 def networks(figures: dict[str, Any]) -> str:
     """The simulated time of 1 M floats."""
     simulated = figures["simulated"]
@@ -97,6 +116,7 @@ def rendered(page: str, figures: dict[str, Any]) -> str:
     """The page with these figures."""
     for mark, text in {
         "sums": sums(figures),
+        "cables": cables(figures),
         "steps": steps(figures),
         "networks": networks(figures),
         "weak": limits(figures, "weak"),

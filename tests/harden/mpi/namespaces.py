@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from kills import LIMIT, changed, digest_of, finish
 
 NAMES = tuple(f"minidl-{os.getpid()}-{end}" for end in "ab")
 ADDRESSES = ("10.203.7.1", "10.203.7.2")
+PLACES = dict(zip(ADDRESSES, NAMES, strict=True))
 TCP = {"UCX_TLS": "tcp,self", "FI_PROVIDER": "tcp"}  # not through memory, though it is one machine
 SILENCE = 3.0  # seconds after which a rank behind a cut cable counts as gone
 
@@ -66,10 +67,10 @@ def sent() -> int:
     return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
-def launcher(folder: str) -> Path:
+def launcher(folder: str, places: Mapping[str, str]) -> Path:
     """A stand-in for ssh: called as `launcher [options] address command ...`, runs it in that address's namespace."""
     script = Path(folder, "launcher")
-    cases = "\n".join(f"{a}) name={n};;" for a, n in zip(ADDRESSES, NAMES, strict=True))
+    cases = "\n".join(f"{a}) name={n};;" for a, n in places.items())
     script.write_text(
         "#!/bin/sh\n"
         'while [ "${1#-}" != "$1" ]; do shift; done\n'
@@ -79,12 +80,13 @@ def launcher(folder: str) -> Path:
     return script
 
 
-def job(ranks: int, folder: str, *command: str | Path) -> Job:
-    """Started in the first namespace, with ranks in both by turns."""
+def job(ranks: int, folder: str, *command: str | Path, places: Mapping[str, str] = PLACES) -> Job:
+    """Started in the first namespace, with ranks in all by turns. `places`: {address: name of the namespace}."""
+    first, name = next(iter(places.items()))
     environment = [f"{name}={value}" for name, value in TCP.items()]
     launch = inside(
-        NAMES[0], "env", *environment, mpiexec(), "-launcher", "ssh", "-launcher-exec", str(launcher(folder)),
-        "-localhost", ADDRESSES[0], "-hosts", ",".join(ADDRESSES), "-ppn", "1", "-n", str(ranks),
+        name, "env", *environment, mpiexec(), "-launcher", "ssh", "-launcher-exec", str(launcher(folder, places)),
+        "-localhost", first, "-hosts", ",".join(places), "-ppn", "1", "-n", str(ranks),
     )  # fmt: skip
     return Job(ranks, *command, launch=tuple(launch))
 
