@@ -166,7 +166,7 @@ class DataLoader:
             for shard in own
             if edges[shard] < edges[shard + 1]
         }
-        return Shards(edges, parts)
+        return Shards(edges, parts, (self._epoch_seed, number))
 
     def _rows(self, order: np.ndarray, number: int) -> np.ndarray:
         return order[number * self.batch_size : (number + 1) * self.batch_size]

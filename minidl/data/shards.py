@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
@@ -17,15 +18,22 @@ class Shards(NamedTuple):
         edges: where each shard begins in the batch, and where the last one ends: shard i has the samples
             ``edges[i]`` to ``edges[i + 1] - 1``.
         parts: the arrays of each shard that the rank has and that is not empty, by its number.
+        key: the same on all ranks, if they have the same batch.
     """
 
     edges: list[int]
     parts: dict[int, tuple[Any, ...]]
+    key: Any = None
 
     @property
     def samples(self) -> int:
         """In the whole batch."""
         return self.edges[-1]
+
+    @property
+    def first(self) -> int:
+        """The number of the first shard that is not empty."""
+        return next(i for i, end in enumerate(self.edges[1:]) if end)
 
     def share(self, shard: int) -> float:
         """How much of the batch is in this shard."""
@@ -43,8 +51,8 @@ def edges_of(samples: int, shards: int) -> list[int]:
     return [samples * min(shard, used) // used for shard in range(shards + 1)]
 
 
-def cut(arrays: tuple[Any, ...], shards: int, own: Iterable[int]) -> Shards:
-    """The shards `own` of a whole batch.
+def cut(arrays: tuple[Any, ...], shards: int, own: Iterable[int], keyed: bool = False) -> Shards:
+    """The shards `own` of a whole batch; if it is `keyed`, with a checksum of all of it.
 
     Raises:
         ValueError: the arrays have first axes of different lengths, or none.
@@ -62,4 +70,5 @@ def cut(arrays: tuple[Any, ...], shards: int, own: Iterable[int]) -> Shards:
         for shard in own
         if edges[shard] < edges[shard + 1]
     }
-    return Shards(edges, parts)
+    key = tuple(zlib.crc32(np.ascontiguousarray(a).data) for a in rows) if keyed else None
+    return Shards(edges, parts, key)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -25,15 +25,39 @@ from minidl.nn import Module
 from minidl.random import generator
 from minidl.replay.watch import outside_of_steps
 
+Put = Callable[[int, np.ndarray], None]
+# What ranks must agree in. The last two are compared now and then.
+NAMES = (
+    "in its step number",
+    "in the size of its batch",
+    "in its random numbers",
+    "in its batch: another order of the samples, or other samples",
+    "in its parameters",
+)
+
 
 class Report(NamedTuple):
     """What a rank tells the others in each step, besides its gradients."""
 
-    agreed: tuple  # must be the same on all ranks: the step, the batch's size, the random key; now and then a hash
+    agreed: tuple  # must be the same on all ranks: as in NAMES
     values: dict[int, Any]  # of each shard, what its function returned
     present: list[bool]  # whether each parameter has a gradient
     taken: list[np.ndarray] | None  # buffers that are not averaged, of the first shard
     note: Any  # of the caller
+
+
+@dataclass
+class Work:
+    """A step of this rank: what is to be done (see `DataParallel.run`), and what a `Report` will say of it."""
+
+    fn: Callable[..., Any]
+    weighted: bool
+    batch: Shards
+    share: float
+    draws: Draws
+    present: list[bool]
+    values: dict[int, Any] = field(default_factory=dict)
+    taken: list[np.ndarray] | None = None
 
 
 class DataParallel:
@@ -115,9 +139,7 @@ class DataParallel:
         reproducible = check.flag(who, "reproducible", reproducible)
         size = int(check.number(who, "bucket_mb", bucket_mb, 0.0) * 2**20)
         like = [self.buffers.arrays[i] for i in self.buffers.averaged]
-        like += [
-            p._data for p in reversed(self.parameters)
-        ]  # the order in which backward comes to them
+        like += [p._data for p in reversed(self.parameters)]  # (as backward comes to them)
         self.numbers = {id(p): i for i, p in enumerate(self.parameters)}
         self.places = {key: len(like) - 1 - i for key, i in self.numbers.items()}
         self.flat = Flat(self.world, self.shards, like, reproducible, size)
@@ -152,7 +174,7 @@ class DataParallel:
         """The shards of this rank of a whole batch."""
         if len(batch) == 1 and isinstance(batch[0], Shards):
             return batch[0]
-        return cut(batch, self.shards, self.own)
+        return self._cut(batch)
 
     def batches(self, loader: Iterable[Any]) -> Iterator[Shards]:
         """The batches of a loader, for `step`. Of a `minidl.data.DataLoader` each rank makes its own slices alone."""
@@ -161,11 +183,10 @@ class DataParallel:
             yield from loader.shards(self.shards, self.own)
         else:
             for batch in loader:
-                yield cut(
-                    tuple(batch) if isinstance(batch, tuple | list) else (batch,),
-                    self.shards,
-                    self.own,
-                )
+                yield self._cut(batch if isinstance(batch, tuple | list) else (batch,))
+
+    def _cut(self, arrays: Sequence[Any]) -> Shards:
+        return cut(tuple(arrays), self.shards, self.own, self._compares())
 
     def run(
         self,
@@ -194,19 +215,19 @@ class DataParallel:
         self.begin()
         if not batch.samples:
             raise ValueError("DataParallel: a batch without samples")
-        hashed = self.digest() if self.steps % self.check_every == 0 else ""
-        draws = Draws(self.models)
+        hashed = (batch.key, self.digest()) if self._compares() else ("", "")
+        work = Work(fn, weighted, batch, share, Draws(self.models), [False] * len(self.parameters))
         self.flat.begin()
         self.buffers.keep()
         try:
-            values, present, taken = self._own_shards(fn, weighted, batch, share, draws)
+            self._own_shards(work)
         except BaseException as error:
             self.world.faults.tell(said(error))
             raise
         finally:
             self.buffers.restore()
-        agreed = (self.steps, batch.samples, draws.key, hashed)
-        reports = self._exchange(Report(agreed, values, present, taken, note))
+        agreed = (self.steps, batch.samples, work.draws.key, *hashed)
+        reports = self._exchange(Report(agreed, work.values, work.present, work.taken, note))
         self._agree([its.agreed for its in reports])
         every = {shard: value for its in reports for shard, value in its.values.items()}
         results = [(batch.share(shard), every[shard]) for shard in sorted(every)]
@@ -215,54 +236,50 @@ class DataParallel:
         self.steps += 1
         return results, [its.note for its in reports]
 
-    def _own_shards(
-        self, fn: Callable, weighted: bool, batch: Shards, share: float, draws: Draws
-    ) -> tuple:
-        """Forward and backward of this rank's shards; what a `Report` says of them."""
-        values: dict[int, Any] = {}
-        present = [False] * len(self.parameters)
-        taken = None
-        first = next(shard for shard in range(self.shards) if batch.share(shard))
-
-        def compute(shard: int, put: Callable[[int, np.ndarray], None]) -> None:
-            nonlocal taken
-            weight = batch.share(shard)
-
-            def arrived(p: Tensor, g: Tensor | None) -> None:
-                if g is not None:
-                    put(self.places[id(p)], g._data)
-                    present[self.numbers[id(p)]] = True
-
-            with draws.of(shard):
-                if weighted:
-                    grads, values[shard] = fn(weight * share, *batch.parts[shard])
-                else:
-                    loss, values[shard] = fn(*batch.parts[shard])
-                for i, change in enumerate(self.buffers.changes(weight)):
-                    put(i, change)
-                if weighted:
-                    for p, g in zip(self.parameters, grads, strict=True):
-                        arrived(p, g)
-                else:
-                    self._backward(loss, weight * share, arrived)
-            if shard == first:
-                taken = self.buffers.values()
-            self.buffers.restore()
-
-        if self.sync_batch_norm:
-            with synchronised(self.models):
-                waiting: dict[int, list[tuple]] = {shard: [] for shard in batch.parts}
-                works = {shard: partial(compute, shard, _into(waiting[shard])) for shard in waiting}
-                keep = keeping(self.buffers, draws)
-                compute_together(self.world, self.shards, works, keep)
+    def _own_shards(self, work: Work) -> None:
+        """Forward and backward of this rank's shards."""
+        parts = work.batch.parts
+        if not self.sync_batch_norm:
+            for shard in self.own:
+                if shard in parts:
+                    self._shard(work, shard, self.flat.put)
+                self.flat.end_shard()
+            return
+        waiting: dict[int, list[tuple]] = {shard: [] for shard in parts}
+        works = {shard: partial(self._shard, work, shard, _into(waiting[shard])) for shard in parts}
+        with synchronised(self.models):
+            keep = keeping(self.buffers, work.draws)
+            compute_together(self.world, self.shards, works, keep)
         for shard in self.own:
-            if self.sync_batch_norm:
-                for i, array in waiting.get(shard, ()):
-                    self.flat.put(i, array)
-            elif shard in batch.parts:
-                compute(shard, self.flat.put)
+            for i, array in waiting.get(shard, ()):
+                self.flat.put(i, array)
             self.flat.end_shard()
-        return values, present, taken
+
+    def _shard(self, work: Work, shard: int, put: Put) -> None:
+        """One of them: gradients, and what was added to the buffers, are put into the flat arrays."""
+        weight = work.batch.share(shard)
+
+        def arrived(p: Tensor, g: Tensor | None) -> None:
+            if g is not None:
+                put(self.places[id(p)], g._data)
+                work.present[self.numbers[id(p)]] = True
+
+        with work.draws.of(shard):
+            if work.weighted:
+                grads, value = work.fn(weight * work.share, *work.batch.parts[shard])
+            else:
+                loss, value = work.fn(*work.batch.parts[shard])
+            for i, change in enumerate(self.buffers.changes(weight)):
+                put(i, change)
+            if work.weighted:
+                for p, g in zip(self.parameters, grads, strict=True):
+                    arrived(p, g)
+            else:
+                self._backward(loss, weight * work.share, arrived)
+        work.values[shard] = value
+        if work.taken is None and shard == work.batch.first:
+            work.taken = self.buffers.values()
+        self.buffers.restore()
 
     def _backward(self, loss: Tensor, share: float, arrived: Callable) -> None:
         """Calls ``arrived(p, g)`` with the gradient of share * loss for each parameter, as soon as it is there."""
@@ -302,16 +319,22 @@ class DataParallel:
         if self.steps == 0 and self.world.size > 1:
             generator().bit_generator.state = self.world.from_main(generator().bit_generator.state)
 
+    def _compares(self) -> bool:
+        """Whether batches and parameters are compared in this step."""
+        return self.world.size > 1 and self.steps % self.check_every == 0
+
     def check(self) -> None:
         """Compares the parameters and buffers of all ranks.
 
         Raises:
             RankError: they differ; names the ranks.
         """
-        self._agree([("", "", "", digest) for digest in self.world.gather(self.digest())])
+        self._agree([(*[""] * 4, digest) for digest in self.world.gather(self.digest())])
 
     def digest(self) -> str:
         """A hash of all parameters and buffers."""
+        import hashlib  # slow to import, and not needed by one rank
+
         found = hashlib.blake2b(digest_size=16)
         for model in self.models:
             for _, value in model._all():
@@ -327,13 +350,7 @@ class DataParallel:
         others = [rank for rank, its in enumerate(agreed) if its != usual]
         if others:
             its = agreed[others[0]]
-            names = (
-                "in its step number",
-                "in the size of its batch",
-                "in its random numbers",
-                "in its parameters",
-            )
-            what = next(name for name, a, b in zip(names, its, usual, strict=True) if a != b)
+            what = next(name for name, a, b in zip(NAMES, its, usual, strict=True) if a != b)
             raise RankError(
                 f"rank {', '.join(map(str, others))} differs from the others {what}. Every rank must build the same "
                 "model (md.manual_seed with one seed before it), take the same steps, and change it in the same way",
@@ -350,6 +367,6 @@ def _numbers(result: Any) -> tuple[Tensor, tuple[float, ...]]:
     return parts[0], tuple(float(part) for part in parts)
 
 
-def _into(waiting: list[tuple]) -> Callable[[int, np.ndarray], None]:
+def _into(waiting: list[tuple]) -> Put:
     """Keeps a copy of what is put."""
     return lambda i, array: waiting.append((i, np.array(array)))

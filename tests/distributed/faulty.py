@@ -65,6 +65,8 @@ def steps(kind):
         try:
             if kind == "batches_differ" and world().rank == CULPRIT:
                 x, target = x[:14], target[:14]
+            if kind == "samples_differ" and world().rank == CULPRIT:
+                target = target[::-1]
             parallel.step(loss, x, target)
         finally:
             if kind == "raises" and world().rank == 0 and count == 2:
