@@ -26,7 +26,7 @@ def requirements(path: Path = PYPROJECT) -> dict[str, list[str]]:
 
 def minima(lines: Iterable[str]) -> dict[str, str]:
     """{name: oldest version} of the requirements that have one."""
-    parts = (re.fullmatch(r"([\w.-]+)\s*>=\s*([\d.]+)", line) for line in lines)
+    parts = (re.fullmatch(r"([\w.-]+)\s*>=\s*([\d.]+)(?:\s*;.*)?", line) for line in lines)
     return {part[1]: part[2] for part in parts if part}
 
 
