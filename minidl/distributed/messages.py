@@ -19,7 +19,7 @@ class Sending:
 
     def __init__(self, world: World, value: Any, ranks: Sequence[int], tag: int) -> None:
         self.world = world
-        self.requests = {rank: world.comm.isend(value, rank, tag) for rank in ranks}
+        self.requests = {rank: world.channel.isend(value, rank, tag) for rank in ranks}
 
     def poll(self) -> bool:
         """Does what can be done by now; whether all of it is done."""
@@ -50,7 +50,7 @@ class Receiving:
             if len(self.coming) + len(self.values) == self.count:
                 break
             if rank not in self.coming and rank not in self.values:
-                message = self.world.comm.improbe(rank, self.tag)
+                message = self.world.channel.improbe(rank, self.tag)
                 if message is not None:
                     self.coming[rank] = message.irecv()
         for rank, request in list(self.coming.items()):

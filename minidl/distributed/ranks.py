@@ -39,8 +39,9 @@ class World:
         self.mpi, self.timeout = mpi, timeout
         self.rank, self.size = 0, 1
         self.comm: Any = None
+        self.channel: Any = None  # minidl's own: its messages do not meet those of others
         if mpi is not None and mpi.COMM_WORLD.size > 1:
-            self.comm = mpi.COMM_WORLD.Dup()
+            self.comm, self.channel = mpi.COMM_WORLD.Dup(), mpi.COMM_WORLD.Dup()
             self.rank, self.size = self.comm.rank, self.comm.size
         self.faults = Faults(self)
 

@@ -73,19 +73,19 @@ class TreeSum:
             self._send_nodes()
 
     def _send_nodes(self) -> None:
-        world, own, comm = self.world, self.segments[self.world.rank], self.world.comm
+        world, own, channel = self.world, self.segments[self.world.rank], self.world.channel
         self.result = K.empty((self.length,), self.dtype)
         self.phase, at = 1, 0
         for rank, blocks in enumerate(self.blocks):
             if rank != world.rank and own.start < own.stop:
                 inbox = self.inbox[at : at + len(blocks)]
-                self.received[rank] = [comm.Irecv(row, rank, self.tag) for row in inbox]
+                self.received[rank] = [channel.Irecv(row, rank, self.tag) for row in inbox]
             at += len(blocks)
         for rank in world.others():
             segment = self.segments[rank]
             if segment.start < segment.stop:
                 rows = self.rows[: self.height, segment]
-                self.sent[rank] = [comm.Isend(row, rank, self.tag) for row in rows]
+                self.sent[rank] = [channel.Isend(row, rank, self.tag) for row in rows]
         self.poll()
 
     def poll(self) -> bool:
@@ -119,10 +119,10 @@ class TreeSum:
         for rank in world.others():
             segment = self.segments[rank]
             if segment.start < segment.stop:
-                request = world.comm.Irecv(self.result[segment], rank, self.tag + 1)
+                request = world.channel.Irecv(self.result[segment], rank, self.tag + 1)
                 self.received[rank] = [request]
             if own.start < own.stop:
-                request = world.comm.Isend(self.result[own], rank, self.tag + 1)
+                request = world.channel.Isend(self.result[own], rank, self.tag + 1)
                 self.sent.setdefault(rank, []).append(request)
 
     def missing(self) -> list[int]:
@@ -155,7 +155,7 @@ class AllReduce(TreeSum):
         if self.world.size == 1:
             self.result[...] = total
         else:
-            self.sent[self.world.rank] = [self.world.comm.Iallreduce(total, self.result)]
+            self.sent[self.world.rank] = [self.world.channel.Iallreduce(total, self.result)]
         self.poll()
 
     def missing(self) -> list[int]:

@@ -65,7 +65,7 @@ def train(steps: int) -> None:
         raise AssertionError(f"rank {world.rank} holds more: {too_much}")
     if world.size > 1:
         world.comm.Barrier()  # MPI's own: no rank sends anything else until all have looked
-        waiting = [comm.iprobe() for comm in (world.comm, world.faults.comm)]
+        waiting = [comm.iprobe() for comm in (world.channel, world.faults.comm)]
         world.comm.Barrier()
         if any(waiting):
             raise AssertionError(f"rank {world.rank}: a message was sent and never received")
