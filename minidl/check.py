@@ -98,7 +98,8 @@ def measured(owner: str, argument: str, value: Any) -> float:
 
 def items(owner: str, argument: str, value: Any, what: str) -> list:
     """A list of what can be walked over; text does not count as a list of its letters."""
-    if isinstance(value, str | bytes) or not hasattr(value, "__iter__"):
+    single = isinstance(value, str | bytes | Mapping) or getattr(value, "ndim", 1) == 0
+    if single or not hasattr(value, "__iter__"):
         raise TypeError(f"{owner}: {argument} must be a sequence of {what}, got {value!r}")
     return list(value)
 
@@ -126,7 +127,8 @@ def array(owner: str, argument: str, value: Any) -> np.ndarray:
 def dtype(owner: str, value: Any) -> np.dtype:
     """A NumPy dtype."""
     try:
-        if value is not None:  # (NumPy reads None as float64)
+        # NumPy reads None as float64, and of a tuple or a dict it makes records.
+        if value is not None and not isinstance(value, tuple | list | dict):
             return np.dtype(value)
     except (TypeError, ValueError):
         pass

@@ -19,15 +19,18 @@ Number = (int, float)  # bool and numpy.float64 are subclasses of these
 
 def pair(x0: Any, x1: Any) -> tuple[Tensor, Tensor]:
     """Two arguments as tensors that can be combined. The common cases are quick: of one dtype, or one a number."""
-    if isinstance(x0, Tensor):
-        if isinstance(x1, Tensor):
-            if _alike(x0, x1):
-                return x0, x1
-        elif type(x1) in Number and x0._data.dtype.kind == "f":
-            return x0, wrap(K.number(x1, x0._data))
-    elif isinstance(x1, Tensor) and type(x0) in Number and x1._data.dtype.kind == "f":
-        return wrap(K.number(x0, x1._data)), x1
-    return _converted((x0, x1))
+    try:
+        if isinstance(x0, Tensor):
+            if isinstance(x1, Tensor):
+                if _alike(x0, x1):
+                    return x0, x1
+            elif type(x1) in Number and x0._data.dtype.kind == "f":
+                return x0, wrap(K.number(x1, x0._data))
+        elif isinstance(x1, Tensor) and type(x0) in Number and x1._data.dtype.kind == "f":
+            return wrap(K.number(x0, x1._data)), x1
+        return _converted((x0, x1))
+    except OverflowError as error:
+        raise OverflowError(f"a Tensor and a number: {error}") from None
 
 
 def _alike(x0: Tensor, x1: Tensor) -> bool:

@@ -284,6 +284,10 @@ def pow(x0: Any, x1: Any) -> Tensor:
     and NaN for x0 < 0. Shapes, dtypes and errors as for `add`. ValueError also for integers to negative integers.
     """
     if isinstance(x1, Number) and isinstance(x0, Tensor) and x0.dtype.kind == "f":
+        if isinstance(x1, int) and x1.bit_length() > 1023:
+            raise ValueError(
+                f"pow: x1 has {x1.bit_length()} bits, which is more than a float holds"
+            )
         return (
             Sqrt()(x0) if x1 == 0.5 else PowNumber(float(x1) if isinstance(x1, float) else x1)(x0)
         )

@@ -83,7 +83,10 @@ class Slice(GetItem):
 
 def _part(x: np.ndarray, index: Any) -> np.ndarray:
     """x[index] for a basic index: a single element, too, is a view and not a copy of it."""
-    y = x[index]
+    try:
+        y = x[index]
+    except OverflowError:
+        raise IndexError(f"getitem: index {index} is out of range for shape {x.shape}") from None
     if isinstance(y, np.ndarray):
         return y
     return x[(*(index if isinstance(index, tuple) else (index,)), ...)]
@@ -189,7 +192,8 @@ def reshape(x: Any, *shape: Any) -> Tensor:
 
 def _lengths(name: str, shape: Any) -> tuple[int, ...]:
     """A shape as a tuple of ints; TypeError for anything that NumPy would round or read as one."""
-    if isinstance(shape, str) or not hasattr(shape, "__iter__"):
+    wrong = isinstance(shape, str | bytes | dict) or getattr(shape, "ndim", 1) == 0
+    if wrong or not hasattr(shape, "__iter__"):
         raise TypeError(f"{name}: shape must be a sequence of integers, got {shape!r}")
     lengths = tuple(shape)
     for n in lengths:

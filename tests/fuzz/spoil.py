@@ -66,6 +66,7 @@ BAD_OPERANDS = [
         np.zeros(2, [("a", "f4")]),
     ),
 ]
+NUMBERS = ("k", "exponent")  # settings that need not be integers
 MOST = 2**18  # elements of a result that is compared, as PyTorch takes its time
 TAKEN = "was taken"
 ALLOWED = (ValueError, TypeError, IndexError, RuntimeError, OverflowError)
@@ -100,6 +101,9 @@ def spoiled(case: Case, draw: Draw) -> str | None:
         name = draw.choice(sorted(settings))
         junk = draw.choice(JUNK)
         must = never_fits(settings[name], junk)
+        # What happens to be whole may be any number; and a type may be a dtype.
+        if (name in NUMBERS and isinstance(junk, float)) or (name == "dtype" and junk is int):
+            must = False
         settings[name] = junk
         call = f"{case.name}({name}={shown(junk)}), else as {case}"
     else:
@@ -173,7 +177,8 @@ def answer(case: Case, operands: list, settings: dict) -> str | None:
                 else x
                 for x in operands
             ]
-            case.function(*xs, **settings)
+            if case.function(*xs, **settings) is NotImplemented:  # Python goes on with ==
+                return None
     except MemoryError:
         return None
     except ALLOWED as error:

@@ -14,8 +14,8 @@ from part import ROOT, Failed, Missing, Part, Work, last_line
 # the clock, which runs ten times too fast for an emulated processor.)
 TESTS = [
     f"tests/kernels/test_{name}.py"
-    for name in ("against_reference", "copying", "elementwise", "memory", "narrow_products", "noise", "optim",
-                 "reduction", "selection", "winograd", "pool")
+    for name in ("against_reference", "copying", "memory", "narrow_products", "pool", "reduction",
+                 "selection", "winograd")
 ]  # fmt: skip
 NOT_EMULATED = "not sleep and not signals and not affinity and not ctrl_c and not fork"
 QEMU = {"qemu-x86_64-static": "apt-get install qemu-user-static"}
@@ -76,7 +76,7 @@ def aarch64(work: Work) -> str:
     work.run(sys.executable, "-c", "import setup; setup.translate(setup.modules(), False)")
     emulated(work, "qemu-aarch64-static", "-L", root, root / f"usr/bin/python{release}", site=site)
     path = {"PYTHONPATH": f"{work.source}:{site}"}
-    work.build(CFLAGS=f"-idirafter {root}/usr/include", **path)
+    work.build(CC=f"aarch64-linux-gnu-gcc --sysroot={root}", **path)
     work.check_import(**path)
     machine = last_line(
         work.run(work.python, "-c", "import platform; print(platform.machine())", **path)
@@ -109,7 +109,7 @@ def debian(work: Work, root: Path) -> None:
     work.run("apt-get", *options, "update")
     work.run(
         "apt-get", *options, "install", "--yes", "--download-only", "--no-install-recommends",
-        "python3-dev",
+        "python3-dev", "libstdc++6",
     )  # fmt: skip
     for package in sorted((apt / "archives").glob("*.deb")):
         work.run("dpkg-deb", "-x", package, root)

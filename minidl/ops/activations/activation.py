@@ -99,7 +99,12 @@ class Row(NamedTuple):
     def as_floats(self, *values: Any, owner: str = "") -> list[float]:
         """The parameters as floats; TypeError, with the parameter's name, for what is not a number."""
         for name, value in zip(self.params, values, strict=False):
-            if not hasattr(value, "__float__") or getattr(value, "shape", ()) != ():
+            if (
+                not hasattr(value, "__float__")
+                or isinstance(value, type)
+                or getattr(value, "shape", ()) != ()
+                or getattr(getattr(value, "dtype", None), "kind", "f") not in "fiub"
+            ):
                 raise TypeError(f"{owner or self.name}: {name} must be a number, got {value!r}")
         return [float(value) for value in values]
 
@@ -260,7 +265,10 @@ def fused_row(activation: str | tuple, owner: str = "affine") -> tuple[Row, floa
     """
     try:
         return _fused_row(
-            activation if isinstance(activation, str | tuple) else (repr(activation),), owner
+            activation
+            if activation and isinstance(activation, str | tuple)
+            else (repr(activation),),
+            owner,
         )
     except TypeError as error:
         if "unhashable" not in str(error):

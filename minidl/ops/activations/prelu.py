@@ -110,6 +110,8 @@ def prelu(
         slope = slope.astype(x.dtype)
     shape = x.shape
     if slope.size == 1:
+        if type(base_axis) is not int and base_axis is not None:  # x need not have these axes
+            check.integers("prelu", "base_axis", base_axis)
         seen, slope = (1, 1, x.size), slope if slope.ndim == 1 else reshape(slope, (1,))
     else:
         axes = _slope_axes(base_axis, x.ndim)

@@ -214,7 +214,7 @@ def one_hot(ids: Any, n: int, dtype: Any = "float32") -> Tensor:
 
     TypeError: ids that are not integers. ValueError: an id outside 0 ... n - 1.
     """
-    n = check.integer("one_hot", "n", n, 0)
+    (n,) = check.shape("one_hot", [check.integer("one_hot", "n", n, 0)])
     ids = class_ids("one_hot", ids, n)
     check.shape("one_hot", (*ids.shape, n))
     dtype = check.dtype("one_hot", dtype)

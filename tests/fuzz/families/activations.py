@@ -142,7 +142,7 @@ def prelu(draw: Draw) -> Case:
         slope = np.abs(slope) + np.asarray(0.1, slope.dtype)
 
     def ours(x, slope, **settings):
-        return F.prelu(ops.mul(x, 1) if settings.get("inplace") else x, slope, **settings)
+        return F.prelu(ops.mul(x, 1) if settings.get("inplace") is True else x, slope, **settings)
 
     def reference(x, slope, **settings):
         if slope.numel() != 1:
