@@ -6,6 +6,7 @@ import pytest
 import minidl as md
 from minidl import functional as F
 from minidl import nn, optim
+from minidl._kernels.arrays.buffers import within
 
 from .captured_cases import same
 
@@ -159,3 +160,16 @@ def test_einsum(equation):
         for a, b in zip(plain, captured, strict=True):
             same(a.grad._data, b.grad._data)
     assert again.records == 1
+
+
+@pytest.mark.parametrize("kind", ["int64", "int32", "uint8"])
+def test_the_range_of_ids(kind):
+    inside = np.array([0, 4, *range(5), 3] * 10, kind)
+    assert within(inside, 5) and within(inside[::3], 5) and within(inside[:0], 0)
+    assert not within(inside, 4) and within(inside, 2**40)
+    for place in (0, 13, -1):
+        outside = inside.copy()
+        outside[place] = 5
+        assert not within(outside, 5) and not within(outside[:: 1 if place else 2], 5)
+    if kind != "uint8":
+        assert not within(-inside, 5)

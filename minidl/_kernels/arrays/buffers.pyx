@@ -33,15 +33,27 @@ cpdef cnp.ndarray taken_out(cnp.ndarray x):
     return y
 
 
-cpdef bint within(cnp.ndarray ids, Py_ssize_t n) except -1:
-    cdef const cnp.int64_t* data = <const cnp.int64_t*>cnp.PyArray_DATA(ids)
+ctypedef fused integer:
+    cnp.int32_t
+    cnp.int64_t
+
+
+cdef bint all_within(const integer* ids, Py_ssize_t count, Py_ssize_t n) noexcept nogil:
+    cdef bint outside = False
     cdef Py_ssize_t i
-    if cnp.PyArray_TYPE(ids) != cnp.NPY_INT64 or not cnp.PyArray_ISCARRAY_RO(ids):
-        return cnp.PyArray_SIZE(ids) == 0 or (ids.min() >= 0 and ids.max() < n)
-    for i in range(cnp.PyArray_SIZE(ids)):
-        if not 0 <= data[i] < n:
-            return False
-    return True
+    for i in range(count):  # (to the end: so the loop vectorises)
+        outside |= (ids[i] < 0) | (ids[i] >= n)
+    return not outside
+
+
+cpdef bint within(cnp.ndarray ids, Py_ssize_t n) except -1:
+    cdef Py_ssize_t count = cnp.PyArray_SIZE(ids)
+    if cnp.PyArray_ISCARRAY_RO(ids):
+        if cnp.PyArray_TYPE(ids) == cnp.NPY_INT64:
+            return all_within(<const cnp.int64_t*>cnp.PyArray_DATA(ids), count, n)
+        if cnp.PyArray_TYPE(ids) == cnp.NPY_INT32:
+            return all_within(<const cnp.int32_t*>cnp.PyArray_DATA(ids), count, n)
+    return count == 0 or (ids.min() >= 0 and ids.max() < n)
 
 
 cpdef Py_ssize_t references(object holder, cnp.ndarray x, object owner):
