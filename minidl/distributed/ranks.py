@@ -31,7 +31,7 @@ class World:
     Attributes:
         rank, size: this process's number, from 0, and how many there are.
         timeout: seconds after which a rank that does not answer ends the job. Longer than any step, validation
-            included.
+            and callbacks included.
         comm: an mpi4py communicator for own use; None if there is one rank.
     """
 
