@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import gzip
 import math
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-from environments import ROOT
 
 SAMPLES = 4096  # MNIST images that the cases with 784 inputs cycle over
 STEPS_CHECKED = 20
@@ -60,10 +58,12 @@ def mlp_flops(widths: list[int], batch: int) -> float:
 
 def digits(n: int) -> tuple[np.ndarray, np.ndarray]:
     """The first n embedded MNIST images, uint8, (n, 784), and their labels: real data, the same for all."""
-    folder = ROOT / "minidl" / "data"
-    images = gzip.decompress((folder / "digits-train-images.gz").read_bytes())[16:]
-    labels = gzip.decompress((folder / "digits-train-labels.gz").read_bytes())[8:]
-    return np.frombuffer(images, np.uint8).reshape(-1, 784)[:n], np.frombuffer(labels, np.uint8)[:n]
+    from minidl.data import (
+        digits as embedded,
+    )  # here: workers that import this file may have no minidl
+
+    images, labels = embedded()
+    return images.reshape(-1, 784)[:n], labels[:n].astype(np.uint8)
 
 
 def digits_file(inputs: Path) -> Path:

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 import minidl.data
-from minidl.data.idx import to_idx
+from minidl.data.idx import packed, to_idx
 
 FOLDER = Path(minidl.data.__file__).parent
 PER_DIGIT = {"train": 500, "test": 100}
@@ -43,6 +43,7 @@ def contents() -> dict[str, bytes]:
 
 if __name__ == "__main__":
     for name, content in contents().items():
-        (FOLDER / name).write_bytes(gzip.compress(content, compresslevel=9, mtime=0))
+        stored = packed(content) if "images" in name else content
+        (FOLDER / name).write_bytes(gzip.compress(stored, compresslevel=9, mtime=0))
         size = (FOLDER / name).stat().st_size
         print(f'    "{name}": "{hashlib.sha256(content).hexdigest()}",  # {size:,} bytes')

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import os
+import struct
 from pathlib import Path
 
 import numpy as np
 
 from minidl import check
-from minidl.data.idx import parse_idx, uncompressed
+from minidl.data.idx import parse_idx, uncompressed, unpacked
 
 TRAIN = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte")
 TEST = ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
@@ -35,6 +36,7 @@ CIFAR10 = {
     "data_batch_5.bin": "755304fc0b379caeae8c14f0dac912fbc7d6cd469eb67a1029a08a39453a9add",
     "test_batch.bin": "8e2eb146ae340b09e24670f29cabc6326dba54da8789dab6768acf480273f65b",
 }
+# Of the IDX files that the digits were made from. (The files of images are `packed`, then gzipped.)
 DIGITS = {
     "digits-train-images.gz": "f2801443edca02c09495f79fea4b67f841fdb79a1d609ac7788302c4b52c070a",
     "digits-train-labels.gz": "6dcb27a69f773ca3bc3bb4bfaef3f6fccf999698f020bc89b706dd61427ab11b",
@@ -163,7 +165,11 @@ def digits(train: bool = True) -> Split:
     contents = {}
     for name in names:
         path = Path(__file__).parent / name
-        contents[name] = uncompressed(path.read_bytes(), str(path), DIGITS_BYTES)
+        content = uncompressed(path.read_bytes(), str(path), DIGITS_BYTES)
+        try:
+            contents[name] = unpacked(content) if "images" in name else content
+        except (ValueError, struct.error):
+            contents[name] = b""
         if hashlib.sha256(contents[name]).hexdigest() != DIGITS[name]:
             raise ValueError(f"digits: {path} is damaged (wrong sha256): install minidl again")
     return _arrays(contents, names)

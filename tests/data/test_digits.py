@@ -1,5 +1,6 @@
 """The embedded digits are what their README says."""
 
+import gzip
 import os
 import shutil
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 
 from minidl import data
 from minidl.data import datasets
+from minidl.data.idx import packed, to_idx, unpacked
 
 
 @pytest.mark.parametrize(("train", "per_digit"), [(True, 500), (False, 100)])
@@ -51,7 +53,7 @@ def test_a_nearest_centroid_reads_them():
 
 def test_size_and_readme():
     folder = Path(datasets.__file__).parent
-    assert sum((folder / name).stat().st_size for name in datasets.DIGITS) < 1_500_000
+    assert sum((folder / name).stat().st_size for name in datasets.DIGITS) < 800_000
     readme = (folder / "README.md").read_text()
     for name, digest in datasets.DIGITS.items():
         assert name in readme
@@ -68,6 +70,32 @@ def test_a_damaged_copy_is_named(tmp_path, monkeypatch):
     assert len(data.digits(False)[1]) == 1000
     with pytest.raises(ValueError, match=r"digits-train-labels\.gz is damaged"):
         data.digits(True)
+
+
+def test_damaged_images_are_named(tmp_path, monkeypatch):
+    folder = Path(datasets.__file__).parent
+    monkeypatch.setattr(datasets, "__file__", str(tmp_path / "datasets.py"))
+    name = "digits-test-images.gz"
+    content = gzip.decompress((folder / name).read_bytes())
+    shutil.copy(folder / "digits-test-labels.gz", tmp_path)
+    for damaged in (
+        content[:-1],
+        content[:100],
+        content[:3],
+        content[:20] + b"\xff" + content[21:],
+    ):
+        (tmp_path / name).write_bytes(gzip.compress(damaged, 1))
+        with pytest.raises(ValueError, match=r"digits-test-images\.gz is damaged"):
+            data.digits(False)
+
+
+@pytest.mark.parametrize("shape", [(0, 28, 28), (1, 1, 1), (3, 5, 7), (2, 28, 28)])
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+def test_packed_images_come_back(shape, share):
+    rng = np.random.default_rng(0)
+    images = rng.integers(1, 256, shape).astype(np.uint8) * (rng.random(shape) < share)
+    content = to_idx(images.astype(np.uint8))
+    assert unpacked(packed(content)) == content
 
 
 @pytest.mark.skipif("MINIDL_DATA" not in os.environ, reason="needs MINIDL_DATA with MNIST")
