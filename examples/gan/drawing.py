@@ -4,13 +4,15 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
-from PIL import Image
+from matplotlib.font_manager import findfont
+from PIL import Image, ImageDraw, ImageFont
 
 from minidl import images
 
 SCALE = 3  # screen pixels per pixel of a grey image; the larger coloured ones stay as they are
 GAP = 2  # pixels between images
 GREY = 64
+TITLE = 26  # rows of pixels above a picture that has one
 SIXTEEN = [value // 17 * 17 for value in range(256)]
 
 
@@ -24,8 +26,22 @@ def enlarged(sheet: np.ndarray) -> np.ndarray:
     return sheet if sheet.ndim == 3 else sheet.repeat(SCALE, axis=0).repeat(SCALE, axis=1)
 
 
-def picture(path: Path, sheet: np.ndarray) -> None:
-    images.write(enlarged(sheet), path)
+def picture(path: Path, sheet: np.ndarray, title: str = "") -> None:
+    sheet = enlarged(sheet)
+    images.write(np.concatenate([heading(title, sheet), sheet]) if title else sheet, path)
+
+
+def heading(title: str, sheet: np.ndarray) -> np.ndarray:
+    """The title, white on grey, as wide as the sheet; small enough to fit."""
+    band = Image.new("L", (sheet.shape[1], TITLE), GREY)
+    name, size = findfont("DejaVu Sans"), 14  # which matplotlib brings along
+    font = ImageFont.truetype(name, size)
+    while size > 6 and font.getlength(title) > sheet.shape[1] - 8:
+        size -= 1
+        font = ImageFont.truetype(name, size)
+    ImageDraw.Draw(band).text((4, TITLE // 2), title, 255, font, anchor="lm")
+    rows = np.asarray(band)
+    return rows if sheet.ndim == 2 else np.stack([rows] * 3, axis=2)
 
 
 def animation(path: Path, sheets: list, pause: int, rest: int | None = None) -> None:
@@ -55,7 +71,7 @@ def pairs(path: Path, samples: np.ndarray, real: np.ndarray) -> None:
     for column in range(0, 8, 2):  # a light line left of each pair
         sheet[:, column * width : column * width + GAP] = 255
     sheet[:, -GAP:] = 255
-    picture(path, sheet)
+    picture(path, sheet, "of each pair, left: a sample; right: the training image nearest to it")
 
 
 def curves(path: Path, history: dict[str, list[float]], wasserstein: bool) -> None:
@@ -94,5 +110,5 @@ def class_bars(path: Path, fake: np.ndarray, real: np.ndarray, names: list[str])
     long = max(map(len, names)) > 1
     axes.set_xticks(at, names, rotation=45 if long else 0, ha="right" if long else "center")
     axes.set(ylabel="share", title="classes, as the classifier sees them")
-    axes.legend(fontsize=8, loc="lower right")
+    figure.legend(fontsize=8, loc="outside upper right", ncols=2)  # it would hide bars
     figure.savefig(path, dpi=100)

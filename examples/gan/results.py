@@ -9,6 +9,7 @@ from gan import quality
 from gan.images import flat, pixels, scaled
 from gan.run import SHOWN, Run, drawing
 
+FAR = 10  # times the Fréchet distance of training images
 Figures = dict[str, dict[str, float]]
 
 
@@ -69,6 +70,7 @@ def show(run: Run, figures: Figures, shares: np.ndarray | None) -> None:
         for name in ("samples", "training images"):
             row = figures[name]
             print(f"  {name:<24}{row['frechet']:19.2f}{row['precision']:12.1%}{row['recall']:9.1%}")
+        print(f"  {first_to_look_at(figures)}")
     near = {name: figures[name]["nearest"] for name in ("samples", "held-out images")}
     print(f"distance to the nearest training image, median: {near['samples']:.2f}; ", end="")
     print(f"of held-out images {near['held-out images']:.2f}")
@@ -79,9 +81,20 @@ def show(run: Run, figures: Figures, shares: np.ndarray | None) -> None:
         print(f"warnings: {len(run.warnings)}, the last one in {run.warnings[-1]}")
 
 
+def first_to_look_at(figures: Figures) -> str:
+    """The Fréchet distance: precision only asks of each sample whether some real image is near."""
+    times = figures["samples"]["frechet"] / figures["training images"]["frechet"]
+    if times > FAR:
+        return (
+            f"look at the Fréchet distance first: {times:.0f} times that of training images; as a whole the samples "
+            "are unlike real images, however high precision is"
+        )
+    return f"the Fréchet distance says most: {times:.1f} times that of training images"
+
+
 def draw(run: Run, fake: np.ndarray, shares: np.ndarray | None, rng: np.random.Generator) -> None:
     folder = run.folder
-    drawing.picture(folder / "samples.png", drawing.page(pixels(fake[:SHOWN]), 8))
+    drawing.picture(folder / "samples.png", drawing.page(pixels(fake[:SHOWN]), 8), "samples")
     pages = [run.page_of(epoch) for epoch in range(1, run.epoch + 1)]
     pages = [page for page in pages if page.is_file()]
     if pages:
@@ -93,7 +106,8 @@ def draw(run: Run, fake: np.ndarray, shares: np.ndarray | None, rng: np.random.G
     turns = np.linspace(0, np.pi / 2, 12)
     noise = [between(a, b, t) for a, b in pairwise(ends) for t in turns]
     walk = pixels(run.gan.samples(np.stack(noise)))
-    drawing.picture(folder / "walk.png", drawing.page(walk, len(turns)))
+    title = "each row: samples on the way from one point of the noise to another"
+    drawing.picture(folder / "walk.png", drawing.page(walk, len(turns)), title)
     # Sixteen walks at once, each in a circle.
     a, b = rng.standard_normal((2, 16, run.args.nz, 1, 1), np.float32)
     circle = np.linspace(0, 2 * np.pi, 48, endpoint=False)

@@ -344,6 +344,19 @@ def test_nearest_takes_bytes():
     assert rows.tolist() == [1] and distances.tolist() == [5]
 
 
+def test_a_high_precision_far_from_real_images_is_called_so():
+    from gan import results
+
+    def line(distance):
+        row = {"precision": 0.77, "recall": 0.5}
+        return results.first_to_look_at(
+            {"samples": {"frechet": distance, **row}, "training images": {"frechet": 10.0, **row}}
+        )
+
+    assert "look at the Fréchet distance first: 51 times" in line(514.0)
+    assert "says most: 4.2 times" in line(42.0)
+
+
 def test_measures_refuse_what_does_not_fit():
     with pytest.raises(ValueError, match="frechet_distance: expected two tables"):
         quality.frechet_distance(np.zeros((5, 2)), np.zeros((5, 3)))
