@@ -49,6 +49,11 @@ class Sum(Op):
         return BroadcastTo(self.x_shape)(kept)  # (the shapes are known to be right: no checks)
 
 
+def _trailing(axes: tuple[int, ...], ndim: int) -> bool:
+    """Whether they are the last ones of so many."""
+    return sorted(axes) == list(range(ndim - len(axes), ndim))
+
+
 class Max(Op):
     """The greatest element; elements that share it (several NaNs, too) share the gradient evenly."""
 
@@ -69,6 +74,11 @@ class Max(Op):
 
     def fused_backward(self, gy: np.ndarray) -> np.ndarray:
         x, kept = self.input(0)._data, _kept(self.input(0).shape, self.axes)
+        if x.flags.c_contiguous and self.axes and _trailing(self.axes, x.ndim):
+            n = math.prod([x.shape[a] for a in self.axes])
+            rows, y = K.reshape(x, (x.size // n, n)), K.reshape(self.output()._data, (x.size // n,))
+            gx = K.extremum_rows_backward(rows, y, K.reshape(gy, (x.size // n,)))
+            return gx.reshape(x.shape)
         y = self.output()._data.reshape(kept)
         count = K.sum_axes(K.binary("same", x, y), self.axes, True)
         return K.where_same(x, y, K.binary("div", gy.reshape(kept), count))
@@ -84,10 +94,13 @@ class Prod(Op):
     saves = (0,)
 
     def forward(self, x: np.ndarray) -> np.ndarray:
-        return by_numpy(np.prod, x, axis=1)
+        return K.prod_rows(x) if x.dtype.kind == "f" else by_numpy(np.prod, x, axis=1)
 
     def backward(self, gy: Tensor) -> Tensor:
         return expand_dims(gy, 1) * _products_of_others(self.input(0))
+
+    def fused_backward(self, gy: np.ndarray) -> np.ndarray:
+        return K.prod_rows_backward(self.input(0)._data, gy)
 
 
 def _products_of_others(x: Tensor) -> Tensor:

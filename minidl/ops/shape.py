@@ -113,6 +113,8 @@ class PutItem(Op):
         )
         if isinstance(ids, np.ndarray) and ids.dtype.kind in "iu" and x.dtype.kind == "f":
             return _add_rows(x, ids, self.shape)
+        if isinstance(ids, np.ndarray) and ids.dtype.kind == "b":  # it names no place twice
+            return _looked_up(_put_at, self.index, x, self.shape)
         if not self.unique and x.dtype.kind == "f":
             return _add_elements(x, self.index, self.shape)
         y = K.empty(self.shape, x.dtype)
@@ -129,7 +131,15 @@ class PutItem(Op):
 
 
 def _taken(index: Any, x: np.ndarray) -> np.ndarray:
+    if isinstance(index, np.ndarray) and index.dtype.kind in "iu" and x.ndim:
+        return x.take(index, 0)  # the same in half the time
     return np.asarray(x[index])
+
+
+def _put_at(index: Any, x: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    y = np.zeros(shape, x.dtype)
+    y[index] = x
+    return y
 
 
 def _looked_up(function: Any, index: Any, *rest: Any) -> np.ndarray:

@@ -107,6 +107,8 @@ def conv_case(rng):
         elif rng.random() < 0.3:  # few outputs, enough pixels: runs of them
             size = [int(m) for m in rng.integers(9, 24, axes)]
             c, o = (groups * int(m) for m in rng.integers(1, 5, 2))
+        elif rng.random() < 0.15:  # each channel by itself
+            groups = c = o = int(rng.choice([4, 8, 16, 19]))
         rows = zip(size, kernel, stride, padding, dilation, strict=True)
         out = [(m + 2 * p - d * (k - 1) - 1) // s + 1 for m, k, s, p, d in rows]
         if min(out) >= 1 and n * c * o // groups * np.prod(kernel) * np.prod(out) <= 300_000:

@@ -1,4 +1,4 @@
-"""Sizes and samplers of test_against_reference.py, and what it gives the kernels of noise.pyx and gates.pyx."""
+"""Sizes and samplers of test_against_reference.py, and what it gives the kernels of noise, gates and scan.pyx."""
 
 from collections.abc import Callable
 
@@ -67,4 +67,26 @@ NOISE_AND_GATES: dict[str, list[tuple[str, Callable, list]]] = {
     "glu_backward": [
         ("", lambda rng, n, m: (3 * normal(rng, n, 2, m), normal(rng, n, m)), MATRICES)
     ],
+}
+
+
+def factors(rng, *shape):
+    return rng.uniform(0.5, 1.5, shape) * rng.choice([-1.0, 1.0], shape)
+
+
+def with_extrema(rng, *shape):
+    """Elements, many of which are equal, the greatest of each row, and its gradient."""
+    x = normal(rng, *shape).round(1)
+    return x, x.max(1), normal(rng, shape[0])
+
+
+FACTORS = [(0, 3), (1, 1), (3, 10), (2, 0), (5, 67), (700, 10), (5, 16), (33, 5), (4, 300)]
+
+OF_ROWS: dict[str, list[tuple[str, Callable, list]]] = {
+    "prod_rows": [("", lambda rng, *s: (factors(rng, *s),), MATRICES)],
+    "prod_rows_backward": [
+        ("", lambda rng, *s: (factors(rng, *s), normal(rng, s[0])), FACTORS),
+        ("zeros", lambda rng, *s: (with_zeros(rng, *s), normal(rng, s[0])), FACTORS),
+    ],
+    "extremum_rows_backward": [("", with_extrema, [shape for shape in MATRICES if shape[1]])],
 }

@@ -29,6 +29,10 @@ CASES = {
     "groups": (2, 6, 9, (6, 5), (2, 3), (2, 1), (1, 1), (1, 1), 3),
     "wide groups": (2, 64, 96, (6, 5), (3, 3), (1, 2), (1, 1), (1, 1), 2),
     "depthwise": (2, 20, 20, (6, 7), (3, 3), (1, 1), (1, 1), (1, 1), 20),
+    "depthwise: strided, dilated": (2, 37, 37, (9, 11), (3, 2), (2, 1), (2, 1), (2, 3), 37),
+    "depthwise: wide": (2, 130, 130, (7, 9), (5, 3), (1, 1), (2, 1), (1, 1), 130),
+    "depthwise: 1 axis": (3, 16, 16, (40,), (7,), (3,), (3,), (1,), 16),
+    "depthwise: 3 axes": (2, 17, 17, (4, 5, 6), (2, 3, 2), (1, 2, 1), (1, 0, 1), (1, 1, 2), 17),
     "stride beyond the kernel": (2, 3, 5, (11, 10), (2, 1), (4, 3), (0, 0), (1, 1), 1),
     "padding beyond the kernel": (2, 3, 5, (2, 3), (2, 1), (1, 2), (4, 3), (1, 1), 1),
     "1 axis, long kernel": (2, 3, 18, (300,), (150,), (3,), (7,), (1,), 1),
@@ -225,7 +229,9 @@ def test_the_size_may_be_given(level):
     )
 
 
-@pytest.mark.parametrize("name", ["few: LeNet, first", "few: from many", "few: groups"])
+@pytest.mark.parametrize(
+    "name", ["few: LeNet, first", "few: from many", "few: groups", "depthwise"]
+)
 @pytest.mark.parametrize("level", K.available)
 def test_what_is_not_finite_is_seen_where_a_kernel_sees_it(level, name):
     for entry_point, value in itertools.product(ENTRY_POINTS, (np.nan, np.inf)):
@@ -281,7 +287,15 @@ def as_floats(given):
 def test_an_activation_is_applied(level, dtype):
     kernels = K.load(level)
     for entry_point in ENTRY_POINTS[:2]:
-        for name in ("DCGAN, middle", "DCGAN, last", "groups", "many pixels", "patches: 4x4", *FEW):
+        for name in (
+            "DCGAN, middle",
+            "DCGAN, last",
+            "groups",
+            "depthwise",
+            "many pixels",
+            "patches: 4x4",
+            *FEW,
+        ):
             given = arguments(entry_point, CASES[name], dtype)
             plain = getattr(kernels, entry_point)(*given)
             given += (None,) if entry_point == "conv_forward" else ()

@@ -5,12 +5,13 @@ Ways to compute the same three sums, each faster on some shapes and harder to re
     plain      reference/conv.py      a matrix product per tap of the kernel, in NumPy: what a convolution is
     direct     direct.pxd             the sum over the taps on the register tile, read where the image lies
     phases     phases.pxd             which taps a pixel sees, given a stride: what runs for any kernel
+    depthwise  depthwise.pxd          each channel by itself: vectors along the channels
     runs       runs_convolution.pxd   few output channels: vectors along the pixels instead of the channels
     overlap    overlap.pxd            the same, transposed: a product, added up where its results overlap
     Winograd   winograd.pxd           fewer products, for 3 x 3 taps and for 4 x 4 with stride 2 (docs/winograd.md)
 
 `way_of`, below, says which one runs. The weight gradient, and the bias's with it, has sums of its own, direct
-(weight_gradient.pxd) and by runs (runs_gradient.pxd); `compute_gradients` chooses.
+(weight_gradient.pxd), depthwise and by runs (runs_gradient.pxd); `compute_gradients` chooses.
 MINIDL_WINOGRAD=0 leaves the last step out, MINIDL_KERNELS=reference all but the first. Images come in any layout and
 leave as arrays (N, C, *size) with their channels innermost in memory, those of the runs in C order.
 """
@@ -23,6 +24,7 @@ from libc.string cimport memset
 from minidl._kernels.runtime cimport epilogues, memory, pool, prepared
 from minidl._kernels.arrays.checks cimport behaved, c_order
 from minidl._kernels.arrays.layout cimport is_double
+from minidl._kernels.conv.depthwise cimport convolve_depthwise, depthwise_gradient, is_depthwise
 from minidl._kernels.conv.weight_gradient cimport weight_gradient
 from minidl._kernels.conv.image cimport AXES, Image
 from minidl._kernels.math.elementary cimport real
@@ -147,12 +149,14 @@ def _use_winograd(bint on):
 
 
 cdef enum Way:
-    DIRECT, RUNS, OVERLAP, WINOGRAD
+    DIRECT, DEPTHWISE, RUNS, OVERLAP, WINOGRAD
 
 
 cdef inline Way way_of(real* kind, const Window* w, const Job* job) noexcept nogil:
     """How a convolution is computed, which its shape alone decides."""
     cdef Py_ssize_t phases = w.stride[1] if job.transposed else 1
+    if is_depthwise(kind, w, job):
+        return DEPTHWISE
     if winograd and winograd_pays(kind, w, &job.x, &job.y, LEAST_CHANNELS * phases):
         return WINOGRAD
     if overlap_pays(kind, w, job):
@@ -161,6 +165,8 @@ cdef inline Way way_of(real* kind, const Window* w, const Job* job) noexcept nog
 
 
 cdef inline bint compute(real* kind, const Window* w, Job* job, Way way) noexcept nogil:
+    if way == DEPTHWISE:
+        return convolve_depthwise(kind, w, job)
     if way == WINOGRAD:
         return winograd_convolve(kind, w, job)
     if way == OVERLAP:
@@ -174,6 +180,8 @@ cdef inline bint compute_gradients(
     real* kind, const Window* w, Job* job, char* gw, char* gb
 ) noexcept nogil:
     """Of weights and bias, from job.x and gy, job.y. Which way is decided here, by the shape."""
+    if is_depthwise(kind, w, job):
+        return depthwise_gradient(kind, w, job, gw, gb)
     if winograd and job.x.c * job.y.c >= LEAST_PAIRS and winograd_pays(kind, w, &job.x, &job.y, 0):
         return winograd_weight_gradient(kind, w, &job.x, &job.y, gw, gb)
     if gradient_runs_pay(kind, w, job):

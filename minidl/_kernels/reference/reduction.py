@@ -1,4 +1,7 @@
-"""The NumPy definitions of reduction.pyx and scan.pyx; also what it does with integers and other kinds of array."""
+"""The NumPy definitions of reduction.pyx and scan.pyx.
+
+Also what the first does with integers and other kinds of array.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +22,25 @@ def sum_to(x, shape):
 
 def extremum_axes(name, x, axes=None, keepdims=False):
     return np.asarray({"max": np.max, "min": np.min}[name](x, axis=axes, keepdims=keepdims))
+
+
+def prod_rows(x):
+    with np.errstate(all="ignore"):
+        return x.astype(np.float64).prod(1).astype(x.dtype)
+
+
+def prod_rows_backward(x, gy):
+    one = np.ones((len(x), min(x.shape[1], 1)))
+    with np.errstate(all="ignore"):
+        before = np.concatenate([one, np.cumprod(x[:, :-1], 1, np.float64)], 1)
+        behind = np.concatenate([one, np.cumprod(x[:, :0:-1], 1, np.float64)], 1)[:, ::-1]
+        return (gy[:, None] * (before * behind)).astype(x.dtype)
+
+
+def extremum_rows_backward(x, y, gy):
+    chosen = (x == y[:, None]) | ((x != x) & (y != y)[:, None])
+    share = gy / np.maximum(chosen.sum(1), 1).astype(x.dtype)
+    return np.where(chosen, share[:, None], np.zeros((), x.dtype))
 
 
 def running_sum(x, reverse=False):

@@ -4,7 +4,7 @@
 # Accuracy of a sum: a chain of additions in the array's own precision is at most 40 long; all else is added in double,
 # in pairs. The error of a float32 sum does not grow with the number of elements.
 
-from libc.math cimport INFINITY
+from libc.math cimport INFINITY, NAN
 from minidl._kernels.math.elementary cimport real
 
 cdef enum:
@@ -17,6 +17,9 @@ cdef extern from *:  # tags
     ctypedef struct Max "char"
     ctypedef struct Min "char"
 
+cdef extern from "<math.h>":
+    bint isunordered(double a, double b) noexcept nogil  # a macro: for floats, too
+
 ctypedef fused Fold:
     Sum
     Max
@@ -27,12 +30,15 @@ cdef inline real join(Fold* tag, real a, real b) noexcept nogil:
     """A NaN in either is kept: one in b by adding it (adding -0 changes nothing; compilers vectorise this)."""
     if Fold is Sum:
         return a + b
-    cdef real chosen
+    return pick(tag, a, b) + (<real>-0.0 if b == b else b)
+
+
+cdef inline real pick(Fold* tag, real a, real b) noexcept nogil:
+    """The greater or the smaller; where one is NaN, it may be lost."""
     if Fold is Max:
-        chosen = b if a < b else a
+        return b if a < b else a
     else:
-        chosen = b if b < a else a
-    return chosen + (<real>-0.0 if b == b else b)
+        return b if b < a else a
 
 
 cdef inline double start(Fold* tag) noexcept nogil:
@@ -74,7 +80,16 @@ cdef inline double total(Fold* tag, Pairs* p) noexcept nogil:
 cdef inline real eight(
     Fold* tag, real a, real b, real c, real d, real e, real f, real g, real h
 ) noexcept nogil:
-    """In pairs: a running sum then waits for one addition in eight, and rounds as rarely."""
+    """In pairs: a running sum then waits for one addition in eight, and rounds as rarely.
+
+    Extrema look for NaN once for two elements, which is most of their work.
+    """
+    cdef bint lost
+    cdef real chosen
+    if not (Fold is Sum):
+        lost = isunordered(a, b) | isunordered(c, d) | isunordered(e, f) | isunordered(g, h)
+        chosen = pick(tag, pick(tag, pick(tag, a, b), pick(tag, c, d)), pick(tag, pick(tag, e, f), pick(tag, g, h)))
+        return chosen + (<real>NAN if lost else <real>-0.0)
     return join(tag, join(tag, join(tag, a, b), join(tag, c, d)), join(tag, join(tag, e, f), join(tag, g, h)))
 
 
@@ -85,23 +100,25 @@ cdef inline real eight_apart(Fold* tag, const real* x, Py_ssize_t gap) noexcept 
 
 
 cdef inline double lanes(Fold* tag, real* s) noexcept nogil:
-    """The LANES partial results, as one."""
+    """The LANES partial results, as one: halves onto halves, which are vectors as well."""
     cdef Py_ssize_t j
     for j in range(LANES // 2):
         s[j] = join(tag, s[j], s[j + LANES // 2])
-    return eight[Fold, double](tag, s[0], s[1], s[2], s[3], s[4], s[5], s[6], s[7])
+    for j in range(LANES // 4):
+        s[j] = join(tag, s[j], s[j + LANES // 4])
+    for j in range(LANES // 8):
+        s[j] = join(tag, s[j], s[j + LANES // 8])
+    return join(tag, <double>s[0], <double>s[1])
 
 
 cdef inline double block_fold(Fold* tag, const real* x, Py_ssize_t n, Py_ssize_t stride) noexcept nogil:
     """Of at most BLOCK elements."""
     cdef real[LANES] s
     cdef Py_ssize_t j
-    cdef double rest
-    if n < 8 * LANES:
+    if n < (LANES if stride == 1 else 8 * LANES):
         return short_fold(tag, x, n, stride)
     for j in range(LANES):
         s[j] = <real>start(tag)
-    rest = short_fold(tag, x + (n - n % (8 * LANES)) * stride, n % (8 * LANES), stride)
     while n >= 8 * LANES:
         if stride == 1:
             for j in range(LANES):
@@ -111,23 +128,20 @@ cdef inline double block_fold(Fold* tag, const real* x, Py_ssize_t n, Py_ssize_t
                 s[j] = join(tag, s[j], eight_apart(tag, x + j * stride, LANES * stride))
         x += 8 * LANES * stride
         n -= 8 * LANES
-    return join(tag, rest, lanes(tag, &s[0]))
+    while n >= LANES and stride == 1:
+        for j in range(LANES):
+            s[j] = join(tag, s[j], x[j])
+        x += LANES
+        n -= LANES
+    if n == 0:
+        return lanes(tag, &s[0])
+    return join(tag, short_fold(tag, x, n, stride), lanes(tag, &s[0]))
 
 
 cdef inline double short_fold(Fold* tag, const real* x, Py_ssize_t n, Py_ssize_t stride) noexcept nogil:
     """Of fewer elements than make a step of a block."""
-    cdef real[LANES] s
-    cdef Py_ssize_t i = 0, j
+    cdef Py_ssize_t i = 0
     cdef double a = start(tag), b = a, c = a, d = a
-    if stride == 1 and n >= LANES:
-        for j in range(LANES):
-            s[j] = x[j]
-        i = LANES
-        while i + LANES <= n:
-            for j in range(LANES):
-                s[j] = join(tag, s[j], x[i + j])
-            i += LANES
-        a = lanes(tag, &s[0])
     while i + 4 <= n:  # four side by side, as long as the processor waits for one
         a = join(tag, a, <double>x[i * stride])
         b = join(tag, b, <double>x[(i + 1) * stride])

@@ -1,10 +1,15 @@
-"""Running sums along the middle axis of (outer, n, inner), from either end.
+"""Running sums, products of rows, and gradients that depend on all of a row: of its product and of its extremum.
 
-All is added in double, so that the error of a float32 result does not grow with n. An outer place is a row: where inner
-is 1 its elements follow one another, else BLOCK columns are added side by side.
+Running sums go along the middle axis of (outer, n, inner), from either end. All is added in double, so that the error of a
+float32 result does not grow with n. An outer place is a row: where inner is 1 its elements follow one another, else BLOCK
+columns are added side by side.
+
+The others are of (rows, n) in C order. A product is computed in double, LANES factors side by side, so that one in float32
+overflows only where its value does.
 """
 
 cimport numpy as cnp
+from libc.math cimport INFINITY, NAN, frexp, isinf, isnan, ldexp, signbit
 from minidl._kernels.arrays.checks cimport c_axes
 from minidl._kernels.loops.driver cimport loop_t, of_dtype, run
 from minidl._kernels.math.elementary cimport real
@@ -15,9 +20,12 @@ cnp.import_array()
 cdef enum:
     BLOCK = 128  # columns
     COST = 3  # of an element, in additions: each waits for the one before
+    LANES = 16
+    ROW_COST = 2
+    QUOTIENT_COST = 6
 
 
-cdef struct Work:
+cdef struct Scan:
     const void* x
     Py_ssize_t n, inner
     bint reverse
@@ -47,7 +55,7 @@ cdef inline void beside(
         x, y = x + step, y + step
 
 
-cdef void sums(void* tag, Work* w, Py_ssize_t first, Py_ssize_t last, real* out) noexcept nogil:
+cdef void sums(void* tag, Scan* w, Py_ssize_t first, Py_ssize_t last, real* out) noexcept nogil:
     cdef Py_ssize_t size = w.n * w.inner, row, j, step = -w.inner if w.reverse else w.inner
     cdef Py_ssize_t start = size - w.inner if w.reverse else 0
     cdef const real* x
@@ -63,13 +71,202 @@ cdef void sums(void* tag, Work* w, Py_ssize_t first, Py_ssize_t last, real* out)
                 j += BLOCK
 
 
+cdef struct Work:
+    const void* x
+    const void* y
+    const void* gy
+    Py_ssize_t n
+
+
+# ── Products ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+cdef inline double product(const real* x, Py_ssize_t n) noexcept nogil:
+    cdef double[LANES] s
+    cdef double p = 1
+    cdef Py_ssize_t i = 0, j, half = LANES // 2
+    if n >= LANES:
+        for j in range(LANES):
+            s[j] = x[j]
+        i = LANES
+        while i + LANES <= n:
+            for j in range(LANES):
+                s[j] *= x[i + j]
+            i += LANES
+        while half:
+            for j in range(half):
+                s[j] *= s[j + half]
+            half //= 2
+        p = s[0]
+    while i < n:
+        p *= x[i]
+        i += 1
+    return p
+
+
+cdef void products(void* tag, Work* w, Py_ssize_t first, Py_ssize_t last, real* y) noexcept nogil:
+    cdef Py_ssize_t r
+    for r in range(first, last):
+        y[r] = <real>product(<const real*>w.x + r * w.n, w.n)
+
+
+cdef struct Factors:
+    # A product as fraction times a power of two, without the factors that are 0 or not finite, which are counted.
+    double fraction
+    Py_ssize_t exponent, zeros, infinite, nans
+    bint negative
+
+
+cdef inline void take(Factors* f, double x, int once) noexcept nogil:
+    """x as a factor once more (1), or once less (-1): then its fraction is divided by."""
+    cdef int exponent = 0
+    cdef double fraction
+    f.negative ^= signbit(x) != 0
+    if isnan(x):
+        f.nans += once
+    elif isinf(x):
+        f.infinite += once
+    elif x == 0:
+        f.zeros += once
+    else:
+        fraction = frexp(x, &exponent)
+        fraction = -fraction if fraction < 0 else fraction
+        f.exponent += once * exponent
+        if once == 1:
+            f.fraction = frexp(f.fraction * fraction, &exponent)
+            f.exponent += exponent
+        else:
+            f.fraction /= fraction
+
+
+cdef inline double value(const Factors* f) noexcept nogil:
+    cdef double size = INFINITY
+    if f.nans or (f.infinite and f.zeros):
+        return NAN
+    if f.zeros:
+        size = 0
+    elif not f.infinite:
+        size = ldexp(f.fraction, <int>max(min(f.exponent, <Py_ssize_t>5000), <Py_ssize_t>-5000))
+    return -size if f.negative else size
+
+
+cdef inline void products_of_others(const real* x, real g, real* gx, Py_ssize_t n) noexcept nogil:
+    """Where a quotient would not do: factors that are 0 or not finite, or a product out of range."""
+    cdef Factors all, others
+    cdef Py_ssize_t i
+    all.fraction, all.exponent, all.zeros, all.infinite, all.nans, all.negative = 1, 0, 0, 0, 0, False
+    for i in range(n):
+        take(&all, x[i], 1)
+    for i in range(n):
+        others = all
+        take(&others, x[i], -1)
+        gx[i] = g * <real>value(&others)
+
+
+cdef inline bint are_plain(const real* x, Py_ssize_t n) noexcept nogil:
+    """No 0, no infinity, no NaN: in float32 the others' product is then y / x even where y leaves the range of double."""
+    cdef Py_ssize_t i
+    cdef bint found = False
+    for i in range(n):
+        found |= (x[i] == 0) | (x[i] - x[i] != 0)
+    return not found
+
+
+cdef void products_backward(void* tag, Work* w, Py_ssize_t first, Py_ssize_t last, real* out) noexcept nogil:
+    """gx = gy (y / x), y in double: the product of the other factors."""
+    cdef Py_ssize_t r, i, n = w.n
+    cdef double p, size
+    cdef real g
+    cdef const real* x
+    cdef real* gx
+    for r in range(first, last):
+        x, gx, g = <const real*>w.x + r * n, out + r * n, (<const real*>w.gy)[r]
+        p = product(x, n)
+        size = -p if p < 0 else p
+        if 1e-290 < size < 1e290 or real is float and p == p and are_plain(x, n):
+            for i in range(n):
+                gx[i] = g * <real>(p / x[i])
+        else:
+            products_of_others(x, g, gx, n)
+
+
+# ── Extrema ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+cdef void extremum_shares(void* tag, Work* w, Py_ssize_t first, Py_ssize_t last, real* out) noexcept nogil:
+    """gx = gy / k where x is y, of which there are k in the row, and 0 elsewhere; NaN is NaN."""
+    cdef Py_ssize_t r, i, count, n = w.n
+    cdef real y, share, zero = 0
+    cdef const real* x
+    cdef real* gx
+    for r in range(first, last):
+        x, gx, y, count = <const real*>w.x + r * n, out + r * n, (<const real*>w.y)[r], 0
+        if y == y:
+            for i in range(n):
+                count += x[i] == y
+            share = (<const real*>w.gy)[r] / <real>count
+            for i in range(n):
+                gx[i] = share if x[i] == y else zero
+        else:
+            for i in range(n):
+                count += x[i] != x[i]
+            share = (<const real*>w.gy)[r] / <real>count
+            for i in range(n):
+                gx[i] = share if x[i] != x[i] else zero
+
+
+# ── The entry points ─────────────────────────────────────────────────────────────────────────────────────────────────
+
 def running_sum(x, bint reverse=False):
     """y[:, i] = Σ x[:, j] over j <= i, or, in reverse, over j >= i; x is (outer, n, inner)."""
     cdef cnp.ndarray xs = c_axes(x, 3, "running_sum", "outer, n, inner")
     cdef cnp.ndarray y = memory.empty_like(xs)
-    cdef Work w
+    cdef Scan w
     w.x, w.n, w.inner, w.reverse = cnp.PyArray_DATA(xs), cnp.PyArray_DIM(xs, 1), cnp.PyArray_DIM(xs, 2), reverse
     if cnp.PyArray_SIZE(xs):
         run(of_dtype(xs, <loop_t>sums[float], <loop_t>sums[double]), &w, sizeof(w), y, cnp.PyArray_DIM(xs, 0),
             w.n * w.inner, COST, False)
     return y
+
+
+cdef cnp.ndarray one_each(object given, cnp.ndarray x, str name):
+    """An array with a number for each row of x."""
+    cdef cnp.ndarray y = c_axes(given, 1, name, "rows")
+    if cnp.PyArray_TYPE(y) != cnp.PyArray_TYPE(x) or cnp.PyArray_DIM(y, 0) != cnp.PyArray_DIM(x, 0):
+        raise ValueError(f"{name}: expected {cnp.PyArray_DIM(x, 0)} numbers of {(<object>x).dtype}, one a row, "
+                         f"got {given.dtype} of shape {given.shape}")
+    return y
+
+
+def prod_rows(x):
+    """y[r] = Π x[r, i]: (rows,) from (rows, n)."""
+    cdef cnp.ndarray xs = c_axes(x, 2, "prod_rows", "rows, factors")
+    cdef cnp.ndarray y = memory.empty(1, cnp.PyArray_DIMS(xs), cnp.PyArray_TYPE(xs))
+    cdef Work w
+    w.x, w.y, w.gy, w.n = cnp.PyArray_DATA(xs), NULL, NULL, cnp.PyArray_DIM(xs, 1)
+    run(of_dtype(xs, <loop_t>products[float], <loop_t>products[double]), &w, sizeof(w), y,
+        cnp.PyArray_DIM(xs, 0), max(w.n, <Py_ssize_t>1), ROW_COST, False)
+    return y
+
+
+def prod_rows_backward(x, gy):
+    """gx[r, i] = gy[r] Π x[r, j] over j != i, right where factors are 0 or their product is out of range, too."""
+    cdef cnp.ndarray xs = c_axes(x, 2, "prod_rows_backward", "rows, factors")
+    cdef cnp.ndarray gs = one_each(gy, xs, "prod_rows_backward"), gx = memory.empty_like(xs)
+    cdef Work w
+    w.x, w.y, w.gy, w.n = cnp.PyArray_DATA(xs), NULL, cnp.PyArray_DATA(gs), cnp.PyArray_DIM(xs, 1)
+    if w.n:
+        run(of_dtype(xs, <loop_t>products_backward[float], <loop_t>products_backward[double]), &w, sizeof(w), gx,
+            cnp.PyArray_DIM(xs, 0), w.n, QUOTIENT_COST, False)
+    return gx
+
+
+def extremum_rows_backward(x, y, gy):
+    """gx of y[r], the greatest or the smallest x[r, i]: elements that share it share gy[r] evenly, NaN as well."""
+    cdef cnp.ndarray xs = c_axes(x, 2, "extremum_rows_backward", "rows, elements")
+    cdef cnp.ndarray ys = one_each(y, xs, "extremum_rows_backward"), gs = one_each(gy, xs, "extremum_rows_backward")
+    cdef cnp.ndarray gx = memory.empty_like(xs)
+    cdef Work w
+    w.x, w.y, w.gy, w.n = cnp.PyArray_DATA(xs), cnp.PyArray_DATA(ys), cnp.PyArray_DATA(gs), cnp.PyArray_DIM(xs, 1)
+    if w.n:
+        run(of_dtype(xs, <loop_t>extremum_shares[float], <loop_t>extremum_shares[double]), &w, sizeof(w), gx,
+            cnp.PyArray_DIM(xs, 0), w.n, ROW_COST, False)
+    return gx

@@ -1,0 +1,79 @@
+"""Products of rows and their gradients where factors are special, and shares of extrema: scan.pyx, at every level."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from minidl import _kernels as K
+
+LEVELS = [pytest.param(K.load(level), id=level) for level in (*K.available, "reference")]
+kernels = pytest.mark.parametrize("kernels", LEVELS)
+dtypes = pytest.mark.parametrize("dtype", [np.float32, np.float64])
+
+
+def of_others(x):
+    """The product of all other factors of a row, in extended precision."""
+    columns = [np.delete(x, i, 1).astype(np.longdouble).prod(1) for i in range(x.shape[1])]
+    return np.stack(columns, 1)
+
+
+@kernels
+@dtypes
+def test_factors_that_are_zero_or_not_finite(kernels, dtype):
+    special = (0.0, -0.0, np.inf, -np.inf, np.nan, 2.0, -3.0)
+    for n in (3, 20):
+        x = np.array(list(itertools.product(special, repeat=3)), dtype)
+        x = np.concatenate([x, np.full((len(x), n - 3), 1.5, dtype)], 1)
+        with np.errstate(all="ignore"):
+            expected = of_others(x).astype(dtype)
+            got = kernels.prod_rows_backward(x, np.ones(len(x), dtype))
+            products = np.prod(x, 1, dtype=np.float64).astype(dtype)
+        np.testing.assert_array_equal(
+            np.signbit(got[~np.isnan(got)]), np.signbit(expected[~np.isnan(got)])
+        )
+        np.testing.assert_allclose(got, expected, rtol=1e-6)
+        np.testing.assert_allclose(kernels.prod_rows(x), products, rtol=1e-6)
+
+
+@pytest.mark.parametrize("kernels", LEVELS[:-1])
+def test_products_out_of_range_have_gradients_in_it(kernels):
+    rows = [
+        [1e-200, 1e-200, 1e300, 1e100],
+        [1e200, 1e200, 1e-150, 3.0],
+        [1e-300, 1e-300, 1e-5, 2.0],
+    ]
+    rows += [[5e-324, 1e300, 7.0, 1.0], [-1e-160, 1e-160, 1e-1, -1e20]]
+    x = np.array(rows)
+    expected = of_others(x)
+    got = kernels.prod_rows_backward(x, np.ones(len(x)))
+    with np.errstate(over="ignore", under="ignore"):
+        np.testing.assert_allclose(got, expected.astype(float), rtol=1e-14)
+    single = np.full((2, 100), 0.01, np.float32)  # its product is 0 in float32
+    single[1] = 30
+    got = kernels.prod_rows_backward(single, np.ones(2, np.float32))
+    np.testing.assert_array_equal(got, [[0] * 100, [np.inf] * 100])
+
+
+@kernels
+@dtypes
+def test_equal_extrema_share_the_gradient(kernels, dtype):
+    x = np.array(
+        [[1, 3, 3, 0], [np.nan, 1, np.nan, 2], [-0.0, 0, -1, -2], [np.inf, 1, 2, 3]], dtype
+    )
+    y = x.max(1)
+    got = kernels.extremum_rows_backward(x, y, np.array([1, 2, 3, 4], dtype))
+    expected = [[0, 0.5, 0.5, 0], [1, 0, 1, 0], [1.5, 1.5, 0, 0], [4, 0, 0, 0]]
+    np.testing.assert_array_equal(got, np.array(expected, dtype))
+
+
+@pytest.mark.parametrize("kernels", LEVELS[:-1])
+def test_refusals(kernels):
+    x = np.ones((3, 2), np.float32)
+    for wrong in (np.ones(2, np.float32), np.ones(3), np.ones((3, 1), np.float32)):
+        with pytest.raises((ValueError, TypeError), match="rows"):
+            kernels.prod_rows_backward(x, wrong)
+        with pytest.raises((ValueError, TypeError), match="rows"):
+            kernels.extremum_rows_backward(x, np.ones(3, np.float32), wrong)
+    with pytest.raises(ValueError, match="prod_rows"):
+        kernels.prod_rows(np.ones(3, np.float32))
