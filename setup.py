@@ -74,6 +74,7 @@ QUICK = {
 }
 KERNEL_DIRECTIVES = {
     "language_level": 3,
+    "freethreading_compatible": True,
     "boundscheck": False,
     "wraparound": False,
     "cdivision": True,
@@ -84,6 +85,7 @@ KERNEL_DIRECTIVES = {
 }
 ENGINE_DIRECTIVES = {  # plain Python: it keeps Python's meaning, compiled or not
     "language_level": 3,
+    "freethreading_compatible": True,
     "annotation_typing": False,  # hints are for readers and mypy; the .pxd files declare what is compiled
     "auto_pickle": False,  # an op belongs to its graph, and a Tensor says itself how it is pickled
     "nonecheck": True,  # None for a Tensor raises AttributeError; without, it is a segmentation fault
@@ -112,7 +114,7 @@ LIGHT = {
 }  # fmt: skip
 VECTORISE = [["-O2", "-ftree-vectorize", "-fvect-cost-model=dynamic", "-fpeel-loops"], ["-O2"]]
 # Compiled for size: what runs once, or only while a step is recorded.
-RARE = {"cpu", "cython_shared", "prepared"}
+RARE = {"cpu", "cython_shared", "prepared", "shared"}
 # Kernels that go through a row in short blocks: they compute one and then store it, so that nobody need ask whether
 # rows overlap, or have as many partial results. As they are, gcc calls memcpy to store, which takes a block through the
 # stack; and both gcc and clang unroll loops of 16 steps before they would vectorise them.

@@ -58,6 +58,7 @@ RUNTIME = (
     "_kernels/runtime/memory",
     "_kernels/runtime/pool",
     "_kernels/runtime/prepared",
+    "_kernels/runtime/shared",
 )
 LEVELS = ("baseline", "v3", "v4")
 # The files of a wheel, and whose modules are linked into them: those of a level's folder, or what is compiled once.

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from threading import Lock
 from typing import Any
 
 import numpy as np
 
 _generator: np.random.Generator | None = None  # made when it is first asked for
+_making = Lock()  # of it, by one thread
 _lent: ContextVar[np.random.Generator | None] = ContextVar("minidl.random", default=None)
 
 
@@ -26,7 +28,9 @@ def manual_seed(n: int) -> None:
     Generation, 2014 (the generator behind it).
     """
     global _generator
-    _generator = _seeded("manual_seed: n", n)
+    seeded = _seeded("manual_seed: n", n)
+    with _making:
+        _generator = seeded
 
 
 def _seeded(what: str, n: Any) -> np.random.Generator:
@@ -47,7 +51,8 @@ def generator(rng: np.random.Generator | int | None = None, owner: str = "") -> 
         if (lent := _lent.get()) is not None:
             return lent
         if _generator is None:
-            _generator = np.random.default_rng()
+            with _making:
+                _generator = _generator or np.random.default_rng()
         return _generator
     if isinstance(rng, np.random.Generator):
         return rng

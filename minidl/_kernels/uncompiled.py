@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 import warnings
+from threading import Lock
 from typing import Any, NoReturn
 
 import numpy as np
@@ -19,6 +20,7 @@ STANDS_FOR = (
     "runtime.memory",
     "runtime.pool",
     "runtime.prepared",
+    "runtime.shared",
 )
 
 # ── arrays/copying, arrays/buffers ───────────────────────────────────────────────────────────────────────────────────
@@ -149,6 +151,34 @@ def _number(what: str, n: Any) -> int:
         raise TypeError(f"{what}, got {n!r}")
     return n.__index__()
 
+
+# ── runtime/shared ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class Count:
+    """A number that several threads change."""
+
+    def __init__(self) -> None:
+        self.value, self.lock = 0, Lock()
+
+
+def add(count: Count, n: int) -> int:
+    """Adds n, and returns the sum."""
+    with count.lock:
+        count.value += n
+        return count.value
+
+
+def value_of(count: Count) -> int:
+    """The number."""
+    return count.value
+
+
+def hold(x: object) -> None:
+    """In plain Python nothing: other threads may come in before `let_go`."""
+
+
+let_go = hold
 
 # ── runtime/fields, runtime/prepared ─────────────────────────────────────────────────────────────────────────────────
 

@@ -10,33 +10,32 @@ from __future__ import annotations
 import numpy as np
 
 from minidl._kernels.runtime.memory import fingerprint
+from minidl._kernels.runtime.shared import Count, add, hold, let_go, value_of
 
 MOST_HANDED = 64  # entries of `handed`
 
-_recorded = 0  # ops recorded so far, in this process
-_live = 0  # those of them that may still run backward
+_recorded = Count()  # ops recorded so far, in this process
+_live = Count()  # those of them that may still run backward
 _settled = 0  # the ops up to this number may not
 
 
 def next_number() -> int:
     """The number of an op that is recorded now; it is live until `op_gone`."""
-    global _recorded, _live
-    _recorded += 1
-    _live += 1
-    return _recorded
+    add(_live, 1)  # (before it has a number: see `op_gone`)
+    return add(_recorded, 1)
 
 
 def op_gone() -> None:
     """A recorded op was freed, or has died: it will not run backward again."""
-    global _live, _settled
-    _live -= 1
-    if _live == 0:
-        _settled = _recorded
+    global _settled
+    recorded = value_of(_recorded)  # asked before: other threads may record ops meanwhile
+    if add(_live, -1) == 0:
+        _settled = recorded
 
 
 def any_live() -> bool:
     """Whether any op may still run backward."""
-    return _live != 0
+    return value_of(_live) != 0
 
 
 class Changes:
@@ -45,6 +44,7 @@ class Changes:
     `overwritten` counts those that are part of the graph. A tensor whose `_seen` is smaller is a view taken before: its
     op no longer says how its values came about. `viewed`: an op has made a view of the memory. `handed`: the arrays
     that were handed out while ops were live, each with the number of ops recorded before and its fingerprint; or None.
+    (A list that is there is never changed: another thread may be reading it.)
     """
 
     __slots__ = ("count", "handed", "overwritten", "viewed")
@@ -57,29 +57,46 @@ class Changes:
 
     def mark(self) -> None:
         """Counts a change. Ops from before raise for that, so what was noted for them is needed no more."""
+        hold(self)
+        before, self.handed = self.handed, None
         self.count += 1
-        self.handed = None
+        let_go(self)
+        del before  # (not while others wait)
 
     def hand_out(self, array: np.ndarray) -> None:
         """Notes what `array`, a view of this memory, holds: somebody may write into it from now on."""
         if not array.flags.writeable:
             return
-        holds = fingerprint(array)
-        handed = [entry for entry in self.handed or () if entry[1] > _settled]
-        for i in reversed(range(len(handed))):
-            if handed[i][0] is array:
-                if handed[i][2] == holds:  # the newer entry says the same, to more ops
-                    del handed[i]
-                break
-        if len(handed) == MOST_HANDED:
-            del handed[0]
-        handed.append((array, _recorded, holds))
-        self.handed = handed
+        recorded, holds = value_of(_recorded), fingerprint(array)
+        while True:
+            before = self._handed_now()
+            handed = [entry for entry in before or () if entry[1] > _settled]
+            for i in reversed(range(len(handed))):
+                if handed[i][0] is array:
+                    if handed[i][2] == holds:  # the newer entry says the same, to more ops
+                        del handed[i]
+                    break
+            if len(handed) == MOST_HANDED:
+                del handed[0]
+            handed.append((array, recorded, holds))
+            hold(self)
+            alone = self.handed is before
+            if alone:
+                self.handed = handed
+            let_go(self)
+            if alone:
+                return
+
+    def _handed_now(self) -> list | None:
+        hold(self)
+        handed = self.handed
+        let_go(self)
+        return handed
 
     def written(self, number: int) -> bool:
         """Whether an array that was handed out after the op of this number ran holds something else since."""
         seen: set[int] = set()
-        for array, recorded, holds in self.handed or ():
+        for array, recorded, holds in self._handed_now() or ():
             if recorded >= number and id(array) not in seen:
                 seen.add(id(array))
                 if fingerprint(array) != holds:

@@ -14,9 +14,11 @@ in a dict until they reach a leaf. Read `minidl.autograd.op` first, then `walk`.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from operator import attrgetter
+from time import sleep
 from typing import Any
 
 import numpy as np
@@ -34,10 +36,16 @@ from minidl._kernels.runtime.prepared import (
     reads,
     recorder,
 )
+from minidl._kernels.runtime.shared import Count, add, hold, let_go, value_of
 from minidl.autograd.modes import restore_recording, switch_recording, textbook, watching
 from minidl.autograd.op import Add, Cast, Op, SumTo
 from minidl.autograd.tape import check_history
 from minidl.autograd.tensor import Tensor, as_array, wrap
+
+_adding = Count()  # threads that add gradients to those that leaves have, or would: one may
+
+if hasattr(os, "register_at_fork"):  # (that one stays behind)
+    os.register_at_fork(after_in_child=lambda: add(_adding, -value_of(_adding)))
 
 
 def _consumers_first(roots: Sequence[Tensor]) -> list[Op]:
@@ -202,11 +210,39 @@ def _add_to(grads: dict, key: Any, g: Tensor) -> None:
 
 
 def _add_to_leaves(grads: dict, seed: Tensor, create_graph: bool) -> None:
-    """Adds to `grad` of every leaf. Each gets an array of its own, which may be changed freely."""
+    """Adds to `grad` of every leaf. Each gets an array of its own, which may be changed freely.
+
+    Other threads may be adding to the same leaves: a first gradient is given only to a leaf that still has none, and
+    sums are computed by one thread at a time.
+    """
+    adding = False
+    for leaf in grads:
+        if _grad_of(leaf) is not None:
+            adding = True
+            break
+    while adding and add(_adding, 1) != 1:  # (a lock takes longer than adding small gradients)
+        add(_adding, -1)
+        sleep(1e-5)
+    try:
+        later = _give_to_leaves(grads, seed, create_graph, adding)
+    finally:
+        if adding:
+            add(_adding, -1)
+    if later is not None:
+        _add_to_leaves(later, seed, create_graph)
+
+
+def _give_to_leaves(grads: dict, seed: Tensor, create_graph: bool, adding: bool) -> dict | None:
+    """The same, once; returns the gradients of those leaves to which another thread has given their first meanwhile."""
     owners = {id(owner(seed._data))}
+    later: dict | None = None
+    before = None
+    had: list | None = [] if adding else None  # whether each leaf had a gradient
     # First all of them, as any may raise; then nothing but assignments.
     for leaf, g in grads.items():
-        before = leaf.grad
+        if had is not None:
+            before = _grad_of(leaf)
+            had.append(before is not None)
         if recorder.on and capturing():
             before = _noted_gradient(leaf)
         if before is not None:
@@ -221,8 +257,41 @@ def _add_to_leaves(grads: dict, seed: Tensor, create_graph: bool) -> None:
             grads[leaf] = Cast(g._data.dtype)(g) if shared else g  # a Cast copies
         else:
             grads[leaf] = wrap(K.copy(g._data) if shared else g._data)
+    i = -1
     for leaf, g in grads.items():
-        leaf.grad = g
+        i += 1
+        if had is not None and had[i]:
+            _set_grad(leaf, g)
+        elif not _give_grad(leaf, g):
+            later = later or {}
+            later[leaf] = g
+    return later
+
+
+def _grad_of(tensor: Tensor) -> Any:
+    """``tensor.grad``, which another thread may be setting."""
+    hold(tensor)
+    grad = tensor.grad
+    let_go(tensor)
+    return grad
+
+
+def _set_grad(tensor: Tensor, grad: Any) -> None:
+    """``tensor.grad = grad``, which another thread may be reading."""
+    hold(tensor)
+    before, tensor.grad = tensor.grad, grad
+    let_go(tensor)
+    del before  # (it may have been the last that holds it: not while others wait)
+
+
+def _give_grad(tensor: Tensor, grad: Any) -> bool:
+    """``tensor.grad = grad``, unless it has one: another thread may have given it."""
+    hold(tensor)
+    had_none = tensor.grad is None
+    if had_none:
+        tensor.grad = grad
+    let_go(tensor)
+    return had_none
 
 
 def _noted_gradient(leaf: Tensor) -> Tensor | None:

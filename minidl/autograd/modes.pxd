@@ -1,6 +1,7 @@
 # The types that make the compiled module fast. modes.py says what everything means, and runs without this file.
 
 cimport cython
+from minidl._kernels.runtime.shared cimport Count, add, value_of
 
 @cython.freelist(16)
 @cython.trashcan(True)
@@ -11,7 +12,7 @@ cdef class Entry:
 cdef class Mode:
     cdef public object variable, read
     cdef public bint usual
-    cdef public Py_ssize_t contexts
+    cdef public Count contexts
     @cython.locals(entry=Entry)
     cpdef bint holds(self)
     @cython.locals(entry=Entry)

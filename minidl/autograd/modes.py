@@ -6,6 +6,7 @@ import os
 from contextvars import ContextVar
 from typing import Any
 
+from minidl._kernels.runtime.shared import Count, add, value_of
 from minidl.autograd.decorate import decorated
 
 
@@ -31,10 +32,11 @@ class Mode:
         self.variable: ContextVar[Entry | None] = ContextVar(name, default=None)
         self.read = self.variable.get  # (found once: it is asked often)
         self.usual = usual
-        self.contexts = 0  # entered and not left yet, in all threads: while there are none, nobody asks `variable`
+        # Entered and not left yet, in all threads: while there are none, nobody asks `variable`.
+        self.contexts = Count()
 
     def holds(self) -> bool:
-        if self.contexts == 0:
+        if value_of(self.contexts) == 0:
             return self.usual
         entry = self.last()
         return self.usual if entry is None else entry.value
@@ -50,12 +52,12 @@ class Mode:
         """The flag has this value from now on; returns what to `leave`."""
         entry = Entry(value, self.last())
         self.variable.set(entry)
-        self.contexts += 1
+        add(self.contexts, 1)
         return entry
 
     def leave(self, entry: Entry) -> None:
         entry.left = True  # `last` passes over it, and the next entry takes its place
-        self.contexts -= 1
+        add(self.contexts, -1)
 
 
 _recording = Mode("recording", True)
@@ -109,12 +111,13 @@ class no_grad:
         self.entries.append(self.mode.enter(self.value))
 
     def __exit__(self, *exception: object) -> None:
-        entry = self.mode.last() if len(self.entries) > 1 else None
+        entry = self.mode.last()
         while entry is not None and entry not in self.entries:
             entry = entry.within
-        if entry is None:  # the only one, or another thread's, which has left it to this one
-            entry = self.entries[-1]
-        self.entries.remove(entry)
+        if entry is None:  # another thread's, which has left it to this one
+            entry = self.entries.pop()
+        else:
+            self.entries.remove(entry)
         self.mode.leave(entry)
 
 

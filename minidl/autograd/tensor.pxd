@@ -3,6 +3,7 @@
 cimport cython
 
 from minidl._kernels.runtime.prepared cimport Recorder, capturing, refuse
+from minidl._kernels.runtime.shared cimport hold, let_go
 from minidl.autograd.changes cimport Changes, any_live
 from minidl.autograd.modes cimport recording
 
@@ -22,6 +23,7 @@ cdef class Tensor:
     cdef public Py_ssize_t _seen
     cdef object __weakref__
     cpdef _mark_changed(self)
+    @cython.locals(changes=Changes)
     cpdef Changes _shared_changes(self)
 
 @cython.locals(tensor=Tensor)

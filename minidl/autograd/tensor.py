@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from minidl import check
-from minidl._kernels.runtime.prepared import capturing, note, outlives, recorder, refuse
+from minidl._kernels.runtime.prepared import capturing, note, recorder, refuse
+from minidl._kernels.runtime.shared import hold, let_go
 from minidl.autograd.changes import Changes, any_live
 from minidl.autograd.interop import apply_operator, array_from, call_function, check_export
 from minidl.autograd.modes import recording
@@ -129,7 +130,10 @@ class Tensor:
 
     def _shared_changes(self) -> Changes:
         if self._changes is None:
-            self._changes = Changes()
+            changes = Changes()
+            hold(self)
+            self._changes = self._changes or changes  # (of another thread, which was quicker)
+            let_go(self)
         return self._changes
 
     def _read(self) -> np.ndarray:
@@ -338,9 +342,9 @@ class Tensor:
     sinh, cosh, tanh, erf = Method("sinh"), Method("cosh"), Method("tanh"), Method("erf")
     sqrt, rsqrt, sign, floor = Method("sqrt"), Method("rsqrt"), Method("sign"), Method("floor")
     abs, clip, astype, log2 = Method("abs"), Method("clip"), Method("astype"), Method("log2")
-    repeat, flatten, argsort = Method("repeat"), Method("flatten"), Method("argsort")
-    squeeze, expand_dims = Method("squeeze"), Method("expand_dims")
-    broadcast_to, transpose = Method("broadcast_to"), Method("transpose")
+    repeat, flatten, squeeze = Method("repeat"), Method("flatten"), Method("squeeze")
+    argsort, expand_dims, transpose = Method("argsort"), Method("expand_dims"), Method("transpose")
+    broadcast_to = Method("broadcast_to")
 
     # How Python and NumPy see a tensor.
     def __len__(self) -> int:
@@ -416,7 +420,10 @@ def wrap(
 def zero_grads(tensors: list) -> None:
     """Forgets the gradients of all of them. (Compiled, this is one step of Python: Ctrl-C does not part them.)"""
     for tensor in tensors:
-        tensor.grad = None
+        hold(tensor)
+        before, tensor.grad = tensor.grad, None
+        let_go(tensor)
+        del before  # (it may have been the last that holds it: not while others wait)
     if recorder.on and capturing():
         note("cleared", tensors)
 
@@ -427,12 +434,6 @@ def mark_changed(tensors: list) -> None:
         tensor._shared_changes().mark()
     if recorder.on and capturing():
         note("changed", tensors)
-
-
-def give_values(tensor: Tensor, values: np.ndarray) -> None:
-    """The first values of a tensor that had none: done once, so that a captured step may do it while it is recorded."""
-    tensor._data = outlives(np.array(values))
-    tensor._shared_changes().mark()
 
 
 def as_tensor(x: Any, dtype: Any = None) -> Tensor:

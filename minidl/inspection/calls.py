@@ -19,6 +19,9 @@ Wrap = Callable[[str, Callable], Callable]
 _wraps: list[Wrap] = []  # of all blocks that run now, in any thread
 _own: dict[Declaration, dict[str, Any]] = {}  # the methods themselves, while there are blocks
 _lock = Lock()
+_replaced: list[
+    Callable
+] = []  # when the last block began or ended: another thread may just be about to call one
 
 
 @contextmanager
@@ -38,6 +41,7 @@ def _change(change: Callable[[Wrap], None], wrap: Wrap) -> None:
     """Adds or removes a wrap, in all declarations."""
     with _lock:
         change(wrap)
+        _replaced.clear()
         for kind, declared in list(all_declarations().items()):
             _put(kind, declared)
         on_declared[:] = [_put] if _wraps else []
@@ -52,4 +56,5 @@ def _put(_: type, declared: Declaration) -> None:
     for method, fn in _own[declared].items():
         for wrap in _wraps if fn is not None else ():
             fn = wrap(method, fn)
+        _replaced.append(getattr(declared, method))
         setattr(declared, method, fn)

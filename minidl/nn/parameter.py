@@ -9,14 +9,16 @@ from array import array
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar, Token
 from numbers import Real
+from threading import RLock
 from typing import Any, BinaryIO
 from weakref import WeakValueDictionary
 
 import numpy as np
 
 from minidl import check
-from minidl.autograd.tensor import Tensor, give_values
+from minidl.autograd.tensor import Tensor
 from minidl.init import Fan, Initializer
+from minidl.replay.watch import outlives
 
 
 class Parameter(Tensor):
@@ -72,6 +74,8 @@ class Parameter(Tensor):
             (None, {"requires_grad": self._requires_grad, "_initializer": self._initializer}),
         )
 
+
+_making = RLock()  # held while a parameter that threads may share gets its values
 
 # ── Where a parameter comes from ──────────────────────────────────────────────────────────────────
 
@@ -177,12 +181,13 @@ class ParameterMaker:
             return _parameter(where, name, source, shape, fan, lr_mult, decay)
 
         scope, key = _scope.get(), (self.scope, name)
-        parameter = scope._parameters.get(key)
-        if parameter is None:
-            parameter = _parameter(where, name, source, shape, fan, lr_mult, decay)
-            scope._parameters[key] = parameter
-            scope._makers[key] = self.layer
-            return parameter
+        with _making:
+            parameter = scope._parameters.get(key)
+            if parameter is None:
+                parameter = _parameter(where, name, source, shape, fan, lr_mult, decay)
+                scope._parameters[key] = parameter
+                scope._makers[key] = self.layer
+                return parameter
         if parameter.waits_for_shape:
             if shape is not None:
                 fill(where, parameter, shape, fan)
@@ -223,10 +228,17 @@ def _parameter(
 
 
 def fill(where: str, parameter: Parameter, shape: tuple[int, ...], fan: Fan | None = None) -> None:
-    """The first values of a parameter whose shape has become known, from the initializer that it was made with."""
-    values = initial_values(where, parameter._initializer, shape, fan, parameter.dtype)
-    give_values(parameter, values)
-    parameter._initializer = None
+    """The first values of a parameter whose shape has become known, from the initializer that it was made with.
+
+    Nothing, if another thread was quicker.
+    """
+    with _making:
+        if parameter.waits_for_shape:
+            values = initial_values(where, parameter._initializer, shape, fan, parameter.dtype)
+            # Done once: a captured step may do it while it is recorded.
+            parameter._data = outlives(np.array(values))
+            parameter._shared_changes().mark()
+            parameter._initializer = None
 
 
 def _shared(where: str, parameter: Parameter, lr_mult: float) -> Parameter:

@@ -16,6 +16,7 @@ import numpy as np
 
 from minidl import check
 from minidl._kernels.runtime.prepared import CaptureError, Plan, capturing
+from minidl._kernels.runtime.shared import Count, add, hold, let_go
 from minidl.autograd.modes import watching
 from minidl.autograd.tensor import Tensor
 from minidl.replay.record import Record
@@ -66,20 +67,19 @@ class Captured:
         self._records: list[Record] = []  # the latest one that was used comes first
         self._copies = False  # gradients are copied out, too, as somebody has kept one
         self._gave_up = False
-        self._running = False  # (compiled, no other thread comes between asking and setting it)
+        self._running = Count()
 
     def __call__(self, *args: Any, **options: Any) -> Any:
         if self._gave_up or watching() or capturing():  # (inside another step it is a part of that)
             return self._fn(*args, **options)
-        if self._running:
-            raise RuntimeError(
-                "capture: this step is running already, in another thread or in itself"
-            )
-        self._running = True
         try:
+            if add(self._running, 1) != 1:
+                raise RuntimeError(
+                    "capture: this step is running already, in another thread or in itself"
+                )
             return self._run(args, options)
         finally:
-            self._running = False
+            add(self._running, -1)
 
     def _run(self, args: tuple, options: dict) -> Any:
         """Replays a record that fits, or makes one."""
@@ -91,7 +91,8 @@ class Captured:
         for record in records:
             if record.fits(given, spec):
                 if record.gradients_are_held():
-                    self._records, self._copies = [], True
+                    self._keep([])
+                    self._copies = True
                     break
                 if record is not records[0]:
                     records.remove(record)
@@ -126,8 +127,14 @@ class Captured:
         if plan.failure is not None:
             return record.hand_out() if finished else result
         kept = [earlier for earlier in self._records if not record.replaces(earlier)]
-        self._records = [record, *kept][:MOST_RECORDS]
+        self._keep([record, *kept][:MOST_RECORDS])
         return record.hand_out()
+
+    def _keep(self, records: list) -> None:
+        hold(self)  # another thread may be asking for `records` or `plan()`
+        before, self._records = self._records, records
+        let_go(self)
+        del before
 
     def _give_up(self, failure: CaptureError | str | None) -> None:
         """After a failure the function runs as it is from now on; said once."""

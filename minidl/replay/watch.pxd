@@ -1,8 +1,9 @@
 # The types that make the compiled module fast. watch.py says what everything means, and runs without this file.
 
 from minidl._kernels.runtime.fields cimport Fields
+from minidl._kernels.runtime.shared cimport Count, add, value_of
 
-cdef Py_ssize_t _changes
+cdef Count _changes
 
 cpdef changed()
 

@@ -10,17 +10,17 @@ from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 from minidl._kernels.runtime.fields import Fields
-from minidl._kernels.runtime.prepared import capturing, note, outside_of_steps, recorder
+from minidl._kernels.runtime.prepared import capturing, note, outlives, outside_of_steps, recorder
+from minidl._kernels.runtime.shared import Count, add, value_of
 
-__all__ = ["Watch", "capturing", "changed", "note", "outside_of_steps", "recorder"]
+__all__ = ["Watch", "capturing", "changed", "note", "outlives", "outside_of_steps", "recorder"]
 
-_changes = 0  # attributes of modules that were set, in this process
+_changes = Count()  # attributes of modules that were set, in this process
 
 
 def changed() -> None:
     """An attribute of a module was set."""
-    global _changes
-    _changes += 1
+    add(_changes, 1)
 
 
 class Watch:
@@ -28,16 +28,17 @@ class Watch:
 
     def __init__(self, fn: Any, modules: list) -> None:
         self.names = Fields()
+        self.changes = value_of(_changes)
         self.modules = [(module, _contents(module)) for module in modules]
-        self.changes = _changes
         seen: set[int] = set()
         _look(fn, self.names, seen)
 
     def holds(self) -> bool:
         """Whether all of it is as it was."""
-        return self.names.same() and (self.changes == _changes or self._modules_hold())
+        return self.names.same() and (self.changes == value_of(_changes) or self._modules_hold())
 
     def _modules_hold(self) -> bool:
+        changes = value_of(_changes)  # (before it looks: another thread may set one meanwhile)
         for module, contents in self.modules:
             now = _contents(module)
             if len(now) != len(contents):
@@ -45,7 +46,7 @@ class Watch:
             for name, value in now.items():
                 if contents.get(name, Watch) is not value:
                     return False
-        self.changes = _changes
+        self.changes = changes
         return True
 
 

@@ -17,11 +17,12 @@ import time
 
 from builds import BUILDS
 from distributed import DISTRIBUTED
+from free_threads import FREE_THREADS
 from part import FOLDER, Failed, Missing, Part, Work, check_needs, tail
 from processors import PROCESSORS
 from states import STATES
 
-PARTS: list[Part] = [*STATES, *DISTRIBUTED, *BUILDS, *PROCESSORS]
+PARTS: list[Part] = [*STATES, *DISTRIBUTED, *BUILDS, *FREE_THREADS, *PROCESSORS]
 
 
 def main() -> int:

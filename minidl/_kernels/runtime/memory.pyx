@@ -17,7 +17,7 @@ from cpython.ref cimport Py_INCREF
 from libc.stdint cimport uint64_t
 from libc.string cimport memcpy
 
-from minidl._kernels.runtime.pages cimport at_fork, lock, system_free, system_new, unlock
+from minidl._kernels.system.pages cimport at_fork, lock, system_free, system_new, unlock
 from minidl._kernels.runtime.pool import _cgroup
 
 cnp.import_array()
@@ -174,12 +174,15 @@ cdef class Arena:
 
 
 cdef Arena _arena = None
-cdef unsigned long _server = 0  # the thread whose arrays it takes
+cdef unsigned long _server = 0  # the thread whose arrays it takes; 0 while there is none
 
 
 cdef int serve(Arena arena) except -1:
     global _arena, _server
-    _arena, _server = arena, thread_id()
+    _server = 0
+    _arena = arena
+    if arena is not None:
+        _server = thread_id()
 
 
 @cython.final
@@ -202,7 +205,7 @@ cdef cnp.ndarray new_array(int ndim, cnp.npy_intp* shape, cnp.npy_intp* strides,
             raise ValueError(f"empty: negative length on axis {axis}: {shape[axis]}")
         nbytes *= shape[axis]
     cdef Buffer buffer = Buffer.__new__(Buffer)
-    if _arena is not None and thread_id() == _server and nbytes <= MAX_BYTES:
+    if _server and thread_id() == _server and nbytes <= MAX_BYTES:
         buffer.data = _arena.take(<size_t> nbytes)
         buffer.arena = _arena
     elif nbytes <= MAX_BYTES:
@@ -358,7 +361,9 @@ def set_memory_limit(nbytes):
     nbytes = nbytes.__index__()
     if nbytes < 0:
         raise ValueError(f"set_memory_limit: expected 0 bytes or more, got {nbytes}")
+    lock()
     _limit = min(nbytes, MAX_BYTES)
+    unlock()
     free_all(detach(_limit))
 
 

@@ -19,7 +19,7 @@ import threading
 
 from cpython.exc cimport PyErr_Occurred
 
-from minidl._kernels.runtime.platform cimport (
+from minidl._kernels.system.platform cimport (
     CALLER, CAN_START, WORKERS, about_now, add, add_index, at_fork, caller, leave_core, load, now,
     peek, peek_time, put, put_time, relax, signals, sleep, start, store, swap, thread_id, wake,
 )

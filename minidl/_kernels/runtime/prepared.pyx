@@ -20,6 +20,7 @@ from libc.string cimport memcpy, memset
 
 from minidl._kernels.arrays.buffers cimport Argument, arguments, put, taken_out
 from minidl._kernels.runtime.memory cimport Arena, Buffer, owner, serve
+from minidl._kernels.runtime.shared cimport Count, add
 
 cnp.import_array()
 
@@ -52,8 +53,9 @@ cdef class Recorder:
 cdef bint _on = False
 recorder = Recorder()
 cdef Recorder _recorder = recorder
-cdef Plan _plan = None         # that is being recorded
-cdef unsigned long _thread = 0  # by this thread
+cdef Count _recordings = Count()  # 1 while a plan is being recorded
+cdef Plan _plan = None            # this one
+cdef unsigned long _thread = 0    # by this thread; 0 while there is none, so that none takes itself for it
 cdef object _here = sys.modules["minidl"].__path__[0]
 
 
@@ -145,7 +147,8 @@ cdef class Plan:
     def start(self):
         """Records from now on what this thread does. False: another plan is being recorded."""
         global _plan, _thread
-        if _plan is not None:
+        if add(_recordings, 1) != 1:
+            add(_recordings, -1)
             return False
         _plan, _thread = self, thread_id()
         arguments.clear()
@@ -157,11 +160,12 @@ cdef class Plan:
 
     def stop(self):
         """The end of the recording."""
-        global _plan
+        global _plan, _thread
         self.pause()
         PyDataMem_SetHandler(self.usual)
         arguments.clear()
-        _plan = None
+        _plan, _thread = None, 0
+        add(_recordings, -1)
 
     cdef int pause(self) except -1:
         switch(False)

@@ -1,0 +1,4 @@
+"""What the runtime needs of the operating system, in C.
+
+`platform`, for the thread pool: atomic words, sleeping and waking, starting threads, signals, forks. `pages`: memory.
+"""
