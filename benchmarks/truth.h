@@ -35,10 +35,12 @@ static inline REAL NAME(gelu_tanh)(REAL x) {
     return NAME(pick)(x < -30, -(REAL)0, NAME(pick)(x > 30, x, y / (1 + NAME(exp_minus_v)(y))));
 }
 static inline REAL NAME(gelu_tanh_slope)(REAL x) {
-    const REAL y = NAME(pick)(F(fabs)(x) > 30, F(copysign)(30, x), x), e = NAME(exp_minus_v)(y);
+    /* Farther out the slope is 0 or 1, and exp(-v) would overflow. */
+    const REAL limit = sizeof(REAL) == 8 ? 20 : 30;
+    const REAL y = NAME(pick)(F(fabs)(x) > limit, F(copysign)(limit, x), x), e = NAME(exp_minus_v)(y);
     const REAL v1 = (REAL)TWO_ROOT_2_BY_PI * (1 + 3 * (REAL)GELU_CUBE * y * y);
     const REAL slope = 1 / (1 + e) + y * v1 * (e / (1 + e) / (1 + e));
-    return NAME(pick)(x < -30, 0, NAME(pick)(x > 30, 1, slope));
+    return NAME(pick)(x < -limit, 0, NAME(pick)(x > limit, 1, slope));
 }
 
 /* tanh(log(1 + e^x)) = n / (n + 2), n = e^x (e^x + 2) */

@@ -2,6 +2,8 @@
 
     python benchmarks/ulp.py                      one float32 number in 256, and 10^5 of float64: two minutes
     python benchmarks/ulp.py --all                every float32 number, and 10^7 of float64
+    python benchmarks/ulp.py --curved             every float32 number of size 2^-14 to 192, one in 64 of the others,
+                                                  and 10^6 of float64
     python benchmarks/ulp.py --all --only tanh,gelu
     python benchmarks/ulp.py --all --write docs/accuracy.md
 
@@ -160,13 +162,48 @@ MONOTONE -= {"silu", "hardswish", "mish", "gelu", "gelu_tanh", "hardshrink"}
 BLOCK = 1 << 17
 
 
-def blocks(dtype: str, every: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
-    """float32: each `every`-th block of all numbers. float64: 10^7 / every numbers, every other one a successor."""
+CURVED = (
+    2.0**-14,
+    192.0,
+)  # the sizes of x where no function has come to a limit, linear or constant
+
+
+class Sample(NamedTuple):
+    """Which numbers are tried."""
+
+    every: int  # float32: each such block of all numbers,
+    curved: bool  # and all blocks with numbers of these sizes
+    float64: int  # so many
+
+    def blocks(self) -> list[int]:
+        """The first float32 number of each block."""
+        starts = range(0, truth.FLOATS, BLOCK)
+        return [
+            first for i, first in enumerate(starts) if i % self.every == 0 or self._is_curved(first)
+        ]
+
+    def _is_curved(self, first: int) -> bool:
+        ends = np.abs(truth.floats(first, BLOCK)[[0, -1]])
+        return self.curved and ends.max() >= CURVED[0] and ends.min() <= CURVED[1]
+
+    def __str__(self) -> str:
+        share = (
+            "every number" if self.every == 1 else f"one block of {BLOCK:,} numbers in {self.every}"
+        )
+        return (
+            f"every number whose size is 2^-14 to 192, and {share} of the others"
+            if self.curved
+            else share
+        )
+
+
+def blocks(dtype: str, sample: Sample, rng: np.random.Generator) -> Iterator[np.ndarray]:
+    """The numbers, ascending; of float64 every other one is a successor."""
     if dtype == "float32":
-        for first in range(0, truth.FLOATS, BLOCK * every):
+        for first in sample.blocks():
             yield truth.floats(first, BLOCK)
         return
-    n = 5_000_000 // every
+    n = sample.float64 // 2
     bits = rng.integers(0, 2**64, n // 4, dtype=np.uint64).view(np.float64)
     wide = rng.uniform(-750, 750, n // 4)
     dense = np.exp(rng.uniform(math.log(1e-3), math.log(40), n // 2)) * rng.choice([-1, 1], n // 2)
@@ -175,7 +212,7 @@ def blocks(dtype: str, every: int, rng: np.random.Generator) -> Iterator[np.ndar
     yield from np.array_split(x, max(1, len(x) // BLOCK))
 
 
-def check(name: str, dtype: str, every: int) -> tuple[dict, dict]:
+def check(name: str, dtype: str, sample: Sample) -> tuple[dict, dict]:
     """{level: what was found} of the values, and of the slopes where it is an activation."""
     md.set_num_threads(1)
     row = next((row for row in ROWS if row.name == name), None)
@@ -183,7 +220,7 @@ def check(name: str, dtype: str, every: int) -> tuple[dict, dict]:
     kernels = {level: K.load(level, (*K.MODULES, "mathcheck")) for level in K.available}
     values = {level: truth.Findings() for level in kernels}
     slopes = {level: truth.Findings() for level in kernels}
-    for x in blocks(dtype, every, np.random.default_rng(0)):
+    for x in blocks(dtype, sample, np.random.default_rng(0)):
         t, ones = truth.true(name, x, a, b), np.ones_like(x)
         gradient = truth.true(name, x, a, b, slope=True) if row else t
         for level, kernel in kernels.items():
@@ -196,9 +233,9 @@ def check(name: str, dtype: str, every: int) -> tuple[dict, dict]:
     return values, slopes if row else {}
 
 
-def line(name: str, dtype: str, every: int) -> str:
+def line(name: str, dtype: str, sample: Sample) -> str:
     """A row of the table."""
-    values, slopes = check(name, dtype, every)
+    values, slopes = check(name, dtype, sample)
     cells = [f"{v.error:.2f} at {v.at:.9g}" for v in values.values()]
     worst = max(values.values(), key=lambda v: v.falls)
     falls = "" if name not in MONOTONE else "yes"
@@ -217,12 +254,12 @@ def line(name: str, dtype: str, every: int) -> str:
     )
 
 
-def table(names: list[str], dtype: str, every: int, workers: int) -> list[str]:
+def table(names: list[str], dtype: str, sample: Sample, workers: int) -> list[str]:
     levels = list(K.available)
     head = ["function", *levels, "monotone", "zeros, infinities", "slope"]
     lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
     with ProcessPoolExecutor(workers) as pool:
-        for made in pool.map(line, names, [dtype] * len(names), [every] * len(names)):
+        for made in pool.map(line, names, [dtype] * len(names), [sample] * len(names)):
             lines.append(made)
             print(dtype, made, file=sys.stderr, flush=True)
     return lines
@@ -265,17 +302,19 @@ Made by `python benchmarks/ulp.py {arguments} --write docs/accuracy.md` in {minu
 ## What to expect
 
 With their default parameters (threshold: 0.5 and -0.25). The limits are 1 ulp for tanh, sigmoid, softplus, logsigmoid,
-elu, celu, softsign and hardsigmoid; 2 ulp for silu, selu and hardswish; 3 ulp for gelu_tanh, mish and tanhshrink; and
-3.6 ulp for gelu. `tests/kernels/test_activation_accuracy.py` checks them on samples. The levels differ because v3 and
-v4 round a product and a sum once where the baseline rounds twice.
+elu, celu, softsign and hardsigmoid, 2.9 ulp for gelu, 2.2 for mish and gelu_tanh, and 2 ulp for all others.
+`tests/kernels/test_activation_accuracy.py` checks them on samples. The levels differ because v3 and v4 round a product
+and a sum once where the baseline rounds twice.
 
 Most of them are sums, and each sum that is rounded before it is used costs half an ulp. So what was lost is kept next
-to it and added last (`minidl/_kernels/math/compensated.pxd` says how). Where the textbook's formula loses digits, the
-kernel uses another one: tanhshrink has a polynomial below 1, the tails of silu, mish and gelu avoid multiplying x by a
-number that is already subnormal, and gelu_tanh computes its exponent in two parts.
+to it and added last (`minidl/_kernels/math/compensated.pxd` says how), or the sum is arranged as an exact number less a
+smaller one: tanh(x) is x - x^3 / q(x^2) near 0 and 3/4 - (2 - u / 4) / u from there on, u = exp(2x) + 1. Where the
+textbook's formula loses digits, the kernel uses another one: tanhshrink is x^3 / q(x^2) below 1, the tails of silu,
+mish and gelu avoid multiplying x by a number that is already subnormal, and gelu_tanh computes its exponent in two
+parts.
 
 **NaN.** The value at NaN is NaN, and so is the slope: also that of relu and the others whose slope is 0 or 1 elsewhere,
-and that of PReLU. A NaN in the forward pass never becomes a finite gradient.
+and that of PReLU, RReLU, CReLU and GLU. A NaN in the forward pass never becomes a finite gradient.
 
 """
 
@@ -288,11 +327,16 @@ def main() -> None:
     parser.add_argument(
         "--every", type=int, default=256, help="one block of float32 numbers in so many"
     )
+    parser.add_argument(
+        "--curved", action="store_true", help="every float32 number where the functions are curved"
+    )
     parser.add_argument("--only", default="", help="these functions, separated by commas")
     parser.add_argument("--workers", type=int, default=os.cpu_count())
     parser.add_argument("--write", type=Path, help="write the tables to this file")
     args = parser.parse_args()
-    every, start = 1 if args.all else args.every, time.perf_counter()
+    start = time.perf_counter()
+    every = 1 if args.all else 64 if args.curved else args.every
+    sample = Sample(every, args.curved, 1_000_000 if args.curved else 10_000_000 // every)
     reference = check_reference()
     print(f"the reference is right to {reference}", file=sys.stderr, flush=True)
     groups = {
@@ -304,12 +348,12 @@ def main() -> None:
         names = [name for name in names if not args.only or name in args.only.split(",")]
         for dtype in ("float32", "float64") if names else ():
             text += f"## {title}, {dtype}\n\n"
-            text += "\n".join(table(names, dtype, every, args.workers)) + "\n\n"
+            text += "\n".join(table(names, dtype, sample, args.workers)) + "\n\n"
     head = HEAD.format(
-        share="every number" if every == 1 else f"one block of {BLOCK:,} numbers in {every}",
-        n64=10_000_000 // every,
+        share=sample,
+        n64=sample.float64,
         reference=reference,
-        arguments="--all" if every == 1 else f"--every {every}",
+        arguments="--all" if args.all else "--curved" if args.curved else f"--every {every}",
         minutes=(time.perf_counter() - start) / 60,
         workers=args.workers,
     )

@@ -1,4 +1,6 @@
-"""Where an extremum is NaN its gradient goes to the NaN: the element that the result was taken from."""
+"""NaN in the operations that select. Where an extremum is NaN its gradient goes to the NaN: the element that the result
+was taken from. The slope of every activation at NaN is NaN (tests/kernels has those of one argument).
+"""
 
 import numpy as np
 import pytest
@@ -36,6 +38,23 @@ CASES = {
         None,
         [1, 0, 0, 1],
         None,
+    ),
+    "crelu": (alone(lambda x: F.crelu(x, axis=0)), [NAN, 2, -2, 0], None, [NAN, 1, -1, 0], None),
+    "glu, a": (alone(lambda x: F.glu(x, axis=0)), [NAN, 2, 0, 0], None, [NAN, 0.5, NAN, 0.5], None),
+    "glu, b": (alone(lambda x: F.glu(x, axis=0)), [4, 2, NAN, 0], None, [NAN, 0.5, NAN, 0.5], None),
+    "rrelu": (
+        alone(lambda x: F.rrelu(x, 0.25, 0.25, training=True)),
+        [NAN, 2, -2],
+        None,
+        [NAN, 1, 0.25],
+        None,
+    ),
+    "prelu": (
+        lambda x, z: F.prelu(x, z, base_axis=None),
+        [NAN, 2, -2],
+        [0.25],
+        [NAN, 1, 0.25],
+        [NAN],
     ),
 }
 

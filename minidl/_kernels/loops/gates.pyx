@@ -112,11 +112,12 @@ cdef inline void crelu(const real* x, real* above, real* below, Py_ssize_t n) no
 cdef inline void crelu_back(
     const real* x, const real* above, const real* below, real* gx, Py_ssize_t n
 ) noexcept nogil:
-    cdef real v, up, down, zero = 0
+    cdef real v, up, down, g, zero = 0
     cdef Py_ssize_t i
     for i in range(n):
         v, up, down = x[i], above[i], below[i]  # read whatever the sign: a branch would not vectorise
-        gx[i] = (zero if v <= 0 else up) - (zero if v >= 0 else down)
+        g = (zero if v <= 0 else up) - (zero if v >= 0 else down)
+        gx[i] = g if v == v else v  # the slope at NaN is NaN, as in activations.pyx
 
 
 cdef inline void glu_few(const real* a, const real* b, real* y, Py_ssize_t n) noexcept nogil:
@@ -147,7 +148,7 @@ cdef inline void glu_back(
     for i in range(n):
         s = sigmoid_(b[i])
         g = gy[i] * s
-        ga[i] = g
+        ga[i] = g if a[i] == a[i] else a[i]
         gb[i] = g * a[i] * (one - s)
 
 

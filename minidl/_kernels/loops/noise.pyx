@@ -138,7 +138,7 @@ cdef void rrelu_factors(Work* w, real* f, Py_ssize_t start, Py_ssize_t n) noexce
     for i in range(n):
         slope = lower + width * uniform(high[i], low[i], f)
         slope = upper if slope > upper else slope  # rounding might lead beyond it
-        f[i] = slope if x[i] <= 0 else one
+        f[i] = slope if x[i] <= 0 else (one if x[i] > 0 else x[i])  # the slope at NaN is NaN, as in activations.pyx
 
 
 cdef void dropout_factors(Work* w, real* f, Py_ssize_t start, Py_ssize_t n) noexcept nogil:
@@ -226,6 +226,7 @@ cdef int run_forward(Work* w, cnp.ndarray x, cnp.ndarray y, cnp.ndarray factor, 
 
 def rrelu_forward(x, double lower, double upper, key, bint keep=True, out=None):
     """(y, factor) for x of any shape: factor is drawn from U(lower, upper) where x <= 0, and 1 elsewhere; y = factor x.
+    Where x is NaN, so is the factor.
 
     `key` (below 2^64) says which numbers; without `keep` the factor is None; `out` may be x itself.
     """

@@ -6,11 +6,13 @@ where |a| >= |b|, (a - sum) + b is exact (Dekker's fast two-sum). A function tha
 this: what follows is computed with the sum alone, and the first-order effect of the rest is added last. So only one
 rounding of full size remains: the error is about 1 ulp at most, and the result never falls where x grows. Products with a
 power of two are exact.
+
+tanh needs no rest: it is a number less a small quotient, whose error hardly counts.
 """
 
 from minidl._kernels.math.elementary cimport (
-    _expm1_near, _expm1_rest, _horner3, _horner5, _log2_lift, _lost, _power, _reduced, _shifted_by_lift,
-    _shifted_for_power, abs_, copysign_, lowered, max_, min_, near_, real,
+    _expm1_near, _expm1_rest, _horner3, _horner5, _log2_lift, _lost, _minus_product, _power, _reduced, _reduced_once,
+    _shifted_by_lift, _shifted_for_power, abs_, copysign_, lowered, max_, min_, near_, real,
 )
 
 
@@ -33,17 +35,40 @@ cdef inline real _half_expm1(real x, real* rest) noexcept nogil:
     return total
 
 
-cdef inline real _lowered_1_plus_exp(real x, real* rest) noexcept nogil:
-    """(1 + exp(x)) / lift, 0 <= x <= 125 (double: 790)."""
+cdef inline real _lowered_power(real x, real* near) noexcept nogil:
+    """power and near, so that exp(x) / lift = power (1 + near), 0 <= x <= 125 (double: 790)."""
     cdef real shifted = _shifted_for_power(x, -_log2_lift(x))
     cdef real k = shifted - _shifted_for_power[real](0, -_log2_lift(x))
+    near[0] = _expm1_near(_reduced(x, k))
+    return _power(shifted)
+
+
+cdef inline real _lowered_1_plus(real power, real near) noexcept nogil:
+    """1 / lift + power (1 + near)"""
+    cdef real one = lowered[real](1)
+    cdef real start = power + one
+    return start + (power * near + (one - (start - power)))
+
+
+cdef inline real _lowered_1_plus_exp(real x) noexcept nogil:
+    """(1 + exp(x)) / lift, 0 <= x <= 125 (double: 790)."""
+    cdef real near = 0
+    cdef real power = _lowered_power(x, &near)
+    return _lowered_1_plus(power, near)
+
+
+cdef inline real _lowered_1_plus_exp2(real a, real high, real low) noexcept nogil:
+    """(1 + 2^(a (high + low))) / lift, a (high + low) from 0 to 180 (double: 1140)."""
+    cdef real ln2 = 0.69314718055994531
+    cdef real ln2_rest = -1.9046543e-09 if real is float else 2.3190468138462996e-17
+    cdef real shifted_0 = _shifted_for_power[real](0, -_log2_lift(a))
+    cdef real shifted = a * high + shifted_0
+    cdef real k = shifted - shifted_0
     cdef real power = _power(shifted)
-    cdef real near = _expm1_near(_reduced(x, k))
-    cdef real start = power + lowered[real](1)
-    cdef real beyond = power * near + (lowered[real](1) - (start - power))
-    cdef real total = start + beyond
-    rest[0] = beyond + (start - total)
-    return total
+    cdef real f = _lost(a, high, k) + a * low
+    cdef real r = f * ln2
+    cdef real near = r + (_expm1_rest(r) + (_lost(f, ln2, r) + f * ln2_rest))
+    return _lowered_1_plus(power, near)
 
 
 cdef inline real _expm1_between(real x) noexcept nogil:
@@ -66,25 +91,45 @@ cdef inline real expm1_below_(real x) noexcept nogil:
 
 
 cdef inline real tanh_(real x) noexcept nogil:
-    """h / (h + 1) with h = expm1(2 |x|) / 2; beyond |x| = 20 it is 1 in either type."""
-    cdef real rest = 0
-    cdef real size = near_[real](x, 20)
-    cdef real h = _half_expm1(size + size, &rest)
-    cdef real under = h + <real>1
-    cdef real inverse = <real>1 / under
-    cdef real y = h * inverse
-    # h + rest - y (under + rest + what `under` lost)
-    cdef real left = (rest - y * (rest + (h - (under - <real>1)))) - _lost(y, under, h)
-    return copysign_(y + inverse * left, x) if x == x else x
+    """x - x^3 / q(x^2) near 0, q from the continued fraction 3 + x^2 / (5 + ...); from there on 1 - 2 / u with
+    u = exp(2 |x|) + 1, written as 3/4 - (2 - u / 4) / u.
+
+    Both are a number without error less a smaller quotient, of which the error counts less. Past the quotient nothing is
+    rounded but the difference: where u grows with x, so does the result. (2 - u / 4 is exact; 1 as the first number would
+    leave a larger quotient.) Beyond 10 (double: 20) it is 1.
+    """
+    cdef real farthest = 10 if real is float else 20
+    cdef real size = abs_(x), near = near_(x, farthest)
+    cdef real twice = near + near
+    cdef real shifted = _shifted_for_power[real](twice, 0)
+    cdef real power = _power(shifted)
+    cdef real r = _reduced_once(twice, shifted - _shifted_for_power[real](0, 0))
+    cdef real under = (power + <real>1) + power * _expm1_near(r)
+    cdef real start = 0.68 if real is float else 0.75
+    cdef real square = size * size, q
+    if real is float:
+        q = (<real>-5.4980150673e-03 * square + <real>1.1999436029) * square + <real>3.00000416316
+    else:
+        q = _horner3[real](
+            square, 1.2904040828631046569e-09, -2.9386223450926705194e-08, 5.9866538050495327367e-07,
+            -1.2203636200385446243e-05,
+        )
+        q = _horner3[real](square, q, 2.5396824762127299676e-04, -5.7142857136140081922e-03, 1.1999999999999656984)
+        q = q * square + <real>3.0000000000000005966
+    cdef real over = <real>2 - <real>0.25 * under if size >= start else size * square
+    cdef real quotient = over / (under if size >= start else q)
+    return copysign_((<real>0.75 if size >= start else size) - quotient, x)
 
 
 cdef inline real sigmoid_(real x) noexcept nogil:
     """q = 1 / (1 + exp(|x|)) for x < 0, else 1 - q."""
     cdef real farthest = 125 if real is float else 790
-    cdef real rest = 0
-    cdef real under = _lowered_1_plus_exp(near_(x, farthest), &rest)
+    cdef real near = 0, one = lowered[real](1)
+    cdef real power = _lowered_power(near_(x, farthest), &near)
+    cdef real under = (power + one) + power * near
+    cdef real rest = power * near + (one - (under - power))  # both differences are exact
     cdef real inverse = <real>1 / under
-    cdef real q = inverse - inverse * (_lost(inverse, under, <real>1) + inverse * rest)
+    cdef real q = _minus_product(inverse, inverse, _lost(inverse, under, <real>1) + inverse * rest)
     q = lowered(q) if x < 0 else <real>1 - lowered(q)
     return q if x == x else x
 

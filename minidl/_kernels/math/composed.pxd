@@ -6,22 +6,22 @@ product (x times a sigmoid) cancels or has lost its bits already; and it has its
 the product would be inf * 0. Slopes are right to a few ulp of 1.
 """
 
-from minidl._kernels.math.compensated cimport _lowered_1_plus_exp, expm1_below_
+from minidl._kernels.math.compensated cimport _lowered_1_plus_exp, _lowered_1_plus_exp2, expm1_below_
 from minidl._kernels.math.elementary cimport (
-    _exp_times, _expm1_near, _horner3, _horner5, _lifted_exp, _lifted_exp2, _lost, _power, _reduced,
-    _shifted_by_lift, _upper, abs_, copysign_, lift_, lowered, max_, min_, near_, real,
+    _exp_times, _expm1_near, _horner3, _lifted_exp, _lost, _lost_by_sum, _minus_product, _power, _reduced,
+    _shifted_by_lift, _upper, abs_, copysign_, lift_, lowered, min_, near_, real,
 )
 
 
 cdef inline real softsign_(real x) noexcept nogil:
-    """x / (1 + |x|), with the rests of the sum and of the quotient."""
+    """y = x / (1 + |x|), and what its rounding lost: x - y (1 + |x|), divided by 1 + |x|."""
     cdef real farthest = 1e30 if real is float else 1e300
     cdef real size = near_(x, farthest)  # inf / inf is no limit
-    cdef real under = <real>1 + size
-    cdef real rest = min_[real](size, 1) - (under - max_[real](size, 1))
-    cdef real inverse = <real>1 / under
+    cdef real inverse = <real>1 / (<real>1 + size)
     cdef real y = size * inverse
-    return copysign_(y - inverse * (_lost(y, under, size) + y * rest), x) if x == x else x
+    # (x - y) - y x where x < 1, as x - y has no rounding error there; else (1 - y) x - y, as 1 - y has none
+    cdef real lost = _lost(-y if size < 1 else <real>1 - y, size, y - size if size < 1 else y)
+    return copysign_(y + lost * inverse, x) if x == x else x
 
 
 cdef inline real selu_(real x) noexcept nogil:
@@ -36,42 +36,40 @@ cdef inline real selu_(real x) noexcept nogil:
 
 
 cdef inline real tanhshrink_(real x) noexcept nogil:
-    """x - tanh(x), as (x - 1) + 2 / (exp(2x) + 1) from 1 on. Below, where the difference would cancel,
-    it is x^3 p(x^2), x^3 with its rest, and p fitted for the least relative error.
+    """x - tanh(x), as (x - 1) + 2 / (exp(2x) + 1) from 1 on. Below, where the difference would cancel, it is x^3 / q(x^2)
+    (see tanh_), with what rounding x^3 and q lost.
     """
-    cdef real z = x * x
-    cdef real y = near_[real](x, 40)
-    cdef real rest = 0
-    cdef real far = (abs_(x) - <real>1) + lowered[real](2) / _lowered_1_plus_exp(y + y, &rest)
-    cdef real p
+    cdef real size = abs_(x), square = x * x, cube = size * square
+    cdef real limited = near_[real](x, 40)
+    cdef real under = _lowered_1_plus_exp(limited + limited)
+    cdef real q
     if real is float:
-        p = _horner3[real](z, -1.9938155e-04, 1.1269697e-03, -3.4958422e-03, 8.903035e-03)
-        p = _horner3[real](z, p, -2.1905165e-02, 5.397692e-02, -1.3333404e-01)
+        q = _horner3[real](square, -1.0843981e-05, 2.5283645e-04, -5.7138992e-03, 1.19999995)
     else:
-        p = _horner5[real](
-            z, -2.51604411168663623e-08, 2.63348481255044499e-07, -1.37931947801096703e-06,
-            4.98803824059126272e-06, -1.4606501923747837e-05, 3.8389951478531612e-05,
+        q = _horner3[real](
+            square, -5.8324576623330085598e-11, 1.4377752443309498692e-09, -2.9540675684967615862e-08,
+            5.9875230294431408675e-07,
         )
-        p = _horner5[real](
-            z, p, -9.64630051721158494e-05, 2.38957161057483221e-04, -5.89979331921453526e-04,
-            1.45582470113050049e-03, -3.59212668086737438e-03,
-        )
-        p = _horner3[real](z, p, 8.8632354047411414e-03, -2.1869488529139739e-02, 5.3968253968046741e-02)
-        p = p * z - <real>1.33333333333330906e-01
-    cdef real cube = x * z, third = 0.33333333333333333
-    p = z * p
+        q = _horner3[real](square, q, -1.2203664623093451253e-05, 2.5396825307455592979e-04, -5.714285714201261849e-03)
+        q = q * square + <real>1.199999999999996943
+    # Products are fused with sums by name: parts are needed on one side only, where a compiler might choose otherwise.
+    cdef real total = _minus_product[real](3, -q, square)
+    cdef real q_rest = _lost_by_sum[real](3, q, square, total)
     cdef real least = 1e-10 if real is float else 1e-90  # below, what is lost would be subnormal
-    rest = x * _lost(x, x, z) + _lost(x, z, cube) if abs_(x) > least else <real>0
-    cdef real near = cube * third + (cube * p + rest * (third + p))
-    return copysign_(near if abs_(x) <= <real>1 else far, x)
+    cdef real cube_lost = _minus_product(_lost(size, square, cube), -size, _lost(x, x, square))
+    cdef real cube_rest = cube_lost if size > least else <real>0
+    cdef real y = (lowered[real](2) if size > 1 else cube) / (under if size > 1 else total)
+    # 1 / q is nearly 1/3 - 0.095 x^2
+    cdef real lost = _minus_product(-cube_rest, -y, q_rest)
+    cdef real y_near = _minus_product(y, lost, _minus_product[real](1 / 3.0, 0.095, square))
+    return copysign_(y_near if size <= 1 else y + (size - <real>1), x)
 
 
 cdef inline real silu_(real x) noexcept nogil:
     """x / (1 + exp(-x)) = max(x, 0) - |x| / (1 + exp(|x|))."""
     cdef real farthest = 125 if real is float else 790
     cdef real y = near_(x, farthest)
-    cdef real rest = 0
-    return (<real>-0.0 if x < 0 else x) - lowered(y / _lowered_1_plus_exp(y, &rest))
+    return (<real>-0.0 if x < 0 else x) - lowered(y / _lowered_1_plus_exp(y))
 
 
 cdef inline real silu_slope_(real x) noexcept nogil:
@@ -85,8 +83,11 @@ cdef inline real silu_slope_(real x) noexcept nogil:
 
 
 cdef inline real mish_(real x) noexcept nogil:
-    """x tanh(log(1 + exp(x))) = x - x part, with e = exp(-|x|): the part is 2 e^2 / (1 + 2 e (1 + e)) where x >= 0 and
-    2 / (2 + e (2 + e)) from -3/8 on. Below that is nearly 1, and the same is e (x - x part) with e (1 + e) / (2 + e (2 + e)).
+    """x tanh(log(1 + exp(x))), with e = exp(-|x|), as a number and a smaller quotient times x:
+
+    * x >= 0: x - x 2 e^2 / (1 + 2 e (1 + e));
+    * -1/2 <= x < 0: x / 2 + x (e + e^2 / 2 - 1) / (2 + e (2 + e));
+    * below: e (x - x e (1 + e) / (2 + e (2 + e))), in which e = 2^k (1 + near) is multiplied in two parts.
     """
     cdef real farthest = 125 if real is float else 790
     cdef real z = -near_(x, farthest)
@@ -95,10 +96,15 @@ cdef inline real mish_(real x) noexcept nogil:
     cdef real near = _expm1_near(_reduced(z, shifted - _shifted_by_lift[real](0)))
     cdef real e = lowered(power + power * near)
     cdef real square = e * e, grown = e + square
-    cdef real over = (grown if x < <real>-0.375 else <real>2) if x < 0 else square + square
+    cdef real over_left = grown if x < <real>-0.5 else (e - <real>1) + <real>0.5 * square
+    cdef real over = over_left if x < 0 else square + square
     cdef real under = square + (<real>2 + (e + e)) if x < 0 else <real>1 + (grown + grown)
-    cdef real y = (z if x < 0 else x) + (-z if x < 0 else z) * (over / under)
-    return lowered(power * (y + y * near)) if x < <real>-0.375 else y
+    cdef real start = (z if x < <real>-0.5 else <real>0.5 * z) if x < 0 else x
+    cdef real times = -z if x < <real>-0.5 else z
+    cdef real quotient = over / under
+    cdef real y = _minus_product(start, -times, quotient)
+    cdef real rest = _minus_product(start - y, -times, quotient)
+    return lowered(power * (y + (y * near + rest))) if x < <real>-0.5 else y
 
 
 cdef inline real mish_slope_(real x) noexcept nogil:
@@ -113,9 +119,9 @@ cdef inline real mish_slope_(real x) noexcept nogil:
 
 
 cdef inline real gelu_tanh_(real x) noexcept nogil:
-    """x / (1 + 2^-v), v = line x + cube x^3 = 2 sqrt(2/pi) log2(e) (x + 0.044715 x^3).
+    """x / (1 + 2^-v) = max(x, 0) - |x| / (1 + 2^|v|), v = line x + cube x^3 = 2 sqrt(2/pi) log2(e) (x + 0.044715 x^3).
 
-    2^v has the error of v times v, up to 100 ulp on the left: the factor of x in v is a sum of two numbers.
+    2^v has the error of v times v, up to 100 ulp: the factor of x in v is a sum of two numbers.
     """
     cdef real line = 2.3017578125 if real is float else 2.3022081851959228516  # short: high - line is exact
     cdef real line_rest = 4.50385647e-04 if real is float else 1.29484020375713941e-08
@@ -126,8 +132,8 @@ cdef inline real gelu_tanh_(real x) noexcept nogil:
     cdef real square = y * y
     cdef real high = _upper(line + cube * square)
     cdef real rest = line_rest + cube_rest * square + cube * _lost(y, y, square)
-    cdef real e = _lifted_exp2(-y, high, _lost(cube, square, high - line) + rest)
-    return (e * -y if x < 0 else x) / (lift_(x) + e if x < 0 else <real>1 + lowered(e))
+    cdef real under = _lowered_1_plus_exp2(y, high, _lost(cube, square, high - line) + rest)
+    return (<real>-0.0 if x < 0 else x) - lowered(y / under)
 
 
 cdef inline real gelu_tanh_slope_(real x) noexcept nogil:

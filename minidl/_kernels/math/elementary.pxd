@@ -97,7 +97,9 @@ cdef extern from *:
       #define minidl_lost_d(a, b, product) fma(a, b, -(product))
       #define minidl_minus_f(c, a, b) fmaf(-(a), b, c)
       #define minidl_minus_d(c, a, b) fma(-(a), b, c)
+      #define MINIDL_FUSED 1
     #else
+      #define MINIDL_FUSED 0
       #define minidl_lost_f minidl_dekker_f
       #define minidl_lost_d minidl_dekker_d
       #define minidl_minus_f(c, a, b) ((c) - (a) * (b))
@@ -121,6 +123,7 @@ cdef extern from *:
     double minidl_minus_d(double c, double a, double b) noexcept nogil
     float minidl_upper_f(float x) noexcept nogil
     double minidl_upper_d(double x) noexcept nogil
+    const bint FUSED "MINIDL_FUSED"  # whether a product and a sum are one instruction, with one rounding
 
 
 # ---- helpers ---------------------------------------------------------------------------------
@@ -185,6 +188,20 @@ cdef inline real _minus_product(real c, real a, real b) noexcept nogil:
     return minidl_minus_f(c, a, b) if real is float else minidl_minus_d(c, a, b)
 
 
+cdef inline real _plus_product(real c, real a, real b) noexcept nogil:
+    """c + a b, the product not rounded."""
+    if FUSED:
+        return -_minus_product(-c, a, b)
+    return a * b + (c + _lost(a, b, a * b))
+
+
+cdef inline real _lost_by_sum(real c, real a, real b, real total) noexcept nogil:
+    """c + a b - total where total is c + a b, rounded, and |c| >= |a b|: what the last step of Horner's scheme lost."""
+    if FUSED:
+        return -_minus_product(total - c, a, b)
+    return ((c - total) + a * b) + _lost(a, b, a * b)
+
+
 cdef inline real _horner3(real x, real p, real c2, real c1, real c0) noexcept nogil:
     """Three steps of Horner's scheme: p x^3 + c2 x^2 + c1 x + c0."""
     return ((p * x + c2) * x + c1) * x + c0
@@ -215,6 +232,13 @@ cdef inline real _reduced(real x, real k) noexcept nogil:
     return (x - k * ln2_first) - k * ln2_rest
 
 
+cdef inline real _reduced_once(real x, real k) noexcept nogil:
+    """The same in one step where k is small: the product is not rounded, and ln 2 is right to k 2^-29 (2^-55)."""
+    if FUSED:
+        return _minus_product[real](x, k, 0.69314718055994530942)
+    return _reduced(x, k)
+
+
 cdef inline real _expm1_rest(real r) noexcept nogil:
     """exp(r) - 1 - r = r^2 q(r), |r| <= ln 2 / 2; q fitted for the least error."""
     cdef real square = r * r, q
@@ -222,12 +246,11 @@ cdef inline real _expm1_rest(real r) noexcept nogil:
         q = _pair[real](r, square, 1.38634350e-03, 8.36743601e-03, 4.16672416e-02)
         q = _pair[real](r, square, q, 1.66665345e-01, 0.5)
     else:
-        q = _horner5[real](
-            r, 2.504595852911793e-08, 2.762349475961889e-07, 2.755742885171074e-06,
-            2.480151355907378e-05, 1.984126970172873e-04, 1.3888888922382384e-03,
-        )
-        q = _horner3[real](r, q, 8.333333333392754e-03, 4.166666666661629e-02, 1.6666666666666596e-01)
-        q = q * r + <real>0.5
+        q = <real>2.504595852911793e-08 * r + <real>2.762349475961889e-07
+        q = _pair[real](r, square, q, 2.755742885171074e-06, 2.480151355907378e-05)
+        q = _pair[real](r, square, q, 1.984126970172873e-04, 1.3888888922382384e-03)
+        q = _pair[real](r, square, q, 8.333333333392754e-03, 4.166666666661629e-02)
+        q = _pair[real](r, square, q, 1.6666666666666596e-01, 0.5)
     return square * q
 
 
@@ -289,17 +312,11 @@ cdef inline real _lifted_exp_product(real a, real b, real factor, real rest) noe
     cdef real ln2_rest = 1.42860682030941723212e-06 if real is float else 1.90821492927058770002e-10
     cdef real shifted = _shifted_by_lift(a * b)
     cdef real k = shifted - _shifted_by_lift[real](0)
-    cdef real near = _expm1_near(_lost(a, b, k * ln2_first) - k * ln2_rest)
-    return _power(shifted) * (factor + (factor * near + rest))
-
-
-cdef inline real _lifted_exp2(real a, real high, real low) noexcept nogil:
-    """lift * 2^(a (high + low)), the same for powers of two."""
-    cdef real shifted = a * high + _shifted_by_lift[real](0)
-    cdef real k = shifted - _shifted_by_lift[real](0)
-    cdef real power = _power(shifted)
-    cdef real f = _lost(a, high, k) + a * low
-    return power + power * _expm1_near(<real>0.6931471805599453 * f)
+    cdef real left = _lost(a, b, k * ln2_first)
+    cdef real r = left - k * ln2_rest
+    cdef real curved = _expm1_rest(r) + ((left - r) - k * ln2_rest)
+    rest = _minus_product(rest, -factor, curved)
+    return _power(shifted) * (factor + _plus_product(rest, factor, r))
 
 
 cdef inline real lifted_exp_below_(real x) noexcept nogil:

@@ -29,7 +29,8 @@ def crelu_forward(x):
 
 
 def crelu_backward(x, gy):
-    return np.where(x <= 0, 0, gy[:, 0]) - np.where(x >= 0, 0, gy[:, 1])
+    gx = np.where(x <= 0, 0, gy[:, 0]) - np.where(x >= 0, 0, gy[:, 1])
+    return np.where(np.isnan(x), x, gx)  # the slope at NaN is NaN
 
 
 def glu_forward(x):
@@ -40,4 +41,5 @@ def glu_forward(x):
 def glu_backward(x, gy):
     with np.errstate(all="ignore"):
         s = _sigmoid(x[:, 1])
-        return np.stack([gy * s, gy * x[:, 0] * s * (1 - s)], axis=1)
+        ga = np.where(np.isnan(x[:, 0]), x[:, 0], gy * s)
+        return np.stack([ga, gy * x[:, 0] * s * (1 - s)], axis=1)

@@ -62,7 +62,7 @@ def _uniform(size, key, dtype):
 def rrelu_forward(x, lower, upper, key, keep=True, out=None):
     u = _uniform(x.size, key, x.dtype).reshape(x.shape)
     slope = np.minimum(x.dtype.type(lower) + x.dtype.type(upper - lower) * u, x.dtype.type(upper))
-    factor = np.where(x <= 0, slope, x.dtype.type(1))
+    factor = np.where(x <= 0, slope, np.where(x > 0, x.dtype.type(1), x))  # NaN where x is
     y = noise_backward(factor, x)
     if out is not None:
         out[...] = y

@@ -66,7 +66,7 @@ class CReLU(Gate):
         x, (rows, m) = self.input(0), self.rows
         up, x_rows = reshape(gy, (rows, 2, m)), reshape(x, self.rows)
         gx = where(x_rows <= 0, 0.0, up[:, 0]) - where(x_rows >= 0, 0.0, up[:, 1])
-        return reshape(gx, x.shape)
+        return reshape(where(x_rows == x_rows, gx, math.nan), x.shape)  # the slope at NaN is NaN
 
     def fused_backward(self, gy: np.ndarray) -> np.ndarray:
         x, (rows, m) = self.input(0)._data, self.rows
@@ -83,9 +83,12 @@ class GLU(Gate):
     def backward(self, gy: Tensor) -> Tensor:
         x, (rows, _, m) = self.input(0), self.rows
         x_rows = reshape(x, self.rows)
-        s = sigmoid(x_rows[:, 1])
+        a, s = x_rows[:, 0], sigmoid(x_rows[:, 1])
         ga = reshape(gy, (rows, m)) * s
-        return reshape(stack([ga, ga * x_rows[:, 0] * (1 - s)], 1), x.shape)
+        gb = ga * a * (1 - s)
+        return reshape(
+            stack([where(a == a, ga, math.nan), gb], 1), x.shape
+        )  # the slope at NaN is NaN
 
     def fused_backward(self, gy: np.ndarray) -> np.ndarray:
         x, (rows, _, m) = self.input(0)._data, self.rows

@@ -34,8 +34,10 @@ class PReLU(Op):
     def backward(self, gy: Tensor) -> tuple:
         """gx = gy or slope gy, and Σ x gy where x is not positive."""
         x, g = reshape(self.x(), self.blocks), reshape(gy, self.blocks)
-        gx = where(x <= 0, g * reshape(self.input(1), (-1, 1)), g)
-        return reshape(gx, gy.shape), sum(where(x <= 0, g * x, 0.0), axis=(0, 2))
+        gx = where(
+            x <= 0, g * reshape(self.input(1), (-1, 1)), where(x > 0, g, math.nan)
+        )  # the slope at NaN is NaN
+        return reshape(gx, gy.shape), sum(where(x > 0, 0.0, g * x), axis=(0, 2))
 
     def fused_backward(self, gy: np.ndarray) -> tuple:
         x, slope = self._seen(self.x()._data), self.input(1)._data
