@@ -67,10 +67,11 @@ def main():
         with md.no_grad():
             expected = model(md.Tensor(x)).numpy()
         best = dict.fromkeys((1, 2, 4), 0.0)
-        for _ in range(15):
+        calls = int(0.1 * max(rate(model, x, expected, 1, 20) for _ in range(5))) + 4  # some 0.1 s
+        for _ in range(20):
             for threads in best:
-                calls = (200 if x.size > 1000 else 2000) // threads
-                best[threads] = max(best[threads], rate(model, x, expected, threads, calls))
+                found = rate(model, x, expected, threads, calls // threads)
+                best[threads] = max(best[threads], found)
         figures = ", ".join(f"{n}: {r:,.0f} ({r / best[1]:.2f}x)" for n, r in best.items())
         print(f"{name}: batches per second by threads {figures}")
 
