@@ -152,7 +152,7 @@ BUILDS = [
         40.0,
         asan,
     ),
-    Part("tsan", "no data race in the pool and in scratch memory", 15.0, tsan),
+    Part("tsan", "no data race in the pool and in scratch memory", 5.8, tsan),
     Part(
         "clang", "clang's build passes the tests", 15.0, clang, {"clang": "apt-get install clang"}
     ),

@@ -32,7 +32,7 @@ class Part:
 
     name: str
     proves: str
-    minutes: float  # measured on two cores
+    minutes: float  # on two cores; docs/hardening.md says which of these were measured
     run: Callable[[Work], str]
     needs: Mapping[str, str] | None = None  # {command or module: how to get it}
 

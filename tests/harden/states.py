@@ -39,8 +39,8 @@ def memory(work: Work) -> str:
 
 
 STATES = [
-    Part("kills", "SIGKILL while saving: the file is whole, the next save works", 3.0, kills),
-    Part("interrupts", "Ctrl-C in fit and in a loop: all is of one step", 3.0, interrupts),
-    Part("damage", "files damaged at every 64th byte: an error or the right data", 1.0, damage),
+    Part("kills", "SIGKILL while saving: the file is whole, the next save works", 3.6, kills),
+    Part("interrupts", "Ctrl-C in fit and in a loop: all is of one step", 5.3, interrupts),
+    Part("damage", "files damaged at every 64th byte: an error or the right data", 2.1, damage),
     Part("memory", "20,000 steps of 12 models, plain and captured, in flat memory", 5.0, memory),
 ]
