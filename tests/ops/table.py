@@ -390,6 +390,7 @@ NOT_RECORDED: dict[str, str] = {
     "_Barrier": "of a module's backward hook",
     "Recurrence": "what RNN, LSTM and GRU share",
     "_Fused": "what Conv and ConvTranspose share",
+    "ShardSum": "of several ranks; tests/distributed has its gradients",
     "MaxPoolGather": "only the gradient of MaxPoolScatter has it, as the checks to second order do",
 }
 
