@@ -1,6 +1,7 @@
 # The types that make the compiled module fast. capture.py says what everything means, and runs without this file.
 
 cimport cython
+from numpy cimport ndarray
 from minidl._kernels.runtime.prepared cimport capturing
 from minidl._kernels.runtime.shared cimport Count, add, hold, let_go
 from minidl.autograd.modes cimport watching

@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
+from numpy import ndarray
 
 from minidl import check
 from minidl._kernels.runtime.prepared import CaptureError, Plan, capturing
@@ -21,7 +21,7 @@ from minidl.autograd.modes import watching
 from minidl.autograd.tensor import Tensor
 from minidl.replay.record import Record
 
-ARRAYS = (Tensor, np.ndarray)
+ARRAYS = (Tensor, ndarray)
 MOST_RECORDS = 8  # of a step; the one that was not used for longest goes first
 
 __all__ = ["CaptureError", "Step", "capture"]
@@ -165,7 +165,7 @@ class Step(Captured):
 
 def all_arrays(given: list) -> bool:
     for x in given:  # noqa: SIM110 (a generator takes longer)
-        if type(x) is not Tensor and type(x) is not np.ndarray:
+        if type(x) is not Tensor and type(x) is not ndarray:
             return False
     return True
 
