@@ -266,7 +266,7 @@ def fused_row(activation: str | tuple, owner: str = "affine") -> tuple[Row, floa
     try:
         return _fused_row(
             activation
-            if activation and isinstance(activation, str | tuple)
+            if isinstance(activation, str | tuple) and activation
             else (repr(activation),),
             owner,
         )
