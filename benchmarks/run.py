@@ -22,7 +22,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 
 import report
-from dcgan import DCGANS, dcgan_case
+from dcgans import DCGANS, dcgan_case
 from environments import PEERS, ROOT, Unavailable, freeze, prepare
 from mlps import MLPS, mlp_case
 from probe import Probe

@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from dcgan import DCGANS
+from dcgans import DCGANS
 from mlps import MLPS
 from op_figures import ratios, scaling
 from results import CAPTURED, OURS, Case, Section, contention_ratio

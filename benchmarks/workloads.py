@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-from dcgan import DCGANS, LAYERS, dcgan_case, layer_case
+from dcgans import DCGANS, LAYERS, dcgan_case, layer_case
 from mlps import MLPS, mlp_case
 from op_products import ROWS as PRODUCT_ROWS
 from op_rows import ROWS as OP_ROWS

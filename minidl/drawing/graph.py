@@ -264,6 +264,7 @@ OP_NAMES = {
     "RReLU": "rrelu",
     "RReLUInPlace": "rrelu",
     "Scale": "gradient of dropout",
+    "ShardSum": "sum over shards",
     "Slice": "getitem",
     "SquaredError": "mse_loss",
     "Sub": "-",

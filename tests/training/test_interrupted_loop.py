@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -97,8 +98,13 @@ def presses(times):
 )
 def test_nothing_is_half_done():
     times = os.environ.get("MINIDL_INTERRUPTIONS", "40")
+    paths = [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
     done = subprocess.run(
-        [sys.executable, __file__, times], capture_output=True, text=True, timeout=300
+        [sys.executable, __file__, times],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))},
+        capture_output=True,
+        text=True,
+        timeout=300,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert int(done.stdout) > 0

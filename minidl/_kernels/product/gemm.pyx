@@ -44,20 +44,16 @@ cdef struct Batch:
     bint failed
 
 
-cdef Batch* into(cnp.ndarray c, Batch* batch, bint whole) noexcept:
+cdef void into(cnp.ndarray c, Batch* batch, bint whole) noexcept:
     """The products, for c's dtype; `whole`: c is the user's (pool.pxd)."""
     batch.multiply, batch.product.whole = <multiply_t> multiply[float], whole
     if is_double(c):
         batch.multiply = <multiply_t> multiply[double]
-    return batch
 
 
-cdef int do(Batch* batch, cnp.ndarray a, cnp.ndarray b, cnp.ndarray c) except -1:
-    """Computes C from A and B. In a captured step a and b may be arguments, which are read where they lie."""
-    cdef Batch* left
-    if not prepared.capturing():
-        return run(batch)
-    left = <Batch*> prepared.leave(run, batch, sizeof(Batch), c)
+cdef int leave(Batch* batch, cnp.ndarray a, cnp.ndarray b, cnp.ndarray c) except -1:
+    """`run` in a captured step: a and b may be arguments, which are read where they lie."""
+    cdef Batch* left = <Batch*> prepared.leave(run, batch, sizeof(Batch), c)
     points(&left.product.a, a)
     points(&left.product.b, b)
     return prepared.do_quietly(run, batch)
@@ -267,7 +263,11 @@ def matmul(a, b, out=None, bint accumulate=False):
         batch.c_steps[axis] = step
         step *= batch.shape[axis]
     join_rows(&batch)
-    do(into(c, &batch, out is not None), x, y, c)
+    into(c, &batch, out is not None)
+    if prepared.capturing():
+        leave(&batch, x, y, c)
+    else:
+        run(&batch)
     return c
 
 
@@ -324,7 +324,11 @@ def affine_forward(x, weight, bias=None, str activation=None, double a=0, double
         loops = epilogues.find(ACTIVATIONS, activation)
         batch.product.activation = loops.forward[is_double(y)]
         batch.product.alpha, batch.product.beta = a, b
-    do(into(y, &batch, False), xs, ws, y)
+    into(y, &batch, False)
+    if prepared.capturing():
+        leave(&batch, xs, ws, y)
+    else:
+        run(&batch)
     return y
 
 
@@ -358,9 +362,12 @@ def affine_weight_grad(x, gy, gw_out=None):
         return gw_out, gb
     one_product(&batch, gys, True, xs, False, gw)
     batch.product.a_sums = <char*> cnp.PyArray_DATA(gb)
-    do(into(gw, &batch, gw_out is not None), gys, xs, gw)
+    into(gw, &batch, gw_out is not None)
     if prepared.capturing():
+        leave(&batch, gys, xs, gw)
         prepared.fills(gb)
+    else:
+        run(&batch)
     return gw, gb
 
 

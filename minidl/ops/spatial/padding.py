@@ -47,7 +47,9 @@ class PadEdges(Op):
         # A later axis copies what an earlier one has added, so corners are filled, too.
         for axis in range(x.ndim):
             for border, source in _edges(y, axis, self.widths[axis], self.mode):
-                K.assign(border, K.broadcast_to(source, border.shape))  # (of one shape: without NumPy)
+                K.assign(
+                    border, K.broadcast_to(source, border.shape)
+                )  # (of one shape: without NumPy)
         return y
 
     def backward(self, gy: Tensor) -> Tensor:
