@@ -18,7 +18,7 @@ from minidl.distributed.faults import RankError, said
 from minidl.distributed.flat import Flat
 from minidl.distributed.messages import Gathering
 from minidl.distributed.ranks import world
-from minidl.distributed.states import Buffers, Draws
+from minidl.distributed.states import Buffers, Draws, own_generators
 from minidl.distributed.together import compute_together, keeping, synchronised
 from minidl.distributed.tree import own_shards
 from minidl.nn import Module
@@ -26,7 +26,8 @@ from minidl.random import generator
 from minidl.replay.watch import outside_of_steps
 
 Put = Callable[[int, np.ndarray], None]
-# What ranks must agree in. The last two are compared now and then.
+LAYOUT = ("in the shapes or dtypes of its model, or in the arguments of its DataParallel",)
+# What ranks must agree in at each step. The last two are compared now and then.
 NAMES = (
     "in its step number",
     "in the size of its batch",
@@ -144,6 +145,10 @@ class DataParallel:
         self.places = {key: len(like) - 1 - i for key, i in self.numbers.items()}
         self.flat = Flat(self.world, self.shards, like, reproducible, size)
         self.sync_batch_norm = check.flag(who, "sync_batch_norm", sync_batch_norm)
+        # Ranks that differ in one of these would wait for messages that nobody sends.
+        shapes = tuple((array.dtype.str, array.shape) for array in like)
+        options = self.shards, self.check_every, reproducible, size, self.sync_batch_norm
+        self.layout = (*options, shapes)
         self.steps = 0
 
     # ── Steps ─────────────────────────────────────────────────────────────────────────────────────
@@ -226,7 +231,8 @@ class DataParallel:
             raise
         finally:
             self.buffers.restore()
-        agreed = (self.steps, batch.samples, work.draws.key, *hashed)
+        draws = (work.draws.key, *work.draws.keys)
+        agreed = (self.steps, batch.samples, draws, *hashed)
         reports = self._exchange(Report(agreed, work.values, work.present, work.taken, note))
         self._agree([its.agreed for its in reports])
         every = {shard: value for its in reports for shard, value in its.values.items()}
@@ -293,7 +299,7 @@ class DataParallel:
             self.world.complete(self.flat.sums)
             return [report]
         gathering = Gathering(self.world, report)
-        self.world.complete([*self.flat.sums, gathering])
+        self.world.complete([gathering, *self.flat.sums])  # (the first one knows who is missing)
         return gathering.values
 
     def _take(self, reports: list[Report], add: bool) -> None:
@@ -315,9 +321,14 @@ class DataParallel:
     # ── Agreement ─────────────────────────────────────────────────────────────────────────────────
 
     def begin(self) -> None:
-        """Before the first step: all ranks draw from rank 0's generator from now on."""
+        """Before the first step: compares what the messages depend on; all ranks draw as rank 0 does from now on."""
         if self.steps == 0 and self.world.size > 1:
-            generator().bit_generator.state = self.world.from_main(generator().bit_generator.state)
+            generators = [generator(), *own_generators(self.models)]
+            layout = (*self.layout, len(generators))
+            self._agree([(its,) for its in self.world.gather(layout)], LAYOUT)
+            states = self.world.from_main([rng.bit_generator.state for rng in generators])
+            for rng, state in zip(generators, states, strict=True):
+                rng.bit_generator.state = state
 
     def _compares(self) -> bool:
         """Whether batches and parameters are compared in this step."""
@@ -329,7 +340,7 @@ class DataParallel:
         Raises:
             RankError: they differ; names the ranks.
         """
-        self._agree([(*[""] * 4, digest) for digest in self.world.gather(self.digest())])
+        self._agree([(digest,) for digest in self.world.gather(self.digest())], NAMES[-1:])
 
     def digest(self) -> str:
         """A hash of all parameters and buffers."""
@@ -343,14 +354,14 @@ class DataParallel:
                 )
         return found.hexdigest()
 
-    def _agree(self, agreed: list[tuple]) -> None:
+    def _agree(self, agreed: list[tuple], names: Sequence[str] = NAMES) -> None:
         usual = Counter(agreed).most_common(1)[0][0]
         if agreed.count(usual) == agreed.count(agreed[0]):
             usual = agreed[0]
         others = [rank for rank, its in enumerate(agreed) if its != usual]
         if others:
             its = agreed[others[0]]
-            what = next(name for name, a, b in zip(NAMES, its, usual, strict=True) if a != b)
+            what = next(name for name, a, b in zip(names, its, usual, strict=True) if a != b)
             raise RankError(
                 f"rank {', '.join(map(str, others))} differs from the others {what}. Every rank must build the same "
                 "model (md.manual_seed with one seed before it), take the same steps, and change it in the same way",

@@ -99,7 +99,12 @@ class World:
 
         Returns:
             The rank that sent it, and the value.
+
+        Raises:
+            ValueError: there is no other rank.
         """
+        if self.size == 1:
+            raise ValueError("World.receive: there is one rank only: nobody can send it a value")
         ranks = self.others() if rank is None else [self._checked("receive", rank)]
         receiving = Receiving(self, ranks, VALUE, 1)
         self.complete([receiving], timeout)

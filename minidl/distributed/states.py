@@ -66,14 +66,18 @@ class Buffers:
         at_once(starmap(call, done))
 
 
+def own_generators(models: Sequence[Module]) -> list[np.random.Generator]:
+    """The generators that layers have to themselves."""
+    return list({id(rng): rng for model in models for _, rng in generators_of(model)}.values())
+
+
 class Draws:
     """The random numbers of one step: a key for each generator, drawn once a step on every rank, from which those of
     each shard follow.
     """
 
     def __init__(self, models: Sequence[Module]) -> None:
-        own = {id(rng): rng for model in models for _, rng in generators_of(model)}
-        self.generators = list(own.values())
+        self.generators = own_generators(models)
         self.key = int(generator().integers(2**63))
         self.keys = [int(rng.integers(2**63)) for rng in self.generators]
         self.states = [rng.bit_generator.state for rng in self.generators]

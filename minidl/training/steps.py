@@ -162,6 +162,8 @@ class ParallelSteps(Steps):
                     y = self.model(x)
                     value = None if loss is None else number_of(loss(y, target))
                     measured[number, shard] = value, len(target), means.totals_of(y, target)
+                if stopping():  # (with several ranks it is true on all, or on none)
+                    break
         everywhere = {k: v for its in self.parallel.gather(measured) for k, v in its.items()}
         for key in sorted(everywhere):
             means.add_totals(*everywhere[key])

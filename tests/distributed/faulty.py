@@ -47,7 +47,8 @@ FAULTS = {
 def steps(kind):
     """A loop of one's own, in whose third step one rank is at fault."""
     md.manual_seed(0)
-    model = nn.Sequential(nn.Affine(4, 8), nn.Tanh(), nn.Affine(8, 2))
+    width = 9 if kind == "has_other_shapes" and world().rank == CULPRIT else 8
+    model = nn.Sequential(nn.Affine(4, width), nn.Tanh(), nn.Affine(width, 2))
     if kind == "begins_differently" and world().rank == CULPRIT:
         differs(model)
     parallel = DataParallel(model, optim.SGD(model.parameters(), 0.1), check_every=4)
@@ -111,9 +112,8 @@ def fits(kind, folder):
 
 
 if __name__ == "__main__":
-    if (
-        sys.argv[1] == "hangs_at_last"
-    ):  # (what is registered first runs last: MPI_Finalize comes next)
+    if sys.argv[1] == "hangs_at_last":
+        # What is registered first runs last: MPI_Finalize comes next.
         atexit.register(lambda: FAULTS["hangs"]() if world().rank == CULPRIT else None)
     world(timeout=float(os.environ.get("PATIENCE", 60)))
     say(f"rank {world().rank} is {os.getpid()}")

@@ -23,6 +23,7 @@ CASES = {
     "aborts": (r"rank 2 of 4: enough\n", r"ended: rank 2 ended the job: enough\n", 3),
     "differs": (r"ended: rank 2 differs .* in its parameters", SAME, 3),
     "begins_differently": (r"ended: rank 2 differs .* in its parameters", SAME, 3),
+    "has_other_shapes": (r"ended: rank 2 differs .* in the shapes or dtypes", SAME, 3),
     "samples_differ": (r"ended: rank 2 differs .* in its batch: another order", SAME, 3),
     "batches_differ": (r"ended: rank 2 differs .* in the size of its batch", SAME, 3),
 }

@@ -1,6 +1,7 @@
 """`md.fit` on several ranks: the same bits, each sample once, one progress bar, and a resumed run with other ranks."""
 
 import re
+import signal
 
 import numpy as np
 import pytest
@@ -116,3 +117,18 @@ def test_a_loss_that_is_not_finite_changes_nothing():
     with pytest.raises(FloatingPointError, match="epoch 1, batch 1"):
         fit(model, loader, "cross_entropy", parallel, 1)
     np.testing.assert_array_equal(model.weight.data, before)
+
+
+def test_ctrl_c_ends_a_validation():
+    model, parallel, loader = parallel_and_loader()
+    measured = []
+
+    class Validation:
+        def __iter__(self):
+            for batch in loader * 3:
+                measured.append(batch)
+                signal.raise_signal(signal.SIGINT)
+                yield batch
+
+    history = fit(model, loader, "cross_entropy", parallel, 2, Validation(), progress=False)
+    assert history.interrupted and len(measured) == 1

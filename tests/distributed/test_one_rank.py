@@ -222,6 +222,8 @@ def test_the_world_of_one_rank():
     assert 'pip install "minidl[mpi]"' in repr(world)
     with pytest.raises(ValueError, match="rank"):
         world.send(1, 0)
+    with pytest.raises(ValueError, match="one rank only"):
+        world.receive()
 
 
 def test_several_ranks_without_mpi4py(monkeypatch):
