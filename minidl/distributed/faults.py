@@ -46,9 +46,8 @@ class Faults:
         self.comm: Any = None if world.comm is None else world.comm.Dup()
         self.told = False  # the others know that this rank is at fault, or has failed for another's
         self.heard: tuple[int, str] | None = None  # the rank that was at fault, and what it was
-        self.ended: dict[
-            int, float
-        ] = {}  # ranks that have ended their program, and when that was heard
+        # Ranks that have ended their program, and when this one heard of it.
+        self.ended: dict[int, float] = {}
         self.sent: list[Any] = []
         self.silent: list[int] = []  # ranks that do not answer
 

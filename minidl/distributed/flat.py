@@ -1,7 +1,7 @@
 """The gradients of all parameters, and what else is summed over shards, end to end in a few flat arrays: buckets.
 
-The sum of a bucket is under way while backward computes the gradients of the next. Of the size of buckets the result
-does not depend: each number is added for itself.
+The sum of a bucket is under way while backward computes the gradients of the next. The result does not depend on the
+size of buckets: each number is summed independently of the others.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from minidl.distributed.reduction import AllReduce, TreeSum
 
 
 class Place(NamedTuple):
-    """Where an array is: in which bucket, and where there."""
+    """Where an array is: in which bucket, and which part of it."""
 
     bucket: int
     part: slice
@@ -44,7 +44,7 @@ class Flat:
         self.world = world
         lengths: list[int] = []
         dtypes: list[np.dtype] = []
-        latest: dict[str, int] = {}  # of each dtype the bucket that is not full
+        latest: dict[str, int] = {}  # by dtype, the bucket that is not full
         self.places: list[Place] = []
         for array in arrays:
             kind = array.dtype.str
@@ -74,9 +74,8 @@ class Flat:
     def _begin_shard(self) -> None:
         self.absent = set(range(len(self.places)))
         self.left = [len(members) for members in self.members]
-        self.next = (
-            0  # the first bucket that is not complete: they are summed in their order, on all ranks
-        )
+        # The first bucket that is not complete: all ranks sum them in this order, which MPI's allreduce needs.
+        self.next = 0
 
     def put(self, i: int, array: Any) -> None:
         """The i-th array of this shard; None for zeros."""

@@ -21,8 +21,10 @@ LAUNCHERS = ("PMI_", "PMIX_", "OMPI_COMM_WORLD_", "MPI_LOCAL", "SLURM_STEP_", "P
 SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MPI_LOCALNRANKS", "SLURM_STEP_NUM_TASKS")
 SPIN = 0.02  # seconds of polling without a pause
 LOOK = 0.01  # seconds between two looks for faults
-GRACE = 1.0  # seconds that a rank waits for what one that has ended may have sent before
-INDIRECT = 1.25  # those who wait for a waiting rank are more patient: who waits for the culprit itself, names it
+GRACE = 1.0  # seconds in which messages that a rank sent before it ended may still arrive
+# Times the timeout, where the rank that is awaited may itself be waiting for another: so a rank that waits for the
+# culprit itself gives up first, and names it.
+INDIRECT = 1.25
 
 
 class World:
@@ -51,7 +53,9 @@ class World:
         return self.rank == 0
 
     def others(self) -> list[int]:
-        """All ranks but this one, each rank beginning with the one after itself, so that no rank is asked by all."""
+        """All ranks but this one. Each rank begins with the one after itself, so that they do not all send to the same
+        rank at once.
+        """
         return [(self.rank + i) % self.size for i in range(1, self.size)]
 
     def __repr__(self) -> str:

@@ -4,7 +4,7 @@
     2. every rank is given a segment of the array: the others send it their nodes of this segment;
     3. it completes the tree there, and sends the sum to all others.
 
-A rank so sends and receives about twice the array, as in a plain allreduce by rings, if its shards are one node.
+If its shards are one node, a rank thus sends and receives about twice the array, as in a plain ring allreduce.
 Nothing here waits: `poll` does what can be done by now. `World.complete` polls until all is there.
 """
 
@@ -18,9 +18,8 @@ from minidl import _kernels as K
 from minidl.distributed.ranks import World
 from minidl.distributed.tree import additions, leaves, own_shards
 
-ALIGNED = (
-    16  # segments begin at multiples of so many numbers: at most one rank writes to a cache line
-)
+# Segments begin at multiples of this many numbers, so that additions and copies begin at a cache line.
+ALIGNED = 16
 
 
 class TreeSum:

@@ -51,7 +51,7 @@ class Buffers:
         return [getattr(*self.places[i]).copy() for i in self.taken]
 
     def restore(self, changes: Sequence[np.ndarray] = (), taken: Sequence[np.ndarray] = ()) -> None:
-        """Each is the array that it was, with the values of then; then the sums of `changes` are added."""
+        """Each is again the array that it was, with the values that it had; then the sums of `changes` are added."""
         new = list(self.kept)
         for i, change in zip(self.averaged, changes, strict=bool(changes)):
             new[i] = new[i] + change

@@ -2,7 +2,8 @@
 
 Where a layer needs the sum of something over all shards, each shard must come to this layer before any can go on. A
 rank's shards therefore run in a thread each, but by turns: one goes on until it meets, then the next, in their order.
-When all have met, on all ranks, each is given the sum. So nothing runs at the same time, and nothing depends on time.
+When all have met, on all ranks, each is given the sum. So no two of them run at once, and the result does not depend on
+timing.
 """
 
 from __future__ import annotations
@@ -130,7 +131,7 @@ def _total(shards: int, values: dict[int, np.ndarray]) -> np.ndarray:
 
 
 def keeping(buffers: Buffers, draws: Draws) -> Callable[[], Callable[[], None]]:
-    """For `compute_together`: each shard has its own buffers and the own generators of layers."""
+    """For `compute_together`: each shard has its own buffers, and its own state of the layers' generators."""
 
     def keep() -> Callable[[], None]:
         arrays = [getattr(*place).copy() for place in buffers.places]

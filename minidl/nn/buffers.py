@@ -1,4 +1,4 @@
-"""What a forward pass changes besides gradients: buffers, which a batch that comes to nothing is to leave as they were,
+"""What a forward pass changes besides gradients: buffers, which must be put back if the batch fails,
 and the generators of layers.
 """
 

@@ -136,13 +136,13 @@ def fitted(captured: bool) -> Step:
     optimizer = optim.AdamW(model.parameters(), 1e-4)
     x, target = normal(80, 6), np.arange(80) % 3
     loader = md.data.DataLoader((x, target), 8, shuffle=True, rng=0)
-    path = Path(tempfile.mkdtemp(), "run.npz")
+    folder = tempfile.TemporaryDirectory()  # removed with `step`, which refers to it
 
     def step(number: int) -> None:
         if number % 10 == 0:
             md.fit(
                 model, loader, "cross_entropy", optimizer, 1, (x, target), progress=False,
-                capture=captured, callbacks=[md.callbacks.Checkpoint(path)],
+                capture=captured, callbacks=[md.callbacks.Checkpoint(Path(folder.name, "run.npz"))],
             )  # fmt: skip
 
     return step

@@ -24,7 +24,7 @@ def free_threaded_python() -> str:
 def free_threads(work: Work) -> str:
     base = free_threaded_python()
     work.copy()
-    if not (work.folder / "venv").exists():
+    if not (work.folder / "venv/bin/pytest").exists():  # an installation that broke off is repeated
         work.venv("numpy", "cython>=3.3", "setuptools", "pytest", base=base)
     work.python = work.folder / "venv" / "bin" / "python"
     work.build()

@@ -12,9 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-FOLDER = (
-    ROOT / "build" / "harden"
-)  # not in the repository; copies stay, so the next run compiles less
+FOLDER = ROOT / "build" / "harden"  # copies stay there, so the next run compiles less
 HERE = Path("tests/harden")
 
 

@@ -22,10 +22,8 @@ from jobs import TRAINING, Job
 import minidl as md
 
 LIMIT = 10.0  # seconds in which a job must end after one of its ranks died
-LATE = 10  # times `STOPPED`: so long the others wait for rank 0, if they have ended
-STOPPED = (
-    3.0  # seconds of silence after which a rank counts as hung, in the jobs where one is stopped
-)
+STOPPED = 3.0  # seconds of silence after which a rank counts as hung, in jobs where one is stopped
+LATE = 10  # times `STOPPED`: how long ranks that have ended wait for rank 0
 
 
 def main() -> int:
