@@ -14,8 +14,16 @@ import numpy as np
 from minidl import check
 from minidl.atomic import at_once, starmap
 from minidl.data.samplers import as_sampler, row_numbers
-from minidl.data.shards import Shards, edges_of
-from minidl.data.sources import Batch, as_dataset, as_tuple, batch_of, may_draw
+from minidl.data.shards import Shards, checksum, edges_of
+from minidl.data.sources import (
+    Batch,
+    Subset,
+    TensorDataset,
+    as_dataset,
+    as_tuple,
+    batch_of,
+    may_draw,
+)
 from minidl.random import drawing_from, generator
 
 
@@ -109,6 +117,18 @@ class DataLoader:
         `minidl.distributed`. What is random in a part depends on its number, not on who makes it.
         """
         return self._epoch(partial(self._shards, count, own))
+
+    def sample_key(self) -> tuple:
+        """A checksum of some rows, to see whether two loaders have the same data; only their number, if the dataset is
+        not one of arrays.
+        """
+        rows, whole = len(self.dataset), self.dataset
+        while isinstance(whole, Subset):
+            whole = whole.dataset
+        if rows == 0 or not isinstance(whole, TensorDataset):
+            return (rows, self.batch_size)
+        some = batch_of(self.dataset, np.linspace(0, rows - 1, min(rows, 64)).astype(int))
+        return (rows, self.batch_size, *((a.shape, checksum(a)) for a in some))
 
     def _epoch(self, make: Callable[..., Any]) -> Iterator[Any]:
         # One number drawn from the generator determines the whole epoch: that is all a checkpoint

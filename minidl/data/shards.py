@@ -51,6 +51,13 @@ def edges_of(samples: int, shards: int) -> list[int]:
     return [samples * min(shard, used) // used for shard in range(shards + 1)]
 
 
+def checksum(array: np.ndarray) -> int:
+    """Of the bytes of an array; 0 if it holds Python objects."""
+    if array.dtype.hasobject:
+        return 0
+    return zlib.crc32(np.ascontiguousarray(array).reshape(-1).view("u1").data)
+
+
 def cut(arrays: tuple[Any, ...], shards: int, own: Iterable[int], keyed: bool = False) -> Shards:
     """The shards `own` of a whole batch; if it is `keyed`, with a checksum of all of it.
 
@@ -70,5 +77,5 @@ def cut(arrays: tuple[Any, ...], shards: int, own: Iterable[int], keyed: bool = 
         for shard in own
         if edges[shard] < edges[shard + 1]
     }
-    key = tuple(zlib.crc32(np.ascontiguousarray(a).data) for a in rows) if keyed else None
+    key = tuple(map(checksum, rows)) if keyed else None
     return Shards(edges, parts, key)

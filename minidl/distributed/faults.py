@@ -38,6 +38,10 @@ class RankError(RuntimeError):
         self.ranks, self.silent = list(ranks), silent
 
 
+class Caught(RankError):
+    """A program has caught an exception that had ended the job, and goes on."""
+
+
 class Faults:
     """The faults of a world: telling the others, and hearing of theirs."""
 
@@ -45,6 +49,7 @@ class Faults:
         self.world = world
         self.comm: Any = None if world.comm is None else world.comm.Dup()
         self.told = False  # the others know that this rank is at fault, or has failed for another's
+        self.message = ""  # what they know
         self.heard: tuple[int, str] | None = None  # the rank that was at fault, and what it was
         # Ranks that have ended their program, and when this one heard of it.
         self.ended: dict[int, float] = {}
@@ -58,7 +63,7 @@ class Faults:
             return
         self._hear()
         if not self.told and self.heard is None:
-            self.told = True
+            self.told, self.message = True, message
             for rank in self.world.others():
                 self.sent.append(self.comm.isend(message, rank, FAULT))
 
@@ -68,6 +73,19 @@ class Faults:
         if self.heard is not None:
             rank, message = self.heard
             raise RankError(f"rank {rank} {message}", [rank])
+
+    def over(self) -> None:
+        """Raises `Caught` if the others know of a fault of this rank, RankError if of another is known."""
+        if self.told:
+            raise Caught(self._caught(), [self.world.rank])
+        if self.heard is not None:
+            self.look()
+
+    def _caught(self) -> str:
+        return (
+            f"this rank {self.message}, and the program caught it; but that ends the job: the ranks are no longer at "
+            "the same place"
+        )
 
     def _hear(self) -> None:
         """Takes what has come. Of several ranks at fault the first counts, on all ranks."""
@@ -113,6 +131,8 @@ class Faults:
         not for ever.
         """
         if self.told or self.heard is not None:
+            if self.told and self.message != said(SystemExit()):
+                show(self.world, Caught(self._caught()))
             self.end()
         for rank in self.world.others():
             self.sent.append(self.comm.isend(None, rank, ENDED))
@@ -144,6 +164,8 @@ def _silent(error: BaseException) -> Sequence[int]:
 
 def show(world: World, error: BaseException) -> None:
     """What a rank says at its end: one line if another was at fault."""
+    while isinstance(error, Caught) and error.__context__ is not None:
+        error = error.__context__  # it was raised in a `finally`, or the like
     who = f"minidl, rank {world.rank} of {world.size}"
     if isinstance(error, RankError):
         text = f"{who}: ended: {error}\n"

@@ -17,7 +17,7 @@ from minidl.data.shards import Shards, cut
 from minidl.distributed.faults import RankError, said
 from minidl.distributed.flat import Flat
 from minidl.distributed.messages import Gathering
-from minidl.distributed.ranks import world
+from minidl.distributed.ranks import named, world
 from minidl.distributed.states import Buffers, Draws, own_generators
 from minidl.distributed.together import compute_together, keeping, synchronised
 from minidl.distributed.tree import own_shards
@@ -26,14 +26,19 @@ from minidl.random import generator
 from minidl.replay.watch import outside_of_steps
 
 Put = Callable[[int, np.ndarray], None]
-LAYOUT = ("in the shapes or dtypes of its model, or in the arguments of its DataParallel",)
-# What ranks must agree in at each step. The last two are compared now and then.
+# What ranks must agree in, before the first step: what their messages depend on, and the data;
+FORM = (
+    "in the arguments of DataParallel",
+    "in {} data: other samples in the DataLoader",
+    "in the shapes or dtypes of {} model",
+)
+# and in each step. The last two are compared now and then.
 NAMES = (
-    "in its step number",
+    "in {} step number",
     "in the size of its batch",
-    "in its random numbers",
-    "in its batch: another order of the samples, or other samples",
-    "in its parameters",
+    "in {} random numbers",
+    "in {} batch: another order of the samples, or other samples",
+    "in {} parameters",
 )
 
 
@@ -115,6 +120,8 @@ class DataParallel:
         self.models = (
             [model] if isinstance(model, Module) else check.items(who, "model", model, "Modules")
         )
+        if not self.models:
+            raise ValueError(f"{who}: model: expected at least one Module, got {model!r}")
         for part in self.models:
             if not isinstance(part, Module):
                 raise TypeError(f"{who}: model: expected an nn.Module, got {type(part).__name__}")
@@ -136,6 +143,7 @@ class DataParallel:
                 raise ValueError(
                     f"{who}: parameter {i} ({p.name}): its shape is not known yet; call the model once before"
                 )
+        self.modules = list({id(m): m for part in self.models for m in part.modules()}.values())
         self.buffers = Buffers(self.models)
         reproducible = check.flag(who, "reproducible", reproducible)
         size = int(check.number(who, "bucket_mb", bucket_mb, 0.0) * 2**20)
@@ -146,9 +154,8 @@ class DataParallel:
         self.flat = Flat(self.world, self.shards, like, reproducible, size)
         self.sync_batch_norm = check.flag(who, "sync_batch_norm", sync_batch_norm)
         # Ranks that differ in one of these would wait for messages that nobody sends.
-        shapes = tuple((array.dtype.str, array.shape) for array in like)
-        options = self.shards, self.check_every, reproducible, size, self.sync_batch_norm
-        self.layout = (*options, shapes)
+        options = self.shards, reproducible, self.check_every, size, self.sync_batch_norm
+        self.form = options, tuple((array.shape, array.dtype.str) for array in like)
         self.steps = 0
 
     # ── Steps ─────────────────────────────────────────────────────────────────────────────────────
@@ -183,7 +190,7 @@ class DataParallel:
 
     def batches(self, loader: Iterable[Any]) -> Iterator[Shards]:
         """The batches of a loader, for `step`. Of a `minidl.data.DataLoader` each rank makes its own slices alone."""
-        self.begin()
+        self.begin(getattr(loader, "sample_key", None))
         if hasattr(loader, "shards"):
             yield from loader.shards(self.shards, self.own)
         else:
@@ -217,6 +224,7 @@ class DataParallel:
             For each shard that is not empty its share of the batch, and the value; and the notes of all ranks.
         """
         outside_of_steps("DataParallel")
+        self.world.together("DataParallel")
         self.begin()
         if not batch.samples:
             raise ValueError("DataParallel: a batch without samples")
@@ -228,6 +236,8 @@ class DataParallel:
             self._own_shards(work)
         except BaseException as error:
             self.world.faults.tell(said(error))
+            if self.world.size > 1:
+                self.world.unfinished += self.flat.sums
             raise
         finally:
             self.buffers.restore()
@@ -314,18 +324,24 @@ class DataParallel:
             elif not add:
                 p.grad = None
 
-    def gather(self, value: Any) -> list[Any]:
-        """The values of all ranks."""
-        return self.world.gather(value)
+    def merged(self, measured: dict, sizes: Sequence[int]) -> dict:
+        """What all ranks have measured of their shards of some batches of these sizes."""
+        every = self.world.gather((measured, tuple(sizes)))
+        self._agree([(its,) for _, its in every], ("in the batches of {} validation data",))
+        return {key: value for its, _ in every for key, value in its.items()}
 
     # ── Agreement ─────────────────────────────────────────────────────────────────────────────────
 
-    def begin(self) -> None:
-        """Before the first step: compares what the messages depend on; all ranks draw as rank 0 does from now on."""
+    def begin(self, data_key: Callable[[], Any] | None = None) -> None:
+        """Before the first step: compares what the messages depend on, and what is told of the data; all ranks draw as
+        rank 0 does from now on.
+        """
         if self.steps == 0 and self.world.size > 1:
             generators = [generator(), *own_generators(self.models)]
-            layout = (*self.layout, len(generators))
-            self._agree([(its,) for its in self.world.gather(layout)], LAYOUT)
+            options, shapes = self.form
+            key = None if data_key is None else data_key()
+            form = options, key, (*shapes, len(generators))
+            self._agree(self.world.gather(form), FORM)
             states = self.world.from_main([rng.bit_generator.state for rng in generators])
             for rng, state in zip(generators, states, strict=True):
                 rng.bit_generator.state = state
@@ -362,9 +378,11 @@ class DataParallel:
         if others:
             its = agreed[others[0]]
             what = next(name for name, a, b in zip(names, its, usual, strict=True) if a != b)
+            verb, whose = ("differs", "its") if len(others) == 1 else ("differ", "their")
             raise RankError(
-                f"rank {', '.join(map(str, others))} differs from the others {what}. Every rank must build the same "
-                "model (md.manual_seed with one seed before it), take the same steps, and change it in the same way",
+                f"{named(others)} {verb} from the others {what.format(whose)}. Every rank must build the same model "
+                "(md.manual_seed with one seed before it), have the same data, take the same steps, and change the "
+                "model in the same way",
                 others,
             )
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from minidl import check
@@ -42,6 +43,8 @@ class World:
         self.rank, self.size = 0, 1
         self.comm: Any = None
         self.channel: Any = None  # minidl's own: its messages do not meet those of others
+        self.is_alone = False  # in a callback that the other ranks do not call
+        self.unfinished: list[Any] = []  # at a fault: MPI may still write to the memory of these
         if mpi is not None and mpi.COMM_WORLD.size > 1:
             self.comm, self.channel = mpi.COMM_WORLD.Dup(), mpi.COMM_WORLD.Dup()
             self.rank, self.size = self.comm.rank, self.comm.size
@@ -68,6 +71,7 @@ class World:
 
     def gather(self, value: Any) -> list[Any]:
         """The values of all ranks, in their order, on every rank. Any that pickle can write."""
+        self.together("World.gather")
         if self.size == 1:
             return [value]
         gathering = Gathering(self, value)
@@ -76,6 +80,7 @@ class World:
 
     def from_main(self, value: Any) -> Any:
         """The value of rank 0, on every rank."""
+        self.together("World.from_main")
         if self.size == 1:
             return value
         if self.is_main:
@@ -88,6 +93,25 @@ class World:
     def barrier(self) -> None:
         """Waits until all ranks are here."""
         self.gather(None)
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Inside, only rank 0 runs: what needs all ranks raises RuntimeError."""
+        self.is_alone = True
+        try:
+            yield
+        finally:
+            self.is_alone = False
+
+    def together(self, who: str) -> None:
+        """Before something that all ranks must do."""
+        if self.is_alone:
+            raise RuntimeError(
+                f"{who}: called in a callback that runs on rank 0 alone, while the others wait for its end; give the "
+                "callback the attribute every_rank = True"
+            )
+        if self.comm is not None:
+            self.faults.over()
 
     def send(self, value: Any, rank: int) -> None:
         """Sends a value, for `receive`."""
@@ -138,10 +162,17 @@ class World:
         Raises:
             RankError: another rank reports a fault, or does not answer in time; it is named.
         """
+        jobs = list(jobs)
+        try:
+            self._complete(jobs, self.timeout if timeout is None else timeout)
+        except BaseException:
+            self.unfinished += jobs
+            raise
+
+    def _complete(self, jobs: Sequence[Any], limit: float) -> None:
         left = [job for job in jobs if not self.poll(job)]
         if not left:
             return
-        limit = self.timeout if timeout is None else timeout
         begun = looked = time.monotonic()
         while left:
             now = time.monotonic()
@@ -159,7 +190,7 @@ class World:
         except Exception as error:
             if self.mpi is None or not isinstance(error, self.mpi.Exception):
                 raise
-            lost = _named(job.missing())
+            lost = named(job.missing())
             raise RankError(
                 f"{lost}: the connection was lost ({error})", job.missing(), True
             ) from error
@@ -171,12 +202,12 @@ class World:
             gone = [rank for rank in job.missing() if rank in self.faults.ended]
             if gone and time.monotonic() - self.faults.ended[gone[0]] > GRACE:
                 raise RankError(
-                    f"{_named(gone)} ended its program, but {job.doing()} is awaited", gone, True
+                    f"{named(gone)} ended its program, but {job.doing()} is awaited", gone, True
                 )
             if waited > limit * (INDIRECT if job.indirect else 1):
                 missing = job.missing()
                 raise RankError(
-                    f"{_named(missing)} did not answer within {limit:g} s: {job.doing()} is awaited",
+                    f"{named(missing)} did not answer within {limit:g} s: {job.doing()} is awaited",
                     missing,
                     silent=True,
                 )
@@ -186,7 +217,8 @@ class World:
         return not requests or self.mpi.Request.Testall(requests)
 
 
-def _named(ranks: Sequence[int]) -> str:
+def named(ranks: Sequence[int]) -> str:
+    """Ranks, in a message."""
     some = ", ".join(map(str, ranks[:8])) + (" ..." if len(ranks) > 8 else "")
     return f"rank {some}" if len(ranks) == 1 else f"ranks {some}" if ranks else "another rank"
 

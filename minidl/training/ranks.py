@@ -15,11 +15,12 @@ from minidl.training.state import Training
 
 class OnMain:
     """A callback's method on rank 0. Afterwards the other ranks have what it may have changed, too: parameters,
-    buffers, gradients, the optimizer's settings, the library's generator, the end of the training, or, where a
-    checkpoint was loaded, all of its state.
+    buffers, gradients, which parameters require them, the numbers and flags of layers (`training`, a dropout's `p`),
+    the optimizer's settings, the library's generator, the end of the training, or, where a checkpoint was loaded, all
+    of its state.
 
     A callback with a true attribute `every_rank` is called on every rank instead, and must do the same on each. With a
-    true `only_looks` it promises to change no array: they are not compared.
+    true `only_looks` it promises to change neither arrays nor layers: they are not compared.
     """
 
     def __init__(self, callback: Any, handler: Callable, parallel: DataParallel) -> None:
@@ -29,8 +30,9 @@ class OnMain:
     def __call__(self, training: Training) -> None:
         world, news = self.parallel.world, tuple[Any, ...]()
         if world.is_main:
-            before, loads = self._contents(), training.loads
-            self.handler(training)
+            before, layers, loads = self._contents(), self._layers(), training.loads
+            with world.alone():
+                self.handler(training)
             loaded = training.state_dict() if training.loads != loads else None
             changed = [
                 (i, now)
@@ -38,7 +40,14 @@ class OnMain:
                 if loaded is None and not _same(now, then)
             ]
             random = generator().bit_generator.state
-            news = loaded, changed, self._settings(), training.stopping, random
+            news = (
+                loaded,
+                changed,
+                self._changes(layers),
+                self._settings(),
+                training.stopping,
+                random,
+            )
         news = world.from_main(news)
         if not world.is_main:
             self._take(training, *news)
@@ -55,6 +64,20 @@ class OnMain:
     def _contents(self) -> list[np.ndarray | None]:
         return [None if array is None else array.copy(order="K") for array in self._arrays()]
 
+    def _layers(self) -> list[dict[str, Any]]:
+        """Of each parameter whether it requires a gradient, of each layer its numbers and flags."""
+        if self.only_looks:
+            return []
+        found: list[dict] = [{"requires_grad": p.requires_grad} for p in self.parallel.parameters]
+        for module in self.parallel.modules:
+            own = vars(module).items()
+            found.append({name: value for name, value in own if type(value) in (bool, int, float)})
+        return found
+
+    def _changes(self, before: list[dict]) -> list[tuple[int, str, Any]]:
+        pairs = enumerate(zip(self._layers(), before, strict=True))
+        return [(i, *item) for i, (now, then) in pairs for item in now.items() - then.items()]
+
     def _settings(self) -> list:
         groups = self.parallel.optimizer.groups
         multipliers = [(p.lr_mult, p.decay) for p in self._with_multipliers()]
@@ -68,6 +91,7 @@ class OnMain:
         training: Training,
         loaded: Any,
         changed: list,
+        layers: list[tuple[int, str, Any]],
         settings: list,
         stopping: bool,
         random: dict,
@@ -83,6 +107,8 @@ class OnMain:
             else:
                 parameters[i]._data[...] = value
         mark_changed(parameters)
+        for i, name, value in layers:
+            setattr([*parameters, *self.parallel.modules][i], name, value)
         options, multipliers = settings
         for group, its in zip(self.parallel.optimizer.groups, options, strict=True):
             for name, value in its.items():

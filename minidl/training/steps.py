@@ -155,8 +155,10 @@ class ParallelSteps(Steps):
         self, means: Means, loader: Iterable[Any], loss: Any, stopping: Callable[[], bool]
     ) -> None:
         measured: dict[tuple[int, int], tuple] = {}
+        sizes: list[int] = []
         with no_grad():
             for number, batch in enumerate(self.parallel.batches(loader)):
+                sizes.append(batch.samples)
                 for shard, parts in batch.parts.items():
                     x, target = pair(parts)
                     y = self.model(x)
@@ -164,7 +166,7 @@ class ParallelSteps(Steps):
                     measured[number, shard] = value, len(target), means.totals_of(y, target)
                 if stopping():  # (with several ranks it is true on all, or on none)
                     break
-        everywhere = {k: v for its in self.parallel.gather(measured) for k, v in its.items()}
+        everywhere = self.parallel.merged(measured, sizes)
         for key in sorted(everywhere):
             means.add_totals(*everywhere[key])
 

@@ -51,14 +51,21 @@ def steps(kind):
     model = nn.Sequential(nn.Affine(4, width), nn.Tanh(), nn.Affine(width, 2))
     if kind == "begins_differently" and world().rank == CULPRIT:
         differs(model)
-    parallel = DataParallel(model, optim.SGD(model.parameters(), 0.1), check_every=4)
+    options = {}
+    if kind == "shards_differ" and world().rank == CULPRIT:
+        options["shards"] = 6
+    if kind == "shapes_differ" and world().rank >= CULPRIT:
+        model[2] = nn.Affine(8, 3)
+    parallel = DataParallel(model, optim.SGD(model.parameters(), 0.1), check_every=4, **options)
     x, target = np.ones((16, 4), "float32"), np.arange(16) % 2
     count = 0
 
     def loss(x, target):
         if kind in FAULTS and count == 2 and world().rank == CULPRIT:
             FAULTS[kind]()
-        if kind == "all_raise" and count == 2:
+        if kind in ("all_raise", "caught") and count == 2:
+            raises()
+        if kind == "waits_at_last" and count == 2 and world().rank == CULPRIT:
             raises()
         return F.cross_entropy(model(x), target)
 
@@ -69,7 +76,12 @@ def steps(kind):
             if kind == "samples_differ" and world().rank == CULPRIT:
                 target = target[::-1]
             parallel.step(loss, x, target)
+        except Here:
+            if kind != "caught":
+                raise
         finally:
+            if kind == "waits_at_last":
+                world().barrier()
             if kind == "raises" and world().rank == 0 and count == 2:
                 say("rank 0 could tidy up")
         if kind == "differs" and count == 1 and world().rank == CULPRIT:
@@ -83,6 +95,21 @@ def steps(kind):
     world().barrier()
     if kind == "hangs_at_the_end" and world().rank == CULPRIT:
         FAULTS["hangs"]()
+
+
+def data_differ(kind):
+    """`md.fit` with other data on one rank, or a callback that waits for ranks which do not call it."""
+    md.manual_seed(0)
+    model = nn.Affine(4, 2)
+    x, target = np.ones((16, 4), "float32"), np.arange(16) % 2
+    parallel = DataParallel(model, optim.SGD(model.parameters(), 0.1))
+    culprit = world().rank == CULPRIT
+    train, valid = (x + (culprit and kind == "data_differ"), target), [(x, target)] * 2
+    if culprit and kind == "validation_differs":
+        valid.pop()
+    called = [lambda training: world().barrier()] if kind == "callback_waits" else []
+    loader = data.DataLoader(train, 8)
+    md.fit(model, loader, "cross_entropy", parallel, 1, valid, callbacks=called, progress=False)
 
 
 def fits(kind, folder):
@@ -119,5 +146,7 @@ if __name__ == "__main__":
     say(f"rank {world().rank} is {os.getpid()}")
     if sys.argv[1] == "fits":
         fits(*sys.argv[1:])
+    elif sys.argv[1] in ("data_differ", "validation_differs", "callback_waits"):
+        data_differ(sys.argv[1])
     else:
         steps(sys.argv[1])

@@ -13,6 +13,8 @@ from minidl.distributed.faults import said
 from . import ranks
 
 SAME = r"ended: (?:the same as on rank \d|rank \d says: rank 2 differs)"
+OTHERS = r"ended: (?:the same as on rank \d|ranks 2, 3 differ|rank \d says: ranks 2, 3 differ)"
+CAUGHT = r"ended: (?:this rank raised Here.*, and the program caught it|rank \d raised Here)"
 # What one of 4 ranks does, in tests/distributed/faulty.py -> what is said once, and what how many others say.
 CASES = {
     "raises": (r"rank 2 of 4:\nTraceback", r"ended: rank 2 raised Here: this is the message\n", 3),
@@ -26,6 +28,13 @@ CASES = {
     "has_other_shapes": (r"ended: rank 2 differs .* in the shapes or dtypes", SAME, 3),
     "samples_differ": (r"ended: rank 2 differs .* in its batch: another order", SAME, 3),
     "batches_differ": (r"ended: rank 2 differs .* in the size of its batch", SAME, 3),
+    "shards_differ": (r"ended: rank 2 differs .* in the arguments of DataParallel", SAME, 3),
+    "shapes_differ": (r"ended: ranks 2, 3 differ .* in the shapes or dtypes of their", OTHERS, 4),
+    "data_differ": (r"ended: rank 2 differs .* in its data: other samples", SAME, 3),
+    "validation_differs": (r"ended: rank 2 differs .* in the batches of its valid", SAME, 3),
+    "caught": (r"rank \d raised Here", CAUGHT, 4),
+    "waits_at_last": (r"rank 2 of 4:\nTraceback", r"ended: rank 2 raised Here", 3),
+    "callback_waits": (r"rank 0 of 4:\nTraceback", r"ended: rank 0 raised RuntimeError: World", 3),
 }
 
 

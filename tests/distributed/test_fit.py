@@ -54,6 +54,11 @@ def test_a_captured_step_has_the_same_bits(tmp_path):
 
 
 @ranks.needs_mpi
+def test_a_callback_changes_layers_on_all_ranks():
+    assert result(ranks.run(3, "training", "freezes")) == training.freezes()
+
+
+@ranks.needs_mpi
 def test_captured_steps_on_ranks(whole, tmp_path):
     assert result(ranks.run(3, "training", tmp_path, 3, -1, 1, 1)) == whole
 

@@ -9,6 +9,7 @@ import minidl as md
 from minidl import distributed, nn, optim
 from minidl import functional as F
 from minidl._source import PURE
+from minidl.data import DataLoader, split
 from minidl.data.shards import cut, edges_of
 from minidl.distributed import ranks
 from minidl.distributed.flat import Flat
@@ -181,6 +182,7 @@ def test_what_a_function_raises_leaves_all_as_it_was():
     [
         ({"model": nn.ReLU}, TypeError, "model"),
         ({"model": [1]}, TypeError, "expected an nn.Module, got int"),
+        ({"model": []}, ValueError, "at least one Module"),
         ({"optimizer": 3}, TypeError, "expected one of minidl.optim, got int"),
         ({"shards": 0}, ValueError, "shards"),
         ({"check_every": 0}, ValueError, "check_every"),
@@ -224,6 +226,28 @@ def test_the_world_of_one_rank():
         world.send(1, 0)
     with pytest.raises(ValueError, match="one rank only"):
         world.receive()
+
+
+def test_nobody_is_waited_for_where_rank_0_is_alone():
+    world = distributed.World()
+    with world.alone():
+        for wait in (world.barrier, lambda: world.from_main(1)):
+            with pytest.raises(RuntimeError, match="every_rank = True"):
+                wait()
+    world.barrier()
+
+
+def test_loaders_with_other_samples_have_other_keys():
+    x, y = np.zeros((200, 3), "float32"), np.arange(200)
+    key = DataLoader((x, y), 8).sample_key()
+    assert key == DataLoader((x.copy(), y), 8, shuffle=True).sample_key()
+    others = [((x + 1, y), 8), ((x, y[::-1]), 8), ((x[:199], y[:199]), 8), ((x, y), 9)]
+    assert key not in [DataLoader(*its).sample_key() for its in others]
+    assert DataLoader([(1, 2), (3, 4)], 2).sample_key() == (2, 2)
+    parts, others = (split((x + i, y), (0.9, 0.1), rng=0)[0] for i in range(2))
+    assert DataLoader(parts, 8).sample_key() != DataLoader(others, 8).sample_key()
+    things = DataLoader(np.array([object(), object()]), 2).sample_key()
+    assert things == DataLoader(np.array([object(), object()]), 2).sample_key()
 
 
 def test_several_ranks_without_mpi4py(monkeypatch):

@@ -80,8 +80,34 @@ def fit(folder, epochs, stop_after=None, accumulate=1, capture=False):
     return digest([model], [optimizer], [history.history, ema.state_dict()])
 
 
+class Freeze:
+    """Changes layers on rank 0."""
+
+    def on_batch_end(self, training):
+        layers = training.model
+        layers[0].weight.requires_grad = training.step % 3 != 0
+        layers[1].train(training.step < 4)
+        layers[3].p = training.step / 10
+
+
+def freezes(capture=False):
+    md.manual_seed(0)
+    rng = np.random.default_rng(2)
+    x, target = rng.standard_normal((64, 12)).astype("float32"), rng.integers(0, 3, 64)
+    model = nn.Sequential(
+        nn.Affine(12, 16), nn.BatchNorm(16), nn.ReLU(), nn.Dropout(0.2), nn.Affine(16, 3)
+    )
+    optimizer = optim.Adam(model.parameters(), 1e-2)
+    md.fit(
+        model, data.DataLoader((x, target), 16, shuffle=True), "cross_entropy",
+        DataParallel(model, optimizer), 2, callbacks=[Freeze()], progress=False, capture=capture,
+    )  # fmt: skip
+    return digest([model], [optimizer], [])
+
+
 if __name__ == "__main__":
-    found = fit(sys.argv[1], *map(int, sys.argv[2:]))
+    plain = sys.argv[1] != "freezes"
+    found = fit(sys.argv[1], *map(int, sys.argv[2:])) if plain else freezes()
     everywhere = world().gather(found)
     assert all(its == found for its in everywhere), everywhere
     if world().is_main:
