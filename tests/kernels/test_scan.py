@@ -55,6 +55,34 @@ def test_products_out_of_range_have_gradients_in_it(kernels):
     np.testing.assert_array_equal(got, [[0] * 100, [np.inf] * 100])
 
 
+@pytest.mark.parametrize("kernels", LEVELS[:-1])
+@dtypes
+def test_factors_side_by_side_that_overflow_together(kernels, dtype):
+    x = np.ones((2, 16 * 20), dtype)
+    x[0, ::16], x[0, 1::16] = 1e30, 1e-30  # each lane multiplies every 16th factor
+    x[1, ::16], x[1, 1::16], x[1, 2] = 1e-30, 1e30, -2
+    np.testing.assert_allclose(kernels.prod_rows(x), [1, -2], rtol=1e-5)
+    got = kernels.prod_rows_backward(x, np.ones(2, dtype))
+    np.testing.assert_allclose(got, np.array([[1], [-2]]) / x.astype(float), rtol=1e-5)
+
+
+@kernels
+def test_a_gradient_makes_up_for_a_product_that_overflows(kernels):
+    x = np.array([[1e25, 1e25, 1e-3]] * 2, np.float32)
+    got = kernels.prod_rows_backward(x, np.array([0, 1e-30], np.float32))
+    np.testing.assert_allclose(got, [[0, 0, 0], [1e-8, 1e-8, 1e20]], rtol=1e-6)
+
+
+@pytest.mark.parametrize("kernels", LEVELS[:-1])
+@dtypes
+def test_no_gradient_where_none_arrives(kernels, dtype):
+    x = np.full((1, 100), 1e30, dtype)  # beyond the range of double
+    np.testing.assert_array_equal(kernels.prod_rows(x), [np.inf])
+    np.testing.assert_array_equal(
+        kernels.prod_rows_backward(x, np.zeros(1, dtype)), np.zeros_like(x)
+    )
+
+
 @kernels
 @dtypes
 def test_equal_extrema_share_the_gradient(kernels, dtype):

@@ -4,8 +4,9 @@ Running sums go along the middle axis of (outer, n, inner), from either end. All
 float32 result does not grow with n. An outer place is a row: where inner is 1 its elements follow one another, else BLOCK
 columns are added side by side.
 
-The others are of (rows, n) in C order. A product is computed in double, LANES factors side by side, so that one in float32
-overflows only where its value does.
+The others are of (rows, n) in C order. A product is computed in double, LANES factors side by side. If it comes to 0, an
+infinity or NaN though no factor is one of these, it is computed again with exponents that have no bounds: one lane may
+have overflowed where another makes up for it.
 """
 
 cimport numpy as cnp
@@ -80,7 +81,7 @@ cdef struct Work:
 
 # ── Products ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-cdef inline double product(const real* x, Py_ssize_t n) noexcept nogil:
+cdef inline double side_by_side(const real* x, Py_ssize_t n) noexcept nogil:
     cdef double[LANES] s
     cdef double p = 1
     cdef Py_ssize_t i = 0, j, half = LANES // 2
@@ -101,12 +102,6 @@ cdef inline double product(const real* x, Py_ssize_t n) noexcept nogil:
         p *= x[i]
         i += 1
     return p
-
-
-cdef void products(void* tag, Work* w, Py_ssize_t first, Py_ssize_t last, real* y) noexcept nogil:
-    cdef Py_ssize_t r
-    for r in range(first, last):
-        y[r] = <real>product(<const real*>w.x + r * w.n, w.n)
 
 
 cdef struct Factors:
@@ -149,21 +144,17 @@ cdef inline double value(const Factors* f) noexcept nogil:
     return -size if f.negative else size
 
 
-cdef inline void products_of_others(const real* x, real g, real* gx, Py_ssize_t n) noexcept nogil:
-    """Where a quotient would not do: factors that are 0 or not finite, or a product out of range."""
-    cdef Factors all, others
+cdef inline Factors all_of(const real* x, Py_ssize_t n) noexcept nogil:
+    cdef Factors f
     cdef Py_ssize_t i
-    all.fraction, all.exponent, all.zeros, all.infinite, all.nans, all.negative = 1, 0, 0, 0, 0, False
+    f.fraction, f.exponent, f.zeros, f.infinite, f.nans, f.negative = 1, 0, 0, 0, 0, False
     for i in range(n):
-        take(&all, x[i], 1)
-    for i in range(n):
-        others = all
-        take(&others, x[i], -1)
-        gx[i] = g * <real>value(&others)
+        take(&f, x[i], 1)
+    return f
 
 
 cdef inline bint are_plain(const real* x, Py_ssize_t n) noexcept nogil:
-    """No 0, no infinity, no NaN: in float32 the others' product is then y / x even where y leaves the range of double."""
+    """No 0, no infinity, no NaN."""
     cdef Py_ssize_t i
     cdef bint found = False
     for i in range(n):
@@ -171,8 +162,38 @@ cdef inline bint are_plain(const real* x, Py_ssize_t n) noexcept nogil:
     return not found
 
 
+cdef inline double product(const real* x, Py_ssize_t n) noexcept nogil:
+    cdef double p = side_by_side(x, n)
+    cdef Factors all
+    if (p == 0 or p - p != 0) and are_plain(x, n):
+        all = all_of(x, n)
+        p = value(&all)
+    return p
+
+
+cdef void products(void* tag, Work* w, Py_ssize_t first, Py_ssize_t last, real* y) noexcept nogil:
+    cdef Py_ssize_t r
+    for r in range(first, last):
+        y[r] = <real>product(<const real*>w.x + r * w.n, w.n)
+
+
+cdef inline void products_of_others(const real* x, real g, real* gx, Py_ssize_t n) noexcept nogil:
+    """Where a quotient would not do: factors that are 0 or not finite, or a product out of range. g is a factor, too: 0
+    times a product that overflows is 0.
+    """
+    cdef Factors all = all_of(x, n), others
+    cdef Py_ssize_t i
+    take(&all, g, 1)
+    for i in range(n):
+        others = all
+        take(&others, x[i], -1)
+        gx[i] = <real>value(&others)
+
+
 cdef void products_backward(void* tag, Work* w, Py_ssize_t first, Py_ssize_t last, real* out) noexcept nogil:
-    """gx = gy (y / x), y in double: the product of the other factors."""
+    """gx = gy (y / x), y in double: gy times the product of the other factors. In float32 that quotient is right even
+    where y is too small for a double.
+    """
     cdef Py_ssize_t r, i, n = w.n
     cdef double p, size
     cdef real g
@@ -182,9 +203,9 @@ cdef void products_backward(void* tag, Work* w, Py_ssize_t first, Py_ssize_t las
         x, gx, g = <const real*>w.x + r * n, out + r * n, (<const real*>w.gy)[r]
         p = product(x, n)
         size = -p if p < 0 else p
-        if 1e-290 < size < 1e290 or real is float and p == p and are_plain(x, n):
+        if 1e-290 < size < 1e290 or real is float and size < INFINITY and are_plain(x, n):
             for i in range(n):
-                gx[i] = g * <real>(p / x[i])
+                gx[i] = <real>(<double>g * (p / x[i]))
         else:
             products_of_others(x, g, gx, n)
 
