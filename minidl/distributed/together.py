@@ -25,6 +25,7 @@ from minidl.distributed.ranks import World
 from minidl.distributed.states import Buffers, Draws
 from minidl.distributed.tree import additions, leaves
 from minidl.nn import BatchNorm, Module
+from minidl.ops.args import check_channels
 
 _turn: ContextVar[Turn | None] = ContextVar("minidl.distributed.turn", default=None)
 
@@ -175,12 +176,21 @@ class Synchronised:
         layer = self.layer
         if not layer.training and layer.track_running_stats:
             return BatchNorm.forward(layer, x, activation)
-        x = as_tensor(x)
+        x, who = as_tensor(x), f"BatchNorm({layer.num_features})"
+        if not 2 <= x.ndim <= 5:
+            raise ValueError(
+                f"{who}: expected x (N, C) with up to 3 more axes, got shape {x.shape}"
+            )
+        check_channels(who, x, layer.num_features)
         axes = (0, *range(2, x.ndim))
         each = (1, -1, *(1,) * (x.ndim - 2))  # one number a channel, against x
         own = x.size // max(x.shape[1], 1)
         sums = ShardSum()(ops.concatenate([ops.sum(x, axes), wrap(np.array([own], x.dtype))]))
         n = round(sums._data[-1].item())
+        if n == 1:
+            raise ValueError(
+                f"{who}: training needs more than one value per channel, got x of shape {x.shape} as the whole batch"
+            )
         mean = sums[:-1] / n
         d = x - mean.reshape(each)
         var = ShardSum()(ops.sum(d * d, axes)) / n

@@ -106,3 +106,20 @@ def test_shards_that_take_different_ways():
 
     with pytest.raises(RuntimeError, match="shards came to different layers"):
         parallel.step(loss, x, target)
+
+
+@pytest.mark.parametrize(
+    ("shape", "message"),
+    [
+        ((6, 5), "expected 4 channels"),
+        ((6,), r"expected x \(N, C\)"),
+        ((1, 4), "more than one value per channel"),
+    ],
+)
+def test_a_batch_that_does_not_fit(shape, message):
+    layer = nn.BatchNorm(4)
+    optimizer = optim.SGD(layer.parameters(), 0.1)
+    parallel = distributed.DataParallel(layer, optimizer, shards=2, sync_batch_norm=True)
+    with pytest.raises(ValueError, match=message):
+        parallel.step(lambda x: layer(x).mean(), np.ones(shape, "float32"))
+    assert layer.num_batches_tracked == 0 and layer.running_var.tolist() == [1] * 4
