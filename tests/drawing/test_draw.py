@@ -291,7 +291,18 @@ def test_a_file(tmp_path):
 # ── What it is called ────────────────────────────────────────────────────────────────────────────────────────────────
 
 # What no function of F or md is called: operators, and what the engine calls by itself.
-APART = {"+", "-", "*", "/", "**", "@", "getitem", "sum over broadcast axes", "backward hook"}
+APART = {
+    "+",
+    "-",
+    "*",
+    "/",
+    "**",
+    "@",
+    "getitem",
+    "sum over broadcast axes",
+    "sum over shards",
+    "backward hook",
+}
 # Named after what an object was given, or only the base of others.
 OTHERWISE = {
     "Activation", "ActivationFromY", "ActivationGrad", "ActivationInPlace", "ElementLoss", "Elementary",

@@ -14,7 +14,7 @@ Image = pytest.importorskip("PIL.Image")
 
 import dcgan  # noqa: E402
 import dcgan_study  # noqa: E402
-from gan import folder, images, quality  # noqa: E402
+from gan import drawing, folder, images, quality  # noqa: E402
 
 from minidl.images.files import below  # noqa: E402
 
@@ -77,7 +77,8 @@ def test_subfolders_are_classes_and_broken_pictures_are_skipped(sorted_by_colour
         "samples", "samples.png", "training.gif", "walk.gif", "walk.png",
     }  # fmt: skip
     with Image.open(where / "samples.png") as page:
-        assert page.mode == "RGB" and page.size == (8 * 66 + 2, 8 * 66 + 2)
+        assert page.mode == "RGB"
+        assert page.size == (8 * 66 + 2, drawing.TITLE + 8 * 66 + 2)
 
 
 def test_without_classes_the_rest_is_there(plain, tmp_path, capsys):

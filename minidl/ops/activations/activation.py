@@ -263,13 +263,9 @@ def fused_row(activation: str | tuple, owner: str = "affine") -> tuple[Row, floa
     `activation`: a name, which means its default parameters, or (name, *parameters). ValueError: there is no such
     activation, its slope cannot be found from y, or its parameters do not fit.
     """
+    is_one = isinstance(activation, str) or (isinstance(activation, tuple) and activation)
     try:
-        return _fused_row(
-            activation
-            if isinstance(activation, str | tuple) and activation
-            else (repr(activation),),
-            owner,
-        )
+        return _fused_row(activation if is_one else (repr(activation),), owner)
     except TypeError as error:
         if "unhashable" not in str(error):
             raise
