@@ -41,6 +41,7 @@ class Turn:
         self.work, self.keep = work, keep
         self.mine, self.others = Semaphore(0), Semaphore(0)  # whose turn it is
         self.value: Any = None  # what it brings to the meeting; in return, the sum
+        self.place = ""  # the sum that it has come to
         self.result: Any = None
         self.error: BaseException | None = None
         self.given_up = self.done = False
@@ -67,9 +68,9 @@ class Turn:
         if self.error is not None:
             raise self.error
 
-    def meet(self, value: np.ndarray) -> np.ndarray:
+    def meet(self, place: str, value: np.ndarray) -> np.ndarray:
         """In the shard's thread: waits until all have met; returns the sum of their values."""
-        self.value, back = value, self.keep()
+        self.place, self.value, back = place, value, self.keep()
         self.others.release()
         self.mine.acquire()
         if self.given_up:
@@ -94,6 +95,9 @@ def compute_together(
 
     Args:
         keep: remembers what belongs to the shard whose turn ends; returns the function that brings it back.
+
+    Raises:
+        RuntimeError: the shards have come to different sums, or some to none.
     """
     turns = {shard: Turn(work, keep) for shard, work in works.items()}
     totals: dict[int, np.ndarray | None] = dict.fromkeys(turns)
@@ -102,8 +106,11 @@ def compute_together(
             for shard, turn in turns.items():
                 if not turn.done:
                     turn.go_on(totals[shard])
+            places = {shard: "" if turn.done else turn.place for shard, turn in turns.items()}
             met = {shard: turn.value for shard, turn in turns.items() if not turn.done}
-            everywhere = {k: v for its in world.gather(met) for k, v in its.items()}
+            reports = world.gather((places, met))
+            _same_place({k: v for its, _ in reports for k, v in its.items()})
+            everywhere = {k: v for _, its in reports for k, v in its.items()}
             if not everywhere:
                 return {shard: turn.result for shard, turn in turns.items()}
             total = _total(shards, everywhere)
@@ -114,13 +121,18 @@ def compute_together(
                 turn.give_up()
 
 
+def _same_place(places: dict[int, str]) -> None:
+    """A sum that one shard leaves out would be wrong for all, and so would its gradient."""
+    if len(set(places.values())) > 1:
+        found = ", ".join(f"shard {k}: {places[k] or 'the end'}" for k in sorted(places))
+        raise RuntimeError(
+            "DataParallel: sync_batch_norm: every shard must use the same BatchNorm layers in the same order, and its "
+            f"loss must depend on them; they came to {found}"
+        )
+
+
 def _total(shards: int, values: dict[int, np.ndarray]) -> np.ndarray:
     """The sum in the order of the tree; a shard without samples has nothing."""
-    shapes = {value.shape for value in values.values()}
-    if len(shapes) > 1:
-        raise RuntimeError(
-            f"DataParallel: sync_batch_norm: shards came to different layers: statistics of shapes {sorted(shapes)}"
-        )
     nothing = np.zeros_like(next(iter(values.values())))
     stack: list[np.ndarray] = []
     for shard, count in enumerate(additions(shards, leaves(range(shards)))[0]):
@@ -158,19 +170,22 @@ class ShardSum(Op):
 
     saves = ()
 
+    def __init__(self, place: str) -> None:
+        self.place = place  # for errors, where shards come to different ones
+
     def forward(self, x: np.ndarray) -> np.ndarray:
         turn = _turn.get()
-        return x.copy() if turn is None else turn.meet(x)
+        return x.copy() if turn is None else turn.meet(self.place, x)
 
     def backward(self, gy: Tensor) -> Tensor:
-        return ShardSum()(gy)
+        return ShardSum(f"gradient of {self.place}")(gy)
 
 
 class Synchronised:
     """Stands in for a BatchNorm's forward: its mean and variance are those of the whole batch."""
 
-    def __init__(self, layer: BatchNorm) -> None:
-        self.layer = layer
+    def __init__(self, layer: BatchNorm, number: int) -> None:
+        self.layer, self.number = layer, number
 
     def __call__(self, x: Any, activation: Any = None) -> Tensor:
         layer = self.layer
@@ -185,7 +200,9 @@ class Synchronised:
         axes = (0, *range(2, x.ndim))
         each = (1, -1, *(1,) * (x.ndim - 2))  # one number a channel, against x
         own = x.size // max(x.shape[1], 1)
-        sums = ShardSum()(ops.concatenate([ops.sum(x, axes), wrap(np.array([own], x.dtype))]))
+        sums = ShardSum(f"mean of BatchNorm {self.number}")(
+            ops.concatenate([ops.sum(x, axes), wrap(np.array([own], x.dtype))])
+        )
         n = round(sums._data[-1].item())
         if n == 1:
             raise ValueError(
@@ -193,7 +210,7 @@ class Synchronised:
             )
         mean = sums[:-1] / n
         d = x - mean.reshape(each)
-        var = ShardSum()(ops.sum(d * d, axes)) / n
+        var = ShardSum(f"variance of BatchNorm {self.number}")(ops.sum(d * d, axes)) / n
         y = d * ((var + layer.eps) ** -0.5).reshape(each)
         if layer.weight is not None:
             y = y * layer.weight.reshape(each)
@@ -214,8 +231,8 @@ class Synchronised:
 def synchronised(models: Sequence[Module]) -> Iterator[None]:
     """Inside, all BatchNorm layers look at the whole batch."""
     layers = [m for model in models for m in model.modules() if isinstance(m, BatchNorm)]
-    for layer in layers:
-        vars(layer)["forward"] = Synchronised(layer)
+    for number, layer in enumerate(layers):
+        vars(layer)["forward"] = Synchronised(layer, number)
     try:
         yield
     finally:

@@ -95,17 +95,30 @@ def test_what_one_shard_raises_ends_all():
     parallel.step(loss, x, target)
 
 
-def test_shards_that_take_different_ways():
+OTHER_WAYS = {  # what the second shard does in the place of `F.mse_loss(model(x), t)`
+    "another layer": lambda model, x, t: F.mse_loss(model[5](t), t),
+    "one of the same width": lambda model, x, t: F.mse_loss(
+        model[4](model[1](model[1](model[0](x)))), t
+    ),
+    "no layer": lambda model, x, t: F.mse_loss(model[4](model[0](x)), t),
+    "a loss without it": lambda model, x, t: (model(x), F.mse_loss(model[4](model[0](x)), t))[1],
+}
+
+
+@pytest.mark.parametrize("way", OTHER_WAYS)
+def test_shards_that_take_different_ways(way):
     model, parallel, x, target = network(True, False)
+    before = [p.data.copy() for p in model.parameters()]
     calls = []
 
     def loss(x, t):
         calls.append(x)
-        y = model(x) if len(calls) != 2 else model[5](t)
-        return F.mse_loss(y, t)
+        return OTHER_WAYS[way](model, x, t) if len(calls) == 2 else F.mse_loss(model(x), t)
 
-    with pytest.raises(RuntimeError, match="shards came to different layers"):
+    with pytest.raises(RuntimeError, match=r"they came to shard 0: .*BatchNorm [01], shard 1: "):
         parallel.step(loss, x, target)
+    for p, was in zip(model.parameters(), before, strict=True):
+        np.testing.assert_array_equal(p.data, was)
 
 
 @pytest.mark.parametrize(
