@@ -131,7 +131,13 @@ class PutItem(Op):
 
 
 def _taken(index: Any, x: np.ndarray) -> np.ndarray:
-    if isinstance(index, np.ndarray) and index.dtype.kind in "iu" and x.ndim:
+    # NumPy 2.0 takes only by indices that any intp holds.
+    if (
+        isinstance(index, np.ndarray)
+        and np.can_cast(index.dtype, np.intp)
+        and x.ndim
+        and index.dtype.kind != "b"
+    ):
         return x.take(index, 0)  # the same in half the time
     return np.asarray(x[index])
 

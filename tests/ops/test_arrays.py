@@ -275,3 +275,12 @@ def test_the_gradient_of_an_intermediate_tensor_of_which_parts_are_taken():
     gy, gx = md.grad(weighted([y[0], y[1], y]), [y, x])
     np.testing.assert_array_equal(gy.data, [16, 20, 12])
     np.testing.assert_array_equal(gx.data, [32, 40, 24])
+
+
+@pytest.mark.parametrize("kind", ["int8", "int32", "int64", "uint8", "uint32", "uint64"])
+def test_ids_of_every_kind_of_integer(kind):
+    x = md.Tensor(np.arange(6, dtype=np.float32).reshape(3, 2), requires_grad=True)
+    y = x[np.array([2, 0, 2], kind)]
+    y.sum().backward()
+    np.testing.assert_array_equal(y.data, [[4, 5], [0, 1], [4, 5]])
+    np.testing.assert_array_equal(x.grad.data, [[1, 1], [0, 0], [2, 2]])
