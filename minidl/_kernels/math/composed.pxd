@@ -69,7 +69,8 @@ cdef inline real silu_(real x) noexcept nogil:
     """x / (1 + exp(-x)) = max(x, 0) - |x| / (1 + exp(|x|))."""
     cdef real farthest = 125 if real is float else 790
     cdef real y = near_(x, farthest)
-    return (<real>-0.0 if x < 0 else x) - lowered(y / _lowered_1_plus_exp(y))
+    # The sign is x's, of 0 too: compilers differ in the sign of a zero that they select.
+    return copysign_((<real>0 if x < 0 else x) - lowered(y / _lowered_1_plus_exp(y)), x)
 
 
 cdef inline real silu_slope_(real x) noexcept nogil:
@@ -133,7 +134,8 @@ cdef inline real gelu_tanh_(real x) noexcept nogil:
     cdef real high = _upper(line + cube * square)
     cdef real rest = line_rest + cube_rest * square + cube * _lost(y, y, square)
     cdef real under = _lowered_1_plus_exp2(y, high, _lost(cube, square, high - line) + rest)
-    return (<real>-0.0 if x < 0 else x) - lowered(y / under)
+    # The sign is x's, of 0 too: compilers differ in the sign of a zero that they select.
+    return copysign_((<real>0 if x < 0 else x) - lowered(y / under), x)
 
 
 cdef inline real gelu_tanh_slope_(real x) noexcept nogil:

@@ -153,7 +153,8 @@ cdef inline real gelu_(real x) noexcept nogil:
     cdef real y = near_(x, farthest)
     cdef real rest = 0
     cdef real tail = _tail_times_x(y, &rest)
-    return (<real>-0.0 if x < 0 else x) - _bell[real](y, 0.5, tail, rest)
+    # The sign is x's, of 0 too: compilers differ in the sign of a zero that they select.
+    return copysign_((<real>0 if x < 0 else x) - _bell[real](y, 0.5, tail, rest), x)
 
 
 cdef inline real _tail_coarse(real x) noexcept nogil:
