@@ -111,7 +111,8 @@ class no_grad:
         self.entries.append(self.mode.enter(self.value))
 
     def __exit__(self, *exception: object) -> None:
-        entry = self.mode.last()
+        # The only one is the one to leave. (The first, as another thread may enter meanwhile.)
+        entry = self.entries[0] if len(self.entries) == 1 else self.mode.last()
         while entry is not None and entry not in self.entries:
             entry = entry.within
         if entry is None:  # another thread's, which has left it to this one
