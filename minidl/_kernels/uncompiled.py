@@ -162,8 +162,15 @@ class Count:
         self.value, self.lock = 0, Lock()
 
 
+# CPython gives the GIL to another thread at calls and at jumps back only, of which an addition has none.
+_has_gil = getattr(sys, "_is_gil_enabled", lambda: True)()
+
+
 def add(count: Count, n: int) -> int:
     """Adds n, and returns the sum."""
+    if _has_gil:  # without the lock, which an exception that comes from outside could leave locked
+        count.value += n
+        return count.value
     with count.lock:
         count.value += n
         return count.value
