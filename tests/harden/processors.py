@@ -8,6 +8,7 @@ import shutil
 import sys
 from pathlib import Path
 
+import numpy._core._multiarray_umath as multiarray
 from part import ROOT, Failed, Missing, Part, Work, last_line
 
 # What a processor may do differently: instructions, rounding, memory order. (Other tests of the folder watch Python, or
@@ -52,7 +53,10 @@ def x86(model: str, expected: str):
         found = last_line(work.run(work.python, "-c", code, PYTHONPATH=path))
         if found != expected:
             raise Failed(f"{model} runs the levels {found}, expected {expected}")
-        tests = work.pytest(*TESTS, "-k", NOT_EMULATED, PYTHONPATH=path)
+        # With AVX2, NumPy's own maximum and where are wrong under qemu 7.2, and may crash: it is to do without.
+        dispatched = set(multiarray.__cpu_dispatch__) & {"X86_V3", "AVX2", "FMA3"}
+        settings = {"NPY_DISABLE_CPU_FEATURES": " ".join(dispatched)} if "v3" in expected else {}
+        tests = work.pytest(*TESTS, "-k", NOT_EMULATED, PYTHONPATH=path, **settings)
         return f"levels {found}: {tests}"
 
     return run
@@ -117,8 +121,10 @@ def debian(work: Work, root: Path) -> None:
 
 
 OLD = "baseline only, and no instruction that this processor of 2008 lacks"
+# Without what qemu does not have: it says so in each process, to those who read its errors.
+HASWELL = "Haswell,-pcid,-x2apic,-tsc-deadline,-hle,-rtm,-invpcid"
 PROCESSORS = [
     Part("aarch64", "an ARM processor: kernels' tests", 15.0, aarch64, ARM),
     Part("nehalem", OLD, 10.0, x86("Nehalem", "baseline"), QEMU),
-    Part("haswell", "level v3 on a processor of 2013", 10.0, x86("Haswell", "baseline v3"), QEMU),
+    Part("haswell", "level v3 on a processor of 2013", 10.0, x86(HASWELL, "baseline v3"), QEMU),
 ]
