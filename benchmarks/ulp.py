@@ -302,9 +302,9 @@ Made by `python benchmarks/ulp.py {arguments} --write docs/accuracy.md` in {minu
 ## What to expect
 
 With their default parameters (threshold: 0.5 and -0.25). The limits are 1 ulp for tanh, sigmoid, softplus, logsigmoid,
-elu, celu, softsign and hardsigmoid, 2.9 ulp for gelu, 2.2 for mish and gelu_tanh, and 2 ulp for all others, to 5 %.
-`tests/kernels/test_activation_accuracy.py` checks them on samples. The levels differ because v3 and v4 round a product
-and a sum once where the baseline rounds twice.
+elu, celu, softsign and hardsigmoid, 2.9 ulp for gelu, 2.2 for mish and gelu_tanh, and 2 ulp for all others.
+`tests/kernels/test_activation_accuracy.py` checks them on samples; the worst of all numbers can lie up to 5 % above.
+The levels differ because v3 and v4 round a product and a sum once where the baseline rounds twice.
 
 Most of them are sums, and each sum that is rounded before it is used costs half an ulp. So what was lost is kept next
 to it and added last (`minidl/_kernels/math/compensated.pxd` says how), or the sum is arranged as an exact number less a
