@@ -10,14 +10,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from minidl import _kernels as K
 from minidl import check
 from minidl.autograd.engine import walk
 from minidl.autograd.tensor import Tensor, wrap
+from minidl.data.loader import DataLoader
 from minidl.data.shards import Shards, cut
 from minidl.distributed.faults import RankError, said
 from minidl.distributed.flat import Flat
 from minidl.distributed.messages import Gathering
-from minidl.distributed.ranks import named, world
+from minidl.distributed.ranks import check_levels, named, world
 from minidl.distributed.states import Buffers, Draws, own_generators
 from minidl.distributed.together import compute_together, keeping, synchronised
 from minidl.distributed.tree import own_shards
@@ -190,10 +192,11 @@ class DataParallel:
 
     def batches(self, loader: Iterable[Any]) -> Iterator[Shards]:
         """The batches of a loader, for `step`. Of a `minidl.data.DataLoader` each rank makes its own slices alone."""
-        self.begin(getattr(loader, "sample_key", None))
-        if hasattr(loader, "shards"):
+        if isinstance(loader, DataLoader):
+            self.begin(loader.sample_key)
             yield from loader.shards(self.shards, self.own)
         else:
+            self.begin()
             for batch in loader:
                 yield self._cut(batch if isinstance(batch, tuple | list) else (batch,))
 
@@ -341,7 +344,9 @@ class DataParallel:
             options, shapes = self.form
             key = None if data_key is None else data_key()
             form = options, key, (*shapes, len(generators))
-            self._agree(self.world.gather(form), FORM)
+            every = self.world.gather((K.active, form))
+            check_levels([level for level, _ in every])
+            self._agree([form for _, form in every], FORM)
             states = self.world.from_main([rng.bit_generator.state for rng in generators])
             for rng, state in zip(generators, states, strict=True):
                 rng.bit_generator.state = state

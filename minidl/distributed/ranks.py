@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from minidl import check
-from minidl._kernels import get_num_threads, set_num_threads
+from minidl._kernels import LEVELS, get_num_threads, set_num_threads
 from minidl.distributed.faults import Faults, RankError, ends_together, say
 from minidl.distributed.messages import OBJECT, VALUE, Gathering, Receiving, Sending
 
@@ -221,6 +221,25 @@ def named(ranks: Sequence[int]) -> str:
     """Ranks, in a message."""
     some = ", ".join(map(str, ranks[:8])) + (" ..." if len(ranks) > 8 else "")
     return f"rank {some}" if len(ranks) == 1 else f"ranks {some}" if ranks else "another rank"
+
+
+def check_levels(levels: Sequence[str]) -> None:
+    """Raises RankError if ranks have kernels of several CPU levels: their results, and so the parameters of a training,
+    differ in their last bits.
+    """
+    found = {level: [rank for rank, its in enumerate(levels) if its == level] for level in levels}
+    if len(found) == 1:
+        return
+    usual = max(found, key=lambda level: len(found[level]))
+    others = [rank for rank, its in enumerate(levels) if its != usual]
+    verb, whose = ("differs", "its") if len(others) == 1 else ("differ", "their")
+    where = " and ".join(f"{level} on {named(ranks)}" for level, ranks in found.items())
+    lowest = min(found, key=("reference", *LEVELS).index)
+    raise RankError(
+        f"{named(others)} {verb} from the others in the CPU level of {whose} kernels ({where}), whose results "
+        f"differ in their last bits. Set the environment variable MINIDL_KERNELS={lowest} for all ranks",
+        others,
+    )
 
 
 # ── The only one ──────────────────────────────────────────────────────────────────────────────────

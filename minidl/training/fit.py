@@ -169,6 +169,7 @@ def fit(
                     step, validation, loss_of, chosen, lambda: training.interrupted
                 )
                 values |= {f"val_{name}": value for name, value in measured.values().items()}
+                step.hear(training)
             if training.interrupted:
                 break
             if hasattr(optimizer, "lr"):
@@ -178,6 +179,7 @@ def fit(
             training.history.append(values)
             report.epoch(training.epoch, values, rate)
             _call(events["on_epoch_end"], training)
+        step.hear(training)
         if training.interrupted:
             training.history.interrupted = True
             report.say(

@@ -54,6 +54,9 @@ class Steps:
         """The gradients of the batch, in proportion to its share."""
         (loss if share == 1 else loss * share).backward()
 
+    def hear(self, training: Training) -> None:
+        """Whether Ctrl-C was pressed outside of a step, on any rank."""
+
     def measure(
         self, means: Means, loader: Iterable[Any], loss: Any, stopping: Callable[[], bool]
     ) -> None:
@@ -149,6 +152,10 @@ class ParallelSteps(Steps):
         for _, totals in shards:
             means.add_totals(*totals)
         if any(asked):  # Ctrl-C on any rank: all stop after this step
+            training.interrupted = training.stopping = True
+
+    def hear(self, training: Training) -> None:
+        if any(self.parallel.world.gather(training.asked)):
             training.interrupted = training.stopping = True
 
     def measure(

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 import minidl as md
+from minidl import _kernels as K
 from minidl import callbacks, data, nn, optim
 from minidl import functional as F
 from minidl.distributed import DataParallel, world
@@ -54,6 +55,8 @@ def steps(kind):
     options = {}
     if kind == "shards_differ" and world().rank == CULPRIT:
         options["shards"] = 6
+    if kind == "levels_differ" and world().rank == CULPRIT:
+        K.active = "reference"
     if kind == "shapes_differ" and world().rank >= CULPRIT:
         model[2] = nn.Affine(8, 3)
     parallel = DataParallel(model, optim.SGD(model.parameters(), 0.1), check_every=4, **options)
@@ -138,6 +141,26 @@ def fits(kind, folder):
     say(f"rank {world().rank}: interrupted={history.interrupted}, {len(history)} epochs")
 
 
+def last_validation():
+    """`md.fit`, with Ctrl-C on one rank in the validation of the last epoch."""
+    md.manual_seed(0)
+    model = nn.Sequential(nn.Affine(4, 2))
+    x, target = np.ones((16, 4), "float32"), np.arange(16) % 2
+    measured = []
+
+    class Validation(list):
+        def __iter__(self):
+            measured.append(1)
+            if len(measured) == 2 and world().rank == CULPRIT:
+                FAULTS["is_interrupted"]()
+            return super().__iter__()
+
+    parallel = DataParallel(model, optim.SGD(model.parameters(), 0.1))
+    loader, valid = data.DataLoader((x, target), 8), Validation([(x, target)])
+    history = md.fit(model, loader, "cross_entropy", parallel, 2, valid, progress=False)
+    say(f"rank {world().rank}: interrupted={history.interrupted}, {len(history)} epochs")
+
+
 if __name__ == "__main__":
     if sys.argv[1] == "hangs_at_last":
         # What is registered first runs last: MPI_Finalize comes next.
@@ -146,6 +169,8 @@ if __name__ == "__main__":
     say(f"rank {world().rank} is {os.getpid()}")
     if sys.argv[1] == "fits":
         fits(*sys.argv[1:])
+    elif sys.argv[1] == "last_validation":
+        last_validation()
     elif sys.argv[1] in ("data_differ", "validation_differs", "callback_waits"):
         data_differ(sys.argv[1])
     else:

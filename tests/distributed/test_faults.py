@@ -30,6 +30,7 @@ CASES = {
     "batches_differ": (r"ended: rank 2 differs .* in the size of its batch", SAME, 3),
     "shards_differ": (r"ended: rank 2 differs .* in the arguments of DataParallel", SAME, 3),
     "shapes_differ": (r"ended: ranks 2, 3 differ .* in the shapes or dtypes of their", OTHERS, 4),
+    "levels_differ": (r"ended: rank 2 differs .* in the CPU level .*MINIDL_KERNELS=ref", SAME, 3),
     "data_differ": (r"ended: rank 2 differs .* in its data: other samples", SAME, 3),
     "validation_differs": (r"ended: rank 2 differs .* in the batches of its valid", SAME, 3),
     "caught": (r"rank \d raised Here", CAUGHT, 4),
@@ -103,6 +104,12 @@ def test_ctrl_c_ends_a_training_after_the_same_step_on_all_ranks(rank, tmp_path)
     assert code == 0 and len(set(re.findall(r"interrupted=True, .*", said))) == 1, said
     assert said.count("interrupted=True") == 4
     assert md.load(tmp_path / "run.npz")["step"] >= 3
+
+
+@ranks.needs_mpi
+def test_ctrl_c_in_the_last_validation_is_told_to_all_ranks():
+    said = ranks.run(4, "faulty", "last_validation")
+    assert said.count("interrupted=True, 1 epochs") == 4, said
 
 
 @ranks.needs_mpi

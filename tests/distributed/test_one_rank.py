@@ -237,6 +237,15 @@ def test_nobody_is_waited_for_where_rank_0_is_alone():
     world.barrier()
 
 
+def test_a_loader_of_ones_own_may_have_an_attribute_shards():
+    class Files(list):
+        shards = 3  # how many files it reads
+
+    model, (x, target) = nn.Affine(4, 2), (np.ones((8, 4), "float32"), np.arange(8) % 2)
+    parallel = distributed.DataParallel(model, optim.SGD(model.parameters(), 0.1), shards=2)
+    assert [batch.samples for batch in parallel.batches(Files([(x, target)] * 2))] == [8, 8]
+
+
 def test_loaders_with_other_samples_have_other_keys():
     x, y = np.zeros((200, 3), "float32"), np.arange(200)
     key = DataLoader((x, y), 8).sample_key()
