@@ -7,16 +7,16 @@ cimport numpy as cnp
 
 import numpy as np
 
-from minidl._kernels.math.compensated cimport expm1_, sigmoid_, softplus_, tanh_
-from minidl._kernels.math.elementary cimport exp_, log1p_, log_, real
+from minidl._kernels.math.compensated cimport cosh_, expm1_, sigmoid_, sinh_, softplus_, tanh_
+from minidl._kernels.math.elementary cimport exp_, log1p_, log2_, log_, real
 from minidl._kernels.math.normal cimport erf_, gelu_, normal_cdf_
-from minidl._kernels.math.trigonometric cimport any_cos_, any_sin_
+from minidl._kernels.math.trigonometric cimport any_cos_, any_sin_, any_tan_, arctan_
 
 cnp.import_array()
 
 FUNCTIONS = (
     "exp", "expm1", "log", "log1p", "sigmoid", "tanh", "softplus", "erf", "normal_cdf", "gelu",
-    "sin", "cos",
+    "sin", "cos", "tan", "arctan", "sinh", "cosh", "log2",
 )
 
 
@@ -44,8 +44,18 @@ cdef void _loop(int function, const real* x, real* y, Py_ssize_t n) noexcept nog
         for i in range(n): y[i] = gelu_(x[i])
     elif function == 10:
         for i in range(n): y[i] = any_sin_(x[i])
-    else:
+    elif function == 11:
         for i in range(n): y[i] = any_cos_(x[i])
+    elif function == 12:
+        for i in range(n): y[i] = any_tan_(x[i])
+    elif function == 13:
+        for i in range(n): y[i] = arctan_(x[i])
+    elif function == 14:
+        for i in range(n): y[i] = sinh_(x[i])
+    elif function == 15:
+        for i in range(n): y[i] = cosh_(x[i])
+    else:
+        for i in range(n): y[i] = log2_(x[i])
 
 
 def math_apply(str name, x, out=None):

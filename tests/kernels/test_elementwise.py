@@ -23,6 +23,11 @@ ROUNDED = {
     "cos",
     "erf",
     "rsqrt",
+    "log2",
+    "tan",
+    "arctan",
+    "sinh",
+    "cosh",
 }  # elsewhere every bit is NumPy's
 # Of two inputs: these have NumPy's bits at special values, others (logaddexp, in the docs) are right to 1 ulp there.
 EXACT = {
@@ -35,6 +40,7 @@ EXACT = {
     "mul",
     "pow",
     "reciprocal_backward",
+    "remainder",
     "same",
     "sqrt_backward",
     "square_backward",
@@ -94,6 +100,46 @@ def test_pow(kernels, dtype):
         chosen = (p == exponent) | (np.isnan(p) & np.isnan(exponent))
         y = kernels.binary("pow", np.tile(x[chosen], 9), np.asarray(exponent))
         same(y, np.tile(expected[chosen], 9), ulp=1)
+
+
+@kernels
+@dtypes
+@pytest.mark.parametrize("name", ["floor_divide", "remainder"])
+def test_rounding_down(kernels, dtype, name):
+    """Whole and broken quotients, near whole ones, small and steep ones, of all signs: bit by bit as NumPy's.
+
+    (NumPy rounds large quotients twice; so they are compared in a wider type.)
+    """
+    rng = np.random.default_rng(0)
+    quotient, x1 = rng.integers(-300, 300, 6000), rng.integers(-40, 40, 6000) / 8
+    near = (quotient * x1).astype(dtype)
+    pairs = [
+        (quotient / 8, x1),
+        (near, x1),
+        (np.nextafter(near, dtype(np.inf)), x1),
+        (np.nextafter(near, dtype(-np.inf)), x1),
+        *[
+            (rng.normal(size=6000) * size, rng.normal(size=6000))
+            for size in (1e-30, 1, 1e4, 1e9, 1e30)
+        ],
+    ]
+    for x0, x1 in [(x0.astype(dtype), x1.astype(dtype)) for x0, x1 in pairs]:
+        wide = (x0.astype(np.longdouble), x1.astype(np.longdouble))
+        steep = abs(wide[0]) > 2**20 * abs(wide[1])
+        with np.errstate(all="ignore"):
+            expected = getattr(np, name)(x0, x1)
+            wide_quotient = np.floor_divide(*wide).astype(dtype)
+        y = kernels.binary(name, x0, x1)
+        if name == "floor_divide":
+            expected = np.where(steep & np.isfinite(wide_quotient), wide_quotient, expected)
+            same(y[steep], expected[steep], ulp=1)
+            y, expected = y[~steep], expected[~steep]
+        same(y, expected)
+        known = ~np.isnan(expected)
+        same(np.signbit(y[known]), np.signbit(expected[known]))
+    for divisor in (0.75, -2.0, 0.0, np.inf):  # a number, and columns
+        for x in (near, near[::3], near.reshape(60, 100).T):
+            same(kernels.binary(name, x, divisor), reference.binary(name, x, dtype(divisor)))
 
 
 @kernels

@@ -9,7 +9,7 @@ import pytest
 
 from minidl import _kernels as K
 
-INF, NAN = math.inf, math.nan
+INF, NAN, HALF_PI = math.inf, math.nan, math.pi / 2
 DTYPES = ("float32", "float64")
 
 
@@ -35,6 +35,11 @@ ROWS = {
     "gelu": (lambda x: x * ncdf(x), 4, -INF),
     "sin": (mp.sin, 2, -INF),
     "cos": (mp.cos, 2, -INF),
+    "tan": (mp.tan, 3, -INF),
+    "arctan": (mp.atan, 2, -INF),
+    "sinh": (mp.sinh, 2, -INF),
+    "cosh": (mp.cosh, 2, -INF),
+    "log2": (lambda x: mp.log(x, 2), 2, 0),
 }
 # name: (x, y) pairs, exact
 SPECIAL = {
@@ -50,8 +55,23 @@ SPECIAL = {
     "gelu": [(0.0, 0.0), (-0.0, -0.0), (INF, INF), (-INF, 0), (1e30, 1e30), (-1e30, 0)],
     "sin": [(0.0, 0.0), (-0.0, -0.0), (INF, NAN), (-INF, NAN)],
     "cos": [(0.0, 1), (-0.0, 1), (INF, NAN), (-INF, NAN)],
+    "tan": [(0.0, 0.0), (-0.0, -0.0), (INF, NAN), (-INF, NAN)],
+    "arctan": [(0.0, 0.0), (-0.0, -0.0), (INF, HALF_PI), (-INF, -HALF_PI), (1e30, HALF_PI)],
+    "sinh": [(0.0, 0.0), (-0.0, -0.0), (INF, INF), (-INF, -INF), (1e30, INF), (-1e30, -INF)],
+    "cosh": [(0.0, 1), (-0.0, 1), (INF, INF), (-INF, INF), (1e30, INF), (-1e30, INF)],
+    "log2": [(0.0, -INF), (-0.0, -INF), (INF, INF), (-INF, NAN), (-1, NAN), (-1e-40, NAN)]
+    + [(2.0**k, k) for k in range(-126, 128)],
 }
-ODD = ("expm1", "log1p", "tanh", "erf", "sin")  # these keep the zero's sign
+ODD = (
+    "expm1",
+    "log1p",
+    "tanh",
+    "erf",
+    "sin",
+    "tan",
+    "arctan",
+    "sinh",
+)  # these keep the zero's sign
 each_level = pytest.mark.parametrize("level", K.available)
 each_dtype = pytest.mark.parametrize("dtype", DTYPES)
 each_name = pytest.mark.parametrize("name", ROWS)
@@ -142,7 +162,7 @@ def test_special_values(name, dtype, level):
 
 @each_level
 @each_dtype
-@pytest.mark.parametrize("name", ["expm1", "log1p", "tanh", "sin"])
+@pytest.mark.parametrize("name", ["expm1", "log1p", "tanh", "sin", "tan", "arctan", "sinh"])
 def test_subnormal_numbers_pass_unchanged(name, dtype, level):
     x = np.array([1, 2, 77, 4095], integers(dtype)).view(dtype)
     for sign in (1, -1):
@@ -180,8 +200,8 @@ def test_out_and_empty_arrays(level):
 def test_bad_input_is_named():
     apply = math_apply("baseline")
     x = np.zeros(4, np.float32)
-    with pytest.raises(ValueError, match=r"expected one of exp, .*got 'tan'"):
-        apply("tan", x)
+    with pytest.raises(ValueError, match=r"expected one of exp, .*got 'sec'"):
+        apply("sec", x)
     with pytest.raises(TypeError, match="x: expected a float32 or float64 array, got int64"):
         apply("exp", np.zeros(4, np.int64))
     with pytest.raises(TypeError, match=r"x: expected .* got list"):

@@ -2,7 +2,7 @@
 
 Design. `row` is compiled once for each formula (driver.pxd explains how). A row is part of the innermost axis: it has a
 loop of its own for two dense operands and for one that is repeated, so that these vectorise; all other strides share the
-last loop. strided.pxd finds the rows.
+last loop. A long formula has a loop over blocks, which are dense, in place of these others. strided.pxd finds the rows.
 
 Two dense arrays of one shape need none of that, and go straight to their loop. What is not float32 or float64 of one
 kind goes to NumPy, which is the reference in reference/elementwise.py: one `return` in `binary`, one in `unary`.
@@ -11,16 +11,17 @@ kind goes to NumPy, which is the reference in reference/elementwise.py: one `ret
 cimport numpy as cnp
 from libc.math cimport sqrt, sqrtf
 from minidl._kernels.loops.driver cimport TASK, loop_t, run
-from minidl._kernels.loops.strided cimport Walk, row_t, run_strided, set_array, set_operand, strides_of, walk
+from minidl._kernels.loops.strided cimport Walk, can_write, row_t, run_strided, set_array, set_operand, strides_of, walk
 from minidl._kernels.runtime cimport memory
 from minidl._kernels.runtime.prepared cimport capturing
 from minidl._kernels.arrays.axes cimport MAX_AXES
 from minidl._kernels.arrays.scalars cimport scalar
-from minidl._kernels.arrays.layout cimport in_elements, is_double, is_float, is_plain, same_shape, same_strides
-from minidl._kernels.math.compensated cimport expm1_
-from minidl._kernels.math.elementary cimport real, abs_, exp_, log1p_, log_, pow_
+from minidl._kernels.arrays.layout cimport in_elements, is_double, is_float, is_plain, same_shape
+from minidl._kernels.math.compensated cimport cosh_, expm1_, sinh_
+from minidl._kernels.math.elementary cimport real, abs_, exp_, log1p_, log2_, log_, pow_
 from minidl._kernels.math.normal cimport erf_
-from minidl._kernels.math.trigonometric cimport any_sin_, any_cos_, cos_, is_far, sin_
+from minidl._kernels.math.rounding cimport floored_, is_steep, steep_floored_
+from minidl._kernels.math.trigonometric cimport any_sin_, any_cos_, any_tan_, arctan_, cos_, is_far, sin_, tan_
 
 from minidl._kernels.reference.elementwise import binary as _numpy_binary
 from minidl._kernels.reference.elementwise import broadcast_to as _numpy_broadcast_to
@@ -35,7 +36,7 @@ cdef extern from "numpy/arrayobject.h":
                        cnp.npy_intp* strides, void* data, int itemsize, int flags, void* base)
 
 cdef enum:
-    BLOCK = 64
+    BLOCK = 512
 
 
 # ── The formulas ─────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -50,6 +51,8 @@ cdef extern from *:  # tags
     ctypedef struct Maximum "char"
     ctypedef struct Minimum "char"
     ctypedef struct Pow "char"
+    ctypedef struct FloorDivide "char"
+    ctypedef struct Remainder "char"
     ctypedef struct Same "char"
     ctypedef struct Neg "char"
     ctypedef struct Abs "char"
@@ -62,8 +65,13 @@ cdef extern from *:  # tags
     ctypedef struct Expm1 "char"
     ctypedef struct Log "char"
     ctypedef struct Log1p "char"
+    ctypedef struct Log2 "char"
     ctypedef struct Sin "char"
     ctypedef struct Cos "char"
+    ctypedef struct Tan "char"
+    ctypedef struct Arctan "char"
+    ctypedef struct Sinh "char"
+    ctypedef struct Cosh "char"
     ctypedef struct Erf "char"
     ctypedef struct Rsqrt "char"
     ctypedef struct AbsBackward "char"
@@ -81,6 +89,8 @@ ctypedef fused Rule:
     Maximum
     Minimum
     Pow
+    FloorDivide
+    Remainder
     Same
     Neg
     Abs
@@ -93,8 +103,13 @@ ctypedef fused Rule:
     Expm1
     Log
     Log1p
+    Log2
     Sin
     Cos
+    Tan
+    Arctan
+    Sinh
+    Cosh
     Erf
     Rsqrt
     AbsBackward
@@ -102,6 +117,25 @@ ctypedef fused Rule:
     CubeBackward
     ReciprocalBackward
     SqrtBackward
+
+ctypedef fused Long:  # rules of many instructions
+    Pow
+    Exp
+    Expm1
+    Log
+    Log1p
+    Sin
+    Cos
+    Erf
+
+ctypedef fused Rare:  # and those of which one loop will do
+    FloorDivide
+    Remainder
+    Log2
+    Tan
+    Arctan
+    Sinh
+    Cosh
 
 
 cdef inline real rule(Rule* tag, real x, real z) noexcept nogil:
@@ -115,6 +149,8 @@ cdef inline real rule(Rule* tag, real x, real z) noexcept nogil:
     elif Rule is Maximum: return z if (x < z) | (z != z) else x  # NaN in either is kept
     elif Rule is Minimum: return z if (z < x) | (z != z) else x
     elif Rule is Pow: return pow_(x, z)
+    elif Rule is FloorDivide: return floored_(x, z, True)
+    elif Rule is Remainder: return floored_(x, z, False)
     elif Rule is Same: return one if (x == z) | ((x != x) & (z != z)) else 0
     elif Rule is Neg: return -x
     elif Rule is Abs: return abs_(x)
@@ -132,14 +168,19 @@ cdef inline real rule(Rule* tag, real x, real z) noexcept nogil:
     elif Rule is Expm1: return expm1_(x)
     elif Rule is Log: return log_(x)
     elif Rule is Log1p: return log1p_(x)
+    elif Rule is Log2: return log2_(x)
     elif Rule is Sin: return sin_(x)
     elif Rule is Cos: return cos_(x)
+    elif Rule is Tan: return tan_(x)
+    elif Rule is Arctan: return arctan_(x)
+    elif Rule is Sinh: return sinh_(x)
+    elif Rule is Cosh: return cosh_(x)
     elif Rule is Erf: return erf_(x)
     elif Rule is Rsqrt: return one / (sqrtf(x) if real is float else sqrt(x))
 
 
 cdef inline bint some_far(const real* x, Py_ssize_t n, Py_ssize_t stride) noexcept nogil:
-    """Whether sin and cos have to ask the C library for some of these numbers."""
+    """Whether sin, cos and tan have to ask the C library for some of these numbers."""
     cdef Py_ssize_t i
     cdef bint found = False
     if stride == 1:
@@ -151,6 +192,15 @@ cdef inline bint some_far(const real* x, Py_ssize_t n, Py_ssize_t stride) noexce
     return found
 
 
+cdef inline bint some_steep(const real* x, Py_ssize_t sx, const real* z, Py_ssize_t sz, Py_ssize_t n) noexcept nogil:
+    """Whether // and % have to ask the C library for some of these pairs."""
+    cdef Py_ssize_t i
+    cdef bint found = False
+    for i in range(n):
+        found |= is_steep(x[i * sx], z[i * sz])
+    return found
+
+
 # ── The loops ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 cdef void row(
@@ -158,31 +208,31 @@ cdef void row(
 ) noexcept nogil:
     """y = rule(x, z) for n elements, with a stride for each of the three."""
     cdef const Py_ssize_t* stride = strides_of(w)
-    cdef Py_ssize_t i, first = 0, sx = stride[1], sz = stride[2], sy = stride[3]
+    cdef Py_ssize_t i, sx = stride[1], sz = stride[2], sy = stride[3]
     cdef real only
-    cdef real[BLOCK] block
-    if Rule is Sin or Rule is Cos:
+    if Rule is Sin or Rule is Cos or Rule is Tan:
         if some_far(x, n, sx):
             for i in range(n):
-                y[i * sy] = any_sin_(x[i * sx]) if Rule is Sin else any_cos_(x[i * sx])
+                if Rule is Sin: y[i * sy] = any_sin_(x[i * sx])
+                elif Rule is Cos: y[i * sy] = any_cos_(x[i * sx])
+                else: y[i * sy] = any_tan_(x[i * sx])
             return
-    if sx == 1 and sz == 1 and sy == 1:
-        if x == y:  # in place: one pointer, so that the compiler sees that nothing overlaps
+    if Rule is FloorDivide or Rule is Remainder:
+        if some_steep(x, sx, z, sz, n):
             for i in range(n):
-                y[i] = rule(tag, y[i], z[i])
-        else:
-            for i in range(n):
-                y[i] = rule(tag, x[i], z[i])
+                y[i * sy] = steep_floored_(x[i * sx], z[i * sz], Rule is FloorDivide)
+            return
+    if sx == 1 and sz == 1 and sy == 1 and x != y and not Rule in Rare:
+        for i in range(n):
+            y[i] = rule(tag, x[i], z[i])
+    elif Rule in Long or Rule in Rare:
+        row_by_blocks(tag, x, z, y, sx, sz, sy, n)
+    elif sx == 1 and sz == 1 and sy == 1:  # in place: one pointer, so that the compiler sees that nothing overlaps
+        for i in range(n):
+            y[i] = rule(tag, y[i], z[i])
     elif sx == 1 and sz == 0 and sy == 1:
         only = z[0]
-        if Rule is Pow:  # a repeated exponent: what depends on it alone would become branches, so it is written out
-            for i in range(BLOCK):
-                block[i] = only
-            while first < n:
-                for i in range(first, min(first + BLOCK, n)):
-                    y[i] = rule(tag, x[i], block[i - first])
-                first += BLOCK
-        elif x == y:
+        if x == y:
             for i in range(n):
                 y[i] = rule(tag, y[i], only)
         else:
@@ -195,6 +245,39 @@ cdef void row(
     else:
         for i in range(n):
             y[i * sy] = rule(tag, x[i * sx], z[i * sz])
+
+
+cdef inline void row_by_blocks(
+    Rule* tag, const real* x, const real* z, real* y, Py_ssize_t sx, Py_ssize_t sz, Py_ssize_t sy, Py_ssize_t n
+) noexcept nogil:
+    """The same for long formulas, of which there is one copy for all strides: operands that are not dense are copied.
+
+    (A repeated operand, too: what depends on it alone would become branches.)
+    """
+    cdef real[BLOCK] xs, zs, ys
+    cdef Py_ssize_t i, count
+    while n > 0:
+        count = min(n, <Py_ssize_t>BLOCK)
+        if sx != 1:
+            for i in range(count):
+                xs[i] = x[i * sx]
+        if sz != 1 and z != x:
+            for i in range(count):
+                zs[i] = z[i * sz]
+        block(tag, x if sx == 1 else <const real*>xs, z if sz == 1 else <const real*>zs, ys, count)
+        if sy == 1:
+            for i in range(count):
+                y[i] = ys[i]
+        else:
+            for i in range(count):
+                y[i * sy] = ys[i]
+        x, z, y, n = x + count * sx, z + count * sz, y + count * sy, n - count
+
+
+cdef inline void block(Rule* tag, const real* x, const real* z, real* ys, Py_ssize_t n) noexcept nogil:
+    cdef Py_ssize_t i
+    for i in range(n):
+        ys[i] = rule(tag, x[i], z[i])
 
 
 cdef class Loops:
@@ -217,6 +300,8 @@ LOOPS["div"] = loops_of[Div](NULL, 1)
 LOOPS["maximum"] = loops_of[Maximum](NULL, 1)
 LOOPS["minimum"] = loops_of[Minimum](NULL, 1)
 LOOPS["pow"] = loops_of[Pow](NULL, 8)
+LOOPS["floor_divide"] = loops_of[FloorDivide](NULL, 6)
+LOOPS["remainder"] = loops_of[Remainder](NULL, 6)
 LOOPS["same"] = loops_of[Same](NULL, 1)
 LOOPS["neg"] = loops_of[Neg](NULL, 1)
 LOOPS["abs"] = loops_of[Abs](NULL, 1)
@@ -234,8 +319,13 @@ LOOPS["exp"] = loops_of[Exp](NULL, 4)
 LOOPS["expm1"] = loops_of[Expm1](NULL, 5)
 LOOPS["log"] = loops_of[Log](NULL, 4)
 LOOPS["log1p"] = loops_of[Log1p](NULL, 5)
+LOOPS["log2"] = loops_of[Log2](NULL, 4)
 LOOPS["sin"] = loops_of[Sin](NULL, 6)
 LOOPS["cos"] = loops_of[Cos](NULL, 6)
+LOOPS["tan"] = loops_of[Tan](NULL, 9)
+LOOPS["arctan"] = loops_of[Arctan](NULL, 5)
+LOOPS["sinh"] = loops_of[Sinh](NULL, 6)
+LOOPS["cosh"] = loops_of[Cosh](NULL, 6)
 LOOPS["erf"] = loops_of[Erf](NULL, 8)
 LOOPS["rsqrt"] = loops_of[Rsqrt](NULL, 3)
 
@@ -268,40 +358,6 @@ cdef cnp.ndarray run_any(Loops loops, cnp.ndarray x, cnp.ndarray z, object out, 
 
 
 # ── The entry points ─────────────────────────────────────────────────────────────────────────────────────────────────
-
-cdef bint apart(cnp.ndarray y, cnp.ndarray x) noexcept:
-    """Whether y can be written while x is read: it is x itself, or shares no memory with it."""
-    if (cnp.PyArray_DATA(x) == cnp.PyArray_DATA(y) and same_shape(x, y) and same_strides(x, y)):
-        return True
-    return last_byte(x) < first_byte(y) or last_byte(y) < first_byte(x)
-
-
-cdef char* first_byte(cnp.ndarray x) noexcept:
-    cdef char* at = <char*>cnp.PyArray_DATA(x)
-    cdef int axis
-    for axis in range(cnp.PyArray_NDIM(x)):
-        at += min(<Py_ssize_t>0, (cnp.PyArray_DIMS(x)[axis] - 1) * cnp.PyArray_STRIDES(x)[axis])
-    return at
-
-
-cdef char* last_byte(cnp.ndarray x) noexcept:
-    cdef char* at = <char*>cnp.PyArray_DATA(x) + cnp.PyArray_ITEMSIZE(x) - 1
-    cdef int axis
-    for axis in range(cnp.PyArray_NDIM(x)):
-        at += max(<Py_ssize_t>0, (cnp.PyArray_DIMS(x)[axis] - 1) * cnp.PyArray_STRIDES(x)[axis])
-    return at
-
-
-cdef bint can_write(object out, cnp.ndarray x, cnp.ndarray z) noexcept:
-    cdef cnp.ndarray y
-    if not isinstance(out, cnp.ndarray):
-        return False
-    y = out
-    return (
-        cnp.PyArray_TYPE(y) == cnp.PyArray_TYPE(x) and in_elements(y) and cnp.PyArray_ISBEHAVED(y)
-        and apart(y, x) and apart(y, z)
-    )
-
 
 cdef object as_operand(object x, object other):
     """A Python number as an array of the other operand's kind; anything else as it is."""
@@ -344,7 +400,7 @@ def broadcast_to(x, tuple shape):
 
 
 def binary(str name, x0, x1, out=None):
-    """add, sub, mul, weigh (x0 x1, and 0 where x0 is 0), div, maximum, minimum, pow or same (1 where they are equal or both NaN, else 0) of x0 and x1, or a
+    """add, sub, mul, weigh (x0 x1, and 0 where x0 is 0), div, maximum, minimum, pow, floor_divide, remainder or same (1 where they are equal or both NaN, else 0) of x0 and x1, or a
     backward rule on what was saved and gy. x0 and x1 are arrays that broadcast, or one of them is a Python number.
 
     float32 and float64 run here, all else in NumPy. `out` may be x0 or x1. Raises ValueError for shapes that do not fit.

@@ -8,6 +8,7 @@ from minidl._kernels.arrays.axes cimport (
 from minidl._kernels.loops.driver cimport loop_t, run
 from minidl._kernels.runtime cimport memory
 from minidl._kernels.arrays.checks cimport seen
+from minidl._kernels.arrays.layout cimport in_elements, same_shape, same_strides
 
 cdef struct Walk
 
@@ -107,3 +108,37 @@ cdef inline cnp.ndarray run_strided(
     set_array(w, 3, y)
     run(<loop_t>walk, w, sizeof(Walk), y, cnp.PyArray_SIZE(y), 1, cost, out is not None)
     return y
+
+
+cdef inline char* first_byte(cnp.ndarray x) noexcept:
+    cdef char* at = <char*>cnp.PyArray_DATA(x)
+    cdef int axis
+    for axis in range(cnp.PyArray_NDIM(x)):
+        at += min(<Py_ssize_t>0, (cnp.PyArray_DIMS(x)[axis] - 1) * cnp.PyArray_STRIDES(x)[axis])
+    return at
+
+
+cdef inline char* last_byte(cnp.ndarray x) noexcept:
+    cdef char* at = <char*>cnp.PyArray_DATA(x) + cnp.PyArray_ITEMSIZE(x) - 1
+    cdef int axis
+    for axis in range(cnp.PyArray_NDIM(x)):
+        at += max(<Py_ssize_t>0, (cnp.PyArray_DIMS(x)[axis] - 1) * cnp.PyArray_STRIDES(x)[axis])
+    return at
+
+
+cdef inline bint apart(cnp.ndarray y, cnp.ndarray x) noexcept:
+    """Whether y can be written while x is read: it is x itself, or shares no memory with it."""
+    if (cnp.PyArray_DATA(x) == cnp.PyArray_DATA(y) and same_shape(x, y) and same_strides(x, y)):
+        return True
+    return last_byte(x) < first_byte(y) or last_byte(y) < first_byte(x)
+
+
+cdef inline bint can_write(object out, cnp.ndarray x, cnp.ndarray z) noexcept:
+    cdef cnp.ndarray y
+    if not isinstance(out, cnp.ndarray):
+        return False
+    y = out
+    return (
+        cnp.PyArray_TYPE(y) == cnp.PyArray_TYPE(x) and in_elements(y) and cnp.PyArray_ISBEHAVED(y)
+        and apart(y, x) and apart(y, z)
+    )

@@ -1,5 +1,5 @@
 # cython: cdivision=True
-"""expm1, tanh, sigmoid and softplus, in the way of elementary.pxd, from sums whose rounding errors are compensated.
+"""expm1, sinh, cosh, tanh, sigmoid and softplus, in the way of elementary.pxd, from sums whose rounding errors are compensated.
 
 A sum a + b that is rounded loses digits which the result may need. `rest` is what it lost, as a second number next to it:
 where |a| >= |b|, (a - sum) + b is exact (Dekker's fast two-sum). A function that returns a sum and its rest is used like
@@ -23,13 +23,13 @@ cdef inline real _reduced_rest(real x, real k, real r) noexcept nogil:
     return ((x - k * ln2_first) - r) - k * ln2_rest
 
 
-cdef inline real _half_expm1(real x, real* rest) noexcept nogil:
-    """(exp(x) - 1) / 2, -40 <= x, up to overflow: (2^k - 1) / 2 + 2^k (r + r^2 q(r)) / 2. Half, as 2^k may overflow."""
-    cdef real shifted = _shifted_for_power[real](x, -1)
-    cdef real k = shifted - _shifted_for_power[real](0, -1)
+cdef inline real _expm1_times(real x, real factor, real log2_factor, real* rest) noexcept nogil:
+    """(exp(x) - 1) factor, -40 <= x, up to overflow: (2^k - 1) factor + 2^k (r + r^2 q(r)) factor. 2^k alone may overflow."""
+    cdef real shifted = _shifted_for_power[real](x, log2_factor)
+    cdef real k = shifted - _shifted_for_power[real](0, log2_factor)
     cdef real power = _power(shifted)
     cdef real r = _reduced(x, k), curved = _expm1_rest(r) + _reduced_rest(x, k, r)
-    cdef real start = power - <real>0.5
+    cdef real start = power - factor
     cdef real total = start + power * (r + curved)
     rest[0] = power * curved + (power * r + (start - total))
     return total
@@ -74,7 +74,7 @@ cdef inline real _lowered_1_plus_exp2(real a, real high, real low) noexcept nogi
 cdef inline real _expm1_between(real x) noexcept nogil:
     """expm1 where -40 <= x, up to overflow; loses the zero's sign and a subnormal's last bit."""
     cdef real rest = 0
-    cdef real half = _half_expm1(x, &rest)
+    cdef real half = _expm1_times[real](x, 0.5, -1, &rest)
     return <real>2 * (half + rest)
 
 
@@ -88,6 +88,28 @@ cdef inline real expm1_below_(real x) noexcept nogil:
     """expm1 where x <= 0, in fewer steps."""
     cdef real y = _expm1_between(-near_[real](x, 40))
     return y if abs_(x) >= <real>1e-18 else x
+
+
+cdef inline real _quarter_expm1(real size, real* rest) noexcept nogil:
+    """(exp(size) - 1) / 4 where sinh and cosh, about exp(size) / 2, may still be finite; inf beyond."""
+    cdef real highest = 89.5 if real is float else 710.5
+    return _expm1_times[real](near_(size, highest), 0.25, -2, rest)
+
+
+cdef inline real sinh_(real x) noexcept nogil:
+    """(m + m / (m + 1)) / 2 for m = exp(|x|) - 1: a sum of positive numbers. Of m we have a quarter."""
+    cdef real size = abs_(x), rest = 0
+    cdef real m = _quarter_expm1(size, &rest)
+    cdef real y = <real>2 * (m + (rest + m / (<real>4 * m + <real>1)))
+    return copysign_(y if size >= <real>1e-18 else x, x) if x == x else x
+
+
+cdef inline real cosh_(real x) noexcept nogil:
+    """(e + 1 / e) / 2 for e = m + 1."""
+    cdef real rest = 0
+    cdef real m = _quarter_expm1(abs_(x), &rest)
+    cdef real y = <real>2 * ((m + <real>0.25) + (rest + <real>0.25 / (<real>4 * m + <real>1)))
+    return y if x == x else x
 
 
 cdef inline real tanh_(real x) noexcept nogil:

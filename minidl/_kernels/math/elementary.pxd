@@ -370,6 +370,20 @@ cdef inline real log_(real x) noexcept nogil:
     return y if x > 0 else (<real>-INFINITY if x == 0 else <real>NAN)
 
 
+cdef inline real log2_(real x) noexcept nogil:
+    """k + log(m) / ln 2, so that powers of two give whole numbers."""
+    cdef real least = 1.17549435082228750797e-38 if real is float else 2.2250738585072014e-308
+    cdef real lift = 8388608.0 if real is float else 4503599627370496.0
+    cdef real bits = 23 if real is float else 52
+    cdef real inverse_rest = 1.9259629911266175e-08 if real is float else 2.0355273740931033e-17  # of 1 / ln 2
+    cdef real normal = x * lift if x < least else x
+    cdef real k = _exponent(normal) - _rounder(x)
+    cdef real near = _log_near_1[real](_shift(normal, _rounder(x) - k) - <real>1, 0)
+    cdef real y = (k - bits if x < least else k) + (near * <real>1.4426950408889634 + near * inverse_rest)
+    y = y if x < <real>INFINITY else x
+    return y if x > 0 else (<real>-INFINITY if x == 0 else <real>NAN)
+
+
 cdef inline real _log1p_above(real x) noexcept nogil:
     """log1p where -1 < x < inf; the zero's sign is lost."""
     cdef real k = _exponent(<real>1 + x) - _rounder(x)

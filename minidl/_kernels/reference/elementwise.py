@@ -16,6 +16,8 @@ BINARY: dict[str, Any] = {
     "maximum": np.maximum,
     "minimum": np.minimum,
     "pow": lambda x, p, out=None: np.power(x, p, out=out),
+    "floor_divide": np.floor_divide,
+    "remainder": np.remainder,
     "same": lambda x, z, out=None: np.multiply(
         (x == z) | ((x != x) & (z != z)), np.result_type(x, z).type(1), out=out
     ),
@@ -38,17 +40,16 @@ UNARY: dict[str, Any] = {
     "expm1": np.expm1,
     "log": np.log,
     "log1p": np.log1p,
+    "log2": np.log2,
     "sin": np.sin,
     "cos": np.cos,
-    "erf": lambda x, out=None: np.multiply(_erf(x), x.dtype.type(1), out=out),
-    "rsqrt": lambda x, out=None: np.divide(1, np.sqrt(x), out=out),
-    # without loops of their own: NumPy computes them
-    "log2": np.log2,
     "tan": np.tan,
     "arctan": np.arctan,
     "sinh": np.sinh,
     "cosh": np.cosh,
-    "floor": np.floor,
+    "erf": lambda x, out=None: np.multiply(_erf(x), x.dtype.type(1), out=out),
+    "rsqrt": lambda x, out=None: np.divide(1, np.sqrt(x), out=out),
+    "floor": np.floor,  # has no loop of its own: NumPy computes it
 }
 
 

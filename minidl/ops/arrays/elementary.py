@@ -1,6 +1,6 @@
 """Elementary functions, element by element: each a class with its value and the textbook's slope.
 
-`K.unary` runs a compiled loop where there is one (sin, cos, erf, expm1, log1p, rsqrt, sign), else NumPy.
+`K.unary` runs a compiled loop for all but `floor`, which NumPy computes.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from minidl import check
+from minidl._kernels import binary
 from minidl._kernels.runtime.prepared import by_numpy
 from minidl.autograd.tape import will_record
 from minidl.autograd.tensor import Tensor, as_tensor, wrap
@@ -22,7 +23,7 @@ def floor_divide(x0: Any, x1: Any) -> Tensor:
         RuntimeError: an operand that requires a gradient, of which there is none: ``md.floor(x0 / x1)`` has slope 0.
         TypeError, ValueError: as `add`.
     """
-    return _rounded(np.floor_divide, "//", x0, x1)
+    return _rounded("floor_divide", "//", x0, x1)
 
 
 def remainder(x0: Any, x1: Any) -> Tensor:
@@ -30,16 +31,22 @@ def remainder(x0: Any, x1: Any) -> Tensor:
 
     The rest as for `floor_divide`.
     """
-    return _rounded(np.remainder, "%", x0, x1)
+    return _rounded("remainder", "%", x0, x1)
 
 
-def _rounded(rule: np.ufunc, symbol: str, x0: Any, x1: Any) -> Tensor:
-    name = f"{rule.__name__} ({symbol})"
+def _rounded(rule: str, symbol: str, x0: Any, x1: Any) -> Tensor:
+    name = f"{rule} ({symbol})"
     if will_record(x0, x1):
         raise RuntimeError(
             f"{name}: a tensor that requires a gradient: there is none; use detach(), or do it inside no_grad()"
         )
-    return _by_ufunc(rule, name, *operands(x0, x1))
+    x0, x1 = operands(x0, x1)
+    if x0._data.dtype.kind != "f":
+        return _by_ufunc(getattr(np, rule), name, x0, x1)
+    try:
+        return wrap(binary(rule, x0._data, x1._data))
+    except ValueError as error:
+        raise ValueError(f"{name}: {str(error).removeprefix(f'{rule}: ')}") from None
 
 
 def logical_and(x0: Any, x1: Any) -> Tensor:
