@@ -10,8 +10,9 @@ from minidl.ops.activations.softmax import log_softmax, softmax
 from minidl.ops.activations.table import FUNCTIONS, identity
 from minidl.ops.batch_norm import batch_norm
 from minidl.ops.linalg import affine, bilinear
-from minidl.ops.losses import composed, loss
+from minidl.ops.losses import composed, likelihood, loss
 from minidl.ops.losses.composed import *  # noqa: F403  (what its __all__ lists)
+from minidl.ops.losses.likelihood import *  # noqa: F403
 from minidl.ops.losses.loss import *  # noqa: F403
 from minidl.ops.norm import group_norm, instance_norm, layer_norm
 from minidl.ops.shape import embedding
@@ -24,7 +25,7 @@ from minidl.porting import missing as _missing
 # Of a result and its target: `md.fit` takes them by name.
 LOSSES = tuple(
     name
-    for name in (*loss.__all__, *composed.__all__)
+    for name in (*loss.__all__, *likelihood.__all__, *composed.__all__)
     if name not in ("one_hot", "cosine_embedding_loss")
 )
 
@@ -75,6 +76,7 @@ __all__ = [
     "upsample",
     *FUNCTIONS,
     *loss.__all__,
+    *likelihood.__all__,
     *composed.__all__,
 ]
 

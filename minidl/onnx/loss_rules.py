@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from minidl.onnx.rules import reduced, rule
+from minidl.ops.losses.likelihood import NegativeLogLikelihood
 from minidl.ops.losses.loss import CrossEntropy, ElementLoss, Weigh
 
 
@@ -66,10 +67,23 @@ LOSSES = {
 
 @rule(CrossEntropy)
 def cross_entropy(t: Any, op: Any, x: list, xs: tuple, y: np.ndarray) -> str:
-    g = t.graph
-    target = g.node("Unsqueeze", t.name(op.target), g.constant([1], np.int64))
-    picked = g.node("GatherElements", g.node("LogSoftmax", *x, axis=1), target, axis=1)
-    loss = g.node("Neg", g.node("Squeeze", picked, g.constant([1], np.int64)))
+    loss = _at_target(t, op, t.graph.node("LogSoftmax", *x, axis=1), xs[0].shape)
     if not op.scale:
         return loss
     return reduced(t, "ReduceSum" if op.scale == 1 else "ReduceMean", loss, (0,), False)
+
+
+@rule(NegativeLogLikelihood)
+def nll(t: Any, op: Any, x: list, xs: tuple, y: np.ndarray) -> str:
+    loss = _at_target(t, op, x[0], xs[0].shape)
+    if not op.divisor:
+        return loss
+    return reduced(t, "ReduceSum" if op.divisor == 1 else "ReduceMean", loss, (0,), False)
+
+
+def _at_target(t: Any, op: Any, x: str, shape: tuple[int, ...]) -> str:
+    """-x at the targets, in one row."""
+    g = t.graph
+    places = g.constant([-1, 1, *shape[2:]], np.int64)
+    picked = g.node("GatherElements", x, g.node("Reshape", t.name(op.target), places), axis=1)
+    return g.node("Neg", g.node("Reshape", picked, g.constant([-1], np.int64)))

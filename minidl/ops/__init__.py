@@ -20,6 +20,7 @@ from minidl.ops.einsum import einsum
 from minidl.ops.inplace import inplace
 from minidl.ops.linalg import affine, bilinear, matmul
 from minidl.ops.losses.composed import *
+from minidl.ops.losses.likelihood import *
 from minidl.ops.losses.loss import *
 from minidl.ops.norm import group_norm, instance_norm, layer_norm
 from minidl.ops.reduction import *

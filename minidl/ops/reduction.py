@@ -241,7 +241,7 @@ def prod(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
     without a division. Integers and bools give 64 bits. Arguments and errors as for `sum`.
     """
     x, keepdims = as_tensor(x), _flag("prod", keepdims)
-    return reshape(Prod()(_rows("prod", x, axis)), _shape(x, axis, keepdims))
+    return _shaped(Prod()(_rows("prod", x, axis)), x, axis, keepdims)
 
 
 def norm(x: Any, ord: float = 2, axis: Axis = None, keepdims: bool = False) -> Tensor:
@@ -274,7 +274,7 @@ def logsumexp(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
     Numerical Analysis 41, 2021.
     """
     x, keepdims = as_float(x), _flag("logsumexp", keepdims)
-    return reshape(LogSumExp()(_rows("logsumexp", x, axis)), _shape(x, axis, keepdims))
+    return _shaped(LogSumExp()(_rows("logsumexp", x, axis)), x, axis, keepdims)
 
 
 def argmax(x: Any, axis: int | None = None, keepdims: bool = False) -> Tensor:
@@ -313,14 +313,17 @@ def _rows(name: str, x: Tensor, axis: Axis) -> Tensor:
     kept = [i for i in range(x.ndim) if i not in axes]
     order, lengths = (*kept, *sorted(axes)), [x.shape[i] for i in kept]
     moved = x if order == tuple(range(x.ndim)) else Transpose(order)(x)
+    if len(lengths) == len(axes) == 1:
+        return moved
     return reshape(moved, math.prod(lengths), math.prod([x.shape[a] for a in axes]))
 
 
-def _shape(x: Tensor, axis: Axis, keepdims: bool) -> tuple[int, ...]:
-    """The shape of a reduction's result, for an axis that x has."""
+def _shaped(y: Tensor, x: Tensor, axis: Axis, keepdims: bool) -> Tensor:
+    """y, one number a row, in the shape of a reduction of x over an axis that x has."""
     axes = normalize_axes("sum", axis, x.ndim)
     kept = enumerate(_kept(x.shape, axes))
-    return tuple([n for i, n in kept if keepdims or i not in axes])
+    shape = tuple([n for i, n in kept if keepdims or i not in axes])
+    return y if y.shape == shape else reshape(y, shape)
 
 
 def _flag(name: str, keepdims: bool) -> bool:

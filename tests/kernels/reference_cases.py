@@ -83,10 +83,56 @@ def with_extrema(rng, *shape):
 FACTORS = [(0, 3), (1, 1), (3, 10), (2, 0), (5, 67), (700, 10), (5, 16), (33, 5), (4, 300)]
 
 OF_ROWS: dict[str, list[tuple[str, Callable, list]]] = {
-    "prod_rows": [("", lambda rng, *s: (factors(rng, *s),), MATRICES)],
+    "prod_rows": [
+        ("", lambda rng, *s: (factors(rng, *s),), MATRICES),
+        ("columns", lambda rng, *s: (np.asfortranarray(factors(rng, *s)),), MATRICES),
+    ],
     "prod_rows_backward": [
         ("", lambda rng, *s: (factors(rng, *s), normal(rng, s[0])), FACTORS),
         ("zeros", lambda rng, *s: (with_zeros(rng, *s), normal(rng, s[0])), FACTORS),
     ],
     "extremum_rows_backward": [("", with_extrema, [shape for shape in MATRICES if shape[1]])],
+}
+
+
+def scores(rng: np.random.Generator, *shape: int) -> tuple:
+    return (3 * normal(rng, *shape),)
+
+
+def probabilities(rng: np.random.Generator, *shape: int) -> np.ndarray:
+    e = np.exp(normal(rng, *shape))
+    return e / e.sum(1, keepdims=True)
+
+
+def scores_and_targets(rng: np.random.Generator, outer: int, n: int, inner: int) -> tuple:
+    return *scores(rng, outer, n, inner), rng.integers(0, n, outer * inner)
+
+
+# (outer, n, inner): odd numbers of columns, several blocks of them, sums of several chains, no columns
+_COLUMNS = [
+    (2, 5, 16),
+    (1, 1, 17),
+    (3, 21, 33),
+    (1, 256, 19),
+    (2, 40, 300),
+    (1, 7, 520),
+    (5, 3, 4097),
+    (0, 4, 20),
+]
+OF_COLUMNS: dict[str, list[tuple[str, Callable, list]]] = {
+    "softmax_forward": [("columns", scores, _COLUMNS)],
+    "log_softmax_forward": [("columns", scores, _COLUMNS)],
+    "softmax_backward": [
+        ("columns", lambda rng, *s: (probabilities(rng, *s), normal(rng, *s)), _COLUMNS)
+    ],
+    "log_softmax_backward": [
+        ("columns", lambda rng, *s: (np.log(probabilities(rng, *s)), normal(rng, *s)), _COLUMNS)
+    ],
+    "cross_entropy_forward": [
+        ("columns", scores_and_targets, _COLUMNS),
+        ("scaled columns", lambda rng, *s: (*scores_and_targets(rng, *s), 0.3), _COLUMNS),
+    ],
+    "cross_entropy_backward": [
+        ("columns", lambda rng, *s: (probabilities(rng, *s), normal(rng), 0.3), _COLUMNS)
+    ],
 }

@@ -11,7 +11,8 @@ from minidl._kernels.reference.activations import ACTIVATIONS
 from minidl._kernels.reference.losses import VALUES
 from minidl.ops.activations.table import ROWS
 
-from .reference_cases import FEW, LENGTHS, MATRICES, NOISE_AND_GATES, OF_ROWS, normal, with_zeros
+from . import reference_cases
+from .reference_cases import FEW, LENGTHS, MATRICES, normal, with_zeros
 
 LEVELS = {level: K.load(level) for level in K.available}
 REFERENCE = K.load("reference")
@@ -191,7 +192,9 @@ CASES: dict[str, list[tuple[str, Callable, list]]] = {
         )
     ],
 }
-CASES |= NOISE_AND_GATES | OF_ROWS
+CASES |= reference_cases.NOISE_AND_GATES | reference_cases.OF_ROWS
+for _name, _cases in reference_cases.OF_COLUMNS.items():
+    CASES[_name] += _cases
 for _row in ROWS:
     _a, _b = (*(1.25 * v if v else 0.25 for v in _row.params.values()), 0.0, 0.0)[:2]
     CASES["activation_forward"].append(

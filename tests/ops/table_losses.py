@@ -11,6 +11,7 @@ from .table import Row, both, normal, probabilities, spread, unit
 CLASS_WEIGHTS = np.array([0.5, 2.0, 1.0, 3.0])
 TARGETS = np.array([0, 2, -100, 1])
 IMAGE = np.array([[0, 2], [3, 1]])
+COLUMN_IDS = np.arange(40).reshape(2, 4, 5) % 3
 SIGNS = np.array([1, -1, 1, -1, 1, 1])
 
 
@@ -19,6 +20,28 @@ def logs(rng: np.random.Generator) -> list:
 
 
 ROWS = [
+    Row("F.softmax/columns", lambda x: F.softmax(x, 1), normal((2, 3, 17)), rtol=1e-4, levels=True),
+    Row(
+        "F.log_softmax/columns",
+        lambda x: F.log_softmax(x, 1),
+        normal((2, 3, 4, 4)),
+        order=3,
+        rtol=1e-4,
+        levels=True,
+    ),
+    Row(
+        "F.cross_entropy/columns",
+        lambda x: F.cross_entropy(x, COLUMN_IDS),
+        normal((2, 3, 4, 5)),
+        levels=True,
+    ),
+    Row(
+        "F.cross_entropy/columns, none",
+        lambda x: F.cross_entropy(x, COLUMN_IDS, "none"),
+        normal((2, 3, 4, 5)),
+        levels=True,
+    ),
+    Row("F.nll_loss/columns", lambda x: F.nll_loss(x, COLUMN_IDS), normal((2, 3, 4, 5))),
     Row(
         "F.cross_entropy/weights, ignored, smoothed",
         lambda x: F.cross_entropy(x, TARGETS, "mean", CLASS_WEIGHTS, -100, 0.2),

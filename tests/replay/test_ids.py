@@ -81,7 +81,7 @@ def test_places_along_two_axes():
     [
         ("embedding", (ValueError, "embedding: id 9 is out of range for 6 classes")),
         ("rows", (IndexError, "index 9 is out of bounds")),
-        ("nll_loss", (ValueError, "nll_loss: id 9 is out of range")),
+        ("nll_loss", (ValueError, "nll_loss: target 9 of row 0 is out of range")),
     ],
 )
 def test_an_id_out_of_range_changes_nothing(name, error):

@@ -40,6 +40,10 @@ def logsumexp_forward(x):
 
 def cross_entropy_forward(x, target, scale=0.0):
     target, n = np.asarray(target), x.shape[1]
+    if x.ndim == 3:
+        rows = np.moveaxis(x, 1, 2)
+        loss, difference = cross_entropy_forward(rows.reshape(-1, n), target, scale)
+        return loss, np.ascontiguousarray(np.moveaxis(difference.reshape(rows.shape), 2, 1))
     for row in np.flatnonzero((target < 0) | (target >= n)):
         raise ValueError(
             f"cross_entropy: target {target[row]} of row {row} is out of range for {n} classes"
@@ -51,4 +55,5 @@ def cross_entropy_forward(x, target, scale=0.0):
 
 
 def cross_entropy_backward(difference, gy, scale=1.0):
-    return (scale * gy.reshape(-1, 1) * difference).astype(difference.dtype, copy=False)
+    each = gy.reshape(-1, *(1,) * (difference.ndim - 1))
+    return (scale * each * difference).astype(difference.dtype, copy=False)

@@ -133,6 +133,10 @@ cdef inline double block_fold(Fold* tag, const real* x, Py_ssize_t n, Py_ssize_t
             s[j] = join(tag, s[j], x[j])
         x += LANES
         n -= LANES
+    if n > 0 and stride == 1 and not (Fold is Sum):  # the last LANES once more: to choose twice changes nothing
+        for j in range(LANES):
+            s[j] = join(tag, s[j], x[n - LANES + j])
+        n = 0
     if n == 0:
         return lanes(tag, &s[0])
     return join(tag, short_fold(tag, x, n, stride), lanes(tag, &s[0]))

@@ -11,7 +11,7 @@ have overflowed where another makes up for it.
 
 cimport numpy as cnp
 from libc.math cimport INFINITY, NAN, frexp, isinf, isnan, ldexp, signbit
-from minidl._kernels.arrays.checks cimport c_axes
+from minidl._kernels.arrays.checks cimport c_axes, dense
 from minidl._kernels.loops.driver cimport loop_t, of_dtype, run
 from minidl._kernels.math.elementary cimport real
 from minidl._kernels.runtime cimport memory
@@ -76,7 +76,7 @@ cdef struct Work:
     const void* x
     const void* y
     const void* gy
-    Py_ssize_t n
+    Py_ssize_t n, step
 
 
 # ── Products ─────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -144,37 +144,59 @@ cdef inline double value(const Factors* f) noexcept nogil:
     return -size if f.negative else size
 
 
-cdef inline Factors all_of(const real* x, Py_ssize_t n) noexcept nogil:
+cdef inline Factors all_of(const real* x, Py_ssize_t n, Py_ssize_t step=1) noexcept nogil:
     cdef Factors f
     cdef Py_ssize_t i
     f.fraction, f.exponent, f.zeros, f.infinite, f.nans, f.negative = 1, 0, 0, 0, 0, False
     for i in range(n):
-        take(&f, x[i], 1)
+        take(&f, x[i * step], 1)
     return f
 
 
-cdef inline bint are_plain(const real* x, Py_ssize_t n) noexcept nogil:
+cdef inline bint are_plain(const real* x, Py_ssize_t n, Py_ssize_t step=1) noexcept nogil:
     """No 0, no infinity, no NaN."""
     cdef Py_ssize_t i
     cdef bint found = False
     for i in range(n):
-        found |= (x[i] == 0) | (x[i] - x[i] != 0)
+        found |= (x[i * step] == 0) | (x[i * step] - x[i * step] != 0)
     return not found
 
 
-cdef inline double product(const real* x, Py_ssize_t n) noexcept nogil:
-    cdef double p = side_by_side(x, n)
+cdef inline double checked(double p, const real* x, Py_ssize_t n, Py_ssize_t step) noexcept nogil:
+    """The product p of these factors, or what it should have been."""
     cdef Factors all
-    if (p == 0 or p - p != 0) and are_plain(x, n):
-        all = all_of(x, n)
+    if (p == 0 or p - p != 0) and are_plain(x, n, step):
+        all = all_of(x, n, step)
         p = value(&all)
     return p
+
+
+cdef inline double product(const real* x, Py_ssize_t n) noexcept nogil:
+    return checked(side_by_side(x, n), x, n, 1)
 
 
 cdef void products(void* tag, Work* w, Py_ssize_t first, Py_ssize_t last, real* y) noexcept nogil:
     cdef Py_ssize_t r
     for r in range(first, last):
         y[r] = <real>product(<const real*>w.x + r * w.n, w.n)
+
+
+cdef void products_beside(void* tag, Work* w, Py_ssize_t first, Py_ssize_t last, real* y) noexcept nogil:
+    """The same of rows whose elements are `step` apart, and which lie side by side."""
+    cdef double[BLOCK] p
+    cdef Py_ssize_t i, j, count
+    cdef const real* x
+    while first < last:
+        count = min(last - first, <Py_ssize_t>BLOCK)
+        x = <const real*>w.x + first
+        for j in range(count):
+            p[j] = 1
+        for i in range(w.n):
+            for j in range(count):
+                p[j] *= x[i * w.step + j]
+        for j in range(count):
+            y[first + j] = <real>checked(p[j], x + j, w.n, w.step)
+        first += count
 
 
 cdef inline void products_of_others(const real* x, real g, real* gx, Py_ssize_t n) noexcept nogil:
@@ -258,12 +280,16 @@ cdef cnp.ndarray one_each(object given, cnp.ndarray x, str name):
 
 
 def prod_rows(x):
-    """y[r] = Π x[r, i]: (rows,) from (rows, n)."""
-    cdef cnp.ndarray xs = c_axes(x, 2, "prod_rows", "rows, factors")
+    """y[r] = Π x[r, i]: (rows,) from (rows, n), where either axis may be the one that is dense."""
+    cdef cnp.ndarray xs = dense(x, "prod_rows")
+    cdef bint beside = cnp.PyArray_NDIM(xs) == 2 and not cnp.PyArray_IS_C_CONTIGUOUS(xs)
+    if not beside:
+        xs = c_axes(xs, 2, "prod_rows", "rows, factors")
     cdef cnp.ndarray y = memory.empty(1, cnp.PyArray_DIMS(xs), cnp.PyArray_TYPE(xs))
     cdef Work w
-    w.x, w.y, w.gy, w.n = cnp.PyArray_DATA(xs), NULL, NULL, cnp.PyArray_DIM(xs, 1)
-    run(of_dtype(xs, <loop_t>products[float], <loop_t>products[double]), &w, sizeof(w), y,
+    w.x, w.y, w.gy, w.n, w.step = cnp.PyArray_DATA(xs), NULL, NULL, cnp.PyArray_DIM(xs, 1), cnp.PyArray_DIM(xs, 0)
+    run(of_dtype(xs, <loop_t>products_beside[float], <loop_t>products_beside[double]) if beside
+        else of_dtype(xs, <loop_t>products[float], <loop_t>products[double]), &w, sizeof(w), y,
         cnp.PyArray_DIM(xs, 0), max(w.n, <Py_ssize_t>1), ROW_COST, False)
     return y
 

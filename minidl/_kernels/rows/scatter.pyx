@@ -11,7 +11,7 @@ from minidl._kernels.loops.driver cimport loop_t, of_dtype, run
 from minidl._kernels.runtime cimport memory
 from minidl._kernels.runtime.prepared cimport do
 from minidl._kernels.arrays.checks cimport c_axes
-from minidl._kernels.rows.targets cimport as_ids
+from minidl._kernels.arrays.targets cimport as_ids
 from minidl._kernels.math.elementary cimport real
 
 cnp.import_array()

@@ -1,6 +1,6 @@
 """Softmax over rows, its logarithm, the logarithm of the sum, and softmax with cross-entropy in one pass.
 
-Arrays are (rows, n) in C order. Every row is shifted by its greatest element before the exponential, so that nothing
+Arrays are (rows, n) in C order, or (outer, n, inner): then softmax goes along the middle axis (softmax_columns.pxd). Every row is shifted by its greatest element before the exponential, so that nothing
 overflows. A block is as many rows as stay in the first-level cache from one pass over them to the next.
 exponentials.pxd says how a row is walked.
 """
@@ -8,20 +8,24 @@ exponentials.pxd says how a row is walked.
 cimport numpy as cnp
 from libc.math cimport isfinite, isinf
 from libc.stdint cimport int64_t
-from minidl._kernels.loops.driver cimport loop_t, run
+from minidl._kernels.loops.driver cimport loop_t, of_dtype, run
 from minidl._kernels.runtime cimport memory, prepared
 from minidl._kernels.arrays.checks cimport c_axes, dense, same_layout
 from minidl._kernels.arrays.layout cimport is_double
 from minidl._kernels.arrays.scalars cimport store
 from minidl._kernels.rows.folding cimport Sum, row_fold
-from minidl._kernels.rows.targets cimport targets_of
+from minidl._kernels.arrays.targets cimport targets_of
 from minidl._kernels.rows.exponentials cimport BLOCK, LANES, log_of_sum, room, row_dots, shifted_exp
+from minidl._kernels.rows.softmax_columns cimport (
+    CLASSES, CROSS_ENTROPY, LOG_SOFTMAX, SOFTMAX, Columns, backward_strip, forward_strip,
+)
 from minidl._kernels.math.elementary cimport real, exp_below_, lowered
 
 cnp.import_array()
 
 cdef enum:
     COST = 8  # of an element, in additions
+    WIDE = 256  # columns of a block
 
 
 cdef struct Work
@@ -161,7 +165,47 @@ cdef void cross_entropy_backward_rows(Work* w, real* _, Py_ssize_t first, Py_ssi
             gx[i] = g * d[i]
 
 
+# ── The loops over columns ───────────────────────────────────────────────────────────────────────────────────────────
+
+cdef void columns(void* tag, Columns* w, Py_ssize_t first, Py_ssize_t last, real* y) noexcept nogil:
+    """Blocks of WIDE columns; what is left of an outer place belongs to its last block."""
+    cdef Py_ssize_t unit, start, stop, outer, offset
+    for unit in range(first, last):
+        outer = unit // w.blocks
+        start = unit % w.blocks * WIDE
+        stop = w.inner if unit % w.blocks == w.blocks - 1 else start + WIDE
+        while start < stop:
+            start = min(start, stop - LANES)
+            offset = outer * w.n * w.inner + start
+            if w.gy == NULL:
+                forward_strip(w, <const real*>w.x + offset, y + offset, outer * w.inner + start)
+            else:
+                backward_strip(w, <const real*>w.x + offset, <const real*>w.gy + offset, y + offset)
+            start += LANES
+
+
+cdef cnp.ndarray run_columns(Columns* w, int kind, str name, cnp.ndarray x, cnp.ndarray gy):
+    cdef cnp.ndarray y = memory.empty_like(x)
+    w.n, w.inner = cnp.PyArray_DIM(x, 1), cnp.PyArray_DIM(x, 2)
+    if not (0 < w.n <= CLASSES and w.inner >= LANES):
+        raise ValueError(f"{name}: expected 1 to {CLASSES} classes and {LANES} columns or more, got shape {(<object>x).shape}")
+    w.blocks = max(w.inner // WIDE, <Py_ssize_t>1)
+    w.x, w.kind = cnp.PyArray_DATA(x), kind
+    w.gy = NULL if gy is None else cnp.PyArray_DATA(gy)
+    run(of_dtype(x, <loop_t>columns[float], <loop_t>columns[double]), w, sizeof(Columns), y,
+        cnp.PyArray_DIM(x, 0) * w.blocks, w.n * min(w.inner, <Py_ssize_t>WIDE), COST, False)
+    return y
+
+
 # ── The entry points ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+cdef bint has_columns(object x):
+    return isinstance(x, cnp.ndarray) and cnp.PyArray_NDIM(<cnp.ndarray>x) == 3
+
+
+cdef cnp.ndarray of_columns(object x, str name):
+    return c_axes(x, 3, name, "outer, classes, columns")
+
 
 cdef void rows(void* tag, Work* w, Py_ssize_t first, Py_ssize_t last, void* y) noexcept nogil:
     """Block by block."""
@@ -180,8 +224,16 @@ cdef cnp.ndarray run_rows(Work* w, cnp.ndarray x, block_t single, block_t wide):
     return y
 
 
+cdef cnp.ndarray over_columns(int kind, str name, object x, object gy):
+    cdef Columns w
+    cdef cnp.ndarray xs = of_columns(x, name)
+    return run_columns(&w, kind, name, xs, None if gy is None else same_layout(gy, xs, name))
+
+
 def softmax_forward(x):
-    """y = exp(x) / Σ exp(x) over each row of (rows, n)."""
+    """y = exp(x) / Σ exp(x) over each row of (rows, n), or over axis 1 of (outer, n, inner)."""
+    if has_columns(x):
+        return over_columns(SOFTMAX, "softmax", x, None)
     cdef cnp.ndarray xs = c_axes(x, 2, "softmax", "rows, classes")
     cdef Work w
     return run_rows(&w, xs, <block_t>softmax_rows[float], <block_t>softmax_rows[double])
@@ -189,6 +241,8 @@ def softmax_forward(x):
 
 def softmax_backward(y, gy):
     """gx = y (gy - Σ gy y)."""
+    if has_columns(y):
+        return over_columns(SOFTMAX, "softmax", y, gy)
     cdef cnp.ndarray ys = c_axes(y, 2, "softmax", "rows, classes"), gs = same_layout(gy, ys, "softmax")
     cdef Work w
     w.gy = cnp.PyArray_DATA(gs)
@@ -196,7 +250,9 @@ def softmax_backward(y, gy):
 
 
 def log_softmax_forward(x):
-    """y = x - log Σ exp(x) over each row of (rows, n)."""
+    """y = x - log Σ exp(x) over each row of (rows, n), or over axis 1 of (outer, n, inner)."""
+    if has_columns(x):
+        return over_columns(LOG_SOFTMAX, "log_softmax", x, None)
     cdef cnp.ndarray xs = c_axes(x, 2, "log_softmax", "rows, classes")
     cdef Work w
     return run_rows(&w, xs, <block_t>log_softmax_rows[float], <block_t>log_softmax_rows[double])
@@ -204,6 +260,8 @@ def log_softmax_forward(x):
 
 def log_softmax_backward(y, gy):
     """gx = gy - exp(y) Σ gy."""
+    if has_columns(y):
+        return over_columns(LOG_SOFTMAX, "log_softmax", y, gy)
     cdef cnp.ndarray ys = c_axes(y, 2, "log_softmax", "rows, classes"), gs = same_layout(gy, ys, "log_softmax")
     cdef Work w
     w.gy = cnp.PyArray_DATA(gs)
@@ -263,20 +321,33 @@ cdef cnp.ndarray total(cnp.ndarray losses, double scale):
 def cross_entropy_forward(x, target, double scale=0):
     """(loss, d): loss[r] = -log softmax(x)[target[r]], and d = softmax(x) - one_hot(target), its gradient.
 
-    With a scale, loss is scale Σ loss[r]: 1 for the sum, 1 / rows for the mean.
+    With a scale, loss is scale Σ loss[r]: 1 for the sum, 1 / rows for the mean. Of (outer, n, inner) a row is an element of
+    (outer, inner).
     """
-    cdef cnp.ndarray xs = c_axes(x, 2, "cross_entropy", "rows, classes"), ids = targets_of(target, xs)
-    cdef cnp.ndarray loss = memory.empty(1, cnp.PyArray_DIMS(xs), cnp.PyArray_TYPE(xs))
+    cdef cnp.ndarray xs = of_columns(x, "cross_entropy") if has_columns(x) else c_axes(x, 2, "cross_entropy", "rows, classes")
+    cdef cnp.npy_intp count = cnp.PyArray_DIM(xs, 0) * (cnp.PyArray_DIM(xs, 2) if has_columns(x) else 1)
+    cdef cnp.ndarray ids = targets_of(target, xs, count)
+    cdef cnp.ndarray loss = memory.empty(1, &count, cnp.PyArray_TYPE(xs))
     cdef Work w
-    w.target, w.loss = <int64_t*>cnp.PyArray_DATA(ids), cnp.PyArray_DATA(loss)
-    d = run_rows(&w, xs, <block_t>cross_entropy_rows[float], <block_t>cross_entropy_rows[double])
+    cdef Columns c
+    c.target = w.target = <int64_t*>cnp.PyArray_DATA(ids)
+    c.loss = w.loss = cnp.PyArray_DATA(loss)
+    if has_columns(x):
+        d = run_columns(&c, CROSS_ENTROPY, "cross_entropy", xs, None)
+    else:
+        d = run_rows(&w, xs, <block_t>cross_entropy_rows[float], <block_t>cross_entropy_rows[double])
     if prepared.capturing():
         prepared.fills(loss)
     return (loss if scale == 0 else total(loss, scale)), d
 
 
 def cross_entropy_backward(difference, gy, double scale=1):
-    """gx = scale gy difference, with that from forward and gy of shape (rows,), or one number where the loss was reduced."""
+    """gx = scale gy difference, with that from forward and gy of shape (rows,), or one number where the loss was reduced.
+
+    Of (outer, n, inner) only the latter.
+    """
+    if has_columns(difference) and gy.size == 1:
+        return cross_entropy_backward(difference.reshape(1, -1), gy, scale).reshape(difference.shape)
     cdef cnp.ndarray ds = c_axes(difference, 2, "cross_entropy", "rows, classes")
     cdef cnp.ndarray gs = dense(gy, "cross_entropy")
     cdef Work w

@@ -15,9 +15,11 @@ from minidl.ops.arithmetic import exp
 from minidl.ops.reduction import sum
 from minidl.ops.shape import reshape, transpose
 
+CLASSES, COLUMNS = 256, 16  # the most classes, and the fewest columns, of an axis that is not last
+
 
 class Softmax(Op):
-    """y = exp(x) / Σ exp(x) over the rows of (rows, n)."""
+    """y = exp(x) / Σ exp(x) over the rows of (rows, n), or over axis 1 of (outer, n, inner)."""
 
     saves = ()
     saves_output = True
@@ -34,7 +36,7 @@ class Softmax(Op):
 
 
 class LogSoftmax(Op):
-    """y = x - log Σ exp(x) over the rows of (rows, n)."""
+    """y = x - log Σ exp(x) over the rows of (rows, n), or over axis 1 of (outer, n, inner)."""
 
     saves = ()
     saves_output = True
@@ -75,7 +77,7 @@ def log_softmax(x: Any, axis: int = -1) -> Tensor:
 
 
 def along_rows(op: Op, x: Any, axis: int) -> Tensor:
-    """Applies an op that works on (rows, n) along any axis of x."""
+    """Applies an op that works on (rows, n), and on (outer, n, inner) as `columns` makes it, along any axis of x."""
     x = as_float(x)
     name = type(op).__name__
     axis = normalize_axis(name, axis, x.ndim)
@@ -83,6 +85,8 @@ def along_rows(op: Op, x: Any, axis: int) -> Tensor:
         if x.ndim == 2:
             return op(x)
         return reshape(op(reshape(x, (_rows(x), x.shape[-1]))), x.shape)
+    if (middle := columns(x, axis)) is not None:
+        return reshape(op(middle), x.shape)
     order = (*(a for a in range(x.ndim) if a != axis), axis)
     back = tuple(np.argsort(order).tolist())
     moved = transpose(x, order)
@@ -93,3 +97,11 @@ def along_rows(op: Op, x: Any, axis: int) -> Tensor:
 
 def _rows(x: Tensor) -> int:
     return math.prod(x.shape[:-1])
+
+
+def columns(x: Tensor, axis: int) -> Tensor | None:
+    """x as (outer, n, inner) with this axis in the middle, if kernels go along it as x lies in memory."""
+    n, inner = x.shape[axis], math.prod(x.shape[axis + 1 :])
+    if 0 < n <= CLASSES and inner >= COLUMNS and x._data.flags.c_contiguous:
+        return reshape(x, (math.prod(x.shape[:axis]), n, inner))
+    return None

@@ -22,7 +22,7 @@ from minidl._kernels.runtime.prepared import by_numpy, checks, recorder
 from minidl.autograd.op import Op
 from minidl.autograd.tensor import Tensor, as_tensor, plain, wrap
 from minidl.ops.activations.smooth import sigmoid, softplus
-from minidl.ops.activations.softmax import log_softmax, softmax
+from minidl.ops.activations.softmax import columns, log_softmax, softmax
 from minidl.ops.args import as_float, class_ids, one_float_dtype, operands
 from minidl.ops.arithmetic import clip, log, maximum, where
 from minidl.ops.losses.weights import (
@@ -30,23 +30,22 @@ from minidl.ops.losses.weights import (
     check_targets,
     coefficients,
     element_factor,
-    kept_weights,
     soften,
     weighting,
 )
 from minidl.ops.reduction import mean, sum
-from minidl.ops.shape import getitem, reshape, transpose
+from minidl.ops.shape import reshape, transpose
 
 __all__ = [
     "binary_cross_entropy", "binary_cross_entropy_with_logits", "cross_entropy", "huber_loss", "l1_loss",
-    "mse_loss", "nll_loss", "one_hot",
+    "mse_loss", "one_hot",
 ]  # fmt: skip
 
 
 class CrossEntropy(Op):
     """loss[r] = log Σ exp(x[r]) - x[r, target[r]]: softmax and cross-entropy in one pass, as stable as log_softmax.
 
-    With a scale, the result is scale Σ loss[r].
+    With a scale, the result is scale Σ loss[r]. x is (rows, n), or (outer, n, inner) with (outer, inner) for rows.
     """
 
     def __init__(self, target: np.ndarray, scale: float = 0.0) -> None:
@@ -58,10 +57,19 @@ class CrossEntropy(Op):
 
     def backward(self, gy: Tensor) -> Tensor:
         difference = CrossEntropySlope(self.target)(self.input(0))
-        return reshape(gy, (-1, 1)) * (self.scale or 1.0) * difference
+        return reshape(gy, facing(self.kept.shape, gy.size)) * (self.scale or 1.0) * difference
 
     def fused_backward(self, gy: np.ndarray) -> np.ndarray:
+        if self.kept.ndim == 3 and gy.size > 1:
+            return K.binary("mul", self.kept, K.reshape(gy, facing(self.kept.shape, gy.size)))
         return K.cross_entropy_backward(self.kept, gy, self.scale or 1.0)
+
+
+def facing(shape: tuple[int, ...], losses: int) -> tuple[int, ...]:
+    """The shape in which so many gradients, one a loss or one for all, meet scores (rows, n) or (outer, n, inner)."""
+    if len(shape) == 3 and losses > 1:
+        return shape[0], 1, shape[2]
+    return -1, *(1,) * (len(shape) - 1)
 
 
 class CrossEntropySlope(Op):
@@ -74,7 +82,7 @@ class CrossEntropySlope(Op):
         return K.cross_entropy_forward(x, self.target)[1]
 
     def backward(self, gy: Tensor) -> Tensor:
-        p = softmax(self.input(0))
+        p = softmax(self.input(0), axis=1)
         return p * (gy - sum(gy * p, axis=1, keepdims=True))
 
 
@@ -285,13 +293,14 @@ def cross_entropy(
         axis = min(x.ndim - 1, 1)
         t = t if settings is None else soften(t, settings, axis)
         return reduced(name, -sum(Weigh()(t, log_softmax(x, axis)), axis), reduction)
-    rows = _rows(name, x)
+    middle = columns(x, 1) if x._data.ndim > 2 else None
+    rows = _rows(name, x) if middle is None else middle
     ids, classes = _class_targets(name, x, given), rows._data.shape[1]
     if settings is None and not within(ids, classes):
         settings = weighting(name, classes, None, ignore_index)
     if settings is not None and not settings.is_plain(ids, classes, recorder.on):
         a, kept = coefficients(ids, classes, settings, x.dtype)
-        loss = -sum(Weigh()(a, log_softmax(rows, 1)), 1)
+        loss = -sum(Weigh()(a, log_softmax(_rows(name, x), 1)), 1)
         return _kept_reduced(name, loss, kept, x, reduction)
     if recorder.on:  # (a captured step asks before it changes anything, not only in the kernel)
         checks(check_targets, name, ids, classes)
@@ -314,39 +323,6 @@ def _kept_reduced(name: str, loss: Tensor, kept: Tensor, x: Tensor, reduction: s
     if isinstance(reduction, str) and reduction == "mean":
         return sum(loss) / sum(kept)
     return reduced(name, _per_sample(loss, x), reduction)
-
-
-def nll_loss(
-    log_probabilities: Any,
-    target: Any,
-    reduction: str = "mean",
-    weight: Any = None,
-    ignore_index: int = IGNORED,
-) -> Tensor:
-    """-log_probabilities[target]: the negative log-likelihood, for the output of `log_softmax`.
-
-    The gradient is -1 at the target and 0 elsewhere. Arguments, shapes, errors and reduction as in `cross_entropy`
-    (class ids only).
-    """
-    name, x = "nll_loss", as_float(log_probabilities)
-    rows = _rows(name, x)
-    ids = _class_targets(name, x, check.array(name, "target", plain(target)))
-    classes = rows.shape[1]
-    settings = weighting(name, classes, weight, ignore_index)
-    kept = None
-    if settings.is_plain(ids, classes, recorder.on) or ids.dtype.kind not in "iu":
-        ids = class_ids(name, ids, classes)
-    else:
-        ids, kept = kept_weights(ids, classes, settings, x.dtype)
-    loss = -getitem(reshape(rows, (rows.size,)), by_numpy(_places, ids, classes))
-    if kept is None:
-        return reduced(name, _per_sample(loss, x), reduction)
-    return _kept_reduced(name, Weigh()(kept, loss), kept, x, reduction)
-
-
-def _places(ids: np.ndarray, classes: int) -> np.ndarray:
-    """The number of element ids[i] of row i."""
-    return np.arange(len(ids)) * classes + ids
 
 
 def pair_of(name: str, x: Any, target: Any) -> tuple[Tensor, Tensor]:

@@ -55,11 +55,11 @@ cdef inline cnp.ndarray as_ids(object target):
     return seen(cnp.PyArray_FROMANY(target, cnp.NPY_INT64, 1, 1, cnp.NPY_ARRAY_IN_ARRAY))
 
 
-cdef inline cnp.ndarray targets_of(object target, cnp.ndarray x):
-    """The targets as int64, one a row of x (rows, classes); ValueError for one that is no class."""
+cdef inline cnp.ndarray targets_of(object target, cnp.ndarray x, Py_ssize_t count):
+    """So many targets as int64, with the classes on axis 1 of x; ValueError for one that is no class."""
     cdef cnp.ndarray ids = as_ids(target)
     cdef Targets w = Targets(<int64_t*>cnp.PyArray_DATA(ids), cnp.PyArray_DIM(ids, 0), cnp.PyArray_DIM(x, 1))
-    if w.count != cnp.PyArray_DIM(x, 0):
-        raise ValueError(f"cross_entropy: expected {len(x)} targets, got {len(ids)}")
+    if w.count != count:
+        raise ValueError(f"cross_entropy: expected {count} targets, got {len(ids)}")
     prepared.do(check_range, &w, sizeof(w), None)
     return ids

@@ -1,0 +1,144 @@
+"""Softmax along the middle axis of (outer, n, inner), such as the channels of images: nothing is transposed.
+
+LANES neighbouring columns are a strip, which goes through a scratch of its own: each element is read once and written
+once, however far apart the rows lie in memory. A strip begins anywhere: the last of a task overlaps the one before.
+
+The sums of a column are as accurate as those of a row: no chain is longer than 2 CHAIN, as there are at most CLASSES rows.
+"""
+
+from libc.stdint cimport int64_t
+from minidl._kernels.math.elementary cimport exp_below_, lift_, lifted_exp_below_, lowered, max_, real
+from minidl._kernels.rows.exponentials cimport LANES, log_of_sum
+
+cdef enum:
+    CLASSES = 256
+    CHAIN = 16
+    SOFTMAX, LOG_SOFTMAX, CROSS_ENTROPY
+
+
+cdef struct Columns:
+    const void* x
+    const void* gy
+    const int64_t* target
+    void* y
+    void* loss
+    Py_ssize_t n, inner, blocks  # of columns, in each outer place
+    int kind
+
+
+cdef inline void shifted_strip(
+    const real* x, Py_ssize_t n, Py_ssize_t step, real* d, real* top
+) noexcept nogil:
+    """d = x - the column's maximum."""
+    cdef Py_ssize_t i
+    cdef int j
+    for j in range(LANES):
+        top[j] = x[j]
+    for i in range(n):
+        for j in range(LANES):
+            top[j] = max_(top[j], x[i * step + j])
+            d[i * LANES + j] = x[i * step + j]
+    for i in range(n):
+        for j in range(LANES):
+            d[i * LANES + j] -= top[j]
+
+
+cdef inline void strip_sums(real* d, Py_ssize_t n, real* sums, real* beyond, bint kept) noexcept nogil:
+    """The sums of lift * exp(d), which take the place of d if `kept`; and without the greatest, which is lift."""
+    cdef real[LANES] e, s, b
+    cdef real zero = 0, one = lift_(zero)
+    cdef Py_ssize_t i, first = 0
+    cdef int j
+    for j in range(LANES):
+        sums[j] = beyond[j] = 0
+    while first < n:
+        for j in range(LANES):
+            s[j] = b[j] = 0
+        for i in range(first, min(first + CHAIN, n)):
+            for j in range(LANES):
+                e[j] = lifted_exp_below_(d[i * LANES + j])
+                s[j] += e[j]
+                b[j] += zero if e[j] >= one else e[j]
+            if kept:
+                for j in range(LANES):
+                    d[i * LANES + j] = e[j]
+        for j in range(LANES):
+            sums[j] += s[j]
+            beyond[j] += b[j]
+        first += CHAIN
+    for j in range(LANES):
+        beyond[j] = beyond[j] if sums[j] < 2 * one else sums[j] - one
+
+
+cdef inline void strip_dots(
+    const real* x, const real* z, Py_ssize_t n, Py_ssize_t step, real* dots, bint weighted
+) noexcept nogil:
+    """Σ x of each column, or Σ x z."""
+    cdef real[LANES] s
+    cdef Py_ssize_t i, first = 0
+    cdef int j
+    for j in range(LANES):
+        dots[j] = 0
+    while first < n:
+        for j in range(LANES):
+            s[j] = 0
+        for i in range(first, min(first + CHAIN, n)):
+            if weighted:
+                for j in range(LANES):
+                    s[j] += x[i * step + j] * z[i * step + j]
+            else:
+                for j in range(LANES):
+                    s[j] += x[i * step + j]
+        for j in range(LANES):
+            dots[j] += s[j]
+        first += CHAIN
+
+
+cdef inline void forward_strip(Columns* w, const real* x, real* y, Py_ssize_t place) noexcept nogil:
+    """softmax, its logarithm, or the former less one_hot(target) with the loss; `place` is that of the first loss."""
+    cdef real[CLASSES * LANES] d
+    cdef real[LANES] top, sums, beyond
+    cdef real* loss = <real*>w.loss + place
+    cdef real one = 1
+    cdef Py_ssize_t i, t
+    cdef int j
+    shifted_strip(x, w.n, w.inner, d, top)
+    if w.kind == CROSS_ENTROPY:
+        for j in range(LANES):
+            loss[j] = -d[w.target[place + j] * LANES + j]
+    strip_sums(<real*>d, w.n, sums, beyond, w.kind != LOG_SOFTMAX)
+    if w.kind == LOG_SOFTMAX:
+        for j in range(LANES):
+            sums[j] = log_of_sum(lowered(beyond[j]))
+        for i in range(w.n):
+            for j in range(LANES):
+                y[i * w.inner + j] = d[i * LANES + j] - sums[j]
+        return
+    for j in range(LANES):
+        sums[j] = one / sums[j]
+    for i in range(w.n):
+        for j in range(LANES):
+            y[i * w.inner + j] = d[i * LANES + j] * sums[j]
+    if w.kind == CROSS_ENTROPY:  # as in cross_entropy_rows
+        for j in range(LANES):
+            t = w.target[place + j]
+            y[t * w.inner + j] = -beyond[j] * sums[j] if x[t * w.inner + j] == top[j] else y[t * w.inner + j] - one
+            loss[j] += log_of_sum(lowered(beyond[j]))
+
+
+cdef inline void backward_strip(Columns* w, const real* y, const real* gy, real* gx) noexcept nogil:
+    """y (gy - Σ gy y) of softmax, gy - exp(y) Σ gy of its logarithm."""
+    cdef real[LANES] dots, g
+    cdef Py_ssize_t i
+    cdef int j
+    strip_dots(gy, y, w.n, w.inner, dots, w.kind == SOFTMAX)
+    for i in range(w.n):
+        if w.kind == SOFTMAX:
+            for j in range(LANES):
+                g[j] = y[j] * (gy[j] - dots[j])
+        else:
+            for j in range(LANES):
+                g[j] = gy[j] - exp_below_(y[j]) * dots[j]
+        for j in range(LANES):
+            gx[j] = g[j]
+        y, gy, gx = y + w.inner, gy + w.inner, gx + w.inner
