@@ -135,7 +135,9 @@ class BatchNorm(Module):
 
     def forward(self, x: Any, activation: Activation | None = None) -> Tensor:
         x = as_tensor(x)
-        check_channels(f"BatchNorm({self.num_features})", x, self.num_features)
+        shape = x._data.shape
+        if len(shape) > 1 and shape[1] != self.num_features:
+            check_channels(f"BatchNorm({self.num_features})", x, self.num_features)
         tracked = self.track_running_stats
         return normalized(
             x,

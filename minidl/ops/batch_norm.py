@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from minidl.ops.reduction import centered, mean, sum
 from minidl.ops.shape import reshape
 
 Activation = str | tuple
-FLOATS = (np.float32, np.float64)
+FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
 
 class BatchNorm(Op):
@@ -143,40 +144,47 @@ def normalized(
 ) -> Tensor:
     """`batch_norm`; training, `count` batches are counted, in place, too. momentum None: the average of all of them."""
     x = as_float(x)
-    if not 2 <= x.ndim <= 5:
-        raise ValueError(
-            f"batch_norm: expected x (N, C) with up to 3 more axes, got shape {x.shape}"
-        )
-    eps = check.number("batch_norm", "eps", eps, 0.0)
+    shape = x._data.shape
+    if not 2 <= len(shape) <= 5:
+        raise ValueError(f"batch_norm: expected x (N, C) with up to 3 more axes, got shape {shape}")
+    # (The usual types first, here and below: for a small image the questions take longer than the kernel.)
+    if type(eps) is not float or not 0.0 <= eps < math.inf:
+        eps = check.number("batch_norm", "eps", eps, 0.0)
     fused = None if activation is None else fused_row(activation, "batch_norm")
-    training = check.flag("batch_norm", "training", training)
-    given = [
-        _statistic("running_mean", running_mean, x, training),
-        _statistic("running_var", running_var, x, training),
-    ]
-    parameters = _parameters(x, weight, bias)
+    if type(training) is not bool:
+        training = check.flag("batch_norm", "training", training)
+    given = (
+        _statistic("running_mean", running_mean, x, shape[1:2], training),
+        _statistic("running_var", running_var, x, shape[1:2], training),
+    )
+    inputs = (x, *_parameters(x, shape[1:2], weight, bias))
     if not training:
         if given[0] is None or given[1] is None:
             raise ValueError(
                 "batch_norm: evaluating needs running_mean and running_var, got None: pass them, or "
                 "training=True to use those of x"
             )
-        center, var = _as_now(given[0]), _as_now(given[1])
-        return _op((center, var, False, eps), fused)(x, *parameters)
-    n = x.size // max(x.shape[1], 1)
+        op = _op((*given, False, eps), fused)
+        y = op.run(inputs)
+        if (
+            y._requires_grad
+        ):  # backward needs these values, whatever becomes of the running statistics
+            op.mean, op.var = _as_now(given[0]), _as_now(given[1])
+        return y
+    n = x._data.size // max(shape[1], 1)
     if n == 1:
         raise ValueError(
-            f"batch_norm: training needs more than one value per channel, got x of shape {x.shape}: "
+            f"batch_norm: training needs more than one value per channel, got x of shape {shape}: "
             "a batch of 1 sample. If it is the last one of an epoch, pass drop_last=True to the DataLoader"
         )
     center, var = K.batch_norm_moments(x._data)
-    y = _op((center, var, True, eps), fused)(x, *parameters)
+    y = _op((center, var, True, eps), fused).run(inputs)
     K.batch_norm_track(*given, count, center, var, n, momentum)
     return y
 
 
 def _as_now(statistic: np.ndarray) -> np.ndarray:
-    """A copy in float64: backward needs these values, whatever becomes of the running statistics."""
+    """A copy in float64."""
     copy = K.empty(statistic.shape, np.float64)
     K.assign(copy, statistic)
     return copy
@@ -186,25 +194,33 @@ def _op(statistics: tuple, fused: tuple[Row, float, float] | None) -> BatchNorm:
     return BatchNorm(*statistics) if fused is None else ActivatedBatchNorm(statistics, *fused)
 
 
-def _parameters(x: Tensor, weight: Any, bias: Any) -> list[Tensor]:
+def _parameters(x: Tensor, shape: tuple[int, ...], weight: Any, bias: Any) -> list[Tensor]:
     """Those that are given; a weight of 1 if only the bias is."""
-    shape = x.shape[1:2]
+    if isinstance(weight, Tensor) and isinstance(bias, Tensor):
+        w_data, b_data = weight._data, bias._data
+        if w_data.shape == b_data.shape == shape and w_data.dtype == b_data.dtype == x._data.dtype:
+            return [weight, bias]
     w, b = scale_and_shift("batch_norm", x, "axis 1", shape, weight, bias)
     if w is None and b is not None:
         w = filled(shape, 1.0, x.dtype)
     return [v for v in (w, b) if v is not None]
 
 
-def _statistic(name: str, value: Any, x: Tensor, training: bool) -> np.ndarray | None:
+def _statistic(
+    name: str, value: Any, x: Tensor, shape: tuple[int, ...], training: bool
+) -> np.ndarray | None:
     if value is None:
         return None
     array = value._data if isinstance(value, Tensor) else value
     if not training:
         array = np.asarray(array)
+        if array.dtype not in FLOATS:
+            array = _as_now(array)
     elif not (isinstance(array, np.ndarray) and array.dtype in FLOATS and array.flags.behaved):
         raise TypeError(
             f"batch_norm: {name}: expected a float32 or float64 array that can be updated in place, "
             f"got {value!r}"
         )
-    check_shape_of(f"batch_norm: {name}", array, x, "axis 1", x.shape[1:2])
+    if array.shape != shape:
+        check_shape_of(f"batch_norm: {name}", array, x, "axis 1", shape)
     return array

@@ -14,6 +14,7 @@ cimport numpy as cnp
 from libc.string cimport memset
 from minidl._kernels.loops.driver cimport loop_t, of_dtype, run
 from minidl._kernels.runtime cimport memory
+from minidl._kernels.arrays.buffers cimport within
 from minidl._kernels.arrays.checks cimport same_layout, seen
 from minidl._kernels.arrays.copying cimport c_copy
 from minidl._kernels.arrays.image_layout cimport images, new_images
@@ -133,10 +134,10 @@ cdef int run_index(Work* w, loop_t loop, object index, tuple shape, cnp.ndarray 
     cdef cnp.ndarray places
     if index.shape != shape or index.dtype != np.int32:
         raise ValueError(f"max_pool: expected an int32 index of shape {shape}, got {index.shape}")
-    if index.size and not 0 <= index.min() <= index.max() < w.places:
-        raise ValueError(f"max_pool: index: expected places from 0 to {w.places - 1}")
-    places = index if w.step == 1 else np.moveaxis(index, 1, -1)
+    places = index if w.step == 1 else index.transpose((0, *range(2, index.ndim), 1))
     places = seen(places) if cnp.PyArray_IS_C_CONTIGUOUS(places) else c_copy(places)
+    if not within(places, w.places):
+        raise ValueError(f"max_pool: index: expected places from 0 to {w.places - 1}")
     w.index = <int*>cnp.PyArray_DATA(places)
     return run(
         loop, w, sizeof(Work), y, count * ((w.step + SIDE - 1) // SIDE), w.places * min(w.step, <Py_ssize_t>SIDE), COST,
