@@ -15,6 +15,7 @@ from pathlib import Path
 from dcgans import DCGANS, LAYERS, dcgan_case, layer_case
 from mlps import MLPS, mlp_case
 from op_products import ROWS as PRODUCT_ROWS
+from op_programs import CASES as PROGRAM_CASES
 from op_rows import ROWS as OP_ROWS
 from op_rows import activation_rows
 from small import small_cases
@@ -138,9 +139,9 @@ def array_case(function: str, shape: tuple[int, ...], mode: str, name: str) -> d
 
 
 def ops(context: Context) -> list[dict]:
-    """Every public operation, and products of powers of two and their neighbours."""
+    """Every public operation, products of powers of two and their neighbours, and programs of many small operations."""
     rows = [*OP_ROWS, *activation_rows(context.activations), *PRODUCT_ROWS]
-    return [row.case() for row in (rows[::12] if context.quick else rows)]
+    return [*[row.case() for row in (rows[::12] if context.quick else rows)], *PROGRAM_CASES]
 
 
 def gemm(context: Context) -> list[dict]:

@@ -20,6 +20,7 @@ from base import (
 )
 from calls import CallTask
 from networks import DCGANData, layer_operands
+from programs import ProgramTask
 
 ALONG_ROWS = ("logsumexp", "cumsum", "prod", "sort")  # of the functions in `arrays`
 
@@ -108,6 +109,10 @@ class EagerWorker(Worker):
         raise NotImplementedError
 
     def set_threads(self, n: int) -> None:
+        raise NotImplementedError
+
+    def gradients(self, y, xs: list) -> list:
+        """Of y's sum, with gradients of their own."""
         raise NotImplementedError
 
     def compiled(self, function):
@@ -217,6 +222,9 @@ class EagerWorker(Worker):
 
     def call(self, case: dict) -> CallTask:
         return CallTask(self, case)
+
+    def program(self, case: dict) -> ProgramTask:
+        return ProgramTask(self, case)
 
     def tiny(self, case: dict) -> Task:
         x = self.tensor(normal((4,), 1), requires_grad=True)

@@ -84,6 +84,9 @@ class Minidl(EagerWorker):
     def set_threads(self, n):
         md.set_num_threads(n)
 
+    def gradients(self, y, xs):
+        return md.grad(y.sum(), xs, create_graph=True)
+
     def images(self, array, requires_grad=False):
         return self.tensor(channels_last(array), requires_grad)
 
@@ -115,6 +118,13 @@ class Minidl(EagerWorker):
             *(nn.Conv(6, 16, 5), nn.ReLU(), nn.MaxPool(2)),
             *(nn.Flatten(), nn.Affine(256, 120), nn.ReLU()),
             *(nn.Affine(120, 84), nn.ReLU(), nn.Affine(84, 10)),
+        )
+
+    def small_cnn(self):
+        return nn.Sequential(
+            *(nn.Conv(3, 16, 3, padding=1), nn.BatchNorm(16), nn.ReLU(), nn.MaxPool(2)),
+            *(nn.Conv(16, 32, 3, padding=1), nn.BatchNorm(32), nn.ReLU(), nn.MaxPool(2)),
+            *(nn.Flatten(), nn.Affine(2048, 10)),
         )
 
     def clear(self, leaf):

@@ -76,6 +76,9 @@ class Torch(EagerWorker):
     def set_threads(self, n):
         torch.set_num_threads(n)
 
+    def gradients(self, y, xs):
+        return torch.autograd.grad(y.sum(), xs, create_graph=True)
+
     @property
     def layout(self):
         last = self.variant == "channels_last"
@@ -110,6 +113,14 @@ class Torch(EagerWorker):
             *(conv(6, 16, 5), relu(), torch.nn.MaxPool2d(2)),
             *(torch.nn.Flatten(), linear(256, 120), relu()),
             *(linear(120, 84), relu(), linear(84, 10)),
+        )
+
+    def small_cnn(self):
+        conv, norm, relu = torch.nn.Conv2d, torch.nn.BatchNorm2d, torch.nn.ReLU
+        return torch.nn.Sequential(
+            *(conv(3, 16, 3, padding=1), norm(16), relu(), torch.nn.MaxPool2d(2)),
+            *(conv(16, 32, 3, padding=1), norm(32), relu(), torch.nn.MaxPool2d(2)),
+            *(torch.nn.Flatten(), torch.nn.Linear(2048, 10)),
         )
 
     def adam(self, parameters, lr, betas):

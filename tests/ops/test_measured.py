@@ -57,6 +57,16 @@ def test_every_row_runs(modules):
         compile(row.theirs, row.name, "eval")
 
 
+def test_every_program_runs(modules):
+    worker = importlib.import_module("minidl_").Minidl("")
+    programs, named = map(importlib.import_module, ("programs", "op_programs"))
+    assert tuple(programs.PROGRAMS) == named.PROGRAMS
+    for case in named.CASES:
+        task = worker.program(case)
+        assert np.isfinite(task.check).all(), case["name"]
+        assert set(task.measure(0.002)["times"]) == {f"{task.mode} 1", f"{task.mode} 2"}
+
+
 def test_an_unknown_way_to_draw(modules):
     with pytest.raises(ValueError, match="odd:3: no such way"):
         modules[2].drawn("odd:3", 1)
