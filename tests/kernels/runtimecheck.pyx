@@ -3,7 +3,7 @@
 from libc.stdlib cimport calloc, free
 
 from minidl._kernels.runtime.memory cimport give, take
-from minidl._kernels.runtime.pool cimport attempt, parallel
+from minidl._kernels.runtime.pool cimport attempt, parallel, share
 
 cdef extern from *:
     """
@@ -50,8 +50,8 @@ cdef void run_task(void* context, Py_ssize_t index) noexcept nogil:
     add(&tasks.running, -1)
 
 
-def run_tasks(Py_ssize_t count, Py_ssize_t nested=0, double seconds=0, bint hold_gil=False):
-    """Runs count tasks of so many seconds, each with a nested call of its own.
+def run_tasks(Py_ssize_t count, Py_ssize_t nested=0, double seconds=0, bint hold_gil=False, Py_ssize_t ns=-1):
+    """Runs count tasks of so many seconds, each with a nested call of its own. `ns`: what the pool is told that they take.
 
     Returns the runs of each index, those of its nested call, and the most tasks that ran at once.
     """
@@ -60,7 +60,10 @@ def run_tasks(Py_ssize_t count, Py_ssize_t nested=0, double seconds=0, bint hold
     if numbers == NULL:
         raise MemoryError
     try:
-        if hold_gil:
+        if ns >= 0:
+            with nogil:
+                share(run_task, &tasks, count, True, ns)
+        elif hold_gil:
             parallel(run_task, &tasks, count)
         else:
             with nogil:
@@ -69,6 +72,20 @@ def run_tasks(Py_ssize_t count, Py_ssize_t nested=0, double seconds=0, bint hold
         return runs, nested_runs, max(at_once, default=0)
     finally:
         free(numbers)
+
+
+def help_for_a_short_call(double seconds):
+    """How many threads ran at once in a call that is said to be short, right after one that woke a worker."""
+    cdef int[12] room
+    cdef int* numbers = room
+    cdef Tasks tasks = Tasks(numbers, numbers + 4, numbers + 8, 0, 0, seconds)
+    cdef int i
+    for i in range(12):
+        numbers[i] = 0
+    with nogil:
+        parallel(run_task, &tasks, 4)
+        share(run_task, &tasks, 4, True, 100)
+    return max([tasks.at_once[i] for i in range(4)])
 
 
 # ── Scratch memory ───────────────────────────────────────────────────────────────────────────────────────────────────

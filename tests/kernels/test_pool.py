@@ -65,6 +65,17 @@ def test_the_threads_run_at_the_same_time():
     assert any(check(4, seconds=0.02) == 2 for _ in range(50))
 
 
+@needs_threads
+def test_a_short_call_wakes_nobody_but_takes_the_help_of_those_awake():
+    pool.set_num_threads(2)
+    check(4)
+    for _ in range(20):
+        time.sleep(0.002)  # the worker falls asleep
+        assert check(4, seconds=0.0005, ns=100) == 1
+    assert any(check(4, seconds=0.02, ns=80_000_000) == 2 for _ in range(50))
+    assert any(runtimecheck.help_for_a_short_call(0.0005) == 2 for _ in range(1000))
+
+
 def test_one_thread_runs_inline():
     pool.set_num_threads(1)
     assert check(20, nested=3, seconds=0.0005) == 1

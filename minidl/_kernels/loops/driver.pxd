@@ -21,8 +21,13 @@ ctypedef void (*loop_t)(void* tag, void* work, Py_ssize_t first, Py_ssize_t last
 
 # The policy. It depends on the size of the array alone, so that the bits do not depend on the number of threads.
 cdef enum:
-    ALONE = 131072       # additions that one thread is done with before another would be awake
-    TASK = 16384         # elements of a task, at most
+    ALONE = 16384        # additions that one thread is done with before another has taken its part
+    SHORT_TASK = 8192    # additions of a task, at least, where there would be fewer tasks than
+    FEW_TASKS = 4        # these, of which no thread is without one for long
+    TASK = 16384         # elements of a task, at most,
+    TASK_ADDITIONS = 131072  # and additions
+    ADDITIONS = 8        # that one thread does in a nanosecond, about
+    APART = 64           # single elements of which a task has a multiple: no two write to one cache line
     LARGE = 1 << 20      # elements of an array that no cache holds: memory is read faster in
     LONG_TASK = 65536     # longer tasks
     STREAM_BYTES = 1 << 25  # read and written, above which a loop streams: a large third-level cache
@@ -35,6 +40,7 @@ cdef struct Job:
     void* work
     char* y
     Py_ssize_t rows, per_task, tasks
+    Py_ssize_t ns        # that one thread takes for all of it, about
     bint whole
     Py_ssize_t itemsize  # of y, if it is streamed; else 0
 
@@ -63,6 +69,7 @@ cdef inline int run(
     cdef Py_ssize_t size = rows * width
     cdef char* to = NULL if y is None else cnp.PyArray_BYTES(y)
     cdef bint alone = size * cost <= ALONE
+    cdef Py_ssize_t most
     cdef Job job
     if alone and not capturing():
         if rows:
@@ -71,8 +78,13 @@ cdef inline int run(
     job.loop, job.work, job.y, job.rows = loop, work, to, rows
     job.per_task, job.tasks, job.itemsize, job.whole = rows, 1, 0, whole
     if not alone:
-        job.per_task = max((LONG_TASK if size >= LARGE else min(ALONE // cost, <Py_ssize_t>TASK)) // width, <Py_ssize_t>1)
+        most = LONG_TASK if size >= LARGE else min(TASK_ADDITIONS // cost, <Py_ssize_t>TASK)
+        job.tasks = max((size + most - 1) // most, min(size * cost // SHORT_TASK, <Py_ssize_t>FEW_TASKS))
+        job.per_task = max((rows + job.tasks - 1) // job.tasks, <Py_ssize_t>1)
+        if width == 1:
+            job.per_task = (job.per_task + APART - 1) // APART * APART
         job.tasks = (rows + job.per_task - 1) // job.per_task
+        job.ns = size * cost // ADDITIONS
         if dense and not whole and is_streamed(dense * cnp.PyArray_NBYTES(y)):
             job.itemsize = cnp.PyArray_ITEMSIZE(y)
     if capturing():
@@ -86,9 +98,10 @@ cdef inline int run_job(void* work) except -1:
         if job.rows:
             run_task(job, 0)
         return 0
+    cdef bint done
     with nogil:
-        pool.parallel(run_task, job, job.tasks, job.whole)
-    return 0
+        done = pool.share(run_task, job, job.tasks, job.whole, job.ns)
+    return 0 if done else -1
 
 
 cdef inline int leave_job(Job* job, size_t nbytes, cnp.ndarray y) except -1:

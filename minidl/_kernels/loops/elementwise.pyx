@@ -10,7 +10,7 @@ kind goes to NumPy, which is the reference in reference/elementwise.py: one `ret
 
 cimport numpy as cnp
 from libc.math cimport sqrt, sqrtf
-from minidl._kernels.loops.driver cimport TASK, loop_t, run
+from minidl._kernels.loops.driver cimport ALONE, loop_t, run
 from minidl._kernels.loops.strided cimport Walk, can_write, row_t, run_strided, set_array, set_operand, strides_of, walk
 from minidl._kernels.runtime cimport memory
 from minidl._kernels.runtime.prepared cimport capturing
@@ -339,7 +339,7 @@ cdef cnp.ndarray run_flat(Loops loops, cnp.ndarray x, cnp.ndarray z, Py_ssize_t 
     w.axes.count, w.axes.length[0] = 1, n
     w.axes.stride[0][0] = 0
     w.axes.stride[0][1], w.axes.stride[0][2], w.axes.stride[0][3] = sx, sz, 1
-    if n <= TASK and not capturing():
+    if n * loops.cost <= ALONE and not capturing():
         w.row(NULL, &w, NULL, cnp.PyArray_DATA(x), cnp.PyArray_DATA(z), cnp.PyArray_DATA(y), n)
         return y
     set_array(&w, 0, x)

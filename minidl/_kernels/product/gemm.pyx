@@ -85,7 +85,8 @@ cdef void multiply_batch(Batch* batch) noexcept nogil:
     cdef Py_ssize_t index
     if batch.count > 1 and flops <= (WHOLE_FLOPS if batch.count >= TASKS else SERIAL_FLOPS):
         batch.each = max(1, <Py_ssize_t> (TASK_FLOPS / max(flops, LEAST_FLOPS)))
-        if not run_tasks(<task_t> batch_task, batch, ceil_div(batch.count, batch.each), False, p.whole):
+        if not run_tasks(<task_t> batch_task, batch, ceil_div(batch.count, batch.each), False, p.whole,
+                         batch.count * max(flops, LEAST_FLOPS)):
             batch.failed = True
         return
     for index in range(batch.count):

@@ -2,11 +2,33 @@
 
 from minidl._kernels.runtime cimport pool
 from minidl._kernels.runtime.epilogues cimport activation_t
+from minidl._kernels.product.tile cimport TILE_LANES
+
+cdef extern from *:
+    """
+    /* The second-level cache of a core, in bytes: what the system says, or 1 MB. */
+    #if !defined(_WIN32)
+      #include <unistd.h>
+    #endif
+    static Py_ssize_t product_second_cache(void) {
+      static Py_ssize_t found;
+      if (!found) {
+        long bytes = 0;
+      #ifdef _SC_LEVEL2_CACHE_SIZE
+        bytes = sysconf(_SC_LEVEL2_CACHE_SIZE);
+      #endif
+        found = bytes < 1 ? 1 << 20 : bytes < 1 << 18 ? 1 << 18 : bytes > 1 << 21 ? 1 << 21 : bytes;
+      }
+      return found;
+    }
+    """
+    Py_ssize_t second_cache "product_second_cache"() noexcept nogil
 
 cdef enum:
     TASKS = 16                  # a product is cut into so many, unless they get smaller than
     TASK_FLOPS = 250_000        # 1 us on one core: what handing out a task may cost ten times over
-    SERIAL_FLOPS = 400_000      # up to here waking the pool costs what it saves
+    SERIAL_FLOPS = 400_000      # up to here handing out tasks costs what it saves, even if all threads are awake
+    LANE_FLOPS = 8              # in a nanosecond on one core, about, for each lane of its vectors
 
 
 cdef struct Product:
@@ -45,14 +67,16 @@ cdef inline void call_task(void* context, Py_ssize_t index) noexcept nogil:
 
 
 cdef inline bint run_tasks(
-    task_t task, void* plan, Py_ssize_t count, bint serial, bint whole=False
+    task_t task, void* plan, Py_ssize_t count, bint serial, bint whole=False, double flops=1e12
 ) noexcept nogil:
-    """Tasks 0 to count - 1, over the threads unless `serial`. False: they were stopped (pool.pxd)."""
+    """Tasks 0 to count - 1, over the threads unless `serial`: those that are awake, if `flops` are few. False: they were
+    stopped (pool.pxd)."""
     cdef Py_ssize_t index
     cdef Call call
     if not serial:
         call.task, call.plan = task, plan
-        return pool.attempt(call_task, &call, count, whole)
+        return pool.share(
+            call_task, &call, count, whole, <Py_ssize_t> (min(flops, 1e12) / (LANE_FLOPS * TILE_LANES)))
     for index in range(count):
         task(NULL, plan, index)
     return True

@@ -14,6 +14,10 @@ cdef int parallel(task_t run, void* context, Py_ssize_t count, bint whole=*) exc
 # Python may run before the entry point has left with fail().
 cdef bint attempt(task_t run, void* context, Py_ssize_t count, bint whole) noexcept nogil
 
+# The same for those who know how long all of it would take on one thread, in ns, about. Workers that are awake help with
+# any call; those that are asleep are left so by a call that would be over before they could help.
+cdef bint share(task_t run, void* context, Py_ssize_t count, bint whole, Py_ssize_t ns) noexcept nogil
+
 # For tasks that take more than some 50 ms: whether the call is being stopped. Such a task returns at once.
 cdef bint stopped() noexcept nogil
 

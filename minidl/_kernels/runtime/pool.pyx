@@ -9,6 +9,11 @@ After work a worker watches the gate for about SPIN_NS, because a training step'
 microseconds, and then sleeps, because a spinning thread takes a core from the user's own NumPy. Where
 long pauses follow one another it sleeps at once.
 
+Whether to wake workers is a question of time: a call says how long it would take alone. Those that are awake help with
+whatever is handed out, so that in a chain of calls each core goes on with the part of the arrays that its cache holds,
+however short some of the calls are. One that sleeps is woken only if that costs a small part of the call (WORTH). And
+where a worker loses its core to another program in the middle of a call, the caller makes the next short calls alone.
+
 Python runs the handlers of signals in the main thread, between two instructions of its interpreter; during a kernel that
 takes seconds it cannot. So the caller looks for signals itself: between two tasks, if LOOK_NS have passed since it last did.
 If a handler raises, no more tasks are handed out, and the call raises when those begun are done.
@@ -39,6 +44,12 @@ cdef enum:
     TURN = 0x10000     # the high half counts openings and closings: odd is open
 
 cdef long long LOOK_NS = 100_000_000
+cdef enum:
+    LONG = 1_000_000_000  # what a call takes that does not say
+    WORTH = 4             # times what waking a worker costs must a call take for each one that it wakes
+    PATIENCE = 4          # a slower wake-up than usual counts for a part of the next estimate
+    SLOWEST = 50_000      # ns; what took longer was another program's doing
+    CAUTIOUS = 256        # short calls without help, after one in which a worker lost its core
 cdef unsigned long _main = threading.main_thread().ident
 
 cdef Py_ssize_t _threads = 1      # a call may use so many, the caller included
@@ -48,6 +59,8 @@ cdef unsigned _gate = 0
 cdef unsigned _stop = 0           # 1 if the call in progress is given up
 cdef unsigned _asleep = 0         # workers asleep, or about to be
 cdef long long _rang = 0          # when sleeping workers were last woken
+cdef Py_ssize_t _wake_ns = 7_000  # what waking one costs the caller; measured each time
+cdef Py_ssize_t _cautious = 0     # so many short calls are still to be made alone
 cdef unsigned _waiting = 0        # 1 while the caller sleeps until the last worker has left
 cdef Py_ssize_t _workers = 0      # workers started
 # The call in progress: written while the gate is shut and nobody is inside.
@@ -68,6 +81,10 @@ cdef int parallel(task_t run, void* context, Py_ssize_t count, bint whole=False)
 
 
 cdef bint attempt(task_t run, void* context, Py_ssize_t count, bint whole) noexcept nogil:
+    return share(run, context, count, whole, LONG)
+
+
+cdef bint share(task_t run, void* context, Py_ssize_t count, bint whole, Py_ssize_t ns) noexcept nogil:
     cdef Py_ssize_t helpers = min(count, peek(&_threads)) - 1
     cdef bint outermost = caller.depth == 0, done
     cdef unsigned stop = 0
@@ -75,17 +92,32 @@ cdef bint attempt(task_t run, void* context, Py_ssize_t count, bint whole) noexc
         if count == 1:
             run(context, 0)
         return True
+    if helpers >= 1 and ns < LONG:
+        helpers = min(helpers, helpers_for(ns))
     # A call from inside a task finds the pool busy too, and so runs inline.
     cdef bint alone = helpers < 1 or load(&_busy) or not swap(&_busy, 0, 1)
     if outermost:
         caller.stop, caller.looks = &stop if alone else &_stop, not whole and thread_id() == _main
     caller.depth += 1
-    done = run_alone(run, context, count) if alone else run_shared(run, context, count, helpers)
+    done = run_alone(run, context, count) if alone else run_shared(run, context, count, helpers, ns)
     caller.depth -= 1
     if outermost:
         caller.stop, caller.looks = NULL, False
         return done
     return True
+
+
+cdef inline Py_ssize_t helpers_for(Py_ssize_t ns) noexcept nogil:
+    """Of a call that takes so long alone."""
+    cdef Py_ssize_t woken = ns // (WORTH * peek(&_wake_ns)), cautious = peek(&_cautious)
+    if woken == 0 and cautious > 0:
+        put(&_cautious, cautious - 1)
+        return 0
+    return awake() + woken
+
+
+cdef inline Py_ssize_t awake() noexcept nogil:
+    return peek(&_workers) - <Py_ssize_t>load(&_asleep)
 
 
 cdef inline bint run_alone(task_t run, void* context, Py_ssize_t count) noexcept nogil:
@@ -97,23 +129,24 @@ cdef inline bint run_alone(task_t run, void* context, Py_ssize_t count) noexcept
     return True
 
 
-cdef inline bint run_shared(task_t run, void* context, Py_ssize_t count, Py_ssize_t helpers) noexcept nogil:
+cdef inline bint run_shared(task_t run, void* context, Py_ssize_t count, Py_ssize_t helpers, Py_ssize_t ns) noexcept nogil:
     global _run, _context, _count, _claimed, _last, _workers, _stop
-    cdef Py_ssize_t awake, i
+    cdef Py_ssize_t sleepers, i
     cdef bint done = True
     _stop = 0
     if _workers < helpers:
         while _workers < helpers and start(_workers, work):
-            _workers += 1
+            put(&_workers, _workers + 1)
         leave_core(_workers, True)
     _run, _context, _count, _claimed, _last = run, context, count, 0, 0
     put(&_helpers, helpers)  # (read by workers that come too late, too)
     add(&_gate, TURN)
-    awake = _workers - <Py_ssize_t>load(&_asleep)
-    if awake < helpers:
+    sleepers = helpers - awake()
+    if sleepers > 0:
         leave_core(_workers, False)
         put_time(&_rang, now())
-        wake(WORKERS, helpers - awake)
+        wake(WORKERS, sleepers)
+        note_wake((now() - peek_time(&_rang)) // sleepers)
     i = 0
     while add_index(&_claimed, 1) <= count:
         run(context, i)
@@ -125,9 +158,16 @@ cdef inline bint run_shared(task_t run, void* context, Py_ssize_t count, Py_ssiz
     if not load(&_busy):  # a handler forked: this is the child, which has no workers
         return False
     add(&_gate, TURN)
-    wait_until_empty()
+    wait_until_empty(ns)
     store(&_busy, 0)
     return done
+
+
+cdef inline void note_wake(Py_ssize_t ns) noexcept nogil:
+    """The quickest wake-ups say what one costs; after slower ones the estimate follows by and by."""
+    if ns > _wake_ns:
+        ns = _wake_ns + (min(ns, <Py_ssize_t> SLOWEST) - _wake_ns) // PATIENCE
+    put(&_wake_ns, max(ns, <Py_ssize_t> 1))
 
 
 cdef bint stopped() noexcept nogil:
@@ -159,8 +199,8 @@ cdef inline void help_out() noexcept nogil:
         run(context, count - add_index(&_last, 1))
 
 
-cdef void wait_until_empty() noexcept nogil:
-    """Sleeps in the end: a worker inside may have lost its core to another program."""
+cdef void wait_until_empty(Py_ssize_t ns) noexcept nogil:
+    """Of a call that takes so long alone. Sleeps in the end: a worker inside may have lost its core to another program."""
     cdef unsigned tries = 0
     cdef long long since = now() if load(&_gate) & INSIDE else 0
     while load(&_gate) & INSIDE:
@@ -168,6 +208,8 @@ cdef void wait_until_empty() noexcept nogil:
         if (tries & 15) or now() - since < 10 * peek_time(&_spin):
             relax()
         else:
+            if WORTH * ns < 10 * peek_time(&_spin):
+                put(&_cautious, CAUTIOUS)
             store(&_waiting, 1)
             if load(&_gate) & INSIDE:
                 sleep(CALLER, &_waiting, 1)
