@@ -11,10 +11,10 @@
 #           for panels of the group (block.pxd)         the group in the second-level cache,
 #             the tile (tile.pxd)                       and the sums in registers
 #
-# B is read in vectors: its rows are packed, or left alone if they are contiguous and lie well. A is
-# read where it lies, transposed or not: the tile takes its elements one by one. Packing it cost more
-# than it gained at every shape measured, except for transposed rows of which a tile of 4 rows would
-# take a quarter of each cache line.
+# B is read in vectors: its rows are packed, or left alone if they are contiguous and either fit the second-level cache
+# or are read for very few rows of A: else each strip of A would fetch them again from further away. A is read where it
+# lies, transposed or not: the tile takes its elements one by one. Packing it cost more than it gained at every shape
+# measured, except for transposed rows of which a tile of 4 rows would take a quarter of each cache line.
 #
 # Turning. Where B's columns are the contiguous ones (x @ weight.T), packing B is a transposition.
 # If A is the smaller matrix it is cheaper to compute C^T = B^T A^T and to transpose that. So it is if
@@ -37,13 +37,12 @@ from minidl._kernels.product.dots cimport multiply_dots, multiply_vector
 from minidl._kernels.math.elementary cimport real
 from minidl._kernels.product.panels cimport column, cut, cut_columns, pack, width
 from minidl._kernels.product.product cimport (
-    SERIAL_FLOPS, TASK_FLOPS, TASKS, Product, ceil_div, run_tasks, task_t,
+    SERIAL_FLOPS, TASK_FLOPS, TASKS, Product, ceil_div, run_tasks, second_cache, task_t,
 )
 from minidl._kernels.product.small cimport multiply_small
 from minidl._kernels.product.tile cimport TILE_ROWS, TILE_VECTORS, copy_out, lanes
 
 cdef enum:
-    GROUP_BYTES = 512 << 10     # of B's panels in a group: half of the second-level cache
     SHARED_BYTES = 4 << 20      # of B, packed: what the last-level cache holds beside A and C
     NEAR_ROWS = 256             # of A are so few that B's panels are used only a few times each:
                                 # the core that packed a panel should also multiply it
@@ -55,11 +54,7 @@ cdef enum:
     NEAR_STEPS_BYTES = 24 << 10  # the first-level cache holds of them
     PACK_STEPS = 128            # steps of K in a task that packs
     SERIAL_PACK = 8_000         # elements of B that one thread packs faster than it calls for help
-    IN_PLACE_BYTES = 512 << 10  # of B that fit the second-level cache: no need to pack it
-    FEW_STRIPS = 16             # of A: B is read too few times for packing to pay (TILE_ROWS = 8)
-    FEW_LOW_STRIPS = 4          # the same where TILE_ROWS = 4, for then B is read twice as often
-    MORE_STRIPS = 32            # the same where B's rows do not compete for cache lines
-    CROWDED_BYTES = 2048        # rows a multiple of this apart compete for the same cache lines
+    IN_PLACE_ROWS = 8           # of A: B is read too few times for packing to pay
     SHARE_STEPS = 64            # of K in a share, at least
     FEW_SHARES = 4              # are not worth it
     SUM_COLUMNS = 256           # sums of A's rows in a task
@@ -104,11 +99,11 @@ cdef inline void multiply(real* kind, const Product* wanted) noexcept nogil:
                 s.packed = room
                 pack_panels(kind, &s, columns)
             s.near = s.packed != NULL and p.m <= NEAR_ROWS
-            s.cut = cut(s.end - s.first, GROUP_BYTES // panel_bytes, p.m,
+            s.cut = cut(s.end - s.first, second_cache() // 2 // panel_bytes, p.m,
                         max(BLOCK_ROWS, BLOCK_BYTES // row_bytes), 1, flops, s.near)
             if not p.failed[0] and not run_tasks(
                     <task_t> multiply_block[real], &s, s.cut.groups * s.cut.blocks, flops <= SERIAL_FLOPS,
-                    p.whole):
+                    p.whole, flops):
                 p.failed[0] = True
             s.start += s.depth
     memory.give(room)
@@ -169,18 +164,16 @@ cdef inline Py_ssize_t whole_steps(const Plan* s, Py_ssize_t size) noexcept nogi
 cdef inline bint lies_well(const Plan* s, Py_ssize_t size) noexcept nogil:
     """Whether B is better read in place than packed: vectors in its rows, and not too many."""
     cdef const Product* p = s.product
-    cdef Py_ssize_t few = FEW_STRIPS if TILE_ROWS == 8 else FEW_LOW_STRIPS
-    if p.b_row % CROWDED_BYTES:
-        few = MORE_STRIPS
     if p.b_col != size:
         return False
-    return p.m <= few * TILE_ROWS or s.depth * max(p.b_row, -p.b_row) <= IN_PLACE_BYTES
+    return p.m <= IN_PLACE_ROWS or s.depth * max(p.b_row, -p.b_row) <= second_cache() // 2
 
 
 cdef inline void pack_panels(real* kind, const Plan* s, Py_ssize_t columns) noexcept nogil:
     cdef Py_ssize_t tasks = (s.end - s.first) * ceil_div(s.depth, PACK_STEPS)
     if s.packed == NULL or not run_tasks(<task_t> pack_task[real], <Plan*> s, tasks,
-                                         columns * s.depth <= SERIAL_PACK, s.product.whole):
+                                         columns * s.depth <= SERIAL_PACK, s.product.whole,
+                                         2.0 * s.product.m * columns * s.depth):
         s.product.failed[0] = True
 
 
@@ -217,7 +210,7 @@ cdef inline bint multiply_shares(real* kind, const Product* p) noexcept nogil:
     s.product, s.steps, s.numbers = p, ceil_div(p.k, count), numbers
     count = ceil_div(p.k, s.steps)
     s.shares = <char*> memory.take(count * numbers * size)
-    if s.shares == NULL or not run_tasks(<task_t> share_task[real], &s, count, False, p.whole):
+    if s.shares == NULL or not run_tasks(<task_t> share_task[real], &s, count, False, p.whole, flops):
         p.failed[0] = True
     else:
         for i in range(count):
@@ -245,7 +238,7 @@ cdef inline void share_task(real* kind, const Shares* s, Py_ssize_t index) noexc
 
 cdef inline void sum_rows(real* kind, const Product* p) noexcept nogil:
     if not run_tasks(<task_t> sum_task[real], <Product*> p, ceil_div(p.m, SUM_COLUMNS),
-                     p.m * p.k <= SERIAL_SUM, p.whole):
+                     p.m * p.k <= SERIAL_SUM, p.whole, 2.0 * p.m * p.n * p.k):
         p.failed[0] = True
 
 

@@ -21,7 +21,9 @@ cdef enum:
     FEW_VECTORS = 4             # of K make dot products worth it if A has few rows, so that packing B
     EMPTY = 4                   # takes longer than the product, or if 1 in 4 of a tile's lanes is empty
     FEW_ROWS = 16               # of A are so few that packing B takes longer than what empty lanes cost
-    DOTS_EACH = 2               # else DOT_VECTORS, and no less than half the rows or columns of C
+    DOTS_EACH = 2               # else DOT_VECTORS, and no less than half the rows or columns of C; but not if C has
+    DOT_LANES = 8               # so many vectors of rows or columns, for which packing costs next to nothing: a tile of dot
+                                # products reads one vector for two products, most of them from the second-level cache
     DOT_TILES = 8               # one below the other, computed in one go
     DOT_CHAINS = 8              # sums of one dot product: two are added to in a cycle, and each takes four cycles
     COLUMN_ROWS = 32            # of a task of a matrix times a vector
@@ -75,7 +77,7 @@ cdef inline bint multiply_vector(real* kind, const Product* p) noexcept nogil:
     if rows == 1:
         dot(kind, p)
     elif not run_tasks(<task_t> dot_task[real], &turned, ceil_div(rows, COLUMN_ROWS),
-                     2.0 * rows * p.k <= SERIAL_DOT_FLOPS, p.whole):
+                     2.0 * rows * p.k <= SERIAL_DOT_FLOPS, p.whole, 8.0 * rows * p.k):
         p.failed[0] = True
     if p.activation != NULL and not p.failed[0]:
         activate_in_place(p.activation, p.c, rows, p.alpha, p.beta)
@@ -150,6 +152,8 @@ cdef inline bint multiply_dots(real* kind, const Product* p) noexcept nogil:
         columns = DOT_COLUMNS * ceil_div(p.n, DOT_COLUMNS)
     if p.m <= TILE_ROWS or EMPTY * columns <= (EMPTY - 1) * lanes(kind):
         least = FEW_VECTORS
+    elif max(p.m, p.n) >= DOT_LANES * lanes(kind):
+        return False
     if p.a_col != size or p.b_row != size or vectors < least:
         return False
     d.product = p
@@ -157,7 +161,7 @@ cdef inline bint multiply_dots(real* kind, const Product* p) noexcept nogil:
     d.tiles = d.tall * ceil_div(p.n, DOT_COLUMNS)
     d.each = ceil_div(d.tiles, max(1, min(<Py_ssize_t> TASKS, <Py_ssize_t> (flops / TASK_FLOPS))))
     if not run_tasks(<task_t> dots_task[real], &d, ceil_div(d.tiles, d.each),
-                     flops <= SERIAL_FLOPS, p.whole):
+                     flops <= SERIAL_FLOPS, p.whole, flops):
         p.failed[0] = True
     elif p.activation != NULL:
         activate_in_place(p.activation, p.c, p.m * p.n, p.alpha, p.beta)

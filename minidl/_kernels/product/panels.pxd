@@ -17,7 +17,7 @@ from libc.string cimport memcpy
 from minidl._kernels.math.elementary cimport real
 from minidl._kernels.product.product cimport TASK_FLOPS, TASKS, ceil_div
 from minidl._kernels.product.tile cimport (
-    TILE_ROWS, TILE_VECTORS, Strip, lanes, tile_of, transpose,
+    TILE_ROWS, TILE_VECTORS, Strip, doubles, floats, lanes, tile_of, transpose, vec,
 )
 
 
@@ -69,6 +69,12 @@ cdef inline void pack(
     if x_step == size and x_column != size:
         transpose(kind, x, x_column, y, room * size, columns, steps, room)
         return
+    if x_column == size and columns == room and room >= (TILE_VECTORS - 1) * lanes(kind):
+        if real is float:
+            copy_vectors(<floats*> NULL, x, x_step, y, steps, room == TILE_VECTORS * lanes(kind))
+        else:
+            copy_vectors(<doubles*> NULL, x, x_step, y, steps, room == TILE_VECTORS * lanes(kind))
+        return
     for step in range(steps):
         if columns < room:
             for j in range(lanes(kind)):
@@ -80,6 +86,22 @@ cdef inline void pack(
                 (<real*> y)[j] = (<const real*> (x + j * x_column))[0]
         x += x_step
         y += room * size
+
+
+cdef inline void copy_vectors(
+    vec* kind, const char* x, Py_ssize_t x_step, char* y, Py_ssize_t steps, bint wide
+) noexcept nogil:
+    """The steps of a whole panel. (A call of memcpy for each would wait for one row of x after the other.)"""
+    cdef vec* to = <vec*> y
+    cdef Py_ssize_t step
+    cdef int i
+    for step in range(steps):
+        for i in range(TILE_VECTORS - 1):
+            to[i] = (<const vec*> x)[i]
+        if wide:
+            to[TILE_VECTORS - 1] = (<const vec*> x)[TILE_VECTORS - 1]
+        to += TILE_VECTORS if wide else TILE_VECTORS - 1
+        x += x_step
 
 
 cdef struct Cut:
