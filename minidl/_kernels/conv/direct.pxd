@@ -28,7 +28,7 @@ from minidl._kernels.product.panels cimport Cut, Panels, column, pack, width
 from minidl._kernels.runtime.epilogues cimport activate_in_place
 from minidl._kernels.product.product cimport activation_t, ceil_div
 from minidl._kernels.product.tile cimport (
-    TILE_LANES, TILE_ROWS, TILE_VECTORS, Strip, copy_out, lanes, tile_of,
+    TALL_ROWS, TILE_LANES, TILE_ROWS, TILE_VECTORS, Strip, copy_out, lanes, tile_of,
 )
 
 cdef enum:
@@ -166,8 +166,9 @@ cdef inline void tile_block(
     cdef Py_ssize_t span = 0, spans, part = max(1, PART_BYTES // max(1, p.k * row))
     cdef const char* w = p.w + (left * s.weights.taps + p.first * columns) * s.inputs * size
     cdef const char* bias
-    cdef char* y[TILE_ROWS]
-    cdef real[TILE_ROWS * TILE_VECTORS * TILE_LANES] edge
+    cdef Py_ssize_t high = TALL_ROWS if columns == lanes(kind) else TILE_ROWS
+    cdef char* y[TALL_ROWS]
+    cdef real[TALL_ROWS * TILE_VECTORS * TILE_LANES] edge
     cdef bint ragged = left + columns > s.outputs
     cdef Walk walk
     cdef Strip strip
@@ -180,18 +181,18 @@ cdef inline void tile_block(
         start(s, p, top, &walk)
         pixel = top
         while pixel < bottom:
-            for i in range(TILE_ROWS):  # beyond the last pixel that one again
+            for i in range(high):  # beyond the last pixel that one again
                 strip.rows[i], y[i] = walk.x, walk.y + left * size
                 strip.out[i] = <char*> (edge + i * columns) if ragged else y[i]
                 if pixel + i < bottom - 1:
                     step_on(s, p, &walk)
             strip.b = w
-            tile_of(kind, TILE_ROWS, columns // lanes(kind))(NULL, NULL, NULL, &strip)
+            tile_of(kind, high, columns // lanes(kind))(NULL, NULL, NULL, &strip)
             if ragged:
-                for i in range(min(bottom - pixel, TILE_ROWS)):
+                for i in range(min(bottom - pixel, high)):
                     copy_out(edge + i * columns, <real*> y[i], s.outputs - left, span > 0,
                              <const real*> bias)
-            pixel += TILE_ROWS
+            pixel += high
         w += spans * p.k * row
         span += spans
         if span >= p.spans:
