@@ -168,3 +168,18 @@ def test_reshape_errors_are_numpys(shape):
     for x in (array((2, 3), np.float32), array((3, 2), np.float32).T):
         with pytest.raises(ValueError, match=r"reshape|dimension"):
             K.reshape(x, shape)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int64", "bool"])
+@pytest.mark.parametrize("shape", [(), (3,), (0, 4), (1023,), (1024,), (40_000,), (3, 70_001)])
+def test_set_all(shape, dtype):
+    for value in (0, 1, -2.5, 1e-42, float("inf"), float("nan"), np.float32(7), True):
+        if dtype in ("int64", "bool") and value not in (0, 1):
+            continue
+        y, expected = np.empty(shape, dtype), np.full(shape, value, dtype)
+        K.set_all(y, value)
+        np.testing.assert_array_equal(y, expected)
+        wide = np.zeros((*shape, 2), dtype)
+        K.set_all(wide[..., 1], value)
+        np.testing.assert_array_equal(wide[..., 1], expected)
+        assert not wide[..., 0].any()

@@ -315,3 +315,22 @@ def test_attention_is_captured():
         for p, g in zip(layer.parameters(), grads, strict=True):
             np.testing.assert_array_equal(p.grad.data, g)
     assert captured.records == 1 or PURE
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 256, 8), (1, 129, 4), (64, 5), (300, 2)])
+@pytest.mark.parametrize("keys", [None, 40, 400])
+def test_causal_attention_in_blocks_is_that_of_the_mask(shape, keys):
+    """Blocks of queries leave out keys that none of them may attend to; the mask says so to each of them."""
+    lengths = (shape, *[(*shape[:-2], keys or shape[-2], shape[-1])] * 2)
+    found = []
+    for how in (
+        {"is_causal": True},
+        {"mask": np.tril(np.ones((shape[-2], keys or shape[-2]), bool))},
+    ):
+        rng = np.random.default_rng(1)
+        leaves = [md.Tensor(rng.normal(size=s), requires_grad=True) for s in lengths]
+        y = F.scaled_dot_product_attention(*leaves, **how)
+        y.backward(rng.normal(size=y.shape))
+        found.append([y.numpy(), *[leaf.grad.numpy() for leaf in leaves]])
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-10, atol=1e-12)

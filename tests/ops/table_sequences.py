@@ -63,6 +63,12 @@ ROWS = [
         rtol=1e-4,
     ),
     Row(
+        "F.scaled_dot_product_attention/causal, blocks of queries",
+        lambda q, k, v: F.scaled_dot_product_attention(q, k, v, is_causal=True),
+        normal((130, 2), (90, 2), (90, 2)),
+        rtol=1e-4,
+    ),
+    Row(
         "F.scaled_dot_product_attention/masks, dropout",
         lambda q, k, v: F.scaled_dot_product_attention(q, k, v, ALLOWED, True, 0.3, 3),
         normal((2, 4), (3, 4), (3, 2)),

@@ -221,6 +221,17 @@ def test_equal_elements_are_sorted_in_their_order():
     np.testing.assert_array_equal(x.grad.data, [30, 10, 40, 20])
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("axis", [0, 1])
+def test_zeros_of_both_signs_keep_their_order(dtype, axis):
+    x = np.random.default_rng(0).choice(np.array([0.0, -0.0, 1.0, -1.0], dtype), (200, 200))
+    signs = np.signbit(md.sort(Tensor(x), axis).data)
+    order = np.argsort(x, axis, kind="stable")
+    np.testing.assert_array_equal(signs, np.signbit(np.take_along_axis(x, order, axis)))
+    recorded = md.sort(Tensor(x, requires_grad=True), axis).data
+    np.testing.assert_array_equal(signs, np.signbit(recorded))
+
+
 # ── Many parts of one tensor ─────────────────────────────────────────────────────────────────────
 
 PARTS = {

@@ -13,7 +13,7 @@ from minidl._kernels.runtime cimport memory, prepared
 from minidl._kernels.arrays.axes cimport (
     Axes, Cursor, add_axis, advance, go_to, magnitude, merge_axes, sort_axes, stride_of, swap_axes,
 )
-from minidl._kernels.arrays.layout cimport in_elements, same_shape
+from minidl._kernels.arrays.layout cimport in_elements, is_double, is_plain, same_shape
 from minidl._kernels.runtime.sizes cimport times
 
 cnp.import_array()
@@ -25,6 +25,9 @@ cdef enum:
     COST = 2  # of an element, in additions
     SMALL = 65536  # bytes of an array that is joined to others by one thread,
     SHORT = 64  # and of a piece of it that is worth a call of memcpy
+    MANY = 1024  # elements that NumPy fills more slowly
+
+cdef double LARGEST = 3e38  # float32 holds it; of larger numbers NumPy says that they overflow
 
 ctypedef fused word:
     uint32_t
@@ -256,9 +259,29 @@ cdef int fill_with(void* filling) except -1:
     return 0
 
 
+cdef int repeat_number(cnp.ndarray y, const char* number) except -1:
+    """As copy_into, from an array of one number that is repeated along all axes."""
+    cdef int axis, ndim = cnp.PyArray_NDIM(y)
+    cdef Work w
+    w.axes.count = 0
+    for axis in range(ndim):
+        add_axis(&w.axes, cnp.PyArray_DIM(y, axis), 0, stride_of(y, axis, ndim), 0, 0)
+    lay_out(&w)
+    w.x = number
+    return run(of_dtype(y, <loop_t>copy_chunks[uint32_t], <loop_t>copy_chunks[uint64_t]), &w, sizeof(w), y,
+               w.chunks, w.plane.chunk[0] * w.plane.chunk[1], COST, True)
+
+
 def set_all(cnp.ndarray y not None, value):
     """y = the number, everywhere."""
     cdef Filling w = Filling(<void*>y, <void*>value)
+    cdef float single
+    cdef double wide
+    if type(value) in (float, int) and is_plain(y) and cnp.PyArray_ISWRITEABLE(y) and not prepared.capturing():
+        if cnp.PyArray_SIZE(y) >= MANY and -LARGEST <= value <= LARGEST:
+            single, wide = value, value
+            repeat_number(y, <const char*>&wide if is_double(y) else <const char*>&single)
+            return
     if prepared.capturing():
         prepared.keep(y)
         prepared.keep(value)

@@ -14,6 +14,8 @@ from minidl.random import generator
 
 __all__ = ["arange", "full", "ones", "randn", "zeros"]
 
+COMMON = {name: np.dtype(name) for name in ("float32", "float64")}
+
 
 def zeros(*shape: Any, dtype: Any = "float32", requires_grad: bool = False) -> Tensor:
     """A tensor y = 0 of this shape: ``zeros(2, 3)`` or ``zeros((2, 3))``.
@@ -102,7 +104,8 @@ def _full(name: str, shape: tuple, value: Any, dtype: Any, requires_grad: bool) 
 
 def _new(name: str, array: np.ndarray, requires_grad: bool) -> Tensor:
     y = wrap(array)
-    y.requires_grad = check.flag(name, "requires_grad", requires_grad)
+    if requires_grad is not False:
+        y.requires_grad = check.flag(name, "requires_grad", requires_grad)
     return y
 
 
@@ -110,10 +113,14 @@ def _lengths(name: str, shape: tuple) -> tuple[int, ...]:
     """The lengths that were given one by one, or as one sequence."""
     if len(shape) == 1 and not isinstance(shape[0], int | np.integer):
         shape = tuple(check.items(name, "shape", shape[0], "integers"))
-    return check.shape(name, [check.integer(name, "shape", n) for n in shape])
+    return check.shape(
+        name, [n if type(n) is int else check.integer(name, "shape", n) for n in shape]
+    )
 
 
 def _dtype(name: str, dtype: Any) -> np.dtype:
+    if type(dtype) is str and dtype in COMMON:
+        return COMMON[dtype]
     found = check.dtype(name, dtype)
     if found.kind not in "fiub" or found.itemsize > 8 or found == np.float16:
         raise TypeError(

@@ -79,6 +79,14 @@ def _stable_order(x: np.ndarray, axis: int) -> np.ndarray:
     return np.moveaxis(order, -1, axis)
 
 
+def _sorted(x: np.ndarray, axis: int) -> np.ndarray:
+    """NumPy's quickest sort may change the places of equal elements, which can be told apart if they are 0 and -0."""
+    y = np.sort(x, axis)
+    zeros = y[y == 0] if x.dtype.kind == "f" else y[:0]
+    signs = np.signbit(zeros)
+    return np.sort(x, axis, kind="stable") if signs.any() and not signs.all() else y
+
+
 def cumsum(x: Any, axis: int | None = None) -> Tensor:
     """The running sums along an axis; without one, of x in one row. The gradient of x_i is the Σ of gy_j over j >= i.
 
@@ -97,7 +105,7 @@ def sort(x: Any, axis: int | None = -1) -> Tensor:
     """
     x, axis = along("sort", x, axis)
     if not will_record(x):  # the places are not needed: sorting alone is faster
-        return wrap(by_numpy(np.sort, x._data, axis))
+        return wrap(by_numpy(_sorted, x._data, axis))
     return Permute(_order(x._data, axis), axis)(x)
 
 

@@ -15,10 +15,16 @@ from minidl.ops.activations.noise import dropout as dropped
 from minidl.ops.activations.softmax import softmax
 from minidl.ops.args import one_float_dtype
 from minidl.ops.arithmetic import where
+from minidl.ops.arrays.joining import concatenate
 from minidl.ops.linalg import matmul, swap
 from minidl.ops.losses.loss import Weigh
 from minidl.ops.shape import reshape, transpose
 from minidl.random import generator
+
+BLOCKS, SHORTEST = (
+    4,
+    64,
+)  # of queries that may attend to earlier keys only; the fewest queries of a block
 
 
 def scaled_dot_product_attention(
@@ -63,6 +69,8 @@ def scaled_dot_product_attention(
         generator(rng, name)  # raises if it is wrong
     shape = (*np.broadcast_shapes(q.shape[:-2], k.shape[:-2]), q.shape[-2], k.shape[-2])
     mask = None if mask is None else mask_of(name, "mask", mask, shape)
+    if is_causal and mask is None and not dropout and all(shape):
+        return _causal_attention(q, k, v)
     if mask is None or mask.dtype.kind == "f":
         return attention(q, k, v, is_causal, dropout, rng, added=mask)[0]
     return attention(q, k, v, is_causal, dropout, rng, allowed=mask)[0]
@@ -92,13 +100,30 @@ def attention(
     if is_causal or allowed is not None or ignored:
         masks = [None if m is None else m._data for m in (allowed, *ignored)]
         may, any_ = by_numpy(_may_attend, is_causal, scores.shape[-2:], scores.dtype, *masks)
-        scores, some = where(wrap(may), scores, -np.inf), wrap(any_)
+        scores = where(wrap(may), scores, -np.inf)
+        if len(masks) > 1 or masks[0] is not None:  # else there is key 0 for all
+            some = wrap(any_)
     weights = softmax(scores, -1)
     if some is not None:
         weights = Weigh()(some, weights)
     if dropout:
         weights = dropped(weights, dropout, rng=rng)
     return matmul(weights, v), weights
+
+
+def _causal_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """The queries in BLOCKS blocks, each with the keys up to its last query: the others would get the weight 0."""
+    length, keys = q.shape[-2], k.shape[-2]
+    step, parts = max(SHORTEST, -(-length // BLOCKS)), []
+    for start in range(0, length, step):
+        stop = min(start + step, length)
+        seen = slice(0, min(stop, keys))
+        some = q[..., start:stop, :] * (1 / math.sqrt(q.shape[-1]))
+        scores = matmul(some, swap(k[..., seen, :]))
+        may = by_numpy(np.tri, *scores.shape[-2:], start, bool)
+        weights = softmax(where(wrap(may), scores, -np.inf), -1)
+        parts.append(matmul(weights, v[..., seen, :]))
+    return concatenate(parts, -2) if len(parts) > 1 else parts[0]
 
 
 def multihead_attention(

@@ -9,6 +9,7 @@ from minidl import check
 from minidl.autograd.tensor import Tensor
 from minidl.ops.args import as_float
 from minidl.ops.arrays.joining import concatenate
+from minidl.ops.reduction import mean
 from minidl.ops.spatial.pooling import avg_pool, max_pool
 
 Sizes = int | None | Sequence[int | None]
@@ -56,6 +57,8 @@ def _pooled(name: str, x: Any, output_size: Sizes, pool: Callable[..., Tensor]) 
             f"{name}: output_size: expected one size or {axes}, one for each spatial axis, got {output_size!r}"
         )
     sizes = [n if m is None else m for n, m in zip(x.shape[2:], wanted, strict=True)]
+    if pool is avg_pool and all(m == 1 for m in sizes):
+        return mean(x, tuple(range(2, x.ndim)), keepdims=True)
     if all(n % m == 0 for n, m in zip(x.shape[2:], sizes, strict=True)):
         return pool(x, tuple([n // m for n, m in zip(x.shape[2:], sizes, strict=True)]))
     # Axis by axis; the last one first, so that the first of equal values is found.

@@ -89,20 +89,17 @@ def _inside(y: np.ndarray, widths: Widths) -> np.ndarray:
 
 def _edges(y: np.ndarray, axis: int, widths: tuple[int, int], mode: str) -> list[tuple]:
     """Views of y: (padding along an axis, the elements that it repeats), before and after."""
-    before, after = widths
-    end = y.shape[axis] - after
-    lead = (slice(None),) * axis
-
-    def part(start: int, stop: int, step: int = 1) -> np.ndarray:
-        return y[(*lead, slice(start, stop, step))]
-
-    if mode == "reflect":
-        sources = [part(before + 1, 2 * before + 1), part(end - 1 - after, end - 1)]
-        sources = [source[(*lead, slice(None, None, -1))] for source in sources]
-    else:
-        sources = [part(before, before + 1), part(end - 1, end)]
-    borders = [part(0, before), part(end, end + after)]
-    return [pair for pair, n in zip(zip(borders, sources, strict=True), widths, strict=True) if n]
+    (before, after), last = widths, y.shape[axis] - widths[1] - 1
+    mirrored, lead, found = mode == "reflect", (slice(None),) * axis, []
+    if before:
+        source = slice(2 * before, before, -1) if mirrored else slice(before, before + 1)
+        found.append((y[(*lead, slice(0, before))], y[(*lead, source)]))
+    if after:
+        stop = last - 1 - after  # (-1 would be the end)
+        mirror = slice(last - 1, stop if stop >= 0 else None, -1)
+        source = mirror if mirrored else slice(last, last + 1)
+        found.append((y[(*lead, slice(last + 1, None))], y[(*lead, source)]))
+    return found
 
 
 def pad(x: Any, pad_width: Any, value: float = 0.0, mode: str = "constant") -> Tensor:
