@@ -9,8 +9,9 @@
 #
 # With channels innermost in memory (image.pxd) no columns need to be gathered: a row of the tile is
 # an output pixel, and points at the first of the pixels that it sees. A span is a tap, or all taps
-# of a kernel's row, where they lie side by side. The weights are packed once a call, in panels of as
-# many output channels as a tile is wide, in the order in which the tile reads them. From the outside in:
+# of a kernel's row, where they lie side by side. (Where x is copied, to have zeros around it, its groups of channels are
+# put one after another for that.) The weights are packed once a call, in panels of as many output channels as a tile is
+# wide, in the order in which the tile reads them. From the outside in:
 #
 #   for tasks: a block of output pixels, a phase, a group of panels   over the threads
 #     for panels of the group                          the group stays in the second-level cache
@@ -73,6 +74,7 @@ cdef struct Plan:
     # What is common to all passes.
     Py_ssize_t[AXES + 1] x_steps, y_steps   # bytes from one output pixel to the next
     Py_ssize_t inputs, outputs  # channels of a group
+    Py_ssize_t group_step       # bytes of x from one group to the next
     Panels panels               # of a group's outputs
     Pass* passes
     Py_ssize_t count            # of passes

@@ -28,17 +28,19 @@ cdef struct Copy:
     const Image* x
     char* y                 # the first element, which may be one of the zeros
     Py_ssize_t[AXES] low, size
-    Py_ssize_t pixel        # bytes
+    Py_ssize_t groups, c    # of channels, and the channels of one
+    Py_ssize_t pixel        # bytes of these
 
 
 cdef inline bint pad_image(
-    real* kind, const Image* x, const Py_ssize_t* low, const Py_ssize_t* high, bint pack, Image* y
+    real* kind, const Image* x, const Py_ssize_t* low, const Py_ssize_t* high, bint pack, Image* y,
+    Py_ssize_t groups=1
 ) noexcept nogil:
     """Makes y: x with channels innermost, and `low` zeros before and `high` zeros after it on each axis
     (NULL: none).
 
-    y is x itself if it will do and `pack` is False; else it is dense scratch memory. False: no
-    memory, or the work was stopped."""
+    y is x itself if it will do and `pack` is False; else it is dense scratch memory, where each group of channels of
+    a sample is an image of its own. False: no memory, or the work was stopped."""
     cdef Copy copy
     cdef Py_ssize_t size = sizeof(real), rows
     cdef bint padded = False
@@ -55,17 +57,17 @@ cdef inline bint pad_image(
         return True
     for axis in range(AXES):
         y.size[axis] = copy.size[axis]
-    y.c_step = size
-    y.steps[2] = times(x.c, size)
+    y.c_step, y.c = size, x.c // groups
+    y.steps[2] = times(y.c, size)
     y.steps[1] = times(y.size[2], y.steps[2])
     y.steps[0] = times(y.size[1], y.steps[1])
     y.n_step = times(y.size[0], y.steps[0])
-    y.scratch = memory.take(plus(times(x.n, y.n_step), 1))
+    y.scratch = memory.take(plus(times(times(x.n, groups), y.n_step), 1))
     if y.scratch == NULL:
         return False
-    copy.x, copy.y, copy.pixel = x, <char*> y.scratch, y.steps[2]
+    copy.x, copy.y, copy.pixel, copy.groups, copy.c = x, <char*> y.scratch, y.steps[2], groups, y.c
     rows = x.n * y.size[0] * y.size[1]
-    if not run_tasks(<task_t> copy_task[real], &copy, x.n * y.size[0],
+    if not run_tasks(<task_t> copy_task[real], &copy, x.n * groups * y.size[0],
                      rows * y.size[2] * x.c <= SERIAL_COPY):
         memory.give(y.scratch)
         return False
@@ -77,10 +79,12 @@ cdef inline bint pad_image(
 
 
 cdef inline void copy_task(real* kind, const Copy* s, Py_ssize_t index) noexcept nogil:
-    """One image, or one depth of a volume."""
+    """One image, or one depth of a volume, in a group of channels."""
     cdef const Image* x = s.x
     cdef Py_ssize_t row = s.size[2] * s.pixel, h, d = index % s.size[0] - s.low[0]
-    cdef const char* plane = x.data + index // s.size[0] * x.n_step + d * x.steps[0]
+    cdef Py_ssize_t image = index // s.size[0]
+    cdef const char* plane = x.data + (
+        image // s.groups * x.n_step + image % s.groups * s.c * x.c_step + d * x.steps[0])
     cdef char* y = s.y + index * s.size[1] * row
     if d < 0 or d >= x.size[0]:
         memset(y, 0, s.size[1] * row)
@@ -98,16 +102,16 @@ cdef inline void copy_row(real* kind, const Copy* s, const char* x, char* y) noe
     cdef Py_ssize_t size = sizeof(real), w, c, step = image.steps[2], width = image.size[2]
     memset(y, 0, s.low[2] * s.pixel)
     y += s.low[2] * s.pixel
-    if image.c_step == size and step == s.pixel or image.c == 1 and step == size:
+    if image.c_step == size and step == s.pixel or s.c == 1 and step == size:
         memcpy(y, x, width * s.pixel)
     elif image.c_step == size:
         for w in range(width):
             memcpy(y + w * s.pixel, x + w * step, s.pixel)
     elif step == size:
-        transpose(kind, x, image.c_step, y, s.pixel, image.c, width, image.c)
+        transpose(kind, x, image.c_step, y, s.pixel, s.c, width, s.c)
     else:
         for w in range(width):
-            for c in range(image.c):
+            for c in range(s.c):
                 (<real*> (y + w * s.pixel))[c] = (
                     <const real*> (x + w * step + c * image.c_step))[0]
     memset(y + width * s.pixel, 0, (s.size[2] - s.low[2] - width) * s.pixel)

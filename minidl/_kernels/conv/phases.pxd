@@ -97,7 +97,11 @@ cdef inline bint convolve(real* kind, const Window* window, Job* job) noexcept n
     if at == NULL:
         return False
     memset(&s, 0, sizeof(Plan))
-    if pad_image(kind, &job.x, low, high, False, &x):
+    if pad_image(kind, &job.x, low, high, False, &x, w.groups):
+        s.group_step = job.x.c // w.groups * <Py_ssize_t> sizeof(real)
+        if x.scratch != NULL:
+            s.group_step = x.n_step
+            x.n_step *= w.groups
         s.passes = <Pass*> at
         s.slots = <Py_ssize_t*> (at + phases * w.groups * <Py_ssize_t> sizeof(Pass))
         lay_passes(kind, w, job, axes, &x, &s)
@@ -197,7 +201,7 @@ cdef inline void lay_passes(
                 for group in range(w.groups):
                     place = &s.passes[s.count]
                     place[0] = p
-                    place.x = x.data + group * s.inputs * size
+                    place.x = x.data + group * s.group_step
                     place.y = p.y + group * s.outputs * size
                     s.count += 1
     s.panels = cut_columns(kind, s.outputs)
