@@ -46,6 +46,7 @@ cdef struct Plan:
     const Py_ssize_t* shifts    # of the spans
     Py_ssize_t count, groups    # of taps; of groups
     Py_ssize_t c, o             # channels of a group
+    Py_ssize_t group_step       # bytes of x from one group to the next
     Py_ssize_t spans, k         # k pixels in each
     Py_ssize_t step, pixel      # bytes from one of them to the next, of x and of gy
     Py_ssize_t part_spans       # spans in a part,
@@ -78,7 +79,7 @@ cdef inline bint weight_gradient(
     cdef Py_ssize_t[AXES] low, high
     cdef Image xs, gys
     cdef bint done = False
-    cdef Py_ssize_t size = sizeof(real), reach
+    cdef Py_ssize_t size = sizeof(real), reach, group_step
     cdef int axis
     cdef bint dense = gy.c_step == size or gy.c == 1
     cdef Py_ssize_t expected = gy.c * size
@@ -89,24 +90,28 @@ cdef inline bint weight_gradient(
         reach = (gy.size[axis] - 1) * w.stride[axis] + (w.kernel[axis] - 1) * w.dilation[axis]
         high[axis] = max(0, reach - w.padding[axis] - (x.size[axis] - 1))
     dense = dense and (gy.n_step == expected or gy.n == 1)
-    if not pad_image(kind, x, low, high, False, &xs):
+    if not pad_image(kind, x, low, high, False, &xs, w.groups):
         return False
+    group_step = x.c // w.groups * size
+    if xs.scratch != NULL:  # a copy, in which each group is an image of its own
+        group_step, xs.c = xs.n_step, x.c
+        xs.n_step *= w.groups
     if pad_image(kind, gy, NULL, NULL, not dense, &gys):
-        done = sum_gradient(kind, w, &xs, &gys, gw, gb)
+        done = sum_gradient(kind, w, &xs, group_step, &gys, gw, gb)
         memory.give(gys.scratch)
     memory.give(xs.scratch)
     return done
 
 
 cdef inline bint sum_gradient(
-    real* kind, const Window* w, const Image* x, const Image* gy, char* gw, char* gb
+    real* kind, const Window* w, const Image* x, Py_ssize_t group_step, const Image* gy, char* gw, char* gb
 ) noexcept nogil:
     cdef Plan s
     cdef Py_ssize_t[AXES + 1] lengths, steps
     cdef Py_ssize_t size = sizeof(real), i, d, h, v, at
     cdef Py_ssize_t* numbers
     cdef int axes, axis
-    s.x, s.gy, s.gw, s.gb = x.data, gy.data, gw, gb
+    s.x, s.group_step, s.gy, s.gw, s.gb = x.data, group_step, gy.data, gw, gb
     s.groups, s.c, s.o, s.count = w.groups, x.c // w.groups, gy.c // w.groups, w.taps
     s.rows = s.count * s.c + 1
     s.pixel = gy.c * size
@@ -201,7 +206,7 @@ cdef inline void sum_task(real* kind, Plan* s, Py_ssize_t index) noexcept nogil:
     cdef Part p
     p.top = index % s.blocks * s.block
     p.bottom = min(p.top + s.block, s.rows - 1)
-    p.x = s.x + group * s.c * size
+    p.x = s.x + group * s.group_step
     p.sums = s.sums + (share * s.groups + group) * s.rows * s.pitch
     p.packed = <char*> memory.take(PART_PIXELS * s.pitch) if s.pack else NULL
     if s.pack and p.packed == NULL:
