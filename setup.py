@@ -32,13 +32,11 @@ import sys
 import sysconfig
 import tempfile
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from importlib import metadata
 from pathlib import Path
 
 from setuptools import Extension, setup
 from setuptools.command.build import build
-from setuptools.command.build_ext import build_ext
 
 from distutils.ccompiler import new_compiler  # isort: skip  (setuptools provides it)
 from distutils.sysconfig import customize_compiler  # isort: skip
@@ -46,6 +44,7 @@ from distutils.sysconfig import customize_compiler  # isort: skip
 sys.path.insert(0, str(Path(__file__).parent / "tools"))
 import check_machine
 import minima
+from linking import BuildLinked, linked, stem_of
 
 KERNELS = Path("minidl/_kernels")
 # Old NumPys compile for yet older ones unless told otherwise; prepared.pyx sets an allocator, which 1.22 brought.
@@ -110,7 +109,7 @@ CALLING = {"conv": 110, "gemm": 70, "softmax": 70}
 # a fifth smaller.
 LIGHT = {
     "batch_norm", "gates", "losses", "noise", "normalization", "pooling", "scatter", "selection",
-    "memory", "pool",
+    "checks", "memory", "pool",
 }  # fmt: skip
 VECTORISE = [["-O2", "-ftree-vectorize", "-fvect-cost-model=dynamic", "-fpeel-loops"], ["-O2"]]
 # Compiled for size: what runs once, or only while a step is recorded.
@@ -163,7 +162,7 @@ def is_for(*names: str) -> bool:
     return any(name in target.lower() for name in names)
 
 
-class BuildKernels(build_ext):
+class BuildKernels(BuildLinked):
     """Turns one extension per kernel into one per kernel and level, and translates all to C when it comes to build."""
 
     def initialize_options(self) -> None:
@@ -198,49 +197,11 @@ class BuildKernels(build_ext):
             ]
         self.include_dirs.append(numpy.get_include())
         translate(self.extensions, self.force)
-        if not (self.inplace or self.editable_mode):
-            self.extensions = linked(self.extensions)
+        together = not (self.inplace or self.editable_mode)
+        self.extensions = linked(self.extensions, TABLES["LINKED"] if together else None)
         super().run()
         stamp.parent.mkdir(exist_ok=True)
         stamp.write_text(self.made_with, encoding="utf-8")
-
-    def build_extensions(self) -> None:
-        modules = [m for ext in self.extensions if isinstance(ext, Linked) for m in ext.modules]
-        with ThreadPoolExecutor(self.parallel) as pool:
-            self.objects = dict(pool.map(self.compile_module, modules))
-        super().build_extensions()
-
-    def build_extension(self, ext: Extension) -> None:
-        if not isinstance(ext, Linked):
-            return super().build_extension(ext)
-        place = Path(self.get_ext_fullpath(ext.name))
-        place.parent.mkdir(parents=True, exist_ok=True)
-        self.compiler.link_shared_object(
-            [self.objects[module.name] for module in ext.modules],
-            str(place),
-            libraries=self.get_libraries(ext),
-            extra_postargs=ext.extra_link_args,
-            export_symbols=[f"PyInit_{stem_of(module)}" for module in ext.modules],
-            build_temp=self.build_temp,
-        )
-
-    def compile_module(self, module: Extension) -> tuple[str, str]:
-        """If its source changed, with its own flags; its name, and its object file."""
-        (source,) = module.sources
-        (made,) = self.compiler.object_filenames([source], output_dir=self.build_temp)
-        if (
-            self.force
-            or not os.path.exists(made)
-            or os.path.getmtime(made) < os.path.getmtime(source)
-        ):
-            self.compiler.compile(
-                [source],
-                output_dir=self.build_temp,
-                macros=module.define_macros,
-                include_dirs=module.include_dirs,
-                extra_postargs=module.extra_compile_args,
-            )
-        return module.name, made
 
     def copy_extensions_to_source(self) -> None:
         places = [Path(self.get_ext_fullpath(ext.name)) for ext in self.extensions]
@@ -362,31 +323,6 @@ def expanded(
                 for level, flags in levels.items()
             ]
     return found
-
-
-class Linked(Extension):
-    """Modules that are one file in a wheel: PyInit_NAME in it begins the module NAME."""
-
-    _needs_stub = False  # what setuptools sets for extensions that it was given at first
-
-    def __init__(self, name: str, modules: list[Extension]) -> None:
-        link = dict.fromkeys(arg for module in modules for arg in module.extra_link_args)
-        super().__init__(name, [m.sources[0] for m in modules], extra_link_args=list(link))
-        self.modules = modules
-
-
-def linked(modules: list[Extension]) -> list[Extension]:
-    """One file for each CPU level, and one for all that is compiled once (minidl/_source.py says why)."""
-    files: dict[str, list[Extension]] = {}
-    for module in modules:
-        folder = module.name.rpartition(".")[0].removeprefix("minidl.").replace(".", "/")
-        file = TABLES["LINKED"].get(folder, TABLES["LINKED"]["once"])
-        files.setdefault(f"minidl/{file}".replace("/", "."), []).append(module)
-    return [Linked(name, found) for name, found in files.items()]
-
-
-def stem_of(module: Extension) -> str:
-    return module.name.rpartition(".")[2]
 
 
 def compiled(module: Extension, name: str, flags: list[str], link: Iterable[str] = ()) -> Extension:

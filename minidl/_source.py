@@ -50,6 +50,7 @@ ENGINE = (
 )
 RUNTIME = (
     "_kernels/arrays/buffers",
+    "_kernels/arrays/checks",
     "_kernels/arrays/copying",
     "_kernels/runtime/cpu",
     "_kernels/runtime/cython_shared",

@@ -162,11 +162,12 @@ def test_an_old_cython_is_one_sentence(checkout):
 
 # setup.py as it is, but with one small kernel and one module of the engine, compiled in little time.
 SMALL = """
+import os
 import sys
 sys.path.insert(0, "")
 import setup
 setup.modules = lambda: [setup.module("minidl/_kernels/loops/toy.pyx"), setup.module("minidl/autograd/modes.py")]
-setup.GNU_LEVELS["baseline"] = setup.LEAN = ["-O0"]
+setup.GNU_LEVELS["baseline"], setup.LEAN = ["-O0"], [os.environ.get("OF_THE_ENGINE", "-O0")]
 sys.argv = ["setup.py", "-q", *sys.argv[1:]]
 setup.main()
 """
@@ -186,11 +187,11 @@ def used(checkout):
         (checkout / name).parent.mkdir(parents=True, exist_ok=True)
         (checkout / name).write_bytes(b"stale")
 
-    def build(*command):
+    def build(*command, **env):
         done = subprocess.run(
             [sys.executable, "-c", SMALL, *command],
             cwd=checkout,
-            env=os.environ | {"MINIDL_LEVELS": "baseline"},
+            env=os.environ | {"MINIDL_LEVELS": "baseline"} | env,
             capture_output=True,
             text=True,
         )
@@ -211,6 +212,23 @@ def test_in_place_only_what_this_build_made_can_be_imported(used):
     stamp.write_text("another Cython")
     build("build_ext", "--inplace")
     assert module.read_bytes()  # nothing is taken over that was made with other tools
+
+
+@pytest.mark.skipif(os.name != "posix", reason="the flags are gcc's and clang's")
+@pytest.mark.parametrize("command", [("build_ext", "--inplace"), ("bdist_wheel",)])
+def test_a_module_is_compiled_again_if_its_flags_have_changed(used, command):
+    checkout, build = used
+
+    def compiled():
+        return {path.stem: path.stat().st_mtime_ns for path in (checkout / "build").rglob("*.o")}
+
+    build(*command)
+    before = compiled()
+    build(*command)
+    assert compiled() == before
+    build(*command, OF_THE_ENGINE="-O1")
+    after = compiled()
+    assert after["toy"] == before["toy"] and after["modes"] != before["modes"]
 
 
 # What a wheel's own files say of where its modules are: without all the others they cannot be imported.

@@ -19,7 +19,7 @@ cimport numpy as cnp
 from libc.string cimport memset
 from minidl._kernels.loops.driver cimport loop_t, run
 from minidl._kernels.runtime cimport epilogues, memory, prepared
-from minidl._kernels.arrays.checks cimport counter, same_layout, seen, vector
+from minidl._kernels.arrays.checks cimport counter, images, same_layout, seen, vector
 from minidl._kernels.rows.batch_norm_loops cimport (
     CHUNK, DEEP, FEW, RUN, WIDE, Work, sum_t,
     backward_planes, backward_rows, forward_planes, forward_rows,
@@ -28,7 +28,6 @@ from minidl._kernels.rows.batch_norm_loops cimport (
 from minidl._kernels.rows.batch_norm_channels cimport (
     Norm, Running, Tracking, Vector, join, set_coefficients, set_gradients, track,
 )
-from minidl._kernels.arrays.image_layout cimport images
 from minidl._kernels.arrays.layout cimport is_double
 
 cnp.import_array()

@@ -15,9 +15,8 @@ from libc.string cimport memset
 from minidl._kernels.loops.driver cimport loop_t, of_dtype, run
 from minidl._kernels.runtime cimport memory
 from minidl._kernels.arrays.buffers cimport within
-from minidl._kernels.arrays.checks cimport same_layout, seen
+from minidl._kernels.arrays.checks cimport images, new_images, same_layout, seen
 from minidl._kernels.arrays.copying cimport c_copy
-from minidl._kernels.arrays.image_layout cimport images, new_images
 from minidl._kernels.rows.folding cimport Max
 from minidl._kernels.rows.pooling_gradients cimport GIVEN, SIDE, Gather, Scatter, spread, walk_give, walk_index
 from minidl._kernels.rows.pooling_loops cimport COLUMNS, LANES, NARROW, Keep, Mean, Work, walk
