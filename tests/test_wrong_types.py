@@ -58,6 +58,15 @@ def grad_twice():
     md.grad(y, x)
 
 
+def assigned(value):
+    x = Tensor(np.ones(2))
+    before = x.data.copy()
+    try:
+        x[:] = value
+    finally:
+        assert (x.data == before).all()
+
+
 CASES = {
     "callbacks: a callback": (lambda: fit(Clip()), "fit: callbacks: expected a list, got Clip"),
     "callbacks: a number": (lambda: fit(3), "fit: callbacks: expected a list, got int"),
@@ -76,6 +85,22 @@ CASES = {
         "affine: activation: expected a name or",
     ),
     "below": (lambda: ones() < "a", r"less \(<\): a tensor cannot be compared with 'a'"),
+    "complex below": (
+        lambda: ones() < np.array([1j, 2]),
+        r"less \(<\): a tensor cannot be compared with array",
+    ),
+    "complex equal": (lambda: ones() == 1j, r"equal \(==\): a tensor cannot be compared with 1j"),
+    "assigned None": (lambda: assigned(None), r"Tensor: x\[index\] = value: .* got None"),
+    "assigned array of None": (
+        lambda: assigned(np.array([None, 1.0])),
+        r"Tensor: x\[index\] = value: expected numbers, got array\(\[None.*object",
+    ),
+    "assigned text": (lambda: assigned(["1", "2"]), r"Tensor: x\[index\] = value: .*<U1"),
+    "assigned complex": (lambda: assigned(1 + 2j), r"Tensor: x\[index\] = value: .*complex128"),
+    "assigned ragged": (
+        lambda: assigned([[1], [1, 2]]),
+        r"Tensor: x\[index\] = value: .*one length",
+    ),
     "ragged": (
         lambda: ones() >= [[1], [1, 2]],
         r"greater_equal \(>=\): a tensor cannot be compared with",

@@ -5,14 +5,12 @@ from numpy cimport ndarray
 from minidl._kernels.runtime.prepared cimport Recorder, capturing
 from minidl.autograd.modes cimport restore_recording, switch_recording, textbook, watching
 from minidl._kernels.runtime.memory cimport alike, owner, steppable
-from minidl._kernels.runtime.shared cimport Count, add, hold, let_go, value_of
+from minidl._kernels.runtime.shared cimport hold, let_go
 from minidl.autograd.op cimport Add, Cast, Op, SumTo
 from minidl.autograd.tape cimport Declaration
 from minidl.autograd.tensor cimport Tensor, wrap
 
 cdef Recorder recorder
-
-cdef Count _adding
 
 @cython.locals(op=Op, root=Tensor, before=Py_ssize_t, in_order=bint, seen=set, order=list, known=Py_ssize_t)
 cdef list _consumers_first(list roots)
@@ -30,17 +28,16 @@ cdef Tensor _as_input(Op op, Py_ssize_t i, Tensor gx, Tensor gy)
 cdef _add_to(dict grads, object key, Tensor g)
 
 cdef object _grad_of(Tensor tensor)
-cdef int _set_grad(Tensor tensor, object grad) except -1
-@cython.locals(had_none=bint)
-cdef bint _give_grad(Tensor tensor, object grad) except -1
+@cython.locals(unchanged=bint)
+cdef bint _exchange_grad(Tensor tensor, object before, object grad) except -1
 
-cdef Tensor _noted_gradient(Tensor leaf)
+cdef Tensor _noted_gradient(Tensor leaf, Tensor grad)
 
-@cython.locals(leaf=Tensor, later=dict, adding=bint)
+@cython.locals(leaf=Tensor, g=Tensor, before=Tensor, total=Tensor, owners=set, had=dict, changed=Py_ssize_t)
 cdef _add_to_leaves(dict grads, Tensor seed, bint create_graph)
 
-@cython.locals(leaf=Tensor, g=Tensor, before=Tensor, owners=set, had=list, later=dict, i=Py_ssize_t)
-cdef dict _give_to_leaves(dict grads, Tensor seed, bint create_graph, bint adding)
+@cython.locals(shared=bint)
+cdef Tensor _sum_for(Tensor leaf, Tensor before, Tensor g, set owners, bint create_graph)
 
 @cython.locals(y=Tensor, seed=Tensor)
 cdef list _seeds(list outputs, list gradients)

@@ -14,11 +14,9 @@ in a dict until they reach a leaf. Read `minidl.autograd.op` first, then `walk`.
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 from operator import attrgetter
-from time import sleep
 from typing import Any
 
 import numpy as np
@@ -36,16 +34,11 @@ from minidl._kernels.runtime.prepared import (
     reads,
     recorder,
 )
-from minidl._kernels.runtime.shared import Count, add, hold, let_go, value_of
+from minidl._kernels.runtime.shared import hold, let_go
 from minidl.autograd.modes import restore_recording, switch_recording, textbook, watching
 from minidl.autograd.op import Add, Cast, Op, SumTo
 from minidl.autograd.tape import check_history
 from minidl.autograd.tensor import Tensor, as_array, wrap
-
-_adding = Count()  # threads that add gradients to those that leaves have, or would: one may
-
-if hasattr(os, "register_at_fork"):  # (that one stays behind)
-    os.register_at_fork(after_in_child=lambda: add(_adding, -value_of(_adding)))
 
 
 def _consumers_first(roots: Sequence[Tensor]) -> list[Op]:
@@ -210,62 +203,47 @@ def _add_to(grads: dict, key: Any, g: Tensor) -> None:
 
 
 def _add_to_leaves(grads: dict, seed: Tensor, create_graph: bool) -> None:
-    """Adds to `grad` of every leaf. Each gets an array of its own, which may be changed freely.
+    """Adds to `grad` of every leaf, of all or (if something raises) of none. Each gets an array of its own, which may
+    be changed freely.
 
-    Other threads may be adding to the same leaves: a first gradient is given only to a leaf that still has none, and
-    sums are computed by one thread at a time.
+    Nobody waits for anybody: a leaf takes a sum only if its gradient still is the one that was read; if not, the sum is
+    computed again. What else adds meanwhile may be another thread, but also a signal handler or a `__del__` of this
+    one, which is done only after what it would wait for.
     """
-    adding = False
-    for leaf in grads:
-        if _grad_of(leaf) is not None:
-            adding = True
-            break
-    while adding and add(_adding, 1) != 1:  # (a lock takes longer than adding small gradients)
-        add(_adding, -1)
-        sleep(1e-5)
-    try:
-        later = _give_to_leaves(grads, seed, create_graph, adding)
-    finally:
-        if adding:
-            add(_adding, -1)
-    if later is not None:
-        _add_to_leaves(later, seed, create_graph)
-
-
-def _give_to_leaves(grads: dict, seed: Tensor, create_graph: bool, adding: bool) -> dict | None:
-    """The same, once; returns the gradients of those leaves to which another thread has given their first meanwhile."""
     owners = {id(owner(seed._data))}
-    later: dict | None = None
-    before = None
-    had: list | None = [] if adding else None  # whether each leaf had a gradient
-    # First all of them, as any may raise; then nothing but assignments.
-    for leaf, g in grads.items():
-        if had is not None:
-            before = _grad_of(leaf)
-            had.append(before is not None)
-        if recorder.on and capturing():
-            before = _noted_gradient(leaf)
-        if before is not None:
-            grads[leaf] = (
-                before + g if create_graph else wrap(K.binary("add", before._data, g._data))
-            )
-            continue
-        its = id(owner(g._data))
-        shared = its in owners or its == id(owner(leaf._data)) or not steppable(g._data)
-        owners.add(its)
-        if create_graph:
-            grads[leaf] = Cast(g._data.dtype)(g) if shared else g  # a Cast copies
-        else:
-            grads[leaf] = wrap(K.copy(g._data) if shared else g._data)
-    i = -1
-    for leaf, g in grads.items():
-        i += 1
-        if had is not None and had[i]:
-            _set_grad(leaf, g)
-        elif not _give_grad(leaf, g):
-            later = later or {}
-            later[leaf] = g
-    return later
+    had: dict | None = None  # the gradients that leaves had
+    changed = 0
+    try:
+        for leaf, g in grads.items():
+            changed += 1
+            while True:
+                before = _grad_of(leaf)
+                grads[leaf] = total = _sum_for(leaf, before, g, owners, create_graph)
+                if before is not None:
+                    had = had or {}
+                    had[leaf] = before
+                if _exchange_grad(leaf, before, total):
+                    break
+    except BaseException:
+        for leaf, total in list(grads.items())[:changed]:
+            _exchange_grad(leaf, total, None if had is None else had.get(leaf))
+        raise
+
+
+def _sum_for(
+    leaf: Tensor, before: Tensor | None, g: Tensor, owners: set, create_graph: bool
+) -> Tensor:
+    """What the leaf's gradient `before` (None: it has none) becomes by g. `owners`: of memory that others have."""
+    if recorder.on and capturing():
+        before = _noted_gradient(leaf, before)
+    if before is not None:
+        return before + g if create_graph else wrap(K.binary("add", before._data, g._data))
+    its = id(owner(g._data))
+    shared = its in owners or its == id(owner(leaf._data)) or not steppable(g._data)
+    owners.add(its)
+    if create_graph:
+        return Cast(g._data.dtype)(g) if shared else g  # a Cast copies
+    return wrap(K.copy(g._data) if shared else g._data)
 
 
 def _grad_of(tensor: Tensor) -> Any:
@@ -276,30 +254,22 @@ def _grad_of(tensor: Tensor) -> Any:
     return grad
 
 
-def _set_grad(tensor: Tensor, grad: Any) -> None:
-    """``tensor.grad = grad``, which another thread may be reading."""
+def _exchange_grad(tensor: Tensor, before: Any, grad: Any) -> bool:
+    """``tensor.grad = grad``, if it still is `before` (which the caller holds: its last reference may not go here)."""
     hold(tensor)
-    before, tensor.grad = tensor.grad, grad
-    let_go(tensor)
-    del before  # (it may have been the last that holds it: not while others wait)
-
-
-def _give_grad(tensor: Tensor, grad: Any) -> bool:
-    """``tensor.grad = grad``, unless it has one: another thread may have given it."""
-    hold(tensor)
-    had_none = tensor.grad is None
-    if had_none:
+    unchanged = tensor.grad is before
+    if unchanged:
         tensor.grad = grad
     let_go(tensor)
-    return had_none
+    return unchanged
 
 
-def _noted_gradient(leaf: Tensor) -> Tensor | None:
+def _noted_gradient(leaf: Tensor, grad: Tensor | None) -> Tensor | None:
     """The leaf's gradient, in a step that is captured: one from an earlier call is another array in each."""
-    note("gradient", (leaf, leaf.grad))
-    if leaf.grad is None or not is_older(leaf.grad._data):
-        return leaf.grad
-    buffer = buffer_for(leaf.grad._data)
+    note("gradient", (leaf, grad))
+    if grad is None or not is_older(grad._data):
+        return grad
+    buffer = buffer_for(grad._data)
     note("added", (leaf, buffer))
     return wrap(buffer)
 

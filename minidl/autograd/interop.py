@@ -4,6 +4,7 @@ one, and when DLPack may hand its memory out.
 
 from __future__ import annotations
 
+import reprlib
 from typing import Any
 
 import numpy as np
@@ -54,6 +55,19 @@ def array_from(data: Any, dtype: Any = None) -> np.ndarray:
             )
     # (newbyteorder makes a new object; usual dtypes are recognised by theirs)
     return array.astype(wanted if wanted.isnative else wanted.newbyteorder("="), copy=False)
+
+
+def reals(value: Any) -> Any:
+    """The right side of ``x[index] = value``, as it is. TypeError unless it is real numbers: NumPy would take None for
+    NaN, text for the number it spells, and of complex numbers the real part.
+    """
+    if not isinstance(value, int | float):
+        array = check.array("Tensor", "x[index] = value", value)
+        if array.dtype.kind not in "fiub":
+            raise TypeError(
+                f"Tensor: x[index] = value: expected numbers, got {reprlib.repr(value)} (dtype {array.dtype})"
+            )
+    return value
 
 
 def shareable(array: np.ndarray) -> bool:

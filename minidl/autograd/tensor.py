@@ -15,7 +15,7 @@ from minidl import check
 from minidl._kernels.runtime.prepared import capturing, note, recorder, refuse
 from minidl._kernels.runtime.shared import hold, let_go
 from minidl.autograd.changes import Changes, any_live
-from minidl.autograd.interop import apply_operator, array_from, call_function, check_export
+from minidl.autograd.interop import apply_operator, array_from, call_function, check_export, reals
 from minidl.autograd.modes import recording
 from minidl.porting import Count
 
@@ -322,7 +322,7 @@ class Tensor:
                 "assignment to or from a tensor that requires a gradient is not differentiated; "
                 "do it inside no_grad(), or use where() or concatenate()"
             )
-        self._data[plain(index)] = plain(value)
+        self._data[plain(index)] = reals(plain(value))
         self._mark_changed()
 
     def sum(self, axis: Any = None, keepdims: bool = False) -> Tensor:

@@ -374,7 +374,8 @@ def astype(x: Any, dtype: Any) -> Tensor:
 def equal(x0: Any, x1: Any) -> Tensor:
     """x0 == x1, element by element, as a bool tensor without a gradient; NaN equals nothing. Shapes broadcast.
 
-    NotImplemented for anything but numbers: Python then compares identities. ValueError: shapes that do not broadcast.
+    NotImplemented for anything but numbers: Python then compares identities. TypeError: complex numbers. ValueError:
+    shapes that do not broadcast.
     """
     return _compared(np.equal, "==", x0, x1)
 
@@ -407,8 +408,9 @@ def greater_equal(x0: Any, x1: Any) -> Tensor:
 def _compared(rule: np.ufunc, symbol: str, x0: Any, x1: Any) -> Any:
     x0, x1 = plain(x0), plain(x1)
     for x in (x0, x1):
-        if type(x) not in Number and not _is_numeric(x):
-            if symbol in ("==", "!="):
+        kind = "f" if type(x) in Number else _kind(x)
+        if kind not in "fiub":
+            if symbol in ("==", "!=") and kind != "c":
                 return NotImplemented
             raise TypeError(
                 f"{rule.__name__} ({symbol}): a tensor cannot be compared with {reprlib.repr(x)}"
@@ -425,10 +427,9 @@ def _truth(rule: np.ufunc, x0: Any, x1: Any) -> np.ndarray:
     return np.asarray(rule(x0, x1))
 
 
-def _is_numeric(x: Any) -> bool:
-    if isinstance(x, np.ndarray):
-        return x.dtype.kind in "fiubc"
+def _kind(x: Any) -> str:
+    """As in ``ndarray.dtype.kind``."""
     try:
-        return np.asarray(x).dtype.kind in "fiubc"
+        return (x if isinstance(x, np.ndarray) else np.asarray(x)).dtype.kind
     except ValueError:  # rows of unequal length
-        return False
+        return "O"

@@ -63,6 +63,7 @@ def main() -> int:
     parser.add_argument(
         "--valid", action="store_true", help="leave out the calls that cannot be right"
     )
+    parser.add_argument("--wrong", action="store_true", help="only calls that cannot be right")
     parser.add_argument("--timeout", type=float, default=TIMEOUT, help="seconds for a case")
     parser.add_argument("--most", type=int, default=200, help="stop after so many findings")
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
@@ -91,7 +92,7 @@ def watch(options: argparse.Namespace) -> int:
         ]
         command += [f"--cases={last - first}", f"--family={options.family}"]
         command += [f"--guard={options.guard}"] * bool(options.guard)
-        command += ["--valid"] * options.valid
+        command += ["--valid"] * options.valid + ["--wrong"] * options.wrong
         with tempfile.TemporaryFile() as errors:
             process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, bufsize=0)
             assert process.stdout is not None
@@ -134,7 +135,7 @@ def like(family: str, text: str) -> str:
 
 
 def report(options: argparse.Namespace, family: str, number: int, text: str) -> None:
-    guard = " --guard" * guarded(options, number)
+    guard = " --guard" * guarded(options, number) + " --wrong" * options.wrong
     print(f"--seed {options.seed} --family {family} --case {number}{guard}\n    {text}", flush=True)
 
 
@@ -192,7 +193,7 @@ def one_case(options: argparse.Namespace, number: int) -> str | None:
     case = None
     try:
         case = FAMILIES[name][0](draw)
-        if draw.chance(INVALID):
+        if draw.chance(INVALID) or options.wrong:
             return None if options.valid else spoiled(case, draw)
         found = judge(case, draw)
         if draw.large and found and found.startswith("raised MemoryError"):

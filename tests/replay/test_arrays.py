@@ -10,6 +10,7 @@ import minidl as md
 from minidl import Tensor, nn
 from minidl import _kernels as K
 from minidl import functional as F
+from minidl._source import PURE
 
 from .captured_cases import same
 
@@ -128,3 +129,45 @@ def test_an_argument_that_only_products_read_is_not_copied(copied):
         del x
         assert there() is None
     assert again.records == 1
+
+
+def test_a_kernel_of_numpys_computes_into_an_array():
+    """As all products do at the baseline, whose matmul is NumPy's."""
+    products = K.load("baseline" if "baseline" in K.available else "reference")
+
+    def step(x):
+        y = products.matmul(x._data, x._data)
+        assert products.matmul(y, x._data, out=y, accumulate=True) is y
+        z = K.empty(y.shape, y.dtype)
+        products.matmul(x._data, y, out=z)
+        return md.Tensor(z) * 2
+
+    again = md.capture(step)
+    for seed in range(3):
+        x = Tensor(np.random.default_rng(seed).standard_normal((3, 3)).astype("float32"))
+        if again.records:
+            again.plan().spoil()
+        same(again(x)._data, step(x)._data)
+    assert again.records == 1
+
+
+@pytest.mark.skipif(PURE, reason="nothing is recorded where nothing is compiled")
+def test_a_recording_that_cannot_begin_leaves_nothing_behind():
+    from minidl._kernels.runtime.prepared import Plan
+
+    memory, failed = pytest.importorskip("_testcapi"), 0
+    for allocation in range(12):
+        plan, started = Plan(), False
+        memory.set_nomemory(allocation, allocation + 1)
+        try:
+            started = plan.start()
+        except MemoryError:
+            failed += 1
+        finally:
+            memory.remove_mem_hooks()
+        if started:
+            plan.stop()
+        other = Plan()
+        assert other.start(), f"after allocation {allocation} has failed"
+        other.stop()
+    assert failed

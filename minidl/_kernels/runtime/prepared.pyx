@@ -150,10 +150,14 @@ cdef class Plan:
         if add(_recordings, 1) != 1:
             add(_recordings, -1)
             return False
+        try:
+            self.handler = made_handler()
+            self.usual = PyDataMem_SetHandler(self.handler)
+        except BaseException:  # out of memory: the next recording finds none that goes on
+            add(_recordings, -1)
+            raise
         _plan, _thread = self, thread_id()
         arguments.clear()
-        self.handler = made_handler()
-        self.usual = PyDataMem_SetHandler(self.handler)
         serve(self.arena)
         switch(True)
         return True
@@ -365,6 +369,9 @@ def checks(function, *given):
     keep(given)
     return do_and_leave(ask, &w, sizeof(w), None)
 
+OUT = "out", "gw_out"  # the arguments that are arrays to compute into
+
+
 cdef class Computed:
     """Arrays that NumPy computes from arrays: function(*arguments, **options), in the plan's memory."""
     cdef object function, options
@@ -377,10 +384,12 @@ cdef int compute(void* work) except -1:
     made = c.function(*c.arguments, **c.options)
     made = made if isinstance(made, tuple) else (made,)
     if c.results is None:
-        c.results = [taken_out(x) for x in made]
+        given = [c.options.get(name) for name in OUT]
+        c.results = [x if any([x is y for y in given]) else taken_out(x) for x in made]
         return 0
     for y, x in zip(c.results, made):
-        put(y, x)
+        if y is not x:
+            put(y, x)
     return 0
 
 
@@ -389,9 +398,7 @@ def by_numpy(function, *arguments, **options):
     cdef Computed c
     cdef void* work
     if capturing():
-        if options.get("out") is not None or options.get("gw_out") is not None:
-            refuse("NumPy computes into an array that is given")
-        for x in (*arguments, *options.values()):
+        for x in (*arguments, *[value for name, value in options.items() if options.get("accumulate") or name not in OUT]):
             if isinstance(x, cnp.ndarray) and capturing():
                 reads(x)
     if not capturing():
