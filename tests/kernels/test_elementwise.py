@@ -210,6 +210,18 @@ def test_layouts(kernels, dtype):
 
 
 @kernels
+@dtypes
+@pytest.mark.parametrize("name", BINARY)
+def test_an_array_with_itself_in_other_layouts(kernels, dtype, name):
+    """Both operands begin at one place: with the same strides, or with others."""
+    memory = np.abs(array((30, 30), dtype)) + dtype(0.5)
+    x = memory[:7, :7]
+    for x0, x1 in ((x, x), (x, x.T), (x.T, x), (x[::2, ::3], x[::2, ::3]), (memory, memory.T)):
+        ulp = 0 if name in EXACT - {"pow"} else 2
+        same(kernels.binary(name, x0, x1), reference.binary(name, x0, x1), ulp)
+
+
+@kernels
 def test_channels_last_stays_channels_last(kernels):
     x = array((2, 5, 6, 3), np.float32).transpose(0, 3, 1, 2)
     bias = array((3, 1, 1), np.float32)

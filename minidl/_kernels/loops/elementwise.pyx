@@ -256,15 +256,17 @@ cdef inline void row_by_blocks(
     """
     cdef real[BLOCK] xs, zs, ys
     cdef Py_ssize_t i, count
+    cdef bint same = z == x and sz == sx
     while n > 0:
         count = min(n, <Py_ssize_t>BLOCK)
         if sx != 1:
             for i in range(count):
                 xs[i] = x[i * sx]
-        if sz != 1 and z != x:
+        if sz != 1 and not same:
             for i in range(count):
                 zs[i] = z[i * sz]
-        block(tag, x if sx == 1 else <const real*>xs, z if sz == 1 else <const real*>zs, ys, count)
+        block(tag, x if sx == 1 else <const real*>xs,
+              z if sz == 1 else (<const real*>xs if same else <const real*>zs), ys, count)
         if sy == 1:
             for i in range(count):
                 y[i] = ys[i]

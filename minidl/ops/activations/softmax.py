@@ -64,8 +64,9 @@ def softmax(x: Any, axis: int = -1) -> Tensor:
 def log_softmax(x: Any, axis: int = -1) -> Tensor:
     """x - log Σ exp(x) along `axis`: the logarithm of softmax without its rounding to 0.
 
-    The gradient is gy - softmax(x) Σ gy. The result has x's shape and dtype; integers become float32. A row with inf,
-    or of nothing but -inf, becomes NaN.
+    The gradient is gy - softmax(x) Σ gy, where softmax(x) is the exponential of the result: as that is rounded, it is
+    right to |y| ulp, or 1e-6 where a float32 y is -16. The result has x's shape and dtype; integers become float32. A
+    row with inf, or of nothing but -inf, becomes NaN.
 
     Raises:
         ValueError: an axis that x does not have. TypeError: one that is not an integer.
