@@ -25,7 +25,7 @@ from minidl._kernels.conv.phases cimport Window
 from minidl._kernels.product.panels cimport Panels, column, cut_columns, pack, width
 from minidl._kernels.product.product cimport TASK_FLOPS, TASKS, ceil_div, run_tasks, task_t
 from minidl._kernels.runtime.sizes cimport plus, times
-from minidl._kernels.product.tile cimport TILE_ROWS, Strip, lanes, tile_of, transpose
+from minidl._kernels.product.tile cimport TALL_ROWS, TILE_ROWS, Strip, lanes, tile_of, transpose
 
 cdef enum:
     PART_PIXELS = 256       # of gy, and what the taps see of x: some 300 KB for 64 channels
@@ -228,7 +228,8 @@ cdef inline void sum_task(real* kind, Plan* s, Py_ssize_t index) noexcept nogil:
 cdef inline void sum_part(real* kind, const Plan* s, const Part* p) noexcept nogil:
     """All rows of the block, all panels, for one part of the pixels."""
     cdef Py_ssize_t size = sizeof(real), panel, left, row, i, at, none = 0, pixels = p.spans * p.k
-    cdef char* y[TILE_ROWS]
+    cdef Py_ssize_t high = TALL_ROWS if s.panels.vectors == 1 else TILE_ROWS
+    cdef char* y[TALL_ROWS]
     cdef real[TILE_ROWS * PART_PIXELS] copy
     cdef bint together
     cdef Strip strip
@@ -240,7 +241,7 @@ cdef inline void sum_part(real* kind, const Plan* s, const Part* p) noexcept nog
     row = p.top
     while row < p.bottom:
         together = True
-        for i in range(TILE_ROWS):  # beyond the last row that one again
+        for i in range(high):  # beyond the last row that one again
             at = min(row + i, p.bottom - 1)
             strip.rows[i] = p.x + s.taps[at // s.c] + at % s.c * size + p.start
             y[i] = p.sums + at * s.pitch
@@ -254,11 +255,11 @@ cdef inline void sum_part(real* kind, const Plan* s, const Part* p) noexcept nog
             strip.step, strip.shifts, strip.spans, strip.k = s.step, p.shifts, p.spans, p.k
         for panel in range(s.panels.count):
             left = column(&s.panels, panel)
-            for i in range(TILE_ROWS):
+            for i in range(high):
                 strip.out[i] = y[i] + left * size
             point_at_gy(kind, s, p, panel, &strip)
-            tile_of(kind, TILE_ROWS, width(&s.panels, panel) // lanes(kind))(NULL, NULL, NULL, &strip)
-        row += TILE_ROWS
+            tile_of(kind, high, width(&s.panels, panel) // lanes(kind))(NULL, NULL, NULL, &strip)
+        row += high
 
 
 cdef inline void point_at_gy(
