@@ -4,6 +4,7 @@
     python benchmarks/ulp.py --all                every float32 number, and 10^7 of float64
     python benchmarks/ulp.py --curved             every float32 number of size 2^-14 to 192, one in 64 of the others,
                                                   and 10^6 of float64
+    python benchmarks/ulp.py --curved 16          one block in 16 of these, and one in 1024 of the others: minutes
     python benchmarks/ulp.py --all --only tanh,gelu
     python benchmarks/ulp.py --all --write docs/accuracy.md
 
@@ -156,6 +157,31 @@ def ulps_float32(double: Callable, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return np.where(np.isnan(error), math.inf, error)
 
 
+def in_pytorch(name: str) -> Callable[[np.ndarray, float, float], np.ndarray] | None:
+    """How PyTorch computes it of x and the parameters; None where PyTorch is not installed."""
+    try:
+        import torch
+    except ModuleNotFoundError:
+        return None
+    torch.set_num_threads(1)
+    special = {
+        "gelu_tanh": lambda x, a, b: torch.nn.functional.gelu(x, approximate="tanh"),
+        "normal_cdf": lambda x, a, b: torch.special.ndtr(x),
+    }
+    count = next((len(row.params) for row in ROWS if row.name == name), 0)
+    found = getattr(torch.nn.functional if name in ACTIVATIONS else torch, name, None)
+    run = special.get(name, lambda x, a, b: found(x, *(a, b)[:count]))
+    return lambda x, a, b: run(torch.from_numpy(x), a, b).numpy()
+
+
+def pytorch_version() -> dict[str, str]:
+    try:
+        import torch
+    except ModuleNotFoundError:
+        return {"torch": "was not installed", "capability": "none"}
+    return {"torch": torch.__version__, "capability": torch.backends.cpu.get_cpu_capability()}
+
+
 # Where the true value never falls. (The others have a minimum.)
 MONOTONE = set(ACTIVATIONS) | set(TRUTH) - {"sin", "cos"}
 MONOTONE -= {"silu", "hardswish", "mish", "gelu", "gelu_tanh", "hardshrink"}
@@ -172,29 +198,31 @@ class Sample(NamedTuple):
     """Which numbers are tried."""
 
     every: int  # float32: each such block of all numbers,
-    curved: bool  # and all blocks with numbers of these sizes
-    float64: int  # so many
+    curved: int  # each such block of those with numbers of these sizes (0: none),
+    float64: int  # and so many of float64
 
     def blocks(self) -> list[int]:
         """The first float32 number of each block."""
         starts = range(0, truth.FLOATS, BLOCK)
         return [
-            first for i, first in enumerate(starts) if i % self.every == 0 or self._is_curved(first)
+            first
+            for i, first in enumerate(starts)
+            if i % self.every == 0
+            or (self.curved and i % self.curved == 0 and self._is_curved(first))
         ]
 
     def _is_curved(self, first: int) -> bool:
         ends = np.abs(truth.floats(first, BLOCK)[[0, -1]])
-        return self.curved and ends.max() >= CURVED[0] and ends.min() <= CURVED[1]
+        return bool(ends.max() >= CURVED[0] and ends.min() <= CURVED[1])
 
     def __str__(self) -> str:
-        share = (
-            "every number" if self.every == 1 else f"one block of {BLOCK:,} numbers in {self.every}"
+        everywhere, curved = (
+            "every number" if n == 1 else f"one block of {BLOCK:,} numbers in {n}"
+            for n in (self.every, self.curved or 1)
         )
-        return (
-            f"every number whose size is 2^-14 to 192, and {share} of the others"
-            if self.curved
-            else share
-        )
+        if not self.curved:
+            return everywhere
+        return f"{curved} of those whose size is 2^-14 to 192, and {everywhere} of the others"
 
 
 def blocks(dtype: str, sample: Sample, rng: np.random.Generator) -> Iterator[np.ndarray]:
@@ -212,14 +240,15 @@ def blocks(dtype: str, sample: Sample, rng: np.random.Generator) -> Iterator[np.
     yield from np.array_split(x, max(1, len(x) // BLOCK))
 
 
-def check(name: str, dtype: str, sample: Sample) -> tuple[dict, dict]:
-    """{level: what was found} of the values, and of the slopes where it is an activation."""
+def check(name: str, dtype: str, sample: Sample) -> tuple[dict, dict, truth.Findings | None]:
+    """{level: what was found} of the values, and of the slopes where it is an activation; and PyTorch's values."""
     md.set_num_threads(1)
     row = next((row for row in ROWS if row.name == name), None)
     a, b = [*(row.params.values() if row else ()), 0.0, 0.0][:2]
     kernels = {level: K.load(level, (*K.MODULES, "mathcheck")) for level in K.available}
     values = {level: truth.Findings() for level in kernels}
     slopes = {level: truth.Findings() for level in kernels}
+    torch_values, torch_run = truth.Findings(), in_pytorch(name)
     for x in blocks(dtype, sample, np.random.default_rng(0)):
         t, ones = truth.true(name, x, a, b), np.ones_like(x)
         gradient = truth.true(name, x, a, b, slope=True) if row else t
@@ -230,13 +259,21 @@ def check(name: str, dtype: str, sample: Sample) -> tuple[dict, dict]:
                 xy, from_y = (y, True) if row.slope_from == "y" else (x, False)
                 gx = kernel.activation_backward(name, xy, ones, a, b, from_y)
                 truth.judge(x, gx, gradient, slopes[level])
-    return values, slopes if row else {}
+        if torch_run:
+            truth.judge(x, torch_run(x, a, b), t, torch_values)
+    return values, slopes if row else {}, torch_values if torch_run else None
 
 
 def line(name: str, dtype: str, sample: Sample) -> str:
     """A row of the table."""
-    values, slopes = check(name, dtype, sample)
+    values, slopes, torch_values = check(name, dtype, sample)
     cells = [f"{v.error:.2f} at {v.at:.9g}" for v in values.values()]
+    if torch_values:
+        worst = torch_values.error
+        cells.append(
+            "inf" if math.isinf(worst) else f"{worst:.2f}" if worst < 100 else f"{worst:.1e}"
+        )
+        cells[-1] += f" at {torch_values.at:.9g}"
     worst = max(values.values(), key=lambda v: v.falls)
     falls = "" if name not in MONOTONE else "yes"
     if falls and worst.falls:
@@ -256,7 +293,8 @@ def line(name: str, dtype: str, sample: Sample) -> str:
 
 def table(names: list[str], dtype: str, sample: Sample, workers: int) -> list[str]:
     levels = list(K.available)
-    head = ["function", *levels, "monotone", "zeros, infinities", "slope"]
+    torch_column = ["PyTorch"] if in_pytorch("tanh") else []
+    head = ["function", *levels, *torch_column, "monotone", "zeros, infinities", "slope"]
     lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
     with ProcessPoolExecutor(workers) as pool:
         for made in pool.map(line, names, [dtype] * len(names), [sample] * len(names)):
@@ -302,14 +340,17 @@ Made by `python benchmarks/ulp.py {arguments} --write docs/accuracy.md` in {minu
 ## What to expect
 
 With their default parameters (threshold: 0.5 and -0.25). The limits are 1 ulp for tanh, sigmoid, softplus, logsigmoid,
-elu, celu, softsign and hardsigmoid, 2.9 ulp for gelu, 2.2 for mish and gelu_tanh, and 2 ulp for all others.
-`tests/kernels/test_activation_accuracy.py` checks them on samples; the worst of all numbers can lie up to 5 % above.
-The levels differ because v3 and v4 round a product and a sum once where the baseline rounds twice.
+elu, celu, softsign and hardsigmoid, and 2 ulp for all other activations, which
+`tests/kernels/test_activation_accuracy.py` checks on samples. The levels differ because v3 and v4 round a product and a
+sum once where the baseline rounds twice.
+
+PyTorch: torch {torch}, on the same numbers, with the instructions that it chose on this machine ({capability}).
 
 Most of them are sums, and each sum that is rounded before it is used costs half an ulp. So what was lost is kept next
-to it and added last (`minidl/_kernels/math/compensated.pxd` says how), or the sum is arranged as an exact number less a
-smaller one: tanh(x) is x - x^3 / q(x^2) near 0 and 3/4 - (2 - u / 4) / u from there on, u = exp(2x) + 1. Where the
-textbook's formula loses digits, the kernel uses another one: tanhshrink is x^3 / q(x^2) below 1, the tails of silu,
+to it and added last (`minidl/_kernels/math/compensated.pxd` says how), or the sum is arranged as an exact number and a
+smaller one: tanh(x) is x - x^3 / q(x^2) near 0 and 3/4 - (2 - u / 4) / u from there on, u = exp(2x) + 1; mish(x) is
+x / 2 + x (d / 2 - 2) / d, d = 1 + (1 + exp(x))^2; softplus(x) near 0 is ln 2 + x / 2 and an even function of x. Where
+the textbook's formula loses digits, the kernel uses another one: tanhshrink is x^3 / q(x^2) below 1, the tails of silu,
 mish and gelu avoid multiplying x by a number that is already subnormal, and gelu_tanh computes its exponent in two
 parts.
 
@@ -328,14 +369,19 @@ def main() -> None:
         "--every", type=int, default=256, help="one block of float32 numbers in so many"
     )
     parser.add_argument(
-        "--curved", action="store_true", help="every float32 number where the functions are curved"
+        "--curved",
+        type=int,
+        nargs="?",
+        const=1,
+        default=0,
+        help="one block of float32 numbers in so many (by default each) where functions are curved",
     )
     parser.add_argument("--only", default="", help="these functions, separated by commas")
     parser.add_argument("--workers", type=int, default=os.cpu_count())
     parser.add_argument("--write", type=Path, help="write the tables to this file")
     args = parser.parse_args()
     start = time.perf_counter()
-    every = 1 if args.all else 64 if args.curved else args.every
+    every = 1 if args.all else 64 * args.curved or args.every
     sample = Sample(every, args.curved, 1_000_000 if args.curved else 10_000_000 // every)
     reference = check_reference()
     print(f"the reference is right to {reference}", file=sys.stderr, flush=True)
@@ -353,9 +399,13 @@ def main() -> None:
         share=sample,
         n64=sample.float64,
         reference=reference,
-        arguments="--all" if args.all else "--curved" if args.curved else f"--every {every}",
+        arguments="--all"
+        if args.all
+        else f"--curved {args.curved}"
+        if args.curved
+        else f"--every {every}",
         minutes=(time.perf_counter() - start) / 60,
-        workers=args.workers,
+        **pytorch_version(),
     )
     if args.write:
         args.write.write_text(head + text.rstrip() + "\n", encoding="utf-8")

@@ -43,8 +43,8 @@ def backend(level: str):
 
 def allowed(name: str) -> float:
     if name in EXACT | ONE_ULP:
-        return 0.85 if name in EXACT else 1.02  # leaky_relu: the rounded 0.01 counts, too
-    return {"gelu": 2.9, "mish": 2.2, "gelu_tanh": 2.2}.get(name, 2)
+        return 0.85 if name in EXACT else 1  # leaky_relu: the rounded 0.01 counts, too
+    return 2
 
 
 @lru_cache
@@ -108,6 +108,17 @@ def test_no_step_down_from_a_number_to_the_next(name, dtype, level):
     y, above = run(K.load(level), x), run(K.load(level), np.nextafter(x, x.dtype.type(np.inf)))
     down = x[~(above >= y)]
     assert not len(down), f"{len(down)} steps down, one at x = {down[0]!r}"
+
+
+@each_level
+@pytest.mark.parametrize("start", [0.75, 0.8], ids=["tail", "where the formulas meet"])
+def test_erf_does_not_fall(start, level):
+    first = np.float32(start).view(np.int32)
+    x = np.arange(first, first + 1_000_000, dtype=np.int32).view(np.float32)
+    for side in (x, -x[::-1]):
+        y = K.load(level, ("mathcheck",)).math_apply("erf", side)
+        down = side[1:][np.diff(y) < 0]
+        assert not len(down), f"{len(down)} steps down, one at x = {down[0]!r}"
 
 
 # name: the sign bits of the zeros at x = -0, 0 and where the result is 0 far on the left and on the right

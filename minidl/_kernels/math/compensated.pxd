@@ -11,8 +11,8 @@ tanh needs no rest: it is a number less a small quotient, whose error hardly cou
 """
 
 from minidl._kernels.math.elementary cimport (
-    _expm1_near, _expm1_rest, _horner3, _horner5, _log2_lift, _lost, _minus_product, _power, _reduced, _reduced_once,
-    _shifted_by_lift, _shifted_for_power, abs_, copysign_, lowered, max_, min_, near_, real,
+    FUSED, _expm1_near, _expm1_rest, _horner3, _log2_lift, _lost, _minus_product, _pair, _plus_product, _power, _reduced,
+    _reduced_once, _shifted_by_lift, _shifted_for_power, abs_, copysign_, lowered, max_, min_, near_, real,
 )
 
 
@@ -28,7 +28,19 @@ cdef inline real _expm1_times(real x, real factor, real log2_factor, real* rest)
     cdef real shifted = _shifted_for_power[real](x, log2_factor)
     cdef real k = shifted - _shifted_for_power[real](0, log2_factor)
     cdef real power = _power(shifted)
-    cdef real r = _reduced(x, k), curved = _expm1_rest(r) + _reduced_rest(x, k, r)
+    cdef real r = _reduced(x, k), square = r * r, q
+    # As _expm1_rest, but fitted for the error relative to exp(r) - 1.
+    if real is float:
+        q = <real>1.68284721e-04 * r + <real>1.39325461e-03
+        q = _pair[real](r, square, q, 8.33834428e-03, 4.16665003e-02)
+        q = _pair[real](r, square, q, 1.66666478e-01, 0.5)
+    else:
+        q = <real>2.0875328214191862e-09 * r + <real>2.5109024019076017e-08
+        q = _pair[real](r, square, q * r + <real>2.7557402785385635e-07, 2.7557244255886698e-06, 2.4801587172211469e-05)
+        q = _pair[real](r, square, q, 1.9841269886071252e-04, 1.3888888888962615e-03)
+        q = _pair[real](r, square, q, 8.3333333333216551e-03, 4.1666666666666505e-02)
+        q = _pair[real](r, square, q, 1.6666666666666677e-01, 0.5)
+    cdef real curved = square * q + _reduced_rest(x, k, r)
     cdef real start = power - factor
     cdef real total = start + power * (r + curved)
     rest[0] = power * curved + (power * r + (start - total))
@@ -39,7 +51,10 @@ cdef inline real _lowered_power(real x, real* near) noexcept nogil:
     """power and near, so that exp(x) / lift = power (1 + near), 0 <= x <= 125 (double: 790)."""
     cdef real shifted = _shifted_for_power(x, -_log2_lift(x))
     cdef real k = shifted - _shifted_for_power[real](0, -_log2_lift(x))
-    near[0] = _expm1_near(_reduced(x, k))
+    cdef real r = _reduced(x, k), curved = _expm1_rest(r)
+    if not FUSED:  # where a product is rounded before a sum, there is no room for what r lost
+        curved += _reduced_rest(x, k, r)
+    near[0] = r + curved
     return _power(shifted)
 
 
@@ -65,9 +80,9 @@ cdef inline real _lowered_1_plus_exp2(real a, real high, real low) noexcept nogi
     cdef real shifted = a * high + shifted_0
     cdef real k = shifted - shifted_0
     cdef real power = _power(shifted)
-    cdef real f = _lost(a, high, k) + a * low
-    cdef real r = f * ln2
-    cdef real near = r + (_expm1_rest(r) + (_lost(f, ln2, r) + f * ln2_rest))
+    cdef real first = _lost(a, high, k), f = first + a * low
+    cdef real f_lost = (first - f) + a * low
+    cdef real near = _plus_product(_expm1_rest(f * ln2) + (f * ln2_rest + f_lost * ln2), f, ln2)
     return _lowered_1_plus(power, near)
 
 
@@ -139,8 +154,9 @@ cdef inline real tanh_(real x) noexcept nogil:
         q = _horner3[real](square, q, 2.5396824762127299676e-04, -5.7142857136140081922e-03, 1.1999999999999656984)
         q = q * square + <real>3.0000000000000005966
     cdef real over = <real>2 - <real>0.25 * under if size >= start else size * square
-    cdef real quotient = over / (under if size >= start else q)
-    return copysign_((<real>0.75 if size >= start else size) - quotient, x)
+    cdef real first = <real>0.75 if size >= start else size
+    under = under if size >= start else q
+    return copysign_(first - over / under, x)
 
 
 cdef inline real sigmoid_(real x) noexcept nogil:
@@ -148,66 +164,65 @@ cdef inline real sigmoid_(real x) noexcept nogil:
     cdef real farthest = 125 if real is float else 790
     cdef real near = 0, one = lowered[real](1)
     cdef real power = _lowered_power(near_(x, farthest), &near)
-    cdef real under = (power + one) + power * near
-    cdef real rest = power * near + (one - (under - power))  # both differences are exact
+    cdef real start = power + one, under = start + power * near
+    cdef real rest
+    if real is float:
+        rest = power * near + (one - (under - power))
+    else:  # next to 2^53 the last difference above would be rounded
+        rest = (power * near + (start - under)) + (one - (start - power))
     cdef real inverse = <real>1 / under
     cdef real q = _minus_product(inverse, inverse, _lost(inverse, under, <real>1) + inverse * rest)
     q = lowered(q) if x < 0 else <real>1 - lowered(q)
     return q if x == x else x
 
 
-cdef inline real _log1p_rest(real f, real k) noexcept nogil:
-    """log(1 + f) - f + k (ln 2 - its first part), sqrt(1/2) <= 1 + f < sqrt(2)."""
-    cdef real ln2_rest = 1.42860682030941723212e-06 if real is float else 1.90821492927058770002e-10
-    cdef real square = f * f, half, s, z, p
-    if real is float:
-        p = _horner3[real](f, -7.3101677e-02, 1.2722008e-01, -1.3294083e-01, 1.4222732e-01)
-        p = _horner5[real](f, p, -1.660802e-01, 1.999905e-01, -2.500143e-01, 3.333339e-01, -4.9999994e-01)
-        p = square * p + k * ln2_rest
-    else:  # as _log_near_1
-        s = f / (<real>2 + f)
-        z = s * s
-        half = <real>0.5 * square
-        p = _horner3[real](
-            z, 1.479819860511658591e-01, 1.531383769920937332e-01, 1.818357216161805012e-01,
-            2.222219843214978396e-01,
-        )
-        p = _horner3[real](z, p, 2.857142874366239149e-01, 3.999999999940941908e-01, 6.666666666666735130e-01)
-        p = (s * (half + z * p) + k * ln2_rest) - half
-    return p
-
-
 cdef inline real softplus_times_(real x, real factor, real inverse) noexcept nogil:
-    """log(1 + exp(factor x)) inverse = max(x, 0) + log1p(e) inverse, e = exp(-factor |x|), factor > 0, inverse = 1 / factor.
+    """log(1 + exp(factor x)) inverse, factor > 0, inverse = 1 / factor. With z = factor x and e = exp(-|z|):
 
-    log1p(e) is log1p(f) + k ln 2, f = e and k = 0, or f = (e - 1) / 2 and k = 1; the three terms are summed with rests.
+    * |z| < 0.97: ln 2 + z / 2 + log(cosh(z / 2)), the last as z^2 / 8 + z^4 c(z^2);
+    * else max(x, 0) + log1p(e) inverse, log1p(e) = e + (e^2 p(e) + what e lost, times the slope).
     """
     cdef real farthest = 125 if real is float else 790
     cdef real ln2_first = 0.693145751953125 if real is float else 6.93147180369123816490e-01
-    cdef real above = 0.41421356  # sqrt(2) - 1
-    cdef real z = -near_(factor * x, farthest)
-    cdef real shifted = _shifted_by_lift(z)
+    cdef real ln2_rest = 1.42860682030941723212e-06 if real is float else 1.90821492927058770002e-10
+    cdef real z = near_(factor * x, farthest)
+    cdef real half = <real>0.5 * (factor * x), start = ln2_first + half
+    cdef real square = z * z, c, p
+    if real is float:
+        c = (<real>-2.2426897e-05 * square + <real>3.44744534e-04) * square - <real>5.20783337e-03
+    else:
+        c = _horner3[real](
+            square, -7.0512552380680498e-12, 1.1584721582114071e-10, -1.3769466438441819e-09, 1.5651502843921034e-08
+        )
+        c = _horner3[real](square, c, -1.8031853364090159e-07, 2.13569084041508e-06, -2.6351686245081593e-05)
+        c = (c * square + <real>3.4722222219597283e-04) * square - <real>5.2083333333323018e-03
+    cdef real near = <real>0.125 * z * z + ((half - (start - ln2_first)) + ln2_rest)
+    near = start + (near + square * (square * c))
+
+    cdef real shifted = _shifted_by_lift(-z)
     cdef real k = shifted - _shifted_by_lift[real](0)
     cdef real power = _power(shifted)
-    cdef real r = _reduced(z, k), curved = _expm1_rest(r) + _reduced_rest(z, k, r)
-    cdef real lifted = power + power * (r + curved)
+    cdef real r_first = -z - k * ln2_first, r_rest = k * ln2_rest
+    cdef real curved = _expm1_rest(r_first - r_rest) - r_rest
+    cdef real lifted = power + power * (r_first + curved)
+    cdef real lost = ((power - lifted) + power * r_first) + power * curved
     cdef real e = lowered(lifted)
-    cdef real rest = lowered(power * curved + (power * r + (power - lifted)))
-    cdef real half = <real>0.5 * e, low = half - <real>0.5
-    cdef real low_rest = <real>0.5 * rest + (half - (low + <real>0.5))
-    cdef real f = low if e > above else e
-    cdef real is_low = <real>1 if e > above else <real>0
-    rest = low_rest if e > above else rest
-    rest = (rest - f * rest) + _log1p_rest(f, is_low)  # 1 - f: nearly log1p's slope
-    # max(x, 0) as a product: of the maximum a compiler makes a branch, and computes what follows twice.
-    cdef real largest = 3.4028234663852886e+38 if real is float else 1.7976931348623157e+308
-    cdef real greater = near_(x, largest) * (<real>1 if x > 0 else <real>0)
-    cdef real ln2 = is_low * (ln2_first * inverse)
-    f = f * inverse
-    cdef real inner = greater + f  # factor x >= 2 |f|, or greater = 0
-    cdef real y = ln2 + inner  # ln2 >= |inner|, or ln2 = 0
-    y = y + (rest * inverse + ((f - (inner - greater)) + (inner - (y - ln2))))
-    return y if x <= largest else x
+    square = e * e
+    if real is float:
+        p = <real>0.0519168526 * e - <real>0.129624307
+        p = _pair[real](e, square, p, 0.191685855, -0.249010831)
+        p = _pair[real](e, square, p, 0.333277971, -0.499998957)
+    else:
+        p = <real>0.0063730032457611462 * e - <real>0.024954336471055518
+        p = _pair[real](e, square, p, 0.050074664514319259, -0.071901213750934501)
+        p = _pair[real](e, square, p, 0.087323738608154594, -0.099171472978108036)
+        p = _pair[real](e, square, p, 0.11097062398844483, -0.12498271872438108)
+        p = _pair[real](e, square, p, 0.14285563268542117, -0.16666657605973006)
+        p = _pair[real](e, square, p, 0.19999999646445482, -0.24999999991789432)
+        p = _pair[real](e, square, p, 0.33333333333236664, -0.499999999999996)
+    cdef real far = lifted + (lifted * (e * p) + <real>0.84 * lost)
+    far = far * lowered(inverse) + (<real>0 if x < 0 else x)
+    return near * inverse if z < <real>0.96875 else far
 
 
 cdef inline real softplus_(real x) noexcept nogil:

@@ -6,10 +6,10 @@ product (x times a sigmoid) cancels or has lost its bits already; and it has its
 the product would be inf * 0. Slopes are right to a few ulp of 1.
 """
 
-from minidl._kernels.math.compensated cimport _lowered_1_plus_exp, _lowered_1_plus_exp2, expm1_below_
+from minidl._kernels.math.compensated cimport _expm1_times, _lowered_1_plus_exp, _lowered_1_plus_exp2
 from minidl._kernels.math.elementary cimport (
-    _exp_times, _expm1_near, _horner3, _lifted_exp, _lost, _lost_by_sum, _minus_product, _power, _reduced,
-    _shifted_by_lift, _upper, abs_, copysign_, lift_, lowered, min_, near_, real,
+    _exp_times, _expm1_near, _horner3, _lifted_exp, _lost, _lost_by_sum, _minus_product, _plus_product, _power, _reduced,
+    _shifted_by_lift, _upper, abs_, capped_, chosen_, copysign_, floored_, lift_, lowered, min_, near_, real,
 )
 
 
@@ -31,8 +31,11 @@ cdef inline real selu_(real x) noexcept nogil:
     cdef real scale_rest = 0.050700987355480493  # less 1
     cdef real factor = 1.7580993408473768
     cdef real factor_rest = 2.3296717680252718e-8 if real is float else 1.4153519380084498e-17
-    cdef real y = expm1_below_(x)
-    return factor * y + factor_rest * y if x <= 0 else x + scale_rest * x
+    cdef real rest = 0, twice = 2
+    cdef real y = twice * _expm1_times[real](-near_[real](x, 40), 0.5, -1, &rest)
+    y = y if abs_(x) >= <real>1e-18 else x
+    y = _plus_product(twice * factor * rest + factor_rest * y, factor, y)
+    return y if x < 0 else x + scale_rest * x
 
 
 cdef inline real tanhshrink_(real x) noexcept nogil:
@@ -58,11 +61,13 @@ cdef inline real tanhshrink_(real x) noexcept nogil:
     cdef real least = 1e-10 if real is float else 1e-90  # below, what is lost would be subnormal
     cdef real cube_lost = _minus_product(_lost(size, square, cube), -size, _lost(x, x, square))
     cdef real cube_rest = cube_lost if size > least else <real>0
-    cdef real y = (lowered[real](2) if size > 1 else cube) / (under if size > 1 else total)
+    cdef real over = lowered[real](2) if size > 1 else cube
+    under = under if size > 1 else total
+    cdef real y = over / under
     # 1 / q is nearly 1/3 - 0.095 x^2
     cdef real lost = _minus_product(-cube_rest, -y, q_rest)
     cdef real y_near = _minus_product(y, lost, _minus_product[real](1 / 3.0, 0.095, square))
-    return copysign_(y_near if size <= 1 else y + (size - <real>1), x)
+    return copysign_(chosen_(size > 1, y + (size - <real>1), y_near), x)
 
 
 cdef inline real silu_(real x) noexcept nogil:
@@ -84,39 +89,36 @@ cdef inline real silu_slope_(real x) noexcept nogil:
 
 
 cdef inline real mish_(real x) noexcept nogil:
-    """x tanh(log(1 + exp(x))), with e = exp(-|x|), as a number and a smaller quotient times x:
+    """x tanh(log(1 + exp(x))) = x (1 - 2 / d), d = 1 + (1 + e)^2, as x / 2 or x and a smaller quotient times x:
 
-    * x >= 0: x - x 2 e^2 / (1 + 2 e (1 + e));
-    * -1/2 <= x < 0: x / 2 + x (e + e^2 / 2 - 1) / (2 + e (2 + e));
-    * below: e (x - x e (1 + e) / (2 + e (2 + e))), in which e = 2^k (1 + near) is multiplied in two parts.
+    * x > -0.75: x / 2 + x (d / 2 - 2) / d;
+    * below: e (x - x e (1 + e) / d), in which e = 2^k (1 + near) is multiplied in two parts.
     """
-    cdef real farthest = 125 if real is float else 790
-    cdef real z = -near_(x, farthest)
+    cdef real least = -125 if real is float else -790
+    cdef real farthest = 20 if real is float else 40
+    cdef real floored = floored_(x, least), z = capped_(floored, farthest)
     cdef real shifted = _shifted_by_lift(z)
     cdef real power = _power(shifted)
     cdef real near = _expm1_near(_reduced(z, shifted - _shifted_by_lift[real](0)))
-    cdef real e = lowered(power + power * near)
-    cdef real square = e * e, grown = e + square
-    cdef real over_left = grown if x < <real>-0.5 else (e - <real>1) + <real>0.5 * square
-    cdef real over = over_left if x < 0 else square + square
-    cdef real under = square + (<real>2 + (e + e)) if x < 0 else <real>1 + (grown + grown)
-    cdef real start = (z if x < <real>-0.5 else <real>0.5 * z) if x < 0 else x
-    cdef real times = -z if x < <real>-0.5 else z
-    cdef real quotient = over / under
-    cdef real y = _minus_product(start, -times, quotient)
-    cdef real rest = _minus_product(start - y, -times, quotient)
-    return lowered(power * (y + (y * near + rest))) if x < <real>-0.5 else y
+    cdef real step = lowered(power), grown = step * near
+    cdef real e = step + grown
+    # 1 + (1 + step)^2 and what e - step adds
+    cdef real d = (step * step + (<real>2 + (step + step))) + grown * ((<real>2 + (step + step)) + grown)
+    cdef real over = -(e + e * e) if x <= <real>-0.75 else <real>0.5 * d - <real>2
+    cdef real start = floored if x <= <real>-0.75 else <real>0.5 * x
+    cdef real quotient = over / d  # 1/2 for large x
+    cdef real y = _minus_product(start, -floored, quotient)
+    return chosen_(x <= <real>-0.75, lowered(power * (y + y * near)), y)
 
 
 cdef inline real mish_slope_(real x) noexcept nogil:
-    """t + x s (1 - t^2) with t = tanh(log(1 + exp(x))), s = sigmoid(x), in the terms of mish_."""
-    cdef real farthest = 125 if real is float else 790
-    cdef real z = copysign_(min_(abs_(x), farthest), x)
-    cdef real e = _exp_times[real](-abs_(z), 1)
-    cdef real over = <real>1 + <real>2 * e if x >= 0 else e * (<real>2 + e)
-    cdef real under = <real>1 + <real>2 * e * (<real>1 + e) if x >= 0 else <real>2 + e * (<real>2 + e)
-    cdef real rest = e * (<real>1 + e) * <real>4 * (e if x >= 0 else <real>1)
-    return (over + z * (rest / under)) / under
+    """(d - 2) / d + 4 x (e + e^2) / d^2, in the terms of mish_."""
+    cdef real least = -125 if real is float else -790
+    cdef real farthest = 20 if real is float else 40
+    cdef real z = capped_(floored_(x, least), farthest)
+    cdef real e = _exp_times[real](z, 1), grown = e + e * e
+    cdef real over = grown + e, inverse = <real>1 / (<real>2 + over)
+    return inverse * (over + <real>4 * z * (grown * inverse))
 
 
 cdef inline real gelu_tanh_(real x) noexcept nogil:

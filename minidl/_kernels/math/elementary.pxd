@@ -70,6 +70,11 @@ cdef extern from *:
             return minidl_real_##S(minidl_bits_##S(x) >> (MANTISSA / 2 + 1)                     \\
                                                       << (MANTISSA / 2 + 1));                   \\
         }                                                                                       \\
+        /* a or b, by their bits: of `first ? a : b` after a division a compiler makes branches around two divisions. */ \\
+        static inline REAL minidl_chosen_##S(int first, REAL a, REAL b) {                       \\
+            const BITS mask = first ? ~(BITS)0 : 0;                                             \\
+            return minidl_real_##S((minidl_bits_##S(a) & mask) | (minidl_bits_##S(b) & ~mask)); \\
+        }                                                                                       \\
         /* a b - product without error (Dekker: halves of a number multiply exactly). */        \\
         static inline REAL minidl_dekker_##S(REAL a, REAL b, REAL product) {                    \\
             const REAL a1 = minidl_upper_##S(a), b1 = minidl_upper_##S(b);                      \\
@@ -91,6 +96,16 @@ cdef extern from *:
     static inline double minidl_near_d(double x, double limit) {
         return fabs(x) < limit ? fabs(x) : limit;
     }
+    static inline float minidl_floored_f(float x, float limit) { /* limit < 0: as unsigned, -1 < -2, and 2 < -1 */
+        const uint32_t bits = minidl_bits_f(x), least = minidl_bits_f(limit);
+        return minidl_real_f(bits < least ? bits : least);
+    }
+    static inline double minidl_floored_d(double x, double limit) { return minidl_chosen_d(x > limit, x, limit); }
+    static inline float minidl_capped_f(float x, float limit) { /* limit > 0: as signed, -1 < 1 < 2 */
+        const int32_t bits = (int32_t)minidl_bits_f(x), most = (int32_t)minidl_bits_f(limit);
+        return minidl_real_f((uint32_t)(bits < most ? bits : most));
+    }
+    static inline double minidl_capped_d(double x, double limit) { return minidl_chosen_d(x < limit, x, limit); }
 
     #if defined(FP_FAST_FMA) && defined(FP_FAST_FMAF) /* the C library says: one instruction */
       #define minidl_lost_f(a, b, product) fmaf(a, b, -(product))
@@ -117,6 +132,12 @@ cdef extern from *:
     double minidl_exponent_d(double x) noexcept nogil
     float minidl_near_f(float x, float limit) noexcept nogil
     double minidl_near_d(double x, double limit) noexcept nogil
+    float minidl_chosen_f(bint first, float a, float b) noexcept nogil
+    double minidl_chosen_d(bint first, double a, double b) noexcept nogil
+    float minidl_floored_f(float x, float limit) noexcept nogil
+    double minidl_floored_d(double x, double limit) noexcept nogil
+    float minidl_capped_f(float x, float limit) noexcept nogil
+    double minidl_capped_d(double x, double limit) noexcept nogil
     float minidl_lost_f(float a, float b, float product) noexcept nogil
     double minidl_lost_d(double a, double b, double product) noexcept nogil
     float minidl_minus_f(float c, float a, float b) noexcept nogil
@@ -149,6 +170,21 @@ cdef inline real min_(real x, real y) noexcept nogil:
 cdef inline real near_(real x, real limit) noexcept nogil:
     """The smaller of |x| and limit; the limit where x is NaN."""
     return minidl_near_f(x, limit) if real is float else minidl_near_d(x, limit)
+
+
+cdef inline real chosen_(bint first, real a, real b) noexcept nogil:
+    """a if first else b, where a compiler should not compute twice what a and b have in common."""
+    return minidl_chosen_f(first, a, b) if real is float else minidl_chosen_d(first, a, b)
+
+
+cdef inline real floored_(real x, real limit) noexcept nogil:
+    """The larger of x and a negative limit; a number where x is NaN."""
+    return minidl_floored_f(x, limit) if real is float else minidl_floored_d(x, limit)
+
+
+cdef inline real capped_(real x, real limit) noexcept nogil:
+    """The smaller of x, which is not NaN, and a positive limit."""
+    return minidl_capped_f(x, limit) if real is float else minidl_capped_d(x, limit)
 
 
 cdef inline real _rounder(real like) noexcept nogil:
@@ -304,19 +340,6 @@ cdef inline real _exp_times(real x, real factor) noexcept nogil:
     """
     # The factor comes late: with two factors for one x, the compiler computes all before it once.
     return lowered(_lifted_exp(x) * factor)
-
-
-cdef inline real _lifted_exp_product(real a, real b, real factor, real rest) noexcept nogil:
-    """lift * exp(a b) (factor + rest), a b as x above; the rounding of a b would cost a b ulp."""
-    cdef real ln2_first = 0.693145751953125 if real is float else 6.93147180369123816490e-01
-    cdef real ln2_rest = 1.42860682030941723212e-06 if real is float else 1.90821492927058770002e-10
-    cdef real shifted = _shifted_by_lift(a * b)
-    cdef real k = shifted - _shifted_by_lift[real](0)
-    cdef real left = _lost(a, b, k * ln2_first)
-    cdef real r = left - k * ln2_rest
-    cdef real curved = _expm1_rest(r) + ((left - r) - k * ln2_rest)
-    rest = _minus_product(rest, -factor, curved)
-    return _power(shifted) * (factor + _plus_product(rest, factor, r))
 
 
 cdef inline real lifted_exp_below_(real x) noexcept nogil:

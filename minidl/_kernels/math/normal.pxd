@@ -2,9 +2,21 @@
 """The normal distribution, for float and double, in the way of elementary.pxd: inline, free of branches, to be vectorised."""
 
 from minidl._kernels.math.elementary cimport (
-    _exp_times, _horner3, _horner5, _lifted_exp_product, _lost, _lost_by_sum, _minus_product, _pair, abs_, copysign_,
-    lowered, min_, near_, real,
+    _exp_times, _expm1_rest, _horner3, _horner5, _lost, _lost_by_sum, _minus_product, _pair, _plus_product, _power,
+    _shifted_by_lift, abs_, copysign_, lowered, min_, near_, real,
 )
+
+
+cdef inline real _lifted_exp_product(real a, real b, real factor, real rest) noexcept nogil:
+    """lift * exp(a b) (factor + rest), a b as x of _exp_times; the rounding of a b would cost a b ulp."""
+    cdef real ln2_first = 0.693145751953125 if real is float else 6.93147180369123816490e-01
+    cdef real ln2_rest = 1.42860682030941723212e-06 if real is float else 1.90821492927058770002e-10
+    cdef real x = a * b, shifted = _shifted_by_lift(x)
+    cdef real k = shifted - _shifted_by_lift[real](0)
+    cdef real r_first = x - k * ln2_first, r_rest = _lost(a, b, x) - k * ln2_rest  # r_first has no rounding error
+    cdef real curved = _expm1_rest(r_first + r_rest) + r_rest
+    rest = _minus_product(rest, -factor, curved)
+    return _power(shifted) * (factor + _plus_product(rest, factor, r_first))
 
 
 cdef inline real _bell(real x, real half, real factor, real rest) noexcept nogil:
@@ -13,22 +25,21 @@ cdef inline real _bell(real x, real half, real factor, real rest) noexcept nogil
 
 
 cdef inline real _erf_near(real y) noexcept nogil:
-    """erf(y) for |y| <= 0.75: y + y p(y^2)."""
+    """erf(y) for |y| <= 1: y + y p(y^2)."""
     cdef real z = y * y
     cdef real p
     if real is float:
-        p = _horner5[real](
-            z, -6.779847e-04, 5.1188124e-03, -2.6836967e-02, 1.1283428e-01, -3.7612623e-01,
-            1.2837917e-01,
-        )
+        p = <real>7.80690534e-05 * z - <real>7.9978531e-04
+        p = _horner5[real](z, p, 5.1871622e-03, -2.68533472e-02, 1.12835787e-01, -3.7612626e-01, 1.28379166e-01)
     else:
+        p = <real>-7.5381572129483436e-10 * z + <real>1.3580402852271962e-08
         p = _horner5[real](
-            z, 1.3514535261610508e-08, -1.651583027397131e-07, 1.6499727225498549e-06,
-            -1.4928783429169026e-05, 1.2055473882482518e-04, -8.548330776428882e-04,
+            z, p, -1.6175841029611336e-07, 1.6443118724361675e-06, -1.4924384731635217e-05,
+            1.2055276434245187e-04, -8.548325354591779e-04,
         )
         p = _horner5[real](
-            z, p, 5.22397768500706e-03, -2.6866170650498386e-02, 1.1283791670979525e-01,
-            -3.761263890318418e-01, 1.283791670955126e-01,
+            z, p, 5.2239775941446383e-03, -2.6866170641662798e-02, 1.1283791670935267e-01,
+            -3.761263890318331e-01, 1.2837916709551256e-01,
         )
     return y + y * p
 
@@ -74,7 +85,7 @@ cdef inline real erf_(real x) noexcept nogil:
     cdef real root2 = 1.4142135623730951, rest = 0
     cdef real tail = _tail_far(y * root2, &rest)
     cdef real far = <real>1 - <real>2 * _bell[real](y, 1, tail, 0)
-    return _erf_near(x) if y < <real>0.75 else copysign_(far, x)
+    return _erf_near(x) if y < <real>0.84375 else copysign_(far, x)
 
 
 cdef inline real _normal_near(real x) noexcept nogil:
@@ -109,52 +120,58 @@ cdef inline real normal_cdf_(real x) noexcept nogil:
 
 
 cdef inline real _tail_times_x(real x, real* rest) noexcept nogil:
-    """x exp(x^2 / 2) P(Z > x) for 0 <= x <= 39: q p(t), where q = x / (x + K) and t = (x - K) / (x + K) = 2 q - 1; in
-    `rest`, what rounding q, the last two steps of p, and the product lost.
+    """x exp(x^2 / 2) P(Z > x) for x >= 0.5: its value at `middle`, and w p(w), w = (x - middle) / (x + K); in `rest`, what
+    the sum lost. The last steps are Horner's, whose errors are the smaller the later.
     """
-    cdef real K = 3.375 if real is float else 5.5
-    cdef real under = x + K, q = x / under
-    cdef real t = (q + q) - <real>1, square = t * t
-    cdef real last = 7.410803e-01 if real is float else 7.737696342764068e-01
-    cdef real before = -5.529922e-01 if real is float else -6.851834205743381e-01
-    cdef real p
+    cdef real K = 3 if real is float else 6
+    cdef real middle = 1.4921875 if real is float else 0.9609375  # where the value is next to a number
+    cdef real start = 0.30811890959739685 if real is float else 0.25660909374651975
+    cdef real w = (x - middle) / (x + K), square = w * w, t, p
     if real is float:
-        p = <real>1.3270543e-04 * t + <real>3.0596592e-04
-        p = _pair[real](t, square, p, -8.48883e-04, -2.2482947e-03)
-        p = _pair[real](t, square, p, 7.825243e-03, 8.718395e-03)
-        p = _pair[real](t, square, p, -9.8384485e-02, 2.95376e-01)
+        p = <real>-5.41680539e-03 * w + <real>1.06003564e-02
+        p = _pair[real](w, square, p, 1.33899413e-02, -3.6823906e-02)
+        p = _pair[real](w, square, p, -6.26248494e-02, 2.98509508e-01)
+        p = (p * w - <real>4.45604891e-01) * w + <real>3.18777114e-01
     else:
-        p = <real>-2.58001324905782e-09 * t - <real>5.652858455195903e-09
-        p = _pair[real](t, square, p, 2.293978643184225e-08, 5.025121909325803e-08)
-        p = _pair[real](t, square, p, -1.7759534139992707e-07, -2.677755629193133e-07)
-        p = _pair[real](t, square, p, 1.483865607497062e-06, 4.4635269200792986e-07)
-        p = _pair[real](t, square, p, -1.211889935737047e-05, 1.6319979453394814e-05)
-        p = _pair[real](t, square, p, 7.141485102310486e-05, -3.245226508417226e-04)
-        p = _pair[real](t, square, p, 2.6960400087435663e-04, 2.4429826743526738e-03)
-        p = _pair[real](t, square, p, -1.3923510565679318e-02, 4.509758081490977e-02)
-        p = _pair[real](t, square, p, -1.097030899587182e-01, 2.1787243285795865e-01)
-        p = _pair[real](t, square, p, -3.670490652936198e-01, 5.355964890624947e-01)
-    cdef real p1 = before + t * p
-    cdef real total = last + t * p1
-    cdef real y = q * total
-    cdef real total_rest = _lost_by_sum(last, t, p1, total) + t * _lost_by_sum(before, t, p, p1)
-    # x - q (x + K), divided by x + K, is what q lost. The result's slope in q is nearly K / 2 (1 - q)^3 (double: ^5), and
-    # 1 / (x + K) is (1 - q) / K.
-    cdef real q_lost = _minus_product(_lost(q, under, x), -q, x - (under - K))
-    cdef real w = <real>1 - q, slope = w * w
-    slope = slope if real is float else slope * w
-    rest[0] = _lost(q, total, y) + _minus_product(q * total_rest, <real>0.5 * q_lost, slope * slope)
+        t = (w + w) - <real>0.796875  # between -1 and 1
+        square = t * t
+        p = <real>-1.4859756752543813e-09 * t + <real>1.5036314607761446e-09
+        p = _pair[real](t, square, p, 2.0122949311688859e-08, -4.3957440234581125e-08)
+        p = _pair[real](t, square, p, -1.5693728984106323e-07, 8.0266415890491808e-07)
+        p = _pair[real](t, square, p, -4.9096163430980701e-08, -9.6711284779043706e-06)
+        p = _pair[real](t, square, p, 3.2620787202169169e-05, 4.3399441263156459e-06)
+        p = _pair[real](t, square, p, -0.00049572267282492119, 0.0026774001963486903)
+        p = _pair[real](t, square, p, -0.0093608026673237948, 0.025416493367621511)
+        p = _pair[real](t, square, p, -0.057083151934258287, 0.109174140650528)
+        p = _pair[real](t, square, p, -0.18026094820066724, 0.25785914103563551)
+        p = (p * t - <real>0.31732080562476939) * t + <real>0.3276759710666175
+    cdef real y = start + w * p
+    rest[0] = _lost_by_sum(start, w, p, y)
     return y
 
 
 cdef inline real gelu_(real x) noexcept nogil:
-    """x P(Z <= x) = max(x, 0) - |x| P(Z > |x|); apart from normal_cdf_ because P is subnormal where the product is not."""
+    """x P(Z <= x): x / 2 + x^2 c(x^2) near 0, else max(x, 0) - |x| P(Z > |x|); apart from normal_cdf_ because P is subnormal
+    where the product is not.
+    """
     cdef real farthest = 15 if real is float else 39
-    cdef real y = near_(x, farthest)
+    cdef real nearest = 0.6875 if real is float else 0.625
+    cdef real y = near_(x, farthest), square = y * y, c
+    if real is float:
+        c = _horner3[real](square, 1.08860368e-04, -1.1876059e-03, 9.97462124e-03, -6.64906055e-02)
+        c = c * square + <real>3.98942292e-01
+    else:
+        c = _horner3[real](
+            square, 2.2045978277154625e-09, -4.1295030690558688e-08, 6.6605973985023508e-07, -9.4446978452922197e-06,
+        )
+        c = _horner3[real](square, c, 0.00011543469750371667, -0.0011873282167690522, 0.0099735570101239235)
+        c = (c * square - <real>0.066490380066908161) * square + <real>0.3989422804014327
+    cdef real near = <real>0.5 * x + square * c
     cdef real rest = 0
     cdef real tail = _tail_times_x(y, &rest)
     # The sign is x's, of 0 too: compilers differ in the sign of a zero that they select.
-    return copysign_((<real>0 if x < 0 else x) - _bell[real](y, 0.5, tail, rest), x)
+    cdef real far = (<real>0 if x < 0 else x) - _bell[real](y, 0.5, tail, rest)
+    return copysign_(near if y < nearest else far, x)
 
 
 cdef inline real _tail_coarse(real x) noexcept nogil:
