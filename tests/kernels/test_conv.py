@@ -64,6 +64,11 @@ CASES = {
     "few: 1 axis": (3, 2, 5, (400,), (7,), (2,), (3,), (1,), 1),
     "few: 3 axes": (2, 2, 3, (6, 9, 11), (2, 3, 2), (1, 2, 1), (1, 0, 1), (2, 1, 2), 1),
     "few: 3 axes, strided": (2, 3, 2, (7, 20, 22), (3, 3, 3), (2, 1, 2), (1, 1, 1), (1, 1, 1), 1),
+    "few: columns to one": (2, 8, 1, (23, 31), (3, 5), (1, 1), (1, 3), (1, 1), 1),
+    "few: columns from one, dilated": (2, 1, 9, (30, 29), (3, 3), (2, 1), (4, 3), (3, 2), 1),
+    "few: columns, bands": (1, 1, 8, (301, 160), (5, 4), (3, 1), (2, 4), (1, 1), 1),
+    "few: columns, padding beyond the kernel": (2, 4, 1, (9, 12), (3, 3), (1, 1), (5, 6), (1, 1), 1),
+    "few: columns, 3 axes": (2, 1, 4, (6, 9, 40), (2, 3, 3), (1, 2, 1), (1, 0, 1), (2, 1, 2), 1),
     "overlap: LeNet, second": (17, 6, 16, (12, 12), (5, 5), (1, 1), (0, 0), (1, 1), 1),
     "overlap: DCGAN, first": (33, 1, 32, (12, 10), (4, 4), (2, 2), (1, 1), (1, 1), 1),
     "overlap: RGB, 3x3": (16, 3, 64, (7, 6), (3, 3), (1, 1), (1, 1), (1, 1), 1),
@@ -181,6 +186,7 @@ def test_one_channel_with_its_axes_in_any_order(level, dtype, o):
         "three outputs",
         "few: LeNet, first",
         "few: bands",
+        "few: columns, bands",
         "few: from many",
         "patches: 3x3",
         "patches: 4x4",
@@ -230,7 +236,8 @@ def test_the_size_may_be_given(level):
 
 
 @pytest.mark.parametrize(
-    "name", ["few: LeNet, first", "few: from many", "few: groups", "depthwise"]
+    "name",
+    ["few: LeNet, first", "few: columns to one", "few: from many", "few: groups", "depthwise"],
 )
 @pytest.mark.parametrize("level", K.available)
 def test_what_is_not_finite_is_seen_where_a_kernel_sees_it(level, name):
