@@ -19,6 +19,7 @@ MATRICES = [
     (33, 5),
 ]
 MATRICES += [(2, n) for n in range(2, 20)]
+MATRICES += [(1100, 2), (261, 3), (67, 4), (75, 15)]  # more than a block; no whole vectors of rows
 
 
 def normal(rng: np.random.Generator, *shape: int) -> np.ndarray:

@@ -15,6 +15,7 @@
 # of columns needs more rows for as many sums: TALL_ROWS.
 
 from minidl._kernels.math.elementary cimport real
+from minidl._kernels.product.squares cimport turn
 
 cdef extern from *:
     """
@@ -359,9 +360,10 @@ cdef inline void transpose(
     filled with the last of them."""
     cdef Py_ssize_t lane = lanes(kind), size = sizeof(real), i, j, i0, j0
     if lane == 1 or room < lane or columns < lane:
+        turn(<const real*> x, x_row // size, <real*> y, y_row // size, rows, columns)
         for j in range(columns):
-            for i in range(room):
-                (<real*> (y + j * y_row))[i] = (<const real*> (x + min(i, rows - 1) * x_row))[j]
+            for i in range(rows, room):
+                (<real*> (y + j * y_row))[i] = (<const real*> (x + (rows - 1) * x_row))[j]
         return
     for i in range((rows + lane - 1) // lane):
         i0 = min(i * lane, room - lane)

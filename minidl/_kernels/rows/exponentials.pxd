@@ -2,9 +2,8 @@
 
 A row is walked LANES elements at a time, the last of which overlap those before, so that no rest is left that would not
 vectorise. Its maximum or sum is kept as LANES partial ones, side by side; `fold` brings those of all rows of a block
-down to one per row, neighbours first. (Rows shorter than LANES are summed one element after the other, and their
-exponentials are taken in one flat loop over many rows, which vectorises even for ten classes.) So the bits depend on
-the row alone.
+down to one per row, neighbours first. (Of rows shorter than LANES, LANES side by side are a strip of softmax_columns.pxd:
+loops go across them, and fill vectors even with two classes.) So the bits depend on the row alone.
 
 The greatest element's exponential is 1. A sum next to 1 has lost the digits of all others, which its logarithm and
 1 - p need: `beyond` is the sum without this 1.
@@ -47,27 +46,20 @@ cdef inline void fold(real* lanes, real* result, Py_ssize_t rows, bint greatest)
 
 
 cdef inline void row_maxima(const real* x, real* maxima, Py_ssize_t rows, Py_ssize_t n) noexcept nogil:
+    """For rows of LANES elements or more."""
     cdef real[BLOCK] lanes
     cdef real[LANES] m
-    cdef real top
     cdef Py_ssize_t r, i, j
     for r in range(rows):
-        if n < LANES:
-            top = x[0]
-            for i in range(1, n):
-                top = max_(top, x[i])
-            maxima[r] = top
-        else:
+        for j in range(LANES):
+            m[j] = x[n - LANES + j]
+        for i in range(n // LANES):
             for j in range(LANES):
-                m[j] = x[n - LANES + j]
-            for i in range(n // LANES):
-                for j in range(LANES):
-                    m[j] = max_(m[j], x[i * LANES + j])
-            for j in range(LANES):
-                lanes[r * LANES + j] = m[j]
+                m[j] = max_(m[j], x[i * LANES + j])
+        for j in range(LANES):
+            lanes[r * LANES + j] = m[j]
         x += n
-    if n >= LANES:
-        fold(lanes, maxima, rows, True)
+    fold(lanes, maxima, rows, True)
 
 
 cdef inline void row_dots(
@@ -150,41 +142,18 @@ cdef inline real row_beyond(const real* e, Py_ssize_t n) noexcept nogil:
     return s[0]
 
 
-cdef inline void short_row_sums(const real* e, real* sums, real* beyond, Py_ssize_t rows, Py_ssize_t n) noexcept nogil:
-    """Σ e and Σ e - lift of rows shorter than LANES, whose greatest is lift."""
-    cdef real[BLOCK] small
-    cdef real zero = 0, one = lift_(zero), total, rest
-    cdef Py_ssize_t r, i
-    for i in range(rows * n):
-        small[i] = zero if e[i] >= one else e[i]
-    for r in range(rows):
-        total = rest = 0
-        for i in range(r * n, r * n + n):
-            total += e[i]
-            rest += small[i]
-        sums[r], beyond[r] = total, rest
-    for r in range(rows):
-        beyond[r] = beyond[r] if sums[r] < 2 * one else sums[r] - one
-
-
 cdef inline void shifted_exp(
     const real* x, real* y, real* maxima, real* sums, real* beyond, Py_ssize_t rows, Py_ssize_t n, const real* ahead
 ) noexcept nogil:
-    """y = lift * exp(x - the row's maximum); each row's sum of it, and sum - lift. `ahead` is what will be written next."""
+    """y = lift * exp(x - the row's maximum), for rows of LANES elements or more; each row's sum of it, and sum - lift.
+    `ahead` is what will be written next.
+    """
     cdef real zero = 0, one = lift_(zero)
-    cdef Py_ssize_t r, i
+    cdef Py_ssize_t r
     row_maxima(x, maxima, rows, n)
-    if n >= LANES:
-        row_exps(x, y, maxima, sums, rows, n, ahead)
-        for r in range(rows):
-            beyond[r] = row_beyond(<const real*>y + r * n, n) if sums[r] < 2 * one else sums[r] - one
-        return
+    row_exps(x, y, maxima, sums, rows, n, ahead)
     for r in range(rows):
-        for i in range(n):
-            y[r * n + i] = x[r * n + i] - maxima[r]
-    for i in range(rows * n):
-        y[i] = lifted_exp_below_(y[i])
-    short_row_sums(<const real*>y, sums, beyond, rows, n)
+        beyond[r] = row_beyond(<const real*>y + r * n, n) if sums[r] < 2 * one else sums[r] - one
 
 
 cdef inline real log_of_sum(real beyond) noexcept nogil:

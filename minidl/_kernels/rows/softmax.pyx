@@ -17,8 +17,9 @@ from minidl._kernels.rows.folding cimport Sum, row_fold
 from minidl._kernels.arrays.targets cimport targets_of
 from minidl._kernels.rows.exponentials cimport BLOCK, LANES, log_of_sum, room, row_dots, shifted_exp
 from minidl._kernels.rows.softmax_columns cimport (
-    CLASSES, CROSS_ENTROPY, LOG_SOFTMAX, SOFTMAX, Columns, backward_strip, forward_strip,
+    CLASSES, CROSS_ENTROPY, LOG_SOFTMAX, SOFTMAX, Columns, backward_strip, forward_strip, short_sums, to_columns,
 )
+from minidl._kernels.product.squares cimport turn
 from minidl._kernels.math.elementary cimport real, exp_below_, lowered
 
 cnp.import_array()
@@ -41,6 +42,7 @@ cdef struct Work:
     void* loss
     Py_ssize_t n, gy_step
     double scale
+    int kind  # of rows shorter than LANES
 
 
 # ── The loops: a block of rows, `first` to `last - 1` ────────────────────────────────────────────────────────────────
@@ -121,7 +123,10 @@ cdef void logsumexp_rows(Work* w, real* _, Py_ssize_t first, Py_ssize_t last) no
     cdef const real* x = <const real*>w.x + first * n
     cdef real* y = <real*>w.y + first * n
     cdef real* loss = <real*>w.loss + first
-    shifted_exp(x, room(scratch, y, n), maxima, sums, beyond, last - first, n, y)
+    if n < LANES:
+        short_sums(x, maxima, sums, beyond, last - first, n)
+    else:
+        shifted_exp(x, room(scratch, y, n), maxima, sums, beyond, last - first, n, y)
     for r in range(last - first):
         loss[r] = maxima[r] + log_of_sum(lowered(beyond[r]))
     for r in range(last - first):
@@ -154,15 +159,43 @@ cdef void cross_entropy_rows(Work* w, real* _, Py_ssize_t first, Py_ssize_t last
 
 cdef void cross_entropy_backward_rows(Work* w, real* _, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
     """gx = g (softmax - one_hot(target)), with one g a row, or one for all where the loss was reduced."""
-    cdef Py_ssize_t n = w.n, r, i
-    cdef const real* d
-    cdef real* gx
+    cdef Py_ssize_t n = w.n, rows = last - first, r, i
+    cdef const real* d = <const real*>w.x + first * n
+    cdef const real* gy = <const real*>w.gy + first * w.gy_step
+    cdef real* gx = <real*>w.y + first * n
     cdef real g
-    for r in range(first, last):
-        d, gx = <const real*>w.x + r * n, <real*>w.y + r * n
-        g = (<const real*>w.gy)[r * w.gy_step] * <real>w.scale
+    if w.gy_step == 0:
+        rows, n = 1, rows * n
+    for r in range(rows):
+        g = gy[r * w.gy_step] * <real>w.scale
         for i in range(n):
             gx[i] = g * d[i]
+        d, gx = d + n, gx + n
+
+
+# ── Rows shorter than LANES: so many of them, side by side, are a strip of columns ───────────────────────────────────
+
+cdef void short_rows(Work* w, real* _, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
+    """What softmax_rows, log_softmax_rows or cross_entropy_rows compute."""
+    cdef Columns strip
+    cdef Py_ssize_t n = w.n, count
+    cdef real[LANES * LANES] x, y
+    cdef real[LANES] losses
+    cdef int64_t[LANES] target
+    cdef int j
+    strip.n, strip.inner, strip.kind, strip.target, strip.loss = n, LANES, w.kind, target, losses
+    while first < last:
+        count = min(last - first, <Py_ssize_t>LANES)
+        to_columns(<const real*>w.x + first * n, x, count, n)
+        if w.kind == CROSS_ENTROPY:
+            for j in range(LANES):
+                target[j] = w.target[first + min(j, count - 1)]
+        forward_strip(&strip, <const real*>x, y, 0)
+        if w.kind == CROSS_ENTROPY:
+            for j in range(count):
+                (<real*>w.loss)[first + j] = losses[j]
+        turn(<const real*>y, LANES, <real*>w.y + first * n, n, n, count)
+        first += count
 
 
 # ── The loops over columns ───────────────────────────────────────────────────────────────────────────────────────────
@@ -210,15 +243,20 @@ cdef cnp.ndarray of_columns(object x, str name):
 cdef void rows(void* tag, Work* w, Py_ssize_t first, Py_ssize_t last, void* y) noexcept nogil:
     """Block by block."""
     cdef Py_ssize_t count = max(BLOCK // w.n, <Py_ssize_t>1)
+    if w.n < LANES:
+        count -= count % LANES  # whole vectors of rows
     while first < last:
         w.loop(w, NULL, first, min(first + count, last))
         first += count
 
 
-cdef cnp.ndarray run_rows(Work* w, cnp.ndarray x, block_t single, block_t wide):
+cdef cnp.ndarray run_rows(Work* w, cnp.ndarray x, block_t single, block_t wide, int short_kind=-1):
+    """The loop over x's rows; short ones are of a kind of their own, if it is given."""
     cdef cnp.ndarray y = memory.empty_like(x)
     w.x, w.n, w.loop = cnp.PyArray_DATA(x), cnp.PyArray_DIM(x, 1), wide if is_double(x) else single
-    w.y = cnp.PyArray_DATA(y)
+    w.y, w.kind = cnp.PyArray_DATA(y), short_kind
+    if short_kind >= 0 and w.n < LANES:
+        w.loop = <block_t>short_rows[double] if is_double(x) else <block_t>short_rows[float]
     if w.n:
         run(<loop_t>rows, w, sizeof(Work), y, cnp.PyArray_DIM(x, 0), w.n, COST, False)
     return y
@@ -236,7 +274,7 @@ def softmax_forward(x):
         return over_columns(SOFTMAX, "softmax", x, None)
     cdef cnp.ndarray xs = c_axes(x, 2, "softmax", "rows, classes")
     cdef Work w
-    return run_rows(&w, xs, <block_t>softmax_rows[float], <block_t>softmax_rows[double])
+    return run_rows(&w, xs, <block_t>softmax_rows[float], <block_t>softmax_rows[double], SOFTMAX)
 
 
 def softmax_backward(y, gy):
@@ -255,7 +293,7 @@ def log_softmax_forward(x):
         return over_columns(LOG_SOFTMAX, "log_softmax", x, None)
     cdef cnp.ndarray xs = c_axes(x, 2, "log_softmax", "rows, classes")
     cdef Work w
-    return run_rows(&w, xs, <block_t>log_softmax_rows[float], <block_t>log_softmax_rows[double])
+    return run_rows(&w, xs, <block_t>log_softmax_rows[float], <block_t>log_softmax_rows[double], LOG_SOFTMAX)
 
 
 def log_softmax_backward(y, gy):
@@ -335,7 +373,7 @@ def cross_entropy_forward(x, target, double scale=0):
     if has_columns(x):
         d = run_columns(&c, CROSS_ENTROPY, "cross_entropy", xs, None)
     else:
-        d = run_rows(&w, xs, <block_t>cross_entropy_rows[float], <block_t>cross_entropy_rows[double])
+        d = run_rows(&w, xs, <block_t>cross_entropy_rows[float], <block_t>cross_entropy_rows[double], CROSS_ENTROPY)
     if prepared.capturing():
         prepared.fills(loss)
     return (loss if scale == 0 else total(loss, scale)), d

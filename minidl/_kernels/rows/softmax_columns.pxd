@@ -8,6 +8,7 @@ The sums of a column are as accurate as those of a row: no chain is longer than 
 
 from libc.stdint cimport int64_t
 from minidl._kernels.math.elementary cimport exp_below_, lift_, lifted_exp_below_, lowered, max_, real
+from minidl._kernels.product.squares cimport turn
 from minidl._kernels.rows.exponentials cimport LANES, log_of_sum
 
 cdef enum:
@@ -97,13 +98,22 @@ cdef inline void strip_dots(
 cdef inline void forward_strip(Columns* w, const real* x, real* y, Py_ssize_t place) noexcept nogil:
     """softmax, its logarithm, or the former less one_hot(target) with the loss; `place` is that of the first loss."""
     cdef real[CLASSES * LANES] d
-    cdef real[LANES] top, sums, beyond
+    cdef real[LANES] top, sums, beyond, logs, chosen, part
     cdef real* loss = <real*>w.loss + place
-    cdef real one = 1
+    cdef real one = 1, zero = 0, p, hit
     cdef Py_ssize_t i, t
     cdef int j
+    cdef bint few = w.kind == CROSS_ENTROPY and w.n < LANES  # the target's element is found by its number: no scalars
     shifted_strip(x, w.n, w.inner, d, top)
-    if w.kind == CROSS_ENTROPY:
+    if few:
+        for j in range(LANES):
+            chosen[j], part[j] = <real><int>w.target[place + j], 0
+        for i in range(w.n):
+            for j in range(LANES):
+                part[j] -= d[i * LANES + j] if chosen[j] == <real>i else zero
+        for j in range(LANES):
+            loss[j] = part[j]
+    elif w.kind == CROSS_ENTROPY:
         for j in range(LANES):
             loss[j] = -d[w.target[place + j] * LANES + j]
     strip_sums(<real*>d, w.n, sums, beyond, w.kind != LOG_SOFTMAX)
@@ -118,12 +128,23 @@ cdef inline void forward_strip(Columns* w, const real* x, real* y, Py_ssize_t pl
         sums[j] = one / sums[j]
     for i in range(w.n):
         for j in range(LANES):
-            y[i * w.inner + j] = d[i * LANES + j] * sums[j]
-    if w.kind == CROSS_ENTROPY:  # as in cross_entropy_rows
+            p = d[i * LANES + j] * sums[j]
+            if few:
+                hit = -beyond[j] * sums[j] if x[i * w.inner + j] == top[j] else p - one
+                p = hit if chosen[j] == <real>i else p
+            part[j] = p
+        for j in range(LANES):
+            y[i * w.inner + j] = part[j]
+    if w.kind == CROSS_ENTROPY:  # as in cross_entropy_rows; logarithms in a loop of their own, which vectorises
+        for j in range(LANES):
+            logs[j] = log_of_sum(lowered(beyond[j]))
+        for j in range(LANES):
+            loss[j] += logs[j]
+        if few:
+            return
         for j in range(LANES):
             t = w.target[place + j]
             y[t * w.inner + j] = -beyond[j] * sums[j] if x[t * w.inner + j] == top[j] else y[t * w.inner + j] - one
-            loss[j] += log_of_sum(lowered(beyond[j]))
 
 
 cdef inline void backward_strip(Columns* w, const real* y, const real* gy, real* gx) noexcept nogil:
@@ -142,3 +163,27 @@ cdef inline void backward_strip(Columns* w, const real* y, const real* gy, real*
         for j in range(LANES):
             gx[j] = g[j]
         y, gy, gx = y + w.inner, gy + w.inner, gx + w.inner
+
+
+# ── Rows shorter than LANES: so many of them, column by column, are a strip ──────────────────────────────────────────
+
+cdef inline void to_columns(const real* x, real* columns, Py_ssize_t rows, Py_ssize_t n) noexcept nogil:
+    """Up to LANES rows; where there are fewer, zeros stand for the others."""
+    cdef Py_ssize_t i
+    if rows < LANES:
+        for i in range(n * LANES):
+            columns[i] = 0
+    turn(x, n, columns, LANES, rows, n)
+
+
+cdef inline void short_sums(
+    const real* x, real* maxima, real* sums, real* beyond, Py_ssize_t rows, Py_ssize_t n
+) noexcept nogil:
+    """What shifted_exp finds of each row. (LANES rows are written at a time: there is room for as many.)"""
+    cdef real[LANES * LANES] columns, d
+    cdef Py_ssize_t r = 0
+    while r < rows:
+        to_columns(x + r * n, columns, min(rows - r, <Py_ssize_t>LANES), n)
+        shifted_strip(<const real*>columns, n, LANES, d, maxima + r)
+        strip_sums(<real*>d, n, sums + r, beyond + r, False)
+        r += LANES
