@@ -10,7 +10,7 @@ cdef extern from *:
     #if !defined(_WIN32)
       #include <unistd.h>
     #endif
-    static Py_ssize_t product_second_cache(void) {
+    static inline Py_ssize_t product_second_cache(void) {
       static Py_ssize_t found;
       if (!found) {
         long bytes = 0;
