@@ -402,8 +402,9 @@ def broadcast_to(x, tuple shape):
 
 
 def binary(str name, x0, x1, out=None):
-    """add, sub, mul, weigh (x0 x1, and 0 where x0 is 0), div, maximum, minimum, pow, floor_divide, remainder or same (1 where they are equal or both NaN, else 0) of x0 and x1, or a
-    backward rule on what was saved and gy. x0 and x1 are arrays that broadcast, or one of them is a Python number.
+    """One of these of x0 and x1: add, sub, mul, weigh (x0 x1, and 0 where x0 is 0), div, maximum, minimum, pow, floor_divide,
+    remainder, same (1 where they are equal or both NaN, else 0); or a backward rule of what was saved and gy. x0 and x1 are
+    arrays that broadcast, or one of them is a Python number.
 
     float32 and float64 run here, all else in NumPy. `out` may be x0 or x1. Raises ValueError for shapes that do not fit.
     """

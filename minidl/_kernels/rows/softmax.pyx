@@ -1,8 +1,8 @@
 """Softmax over rows, its logarithm, the logarithm of the sum, and softmax with cross-entropy in one pass.
 
-Arrays are (rows, n) in C order, or (outer, n, inner): then softmax goes along the middle axis (softmax_columns.pxd). Every row is shifted by its greatest element before the exponential, so that nothing
-overflows. A block is as many rows as stay in the first-level cache from one pass over them to the next.
-exponentials.pxd says how a row is walked.
+Arrays are (rows, n) in C order, or (outer, n, inner): then softmax goes along the middle axis (softmax_columns.pxd).
+Every row is shifted by its greatest element before the exponential, so that nothing overflows. A block is as many rows
+as stay in the first-level cache from one pass over them to the next. exponentials.pxd says how a row is walked.
 """
 
 cimport numpy as cnp

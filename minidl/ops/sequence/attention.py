@@ -21,10 +21,8 @@ from minidl.ops.losses.loss import Weigh
 from minidl.ops.shape import reshape, transpose
 from minidl.random import generator
 
-BLOCKS, SHORTEST = (
-    4,
-    64,
-)  # of queries that may attend to earlier keys only; the fewest queries of a block
+BLOCKS = 4  # of queries that may attend to earlier keys only
+SHORTEST = 64  # queries of a block, at least
 
 
 def scaled_dot_product_attention(
