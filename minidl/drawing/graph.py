@@ -255,6 +255,7 @@ OP_NAMES = {
     "MaxPoolGather": "second gradient of max_pool",
     "MaxPoolScatter": "gradient of max_pool",
     "Mul": "*",
+    "NegativeLogLikelihood": "nll_loss",
     "PReLU": "prelu",
     "PReLUInPlace": "prelu",
     "PadEdges": "pad",
