@@ -166,9 +166,8 @@ def normalized(
             )
         op = _op((*given, False, eps), fused)
         y = op.run(inputs)
-        if (
-            y._requires_grad
-        ):  # backward needs these values, whatever becomes of the running statistics
+        if y._requires_grad:
+            # Backward needs these values, whatever becomes of the running statistics.
             op.mean, op.var = _as_now(given[0]), _as_now(given[1])
         return y
     n = x._data.size // max(shape[1], 1)

@@ -15,7 +15,8 @@ from minidl.ops.arithmetic import exp
 from minidl.ops.reduction import sum
 from minidl.ops.shape import reshape, transpose
 
-CLASSES, COLUMNS = 256, 16  # the most classes, and the fewest columns, of an axis that is not last
+# The most classes, and the fewest columns, that the kernels take along an axis that is not last (softmax_columns.pxd).
+CLASSES, COLUMNS = 256, 16
 
 
 class Softmax(Op):
