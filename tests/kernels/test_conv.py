@@ -67,6 +67,20 @@ CASES = {
     "few: columns to one": (2, 8, 1, (23, 31), (3, 5), (1, 1), (1, 3), (1, 1), 1),
     "few: columns from one, dilated": (2, 1, 9, (30, 29), (3, 3), (2, 1), (4, 3), (3, 2), 1),
     "few: columns, bands": (1, 1, 8, (301, 160), (5, 4), (3, 1), (2, 4), (1, 1), 1),
+    "few: columns, two outputs and a long kernel": (
+        2,
+        3,
+        2,
+        (9, 70),
+        (2, 20),
+        (1, 1),
+        (1, 19),
+        (1, 1),
+        1,
+    ),
+    "few: columns to one, long": (2, 9, 1, (4, 60), (2, 16), (1, 1), (0, 15), (1, 3), 1),
+    "few: four": (2, 3, 4, (20, 21), (3, 3), (1, 1), (1, 1), (1, 1), 1),
+    "few: five": (2, 5, 5, (20, 21), (3, 3), (1, 1), (1, 0), (1, 1), 1),
     "few: columns, padding beyond the kernel": (
         2,
         4,
@@ -247,7 +261,13 @@ def test_the_size_may_be_given(level):
 
 @pytest.mark.parametrize(
     "name",
-    ["few: LeNet, first", "few: columns to one", "few: from many", "few: groups", "depthwise"],
+    [
+        "few: LeNet, first",
+        "few: columns to one",
+        "few: from many",
+        "few: groups",
+        "depthwise",
+    ],
 )
 @pytest.mark.parametrize("level", K.available)
 def test_what_is_not_finite_is_seen_where_a_kernel_sees_it(level, name):

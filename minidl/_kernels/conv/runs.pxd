@@ -6,7 +6,7 @@
 #
 #     y[o] = sum over channels c and taps t of  w[o, c, t] run[c, t]
 #
-# Where it lies such a run is interrupted at the end of every row. So each row is copied once for each tap in a kernel's
+# Where it lies such a run is interrupted at the end of every row. So the rows are copied once for each tap in a kernel's
 # row (im2col along one axis; here for 3 x 3 taps and y of 4 x 4 pixels):
 #
 #     rows of x        a b c d e f    tap column 0:  a b c d   column 1:  b c d e   column 2:  c d e f
@@ -19,29 +19,46 @@
 # With many inputs, whose copies would take longer than the sums, rows are copied once with their zeros, and the sums go
 # on from row to row: those between two rows, which mix both, are left behind.
 
-from libc.string cimport memcpy
+from libc.string cimport memcpy, memset
 
 from minidl._kernels.conv.direct cimport Taps
 from minidl._kernels.conv.image cimport AXES, Image
 from minidl._kernels.conv.phases cimport Job, Window, phases_of
 from minidl._kernels.math.elementary cimport real
 from minidl._kernels.product.product cimport ceil_div
-from minidl._kernels.product.tile cimport One, TILE_LANES, Three, doubles, floats, lanes, transpose, vec
+from minidl._kernels.product.tile cimport One, TILE_LANES, Three, Two, doubles, floats, lanes, loaded, transpose, vec
 from minidl._kernels.runtime.sizes cimport plus, times
 
 cdef enum:
     SUMS = 12                   # vectors in registers: enough to hide the latency of an addition
-    MOST_ROWS = 3               # outputs that they belong to
+    MOST_ROWS = 5               # outputs that they may belong to
     EMPTY = 4                   # of a vector's lanes: if 1 in so many is, the tile of direct.pxd is slower
     LEAST_VECTORS = 4           # of pixels of a channel, else most of a tile would be empty
     MOST_PHASES = 16
     BAND_BYTES = 256 << 10      # of copied rows: half of a second-level cache
 
 
-# The outputs of a tile, as a type. (For two of them one is computed twice: x would be loaded as often as it is used.)
+# The outputs of a tile, as a type: each number of them gets a loop of its own.
+ctypedef struct Four:
+    char _
+ctypedef struct Five:
+    char _
+
 ctypedef fused Outputs:
     One
+    Two
     Three
+    Four
+    Five
+
+
+cdef inline int rows_of(Outputs* outputs) noexcept nogil:
+    return 1 if Outputs is One else 2 if Outputs is Two else 3 if Outputs is Three else 4 if Outputs is Four else 5
+
+
+cdef inline Py_ssize_t together(Py_ssize_t outputs) noexcept nogil:
+    """How many of so many outputs the next tile has: of six 3 and 3, not 5 and 1, which would read x for each product."""
+    return ceil_div(outputs, ceil_div(outputs, MOST_ROWS))
 
 
 cdef struct Runs:
@@ -57,7 +74,7 @@ cdef struct Runs:
     Py_ssize_t seen             # rows of each class (modulo the step) that they see
     Py_ssize_t rows             # from one class to the next,
     Py_ssize_t plane            # and from one copy to the next
-    Py_ssize_t staged           # where a row with its zeros is, for each channel, and a row of zeros
+    Py_ssize_t staged, stage    # where rows with their zeros are, and from one channel's to the next one's
     Py_ssize_t sums, sum_row    # where sums are that must be taken apart, and from one output's to the next one's
     Py_ssize_t room             # for all of it
 
@@ -73,8 +90,8 @@ cdef inline bint runs_pay(real* kind, const Window* w, const Job* job) noexcept 
     return (
         EMPTY * (job.y.c // w.groups) <= (EMPTY - 1) * lanes(kind) and rows * columns >= LEAST_VECTORS * lanes(kind)
         and phases_of(w, job, 0) * phases_of(w, job, 1) * phases_of(w, job, 2) <= MOST_PHASES
-        and times(times(job.x.c // w.groups, sizeof(real)), plus(width, times(
-            times(w.kernel[0] * w.kernel[2], columns), reach))) <= BAND_BYTES
+        and times(times(job.x.c // w.groups, sizeof(real)), times(reach, plus(
+            width, times(w.kernel[0] * w.kernel[2], columns)))) <= BAND_BYTES
     )
 
 
@@ -101,7 +118,7 @@ cdef inline void lay_runs(
             reach = max(reach, t.offset[t.count - 1] - s.top)
     copies = s.inputs * w.kernel[0] * (w.kernel[2] if apart else 1)
     pitch = pitch_of(s, &axes[2][0])
-    s.band = BAND_BYTES // max(1, copies * pitch * s.step[1] * <Py_ssize_t> sizeof(real))
+    s.band = BAND_BYTES // max(1, (copies * pitch + s.inputs * s.padded) * s.step[1] * <Py_ssize_t> sizeof(real))
     s.band = max(1, min(s.band - ceil_div(reach, s.step[1]), axes[1][0].pixels))
     s.bands = ceil_div(axes[1][0].pixels, s.band)
     s.band = ceil_div(axes[1][0].pixels, s.bands)
@@ -109,7 +126,8 @@ cdef inline void lay_runs(
     s.rows = s.seen * pitch + lanes(kind)  # (rows are copied in whole vectors)
     s.plane = s.rows * s.step[1]
     s.staged = copies * s.plane
-    s.sums = s.staged + ((s.inputs + 1) * (s.padded + lanes(kind)) if apart else 0)
+    s.stage = s.seen * s.padded + lanes(kind)
+    s.sums = s.staged + (s.inputs * s.stage if apart else 0)
     s.sum_row = s.band * pitch + SUMS * TILE_LANES
     s.room = s.sums + MOST_ROWS * s.sum_row
 
@@ -135,37 +153,52 @@ cdef inline void stage_row(
                 y[c * y_channel + i] = (<const real*> (x + c * image.c_step + i * step))[0]
 
 
-cdef inline void copy_vectors(vec* kind, const char* x, char* y, Py_ssize_t count) noexcept nogil:
-    cdef Py_ssize_t i
-    for i in range(count):
-        (<vec*> y)[i] = (<const vec*> x)[i]
-
-
 cdef inline void copy_row(real* kind, const char* x, char* y, Py_ssize_t count) noexcept nogil:
-    """memcpy for as few numbers as a small image's row has: whole vectors, and the last one once more."""
-    cdef Py_ssize_t size = sizeof(real), last = (count - lanes(kind)) * size
-    if last < 0:
-        memcpy(y, x, count * size)
-    elif real is float:
-        copy_vectors(<floats*> NULL, x, y, count // lanes(kind))
-        copy_vectors(<floats*> NULL, x + last, y + last, 1)
+    """memcpy for as few numbers as a small image's row has."""
+    if count < lanes(kind):
+        memcpy(y, x, count * sizeof(real))
     else:
-        copy_vectors(<doubles*> NULL, x, y, count // lanes(kind))
-        copy_vectors(<doubles*> NULL, x + last, y + last, 1)
+        copy_block(kind, x, 0, y, 0, 1, count, False)
 
 
-cdef inline void copy_apart(
-    real* kind, const real* x, Py_ssize_t step, Py_ssize_t count, real* y
+cdef inline void copy_block(
+    real* kind, const char* x, Py_ssize_t x_row, char* y, Py_ssize_t y_row, Py_ssize_t rows, Py_ssize_t count, bint beyond
 ) noexcept nogil:
-    """y[i] = x[i * step]. Behind the last one something is written, up to a vector's width."""
-    cdef Py_ssize_t i
-    if step > 1:
-        for i in range(count):
-            y[i] = x[i * step]
-    elif real is float:
-        copy_vectors(<floats*> NULL, <const char*> x, <char*> y, ceil_div(count, lanes(kind)))
+    """Rows of so many numbers, in vectors: the last one ends with the row, or goes `beyond` it."""
+    cdef Py_ssize_t size = sizeof(real), whole = (count - 1) // lanes(kind)
+    cdef Py_ssize_t last = (whole * lanes(kind) if beyond else count - lanes(kind)) * size
+    if real is float:
+        copy_vectors(<floats*> NULL, x, x_row, y, y_row, rows, whole, last)
     else:
-        copy_vectors(<doubles*> NULL, <const char*> x, <char*> y, ceil_div(count, lanes(kind)))
+        copy_vectors(<doubles*> NULL, x, x_row, y, y_row, rows, whole, last)
+
+
+cdef inline void copy_vectors(
+    vec* kind, const char* x, Py_ssize_t x_row, char* y, Py_ssize_t y_row, Py_ssize_t rows, Py_ssize_t count, Py_ssize_t last
+) noexcept nogil:
+    cdef Py_ssize_t row, i
+    for row in range(rows):
+        for i in range(count):
+            (<vec*> y)[i] = loaded(kind, x, i)
+        (<vec*> (y + last))[0] = loaded(kind, x + last, 0)
+        x += x_row
+        y += y_row
+
+
+cdef inline void stage_rows(
+    real* kind, const Runs* s, const char* x, Py_ssize_t rows, real* y, Py_ssize_t y_channel
+) noexcept nogil:
+    """So many rows of a class, of all channels, in the middle of rows with zeros."""
+    cdef Py_ssize_t size = sizeof(real), x_row = s.step[1] * s.x.steps[1], width = s.x.size[2], c, row
+    if s.x.steps[2] != size or width < lanes(kind):
+        for row in range(rows):
+            stage_row(kind, &s.x, s.inputs, x + row * x_row, y + row * s.padded, y_channel)
+        return
+    for c in range(s.inputs):
+        if x_row == s.padded * size:  # all rows are one
+            copy_row(kind, x + c * s.x.c_step, <char*> (y + c * y_channel), rows * width)
+        else:
+            copy_block(kind, x + c * s.x.c_step, x_row, <char*> (y + c * y_channel), s.padded * size, rows, width, False)
 
 
 cdef inline void copy_rows(
@@ -173,30 +206,49 @@ cdef inline void copy_rows(
     const Taps* t2, real* runs
 ) noexcept nogil:
     """What the rows of a band see. x: channel 0; depth: what a tap without an offset sees. The memory was zero."""
-    cdef Py_ssize_t first = band * s.band * s.step[1] + s.top, row, i, c, k, d, staged = s.padded + lanes(kind)
-    cdef bint inside
-    cdef real* place
-    cdef const real* given
+    cdef Py_ssize_t step = s.step[1], first = band * s.band * step + s.top, row, i, d, low, high
+    cdef Py_ssize_t copies = t2.count if s.apart else 1
     for i in range(t0.count):
         d = depth + t0.offset[i]
-        for row in range(first, first + s.seen * s.step[1]):
-            inside = 0 <= d < s.x.size[0] and 0 <= row < s.x.size[1]
-            place = (runs + (row - first) % s.step[1] * s.rows
-                     + (row - first) // s.step[1] * pitch_of(s, t2))
-            if not s.apart:
-                if inside:
-                    stage_row(kind, &s.x, s.inputs, x + d * s.x.steps[0] + row * s.x.steps[1],
-                              place + i * s.plane + s.low, t0.count * s.plane)
-                continue
-            place += i * t2.count * s.plane
-            if inside:
-                stage_row(kind, &s.x, s.inputs, x + d * s.x.steps[0] + row * s.x.steps[1],
-                          runs + s.staged + s.low, staged)
-            for c in range(s.inputs):
-                given = runs + s.staged + s.low + (c if inside else s.inputs) * staged
-                for k in range(t2.count):
-                    copy_apart(kind, given + t2.offset[k], s.step[2], t2.pixels, place + k * s.plane)
-                place += t0.count * t2.count * s.plane
+        for row in range(first, first + step):  # the first one of a class, of which those from `low` to `high` are on x
+            low = min(s.seen, ceil_div(max(0, -row), step))
+            high = max(low, min(s.seen, ceil_div(max(0, s.x.size[1] - row), step)))
+            if not 0 <= d < s.x.size[0]:
+                high = low
+            copy_class(kind, s, x + d * s.x.steps[0] + (row + low * step) * s.x.steps[1], low, high, t2, runs,
+                       runs + i * copies * s.plane + (row - first) * s.rows, t0.count * copies * s.plane)
+
+
+cdef inline void copy_class(
+    real* kind, const Runs* s, const char* x, Py_ssize_t low, Py_ssize_t high, const Taps* t2, real* runs, real* place,
+    Py_ssize_t channel
+) noexcept nogil:
+    """Rows `low` to `high` of a class, from x on; the others are zero. place: where the copies of a channel begin, `channel`
+    numbers before those of the next one."""
+    cdef Py_ssize_t size = sizeof(real), pixels = t2.pixels, c, k, row, i, given_row = s.step[1] * s.x.steps[1]
+    cdef const char* given
+    cdef real* y
+    # Rows of whole vectors without zeros are read where they are.
+    cdef bint lies_well = s.x.steps[2] == size and s.padded == s.x.size[2] and pixels >= lanes(kind)
+    if not s.apart:
+        stage_rows(kind, s, x, high - low, place + low * s.padded + s.low, channel)
+        return
+    if not lies_well:
+        stage_rows(kind, s, x, high - low, runs + s.staged + s.low, s.stage)
+        given_row = s.padded * size
+    for c in range(s.inputs):
+        for k in range(t2.count):
+            y = place + c * channel + k * s.plane
+            given = x + c * s.x.c_step if lies_well else <const char*> (runs + s.staged + s.low + c * s.stage)
+            given += t2.offset[k] * size
+            if s.step[2] == 1:
+                copy_block(kind, given, given_row, <char*> (y + low * pixels), pixels * size, high - low, pixels, not lies_well)
+            else:
+                for row in range(high - low):
+                    for i in range(pixels):
+                        y[(low + row) * pixels + i] = (<const real*> (given + row * given_row))[i * s.step[2]]
+            memset(y, 0, low * pixels * size)
+            memset(y + high * pixels, 0, (s.seen - high) * pixels * size)
 
 
 cdef inline Py_ssize_t find_terms(

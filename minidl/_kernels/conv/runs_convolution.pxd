@@ -3,7 +3,7 @@
 #
 #   for tasks: a block of samples, a group of channels, a depth of y, a band of its rows    over the threads
 #     for samples, for phases of the columns: the rows are copied
-#       for phases of the rows, for up to three outputs, for SUMS vectors of their pixels
+#       for phases of the rows, for up to MOST_ROWS outputs, for SUMS vectors of their pixels
 #         for the terms of the sum, a channel and a tap each: SUMS products
 #
 # A single output reads a vector for each product. So where the columns have no stride, the taps in a row of its kernel are
@@ -16,11 +16,13 @@ from minidl._kernels.conv.direct cimport SERIAL_FLOPS, Taps, Weights
 from minidl._kernels.conv.image cimport AXES, Image
 from minidl._kernels.conv.phases cimport Job, Window, lay_axes, weights_of
 from minidl._kernels.conv.runs cimport (
-    MOST_PHASES, MOST_ROWS, SUMS, Outputs, Runs, copy_row, copy_rows, find_terms, lay_runs, pitch_of,
+    MOST_PHASES, MOST_ROWS, SUMS, Five, Four, Outputs, Runs, copy_row, copy_rows, find_terms, lay_runs, pitch_of,
+    rows_of, together,
 )
 from minidl._kernels.math.elementary cimport real
+from minidl._kernels.product.dots cimport inside, keep
 from minidl._kernels.product.product cimport TASK_FLOPS, TASKS, activation_t, ceil_div, run_tasks, task_t
-from minidl._kernels.product.tile cimport One, Three, broadcast, doubles, floats, lanes, loaded, vec, zeros
+from minidl._kernels.product.tile cimport One, Three, Two, broadcast, doubles, floats, lanes, loaded, vec, zeros
 from minidl._kernels.runtime cimport memory
 from minidl._kernels.runtime.epilogues cimport activate_in_place
 from minidl._kernels.runtime.sizes cimport plus, times
@@ -28,55 +30,69 @@ from minidl._kernels.runtime.sizes cimport plus, times
 
 cdef enum:
     LEAST_TERMS = 8             # of a column's sum
+    MOST_COLUMNS = 16
 
 
-cdef struct Tile:
-    # SUMS vectors of results: of one output, or a third of them for each of three; two are three, the second one twice.
+cdef struct Tiles:
+    # Tiles side by side: SUMS vectors of results in each, as many of each output.
     const char* w[MOST_ROWS]    # the weights, term after term
     const char* bias[MOST_ROWS] # or NULL
     char* out[MOST_ROWS]
     const char* x               # where the runs of the first pixel would begin,
     const Py_ssize_t* shifts    # and how far from there those of each term do, in bytes
     Py_ssize_t terms
+    Py_ssize_t count, last      # of tiles; where the last one begins, in bytes: it may share pixels with its neighbour
 
 
-cdef inline void sum_tile(Outputs* outputs, vec* kind, const Tile* s) noexcept nogil:
+cdef inline void sum_tiles(Outputs* outputs, vec* kind, const Tiles* s) noexcept nogil:
+    """(A loop over tiles, for the reason that tile() in product/tile.pxd is one. The sums, and the fewer of the two kinds of
+    operands, are in registers.)"""
     cdef vec[SUMS] sums
-    cdef vec[MOST_ROWS] ws
+    cdef vec[MOST_ROWS] held
     cdef const char* w[MOST_ROWS]
-    cdef vec x
-    cdef Py_ssize_t t, size = sizeof(float) if vec is floats else sizeof(double)
+    cdef vec one
+    cdef Py_ssize_t number, left, t, size = sizeof(float) if vec is floats else sizeof(double)
     cdef const char* at
-    cdef int i, j, rows = 1 if Outputs is One else 3
-    cdef int vectors = SUMS // rows
+    cdef int i, j, rows = rows_of(outputs), vectors = SUMS // rows_of(outputs)
     for i in range(rows):
-        w[i], x = s.w[i], broadcast(kind, s.bias[i]) if s.bias[i] != NULL else zeros(kind)
-        for j in range(vectors):
-            sums[i * vectors + j] = x
-    for t in range(s.terms):
-        at = s.x + s.shifts[t]
+        w[i] = s.w[i]
+    for number in range(s.count):
+        left = min(number * vectors * <Py_ssize_t> sizeof(vec), s.last)
         for i in range(rows):
-            ws[i] = broadcast(kind, w[i] + t * size)
-        for j in range(vectors):
-            x = loaded(kind, at, j)
-            for i in range(rows):
-                sums[i * vectors + j] = sums[i * vectors + j] + ws[i] * x
-    for i in range(rows):
-        for j in range(vectors):
-            (<vec*> s.out[i])[j] = sums[i * vectors + j]
+            one = broadcast(kind, s.bias[i]) if s.bias[i] != NULL else zeros(kind)
+            for j in range(vectors):
+                sums[i * vectors + j] = one
+        for t in range(s.terms):
+            at = s.x + left + s.shifts[t]
+            if Outputs is One or Outputs is Two or Outputs is Three:
+                for i in range(rows):
+                    held[i] = broadcast(kind, w[i] + t * size)
+                for j in range(vectors):
+                    one = loaded(kind, at, j)
+                    for i in range(rows):
+                        sums[i * vectors + j] = sums[i * vectors + j] + held[i] * one
+            else:
+                for j in range(vectors):
+                    held[j] = loaded(kind, at, j)
+                for i in range(rows):
+                    one = broadcast(kind, w[i] + t * size)
+                    for j in range(vectors):
+                        sums[i * vectors + j] = sums[i * vectors + j] + one * held[j]
+        for i in range(rows):
+            for j in range(vectors):
+                (<vec*> (s.out[i] + left))[j] = sums[i * vectors + j]
 
 
-ctypedef void (*tile_t)(void* outputs, void* kind, const Tile* s) noexcept nogil
+ctypedef void (*tiles_t)(void* outputs, void* kind, const Tiles* s) noexcept nogil
 
 
-cdef inline void any_tile(real* kind, bint one, const Tile* s) noexcept nogil:
+cdef inline void any_tiles(vec* kind, Py_ssize_t rows, const Tiles* s) noexcept nogil:
     """(Through a pointer, as in product/tile.pxd.)"""
-    cdef tile_t[2] tiles
-    if real is float:
-        tiles[0], tiles[1] = <tile_t> sum_tile[Three, floats], <tile_t> sum_tile[One, floats]
-    else:
-        tiles[0], tiles[1] = <tile_t> sum_tile[Three, doubles], <tile_t> sum_tile[One, doubles]
-    tiles[one](NULL, NULL, s)
+    cdef tiles_t[MOST_ROWS] tiles
+    tiles[0], tiles[1], tiles[2] = (
+        <tiles_t> sum_tiles[One, vec], <tiles_t> sum_tiles[Two, vec], <tiles_t> sum_tiles[Three, vec])
+    tiles[3], tiles[4] = <tiles_t> sum_tiles[Four, vec], <tiles_t> sum_tiles[Five, vec]
+    tiles[rows - 1](NULL, NULL, s)
 
 
 cdef struct Plan:
@@ -84,7 +100,7 @@ cdef struct Plan:
     Image y                     # in planes
     Image z                     # where the sums go: y, or a task's scratch memory for the columns
     Py_ssize_t columns          # 0: the sums are y's
-    Py_ssize_t first, move      # of pixels of z from those of y: for the first column, and from one to the next
+    Py_ssize_t first, move      # from a pixel of y to that of z: for the first column, and from one to the next
     Py_ssize_t groups, outputs  # of a group
     Py_ssize_t[AXES] y_step     # pixels of y from one of a phase to the next
     Weights weights
@@ -100,11 +116,11 @@ cdef struct Plan:
     bint failed                 # for lack of memory
 
 
-cdef inline bint columns_pay(const Window* w, const Job* job) noexcept nogil:
-    """Whether each output of a column has enough terms beside the addition. (Of two or five outputs, one is computed twice.)"""
+cdef inline bint columns_pay(real* kind, const Window* w, const Job* job) noexcept nogil:
+    """Whether each output of a column has enough terms beside the addition, which goes along rows in vectors."""
     return (
-        job.y.c == 1 and w.groups == 1 and w.stride[2] == 1 and w.kernel[2] > 2 and job.x.size[2] > 0
-        and job.x.c * w.kernel[0] * w.kernel[1] >= LEAST_TERMS
+        job.y.c == 1 and w.groups == 1 and w.stride[2] == 1 and 1 < w.kernel[2] <= MOST_COLUMNS
+        and job.x.c * w.kernel[0] * w.kernel[1] >= LEAST_TERMS and min(job.x.size[2], job.y.size[2]) >= lanes(kind)
     )
 
 
@@ -121,7 +137,7 @@ cdef inline bint convolve_runs(real* kind, const Window* window, Job* wanted) no
     cdef Plan s
     cdef bint done, apart
     cdef int axis
-    s.columns = window.kernel[2] if columns_pay(window, wanted) else 0
+    s.columns = window.kernel[2] if columns_pay(kind, window, wanted) else 0
     if s.columns:
         s.first, s.move = window.padding[2], -window.dilation[2]
         if not job.transposed:
@@ -180,7 +196,9 @@ cdef inline void convolve_task(real* kind, Plan* s, Py_ssize_t index) noexcept n
     cdef Py_ssize_t first = rest // s.groups * s.block, n, v, o, top, bottom
     cdef const char* x = r.x.data + group * r.inputs * r.x.c_step
     cdef const Taps* t0 = &r.axes[0][depth % s.y_step[0]]
-    cdef real* runs = <real*> memory.take(r.room * size + (s.columns * s.z.c_step if s.columns else 0))
+    # Before and behind the columns are as many numbers as a vector has, that are read but not used.
+    cdef Py_ssize_t more = s.columns * s.z.c_step + 2 * lanes(kind) * size if s.columns else 0
+    cdef real* runs = <real*> memory.take(r.room * size + more)
     cdef char* y
     cdef char* z
     if runs == NULL:
@@ -188,8 +206,8 @@ cdef inline void convolve_task(real* kind, Plan* s, Py_ssize_t index) noexcept n
         return
     top = band * r.band * s.y_step[1]
     bottom = min(top + r.band * s.y_step[1], s.y.size[1])
-    memset(runs, 0, r.room * size)
-    z = <char*> (runs + r.room) - top * s.z.steps[1]
+    memset(runs, 0, r.sums * size)
+    z = <char*> (runs + r.room + lanes(kind)) - top * s.z.steps[1]
     for n in range(first, min(first + s.block, s.y.n)):
         y = s.y.data + n * s.y.n_step + group * s.outputs * s.y.c_step + depth * s.y.steps[0]
         for v in range(r.phases[2]):
@@ -198,7 +216,10 @@ cdef inline void convolve_task(real* kind, Plan* s, Py_ssize_t index) noexcept n
                           &r.axes[2][v], runs)
             sum_band(kind, s, runs, group, depth % s.y_step[0], v, band, z if s.columns else y)
         if s.columns:
-            add_columns(kind, s, z, y, top, bottom)
+            if real is float:
+                add_columns(<floats*> NULL, s, top, bottom, z, y)
+            else:
+                add_columns(<doubles*> NULL, s, top, bottom, z, y)
         if s.activation != NULL:
             for o in range(s.y.c // s.groups):
                 activate_in_place(s.activation, y + o * s.y.c_step + top * s.y.steps[1],
@@ -212,43 +233,41 @@ cdef inline void sum_band(
 ) noexcept nogil:
     """All phases of the rows of a band. d and v: the phases of its depth and columns."""
     cdef const Runs* r = &s.runs
-    cdef Py_ssize_t size = sizeof(real), h, phase, rows, o, i, row
-    cdef Tile tile
+    cdef Py_ssize_t size = sizeof(real), h, phase, rows, o, i, row, count
+    cdef Tiles tiles
     for h in range(r.phases[1]):
         phase = (d * r.phases[1] + h) * r.phases[2] + v
         rows = min(r.band, r.axes[1][h].pixels - band * r.band)
-        tile.shifts, tile.terms = s.shifts + s.start[phase], s.start[phase + 1] - s.start[phase]
+        tiles.shifts, tiles.terms = s.shifts + s.start[phase], s.start[phase + 1] - s.start[phase]
         o = 0
         while o < s.outputs and rows > 0:
-            for i in range(MOST_ROWS):
-                row = group * s.outputs + min(o + i, s.outputs - 1)
-                tile.w[i] = s.packed + (row * s.terms + s.start[phase]) * size
-                tile.bias[i] = s.bias + row * size if s.bias != NULL and not s.columns else NULL
-            sum_outputs(kind, s, runs, min(MOST_ROWS, s.outputs - o), rows, &r.axes[2][v], &tile,
+            count = together(s.outputs - o)
+            for i in range(count):
+                row = group * s.outputs + o + i
+                tiles.w[i] = s.packed + (row * s.terms + s.start[phase]) * size
+                tiles.bias[i] = s.bias + row * size if s.bias != NULL and not s.columns else NULL
+            sum_outputs(kind, s, runs, count, rows, &r.axes[2][v], &tiles,
                         y + o * s.z.c_step + v * s.z.steps[2]
                         + (h + band * r.band * s.y_step[1]) * s.z.steps[1])
-            o += MOST_ROWS
+            o += count
 
 
 cdef inline void sum_outputs(
     real* kind, const Plan* s, real* runs, Py_ssize_t count, Py_ssize_t rows, const Taps* columns,
-    Tile* tile, char* y
+    Tiles* tiles, char* y
 ) noexcept nogil:
-    """One to three outputs in a phase of a band."""
+    """The outputs of a tile in a phase of a band."""
     cdef const Runs* r = &s.runs
-    cdef Py_ssize_t size = sizeof(real), pitch = pitch_of(r, columns), at = 0, left, i, row
-    cdef Py_ssize_t wide = lanes(kind) * (SUMS if count == 1 else SUMS // MOST_ROWS)
-    cdef Py_ssize_t length = (rows - 1) * pitch + columns.pixels
+    cdef Py_ssize_t size = sizeof(real), pitch = pitch_of(r, columns), i, row
+    cdef Py_ssize_t wide = SUMS // count * lanes(kind), length = (rows - 1) * pitch + columns.pixels
     cdef bint dense = pitch == columns.pixels and s.y_step[1] == s.y_step[2] == 1 and length >= wide
-    while at < length:
-        left = max(0, min(at, length - wide))  # the last tile is a whole one, too
-        tile.x = <const char*> (runs + left)
-        for i in range(MOST_ROWS):
-            row = min(i, count - 1)
-            tile.out[i] = y + row * s.z.c_step + left * size if dense else (
-                <char*> (runs + r.sums + row * r.sum_row + left))
-        any_tile(kind, count == 1, tile)
-        at += wide
+    for i in range(count):
+        tiles.out[i] = y + i * s.z.c_step if dense else <char*> (runs + r.sums + i * r.sum_row)
+    tiles.x, tiles.count, tiles.last = <const char*> runs, ceil_div(length, wide), max(0, length - wide) * size
+    if real is float:
+        any_tiles(<floats*> NULL, count, tiles)
+    else:
+        any_tiles(<doubles*> NULL, count, tiles)
     if not dense:
         for i in range(count):
             for row in range(rows):
@@ -269,22 +288,22 @@ cdef inline void write_row(
 
 
 cdef inline void add_columns(
-    real* kind, const Plan* s, const char* z, char* y, Py_ssize_t top, Py_ssize_t bottom
+    vec* kind, const Plan* s, Py_ssize_t top, Py_ssize_t bottom, const char* z, char* y
 ) noexcept nogil:
-    """y's rows in a band: the bias, or zero, and the columns of z. Column after column: what was written to a row last has
-    arrived in the cache before its vectors, which begin elsewhere, are read."""
-    cdef Py_ssize_t column, row, shift, i
-    cdef real start = (<const real*> s.bias)[0] if s.bias != NULL else 0
-    cdef real* to
-    cdef const real* given
-    for row in range(top, bottom):
-        to = <real*> (y + row * s.y.steps[1])
-        for i in range(s.y.size[2]):
-            to[i] = start
-    for column in range(s.columns):
-        shift = s.first + column * s.move
+    """Some rows of y: the bias, or zero, and what the columns of z have for each pixel. The last vector ends with the row."""
+    cdef Py_ssize_t size = sizeof(float) if vec is floats else sizeof(double), lane = sizeof(vec) // size
+    cdef Py_ssize_t first = 0, row, column, place
+    cdef const char* given[MOST_COLUMNS]
+    cdef const int* there[MOST_COLUMNS]
+    cdef vec start = broadcast(kind, s.bias) if s.bias != NULL else zeros(kind), total
+    while first < s.y.size[2]:
+        first = min(first, s.y.size[2] - lane)
+        for column in range(s.columns):
+            place = max(-lane, min(first + s.first + column * s.move, s.z.size[2]))
+            given[column], there[column] = z + column * s.z.c_step + place * size, inside(place, s.z.size[2], lane)
         for row in range(top, bottom):
-            to = <real*> (y + row * s.y.steps[1])
-            given = <const real*> (z + column * s.z.c_step + row * s.z.steps[1])
-            for i in range(max(0, -shift), min(s.y.size[2], s.z.size[2] - shift)):
-                to[i] += given[i + shift]
+            total = start
+            for column in range(s.columns):
+                total = total + keep(loaded(kind, given[column] + row * s.z.steps[1], 0), there[column])
+            (<vec*> (y + row * s.y.steps[1] + first * size))[0] = total
+        first += lane

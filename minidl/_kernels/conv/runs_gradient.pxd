@@ -7,7 +7,7 @@
 #
 #   for tasks: a share of all samples, depths and bands of rows; a group of channels    over the threads
 #     for bands: the rows of x are copied, and those of gy unless they are whole vectors
-#       for up to three outputs, for SUMS pairs of one of them and a term
+#       for up to MOST_ROWS outputs, for SUMS pairs of one of them and a term
 #         for vectors of pixels: SUMS products
 
 from libc.string cimport memmove, memset
@@ -16,11 +16,11 @@ from minidl._kernels.conv.direct cimport SERIAL_FLOPS, Taps
 from minidl._kernels.conv.image cimport AXES, Image
 from minidl._kernels.conv.phases cimport Job, Window, lay_axes
 from minidl._kernels.conv.runs cimport (
-    MOST_ROWS, SUMS, Outputs, Runs, copy_rows, find_terms, lay_runs, runs_pay, stage_row,
+    MOST_ROWS, SUMS, Five, Four, Outputs, Runs, copy_rows, find_terms, lay_runs, rows_of, runs_pay, stage_row, together,
 )
 from minidl._kernels.math.elementary cimport real
 from minidl._kernels.product.product cimport TASK_FLOPS, TASKS, ceil_div, run_tasks, task_t
-from minidl._kernels.product.tile cimport One, Three, doubles, floats, lanes, loaded, vec
+from minidl._kernels.product.tile cimport One, Three, Two, doubles, floats, lanes, loaded, vec
 from minidl._kernels.runtime cimport memory, pool
 from minidl._kernels.runtime.sizes cimport times
 
@@ -43,7 +43,7 @@ cdef struct Plan:
 
 
 cdef struct Dots:
-    # SUMS sums: of one output and SUMS terms, or three outputs and a third of them; two are three, the second one twice.
+    # SUMS sums: of one output and SUMS terms, of three outputs and a third of them, and so on.
     const char* gy[MOST_ROWS]
     char* sums[MOST_ROWS]       # vectors, term after term
     const char* x               # the copies,
@@ -53,14 +53,14 @@ cdef struct Dots:
 
 
 cdef inline void sum_dots(Outputs* outputs, vec* kind, const Dots* s) noexcept nogil:
+    """The sums, and the fewer of the two kinds of operands, are in registers."""
     cdef vec[SUMS] sums
-    cdef vec[MOST_ROWS] g
+    cdef vec[MOST_ROWS] held
     cdef const char* gy[MOST_ROWS]
     cdef const char* xs[SUMS]
-    cdef vec x
+    cdef vec one
     cdef Py_ssize_t p
-    cdef int i, j, rows = 1 if Outputs is One else 3
-    cdef int terms = SUMS // rows
+    cdef int i, j, rows = rows_of(outputs), terms = SUMS // rows_of(outputs)
     for j in range(terms):
         xs[j] = s.x + s.shifts[j]
     for i in range(rows):
@@ -71,12 +71,20 @@ cdef inline void sum_dots(Outputs* outputs, vec* kind, const Dots* s) noexcept n
         if p == s.count - 1:
             for j in range(terms):
                 xs[j] -= s.back
-        for i in range(rows):
-            g[i] = (<const vec*> gy[i])[p]
-        for j in range(terms):
-            x = loaded(kind, xs[j], p)
+        if Outputs is One or Outputs is Two or Outputs is Three:
             for i in range(rows):
-                sums[i * terms + j] = sums[i * terms + j] + g[i] * x
+                held[i] = (<const vec*> gy[i])[p]
+            for j in range(terms):
+                one = loaded(kind, xs[j], p)
+                for i in range(rows):
+                    sums[i * terms + j] = sums[i * terms + j] + held[i] * one
+        else:
+            for j in range(terms):
+                held[j] = loaded(kind, xs[j], p)
+            for i in range(rows):
+                one = loaded(kind, gy[i], p)
+                for j in range(terms):
+                    sums[i * terms + j] = sums[i * terms + j] + one * held[j]
     for i in range(rows):
         for j in range(terms):
             (<vec*> s.sums[i])[j] = sums[i * terms + j]
@@ -85,14 +93,12 @@ cdef inline void sum_dots(Outputs* outputs, vec* kind, const Dots* s) noexcept n
 ctypedef void (*dots_t)(void* outputs, void* kind, const Dots* s) noexcept nogil
 
 
-cdef inline void any_dots(real* kind, bint one, const Dots* s) noexcept nogil:
+cdef inline void any_dots(vec* kind, Py_ssize_t rows, const Dots* s) noexcept nogil:
     """(Through a pointer, as in product/tile.pxd.)"""
-    cdef dots_t[2] dots
-    if real is float:
-        dots[0], dots[1] = <dots_t> sum_dots[Three, floats], <dots_t> sum_dots[One, floats]
-    else:
-        dots[0], dots[1] = <dots_t> sum_dots[Three, doubles], <dots_t> sum_dots[One, doubles]
-    dots[one](NULL, NULL, s)
+    cdef dots_t[MOST_ROWS] dots
+    dots[0], dots[1], dots[2] = <dots_t> sum_dots[One, vec], <dots_t> sum_dots[Two, vec], <dots_t> sum_dots[Three, vec]
+    dots[3], dots[4] = <dots_t> sum_dots[Four, vec], <dots_t> sum_dots[Five, vec]
+    dots[rows - 1](NULL, NULL, s)
 
 
 cdef inline bint gradient_runs_pay(real* kind, const Window* w, const Job* job) noexcept nogil:
@@ -169,7 +175,7 @@ cdef inline void sum_band(
     without a gap, else copied."""
     cdef const Runs* r = &s.runs
     cdef Py_ssize_t size = sizeof(real), first = band * r.band, rows = min(r.band, s.gy.size[1] - first)
-    cdef Py_ssize_t pixels = rows * s.gy.size[2], step = s.gy.c_step, o = 0, i, row, lane = lanes(kind), terms, t
+    cdef Py_ssize_t pixels = rows * s.gy.size[2], step = s.gy.c_step, o = 0, i, lane = lanes(kind), count, terms, t
     cdef real* copy = runs + r.sums + r.sum_row
     cdef Dots dots
     dots.count = ceil_div(pixels, lane)
@@ -180,16 +186,19 @@ cdef inline void sum_band(
         copy_gy(kind, s, gy, rows, &dots, copy)
         gy, step = <const char*> copy, r.sum_row * size
     while o < s.outputs:
-        terms = SUMS if o == s.outputs - 1 else SUMS // MOST_ROWS
-        for i in range(MOST_ROWS):
-            dots.gy[i] = gy + min(o + i, s.outputs - 1) * step
+        count = together(s.outputs - o)
+        terms = SUMS // count
+        for i in range(count):
+            dots.gy[i] = gy + (o + i) * step
         for t in range(ceil_div(s.terms + 1, terms)):
             dots.shifts = s.shifts + t * terms
-            for i in range(MOST_ROWS):
-                row = min(o + i, s.outputs - 1)
-                dots.sums[i] = sums + (row * s.padded + t * terms) * lane * size
-            any_dots(kind, terms == SUMS, &dots)
-        o += 1 if terms == SUMS else MOST_ROWS
+            for i in range(count):
+                dots.sums[i] = sums + ((o + i) * s.padded + t * terms) * lane * size
+            if real is float:
+                any_dots(<floats*> NULL, count, &dots)
+            else:
+                any_dots(<doubles*> NULL, count, &dots)
+        o += count
 
 
 cdef inline void copy_gy(

@@ -45,7 +45,7 @@ cdef extern from *:
       typedef int dot_bits __attribute__((vector_size(TILE_BYTES), aligned(4), may_alias));
       #define dot_keep(x, mask) ((__typeof__(x))((dot_bits)(x) & *(const dot_bits*)(mask)))
     #else
-      #define dot_keep(x, mask) (x)
+      #define dot_keep(x, mask) (*(mask) ? (x) : 0)
     #endif
     static const int dot_mask[48] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
       -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1};
@@ -212,6 +212,13 @@ cdef inline vec keep(vec x, const int* mask) noexcept nogil:
 cdef inline vec keep_first(vec x, Py_ssize_t count, Py_ssize_t lane) noexcept nogil:
     """The first lanes of x, and zeros for the others."""
     return keep(x, dot_mask + 32 - TILE_LANES * count // lane)
+
+
+cdef inline const int* inside(Py_ssize_t place, Py_ssize_t count, Py_ssize_t lane) noexcept nogil:
+    """What to `keep` of a vector that begins at `place` of a row of so many numbers: what lies in the row, which is not
+    shorter than a vector. At most a whole vector lies before or behind it."""
+    cdef Py_ssize_t each = TILE_LANES // lane
+    return dot_mask + (16 + each * place if place < 0 else 32 - each * min(lane, count - place))
 
 
 cdef inline vec halves(vec x, vec y) noexcept nogil:
