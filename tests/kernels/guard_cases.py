@@ -110,6 +110,8 @@ def conv_case(rng):
         elif rng.random() < 0.3:  # few outputs, enough pixels: runs of them
             size = [int(m) for m in rng.integers(9, 24, axes)]
             c, o = (groups * int(m) for m in rng.integers(1, 5, 2))
+        elif rng.random() < 0.15:  # a single tap
+            kernel, stride, padding, dilation = ([k] * axes for k in (1, 1, 0, 1))
         elif rng.random() < 0.15:  # each channel by itself
             groups = c = o = int(rng.choice([4, 8, 16, 19]))
         rows = zip(size, kernel, stride, padding, dilation, strict=True)

@@ -23,6 +23,17 @@ CASES = {
     "one pixel of y, dilated": (3, 8, 5, (5, 3), (3, 2), (1, 1), (0, 0), (2, 2), 1),
     "3x3": (2, 17, 49, (7, 9), (3, 3), (1, 1), (1, 1), (1, 1), 1),
     "1x1": (2, 33, 97, (7, 5), (1, 1), (1, 1), (0, 0), (1, 1), 1),
+    "1x1, few pixels": (20, 9, 70, (3, 3), (1, 1), (1, 1), (0, 0), (1, 1), 1),
+    "1x1, many channels": (2, 300, 270, (11, 10), (1, 1), (1, 1), (0, 0), (1, 1), 1),
+    "1x1, one channel": (2, 1, 40, (9, 9), (1, 1), (1, 1), (0, 0), (1, 1), 1),
+    "1x1, one output": (3, 40, 1, (9, 9), (1, 1), (1, 1), (0, 0), (1, 1), 1),
+    "1x1, groups": (3, 36, 60, (9, 11), (1, 1), (1, 1), (0, 0), (1, 1), 3),
+    "1x1, 1 axis": (2, 7, 20, (95,), (1,), (1,), (0,), (1,), 1),
+    "1x1, 3 axes": (2, 20, 33, (3, 5, 7), (1, 1, 1), (1, 1, 1), (0, 0, 0), (1, 1, 1), 1),
+    "1x1, padded": (2, 20, 33, (9, 8), (1, 1), (1, 1), (1, 0), (1, 1), 1),
+    "no padding": (3, 20, 40, (9, 8), (3, 2), (1, 2), (0, 0), (1, 1), 1),
+    "no padding, many channels": (2, 130, 140, (9, 8), (3, 3), (2, 2), (0, 0), (1, 1), 1),
+    "no padding, groups": (2, 24, 40, (9, 8), (2, 3), (1, 1), (0, 0), (1, 1), 2),
     "1x1, strided": (2, 5, 16, (7, 5), (1, 1), (2, 3), (0, 0), (1, 1), 1),
     "three outputs": (2, 40, 3, (9, 8), (3, 3), (1, 1), (1, 1), (1, 1), 1),
     "dilated": (2, 7, 20, (9, 11), (3, 2), (1, 2), (2, 1), (2, 3), 1),
@@ -208,6 +219,8 @@ def test_one_channel_with_its_axes_in_any_order(level, dtype, o):
         "many channels",
         "many pixels",
         "three outputs",
+        "1x1, groups",
+        "1x1, many channels",
         "few: LeNet, first",
         "few: bands",
         "few: columns, bands",
@@ -238,8 +251,9 @@ def test_images_leave_with_their_channels_innermost_or_in_planes(level):
     kernels = K.load(level)
     y = kernels.conv_forward(*arguments("conv_forward", CASES["3x3"]))
     assert y.shape == (2, 49, 7, 9) and y.strides == (49 * 63 * 4, 4, 49 * 9 * 4, 49 * 4)
-    y = kernels.conv_forward(*arguments("conv_forward", CASES["few: one to one"]))
-    assert y.flags.c_contiguous
+    for name in ("few: one to one", "1x1, many channels"):
+        y = kernels.conv_forward(*arguments("conv_forward", CASES[name]))
+        assert y.flags.c_contiguous
     gw, _ = kernels.conv_weight_grad(*arguments("conv_weight_grad", CASES["3x3"]))
     assert gw.flags.c_contiguous
 
@@ -267,6 +281,8 @@ def test_the_size_may_be_given(level):
         "few: from many",
         "few: groups",
         "depthwise",
+        "1x1, groups",
+        "no padding, groups",
     ],
 )
 @pytest.mark.parametrize("level", K.available)
@@ -329,6 +345,8 @@ def test_an_activation_is_applied(level, dtype):
             "DCGAN, last",
             "groups",
             "depthwise",
+            "1x1",
+            "1x1, groups",
             "many pixels",
             "patches: 4x4",
             *FEW,

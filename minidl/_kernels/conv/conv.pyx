@@ -6,6 +6,7 @@ Ways to compute the same three sums, each faster on some shapes and harder to re
     direct     direct.pxd             the sum over the taps on the register tile, read where the image lies
     phases     phases.pxd             which taps a pixel sees, given a stride: what runs for any kernel
     depthwise  depthwise.pxd          each channel by itself: vectors along the channels
+    pointwise  pointwise.pxd          a single tap, images in C order: vectors along the pixels, nothing is transposed
     runs       runs_convolution.pxd   few output channels: vectors along the pixels instead of the channels
     overlap    overlap.pxd            the same, transposed: a product, added up where its results overlap
     Winograd   winograd.pxd           fewer products, for 3 x 3 taps and for 4 x 4 with stride 2 (docs/winograd.md)
@@ -13,7 +14,7 @@ Ways to compute the same three sums, each faster on some shapes and harder to re
 `way_of`, below, says which one runs. The weight gradient, and the bias's with it, has sums of its own, direct
 (weight_gradient.pxd), depthwise and by runs (runs_gradient.pxd); `compute_gradients` chooses.
 MINIDL_WINOGRAD=0 leaves the last step out, MINIDL_KERNELS=reference all but the first. Images come in any layout and
-leave as arrays (N, C, *size) with their channels innermost in memory, those of the runs in C order.
+leave as arrays (N, C, *size) with their channels innermost in memory, those of pointwise and runs in C order.
 """
 
 import numpy as np
@@ -30,6 +31,7 @@ from minidl._kernels.conv.image cimport AXES, Image
 from minidl._kernels.math.elementary cimport real
 from minidl._kernels.conv.overlap cimport convolve_overlap, overlap_pays
 from minidl._kernels.conv.phases cimport Job, Window, convolve
+from minidl._kernels.conv.pointwise cimport convolve_pointwise, pointwise_pays
 from minidl._kernels.conv.runs cimport runs_pay
 from minidl._kernels.conv.runs_convolution cimport convolve_runs
 from minidl._kernels.conv.runs_gradient cimport gradient_runs_pay, runs_gradient
@@ -149,7 +151,7 @@ def _use_winograd(bint on):
 
 
 cdef enum Way:
-    DIRECT, DEPTHWISE, RUNS, OVERLAP, WINOGRAD
+    DIRECT, DEPTHWISE, POINTWISE, RUNS, OVERLAP, WINOGRAD
 
 
 cdef inline Way way_of(real* kind, const Window* w, const Job* job) noexcept nogil:
@@ -157,6 +159,8 @@ cdef inline Way way_of(real* kind, const Window* w, const Job* job) noexcept nog
     cdef Py_ssize_t phases = w.stride[1] if job.transposed else 1
     if is_depthwise(kind, w, job):
         return DEPTHWISE
+    if pointwise_pays(kind, w, job):
+        return POINTWISE
     if winograd and winograd_pays(kind, w, &job.x, &job.y, LEAST_CHANNELS * phases):
         return WINOGRAD
     if overlap_pays(kind, w, job):
@@ -167,6 +171,8 @@ cdef inline Way way_of(real* kind, const Window* w, const Job* job) noexcept nog
 cdef inline bint compute(real* kind, const Window* w, Job* job, Way way) noexcept nogil:
     if way == DEPTHWISE:
         return convolve_depthwise(kind, w, job)
+    if way == POINTWISE:
+        return convolve_pointwise(kind, w, job)
     if way == WINOGRAD:
         return winograd_convolve(kind, w, job)
     if way == OVERLAP:
@@ -241,7 +247,7 @@ cdef cnp.ndarray result(
     fit_steps(w, transposed, &job.x if transposed else &job.y, name)
     job.transposed, job.weight = transposed, <const char*> cnp.PyArray_DATA(weight)
     way = way_of(<double*> NULL, w, &job) if double_ else way_of(<float*> NULL, w, &job)
-    y = new_image(&job.y, len(size), cnp.PyArray_TYPE(x), way == RUNS)
+    y = new_image(&job.y, len(size), cnp.PyArray_TYPE(x), way == RUNS or way == POINTWISE)
     view(y, &job.y)
     if activation is not None:
         loops = epilogues.find(ACTIVATIONS, activation)

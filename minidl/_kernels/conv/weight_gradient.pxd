@@ -2,10 +2,9 @@
 #
 #     gw[t, c, o] = sum over output pixels j of  x[n, c, j * stride + t * dilation - padding] gy[n, o, j]
 #
-# and of its bias, the same with a one in place of x, on the register tile (tile.pxd). A row of the tile is a tap and a channel of x; it steps from
-# pixel to pixel, and a span is a row of pixels of gy. The right operand is gy, channels innermost,
-# pixel after pixel. Both are read in place or in small copies that stay in the cache, whichever
-# is faster. From the outside in:
+# and of its bias, the same with a one in place of x, on the register tile (tile.pxd). A row of the tile is a tap and a
+# channel of x; it steps from pixel to pixel, and a span is a row of pixels of gy. The right operand is gy, packed unless
+# its channels are a panel already. From the outside in:
 #
 #   for tasks: a share of the pixels, a block of tile rows   over the threads
 #     for parts of the share                  what the taps see of a part, and gy's, fit a cache
@@ -22,6 +21,7 @@ from minidl._kernels.conv.direct cimport SERIAL_FLOPS
 from minidl._kernels.conv.image cimport AXES, Image, pad_image
 from minidl._kernels.math.elementary cimport real
 from minidl._kernels.conv.phases cimport Window
+from minidl._kernels.conv.pointwise cimport in_planes
 from minidl._kernels.product.panels cimport Panels, column, cut_columns, pack, width
 from minidl._kernels.product.product cimport TASK_FLOPS, TASKS, ceil_div, run_tasks, task_t
 from minidl._kernels.runtime.sizes cimport plus, times
@@ -45,10 +45,12 @@ cdef struct Plan:
     const Py_ssize_t* taps      # where x begins for each tap, in bytes
     const Py_ssize_t* shifts    # of the spans
     Py_ssize_t count, groups    # of taps; of groups
-    Py_ssize_t c, o             # channels of a group
+    Py_ssize_t c, o             # channels of a group,
+    Py_ssize_t c_step, o_step   # and the bytes from one to the next, of x and of gy
     Py_ssize_t group_step       # bytes of x from one group to the next
     Py_ssize_t spans, k         # k pixels in each
     Py_ssize_t step, pixel      # bytes from one of them to the next, of x and of gy
+    Py_ssize_t run, n_step      # pixels of gy that follow on so, and the bytes from one such run to the next
     Py_ssize_t part_spans       # spans in a part,
     Py_ssize_t part_k           # pixels of each of them,
     Py_ssize_t k_parts, parts   # parts of a span, and of all
@@ -63,7 +65,7 @@ cdef struct Plan:
 cdef struct Part:
     # Some pixels, and those of the sums that a task adds to.
     const char* x
-    const char* gy
+    const char* gy              # its first pixel, if it is not packed
     char* packed                # gy's panels
     char* sums
     Py_ssize_t top, bottom      # tile rows
@@ -75,10 +77,11 @@ cdef struct Part:
 cdef inline bint weight_gradient(
     real* kind, const Window* w, const Image* x, const Image* gy, char* gw, char* gb
 ) noexcept nogil:
-    """gw and gb from x and gy. False: no memory, or the work was stopped."""
+    """gw and gb from x and gy. False: no memory, or the work was stopped. Of images in planes the tile can read x, where it
+    needs no zeros around it; and gy, which is transposed by all who pack it: so not if these are many."""
     cdef Py_ssize_t[AXES] low, high
     cdef Image xs, gys
-    cdef bint done = False
+    cdef bint done = False, padded = False
     cdef Py_ssize_t size = sizeof(real), reach, group_step
     cdef int axis
     cdef bint dense = gy.c_step == size or gy.c == 1
@@ -89,14 +92,21 @@ cdef inline bint weight_gradient(
         low[axis] = w.padding[axis]
         reach = (gy.size[axis] - 1) * w.stride[axis] + (w.kernel[axis] - 1) * w.dilation[axis]
         high[axis] = max(0, reach - w.padding[axis] - (x.size[axis] - 1))
+        padded = padded or low[axis] + high[axis] > 0
     dense = dense and (gy.n_step == expected or gy.n == 1)
-    if not pad_image(kind, x, low, high, False, &xs, w.groups):
+    if in_planes(kind, gy) and times(times(w.taps * x.c // w.groups, gy.c), size) <= 2 * SUM_BYTES:
+        dense = True
+    xs = x[0]
+    xs.scratch = NULL
+    if (padded or not in_planes(kind, x)) and not pad_image(kind, x, low, high, False, &xs, w.groups):
         return False
-    group_step = x.c // w.groups * size
+    group_step = x.c // w.groups * xs.c_step
     if xs.scratch != NULL:  # a copy, in which each group is an image of its own
         group_step, xs.c = xs.n_step, x.c
         xs.n_step *= w.groups
-    if pad_image(kind, gy, NULL, NULL, not dense, &gys):
+    gys = gy[0]
+    gys.scratch = NULL
+    if dense or pad_image(kind, gy, NULL, NULL, True, &gys):
         done = sum_gradient(kind, w, &xs, group_step, &gys, gw, gb)
         memory.give(gys.scratch)
     memory.give(xs.scratch)
@@ -114,7 +124,10 @@ cdef inline bint sum_gradient(
     s.x, s.group_step, s.gy, s.gw, s.gb = x.data, group_step, gy.data, gw, gb
     s.groups, s.c, s.o, s.count = w.groups, x.c // w.groups, gy.c // w.groups, w.taps
     s.rows = s.count * s.c + 1
-    s.pixel = gy.c * size
+    s.c_step, s.o_step, s.pixel, s.n_step = x.c_step, gy.c_step, gy.c * size, gy.n_step
+    s.run = gy.n * gy.size[0] * gy.size[1] * gy.size[2]
+    if in_planes(kind, gy):
+        s.pixel, s.run = size, s.run // gy.n
     axes = join_axes(w, x, gy, lengths, steps)
     s.k, s.step, s.spans = lengths[axes - 1], steps[axes - 1], 1
     for axis in range(axes - 1):
@@ -182,7 +195,8 @@ cdef inline void plan(real* kind, Plan* s) noexcept nogil:
     cdef double flops = 2.0 * s.spans * s.k * s.count * s.c * s.o
     s.panels = cut_columns(kind, s.o)
     s.pitch = column(&s.panels, s.panels.count) * <Py_ssize_t> sizeof(real)
-    s.pack = s.panels.count > 1 or s.groups > 1 or s.pixel != s.pitch  # else gy is a panel already
+    # Else gy is a panel already.
+    s.pack = s.panels.count > 1 or s.groups > 1 or s.pixel != s.pitch or s.run < s.spans * s.k
     s.block = max(1, SUM_BYTES // max(1, s.pitch * TILE_ROWS)) * TILE_ROWS
     s.blocks = max(1, ceil_div(s.rows - 1, s.block))
     s.failed = False
@@ -202,7 +216,7 @@ cdef inline void sum_task(real* kind, Plan* s, Py_ssize_t index) noexcept nogil:
     cdef Py_ssize_t size = sizeof(real), group = index // s.blocks % s.groups
     cdef Py_ssize_t share = index // s.blocks // s.groups, part, span, k
     cdef Py_ssize_t first = share * s.per, end = min(first + s.per, s.parts)
-    cdef const char* gy = s.gy + group * s.o * size
+    cdef const char* gy = s.gy + group * s.o * s.o_step
     cdef Part p
     p.top = index % s.blocks * s.block
     p.bottom = min(p.top + s.block, s.rows - 1)
@@ -217,12 +231,26 @@ cdef inline void sum_task(real* kind, Plan* s, Py_ssize_t index) noexcept nogil:
         p.shifts, p.k, p.start = s.shifts + span, min(s.part_k, s.k - k), k * s.step
         p.spans = min(s.part_spans, s.spans - span) if part < end else 0
         p.gy, p.add = gy + (span * s.k + k) * s.pixel, part > first
+        if s.pack:
+            pack_part(kind, s, gy, span * s.k + k, &p)
         sum_part(kind, s, &p)
         if p.top == 0:
             sum_pixels(kind, s, &p)
         if pool.stopped():
             break
     memory.give(p.packed)
+
+
+cdef inline void pack_part(real* kind, const Plan* s, const char* gy, Py_ssize_t first, const Part* p) noexcept nogil:
+    """The part's pixels of gy, as panels."""
+    cdef Py_ssize_t size = sizeof(real), pixels = p.spans * p.k, panel, at, count
+    for panel in range(s.panels.count):
+        at = first
+        while at < first + pixels:
+            count = min(first + pixels - at, s.run - at % s.run)
+            pack(kind, &s.panels, panel, gy + at // s.run * s.n_step + at % s.run * s.pixel, s.pixel, s.o_step, count,
+                 p.packed + (column(&s.panels, panel) * pixels + (at - first) * width(&s.panels, panel)) * size)
+            at += count
 
 
 cdef inline void sum_part(real* kind, const Plan* s, const Part* p) noexcept nogil:
@@ -234,16 +262,12 @@ cdef inline void sum_part(real* kind, const Plan* s, const Part* p) noexcept nog
     cdef bint together
     cdef Strip strip
     strip.add, strip.bias, strip.count = p.add, NULL, 1
-    if s.pack:
-        for panel in range(s.panels.count):
-            pack(kind, &s.panels, panel, p.gy, s.pixel, size, pixels,
-                 p.packed + column(&s.panels, panel) * pixels * size)
     row = p.top
     while row < p.bottom:
         together = True
         for i in range(high):  # beyond the last row that one again
             at = min(row + i, p.bottom - 1)
-            strip.rows[i] = p.x + s.taps[at // s.c] + at % s.c * size + p.start
+            strip.rows[i] = p.x + s.taps[at // s.c] + at % s.c * s.c_step + p.start
             y[i] = p.sums + at * s.pitch
             together = together and strip.rows[i] == strip.rows[0] + i * size
         # Channels side by side are copied: read by steps of whole pixels they would fill the cache
