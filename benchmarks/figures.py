@@ -40,11 +40,11 @@ def draw(sections: dict[str, Section], folder: Path) -> list[Path]:
         paths.append(sweep_lines(panels, folder / "scaling.png"))
     if "small" in sections:
         section = sections["small"]
-        panels = [
-            (section.part("width"), "width", "16-w-w-4 tanh, batch 64"),
-            (section.part("batch"), "batch", "4-32-16-4 tanh"),
-        ]
-        paths.append(sweep_lines(panels, folder / "small.png"))
+        texts = {"width": "16-w-w-4 tanh, batch 64", "batch": "4-32-16-4 tanh"}
+        parts = [(section.part(name), name, text) for name, text in texts.items()]
+        panels = [panel for panel in parts if panel[0].cases]  # (`--cases` may leave none)
+        if panels:
+            paths.append(sweep_lines(panels, folder / "small.png"))
     return paths
 
 

@@ -12,10 +12,7 @@ from __future__ import annotations
 
 import ctypes
 import os
-import shutil
 import statistics
-import subprocess
-import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -23,6 +20,7 @@ from pathlib import Path
 for _variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_variable, "1")  # for the fallback; before NumPy is imported
 
+import compiler  # noqa: E402
 import numpy as np  # noqa: E402
 
 THREADS = 2
@@ -101,16 +99,11 @@ class Probe:
 
 def _compile() -> ctypes.CDLL | None:
     """probe.c as a library; None if no C compiler can compile it."""
-    compiler = shutil.which(os.environ.get("CC", "cc"))
-    if compiler is None:
+    flags = ["-O3", "-march=native", "-ffp-contract=fast"]
+    try:
+        library = compiler.library(Path(__file__).with_name("probe.c"), flags)
+    except OSError:
         return None
-    with tempfile.TemporaryDirectory() as folder:
-        target = Path(folder, "probe.so")
-        flags = ["-O3", "-march=native", "-ffp-contract=fast", "-shared", "-fPIC"]
-        command = [compiler, *flags, str(Path(__file__).with_name("probe.c")), "-o", str(target)]
-        if subprocess.run(command, capture_output=True).returncode:
-            return None
-        library = ctypes.CDLL(str(target))
     library.fma_loop.restype = ctypes.c_double
     library.fma_loop.argtypes = [ctypes.c_long, ctypes.POINTER(ctypes.c_float)]
     return library

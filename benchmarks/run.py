@@ -21,6 +21,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+import compiler
 import report
 from dcgans import DCGANS, dcgan_case
 from environments import PEERS, ROOT, Unavailable, freeze, prepare
@@ -223,16 +224,13 @@ def machine() -> dict[str, str]:
         if ":" in line
     }
     memory = Path("/proc/meminfo").read_text().split()[1]
-    compiler = subprocess.run(
-        [os.environ.get("CC", "cc"), "--version"], capture_output=True, text=True
-    )
     model = facts.get("model name", platform.processor())
     return {
         "cpu": f"{model} (family {facts.get('cpu family')}, model {facts.get('model')})",
         "cpus": f"{os.cpu_count()} ({', '.join(map(str, two_cpus()))} used)",
         "memory": f"{int(memory) / 1e6:.0f} GB",
         "system": platform.platform(),
-        "compiler": compiler.stdout.splitlines()[0] if compiler.stdout else "none",
+        "compiler": compiler.version(),
         "threads": ", ".join(f"{k}={v}" for k, v in SETTINGS.items() if v == "2"),
     }
 

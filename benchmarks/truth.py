@@ -6,20 +6,17 @@ float32 is compared with double, float64 with long double (64 bits of mantissa o
 from __future__ import annotations
 
 import ctypes
-import os
-import shutil
-import subprocess
-import tempfile
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
+import compiler
 import mpmath as mp
 import numpy as np
 
 FLOATS = 2 * 0x7F800001  # float32 numbers from -inf to inf, both zeros among them
 REFERENCE = {"float32": np.dtype(np.float64), "float64": np.dtype(np.longdouble)}
-_FLAGS = ["-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC"]
+_FLAGS = ["-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math"]
 _VECTORS = ["-DVECTOR_LIBRARY", "-mprefer-vector-width=512", "-lmvec"]  # where glibc has them
 
 
@@ -38,18 +35,15 @@ class Findings(ctypes.Structure):
 
 @cache
 def library() -> ctypes.CDLL:
-    compiler = shutil.which(os.environ.get("CC", "cc"))
-    if compiler is None:
-        raise SystemExit("ulp.py: a C compiler is needed")
-    source = str(Path(__file__).with_name("ulp.c"))
-    with tempfile.TemporaryDirectory() as folder:
-        target = str(Path(folder, "ulp.so"))
-        for more in (_VECTORS, []):
-            command = [compiler, *_FLAGS, source, "-o", target, *more, "-lm"]
-            done = subprocess.run(command, capture_output=True, text=True)
-            if done.returncode == 0:
-                return ctypes.CDLL(target)
-    raise SystemExit(f"ulp.py: ulp.c does not compile:\n{done.stderr}")
+    source = Path(__file__).with_name("ulp.c")
+    try:
+        return compiler.library(source, [*_FLAGS, *_VECTORS, "-lm"])
+    except OSError:
+        pass
+    try:
+        return compiler.library(source, [*_FLAGS, "-lm"])
+    except OSError as error:
+        raise SystemExit(f"ulp.py: a C compiler is needed: {error}") from error
 
 
 def _address(array: np.ndarray) -> ctypes.c_void_p:
