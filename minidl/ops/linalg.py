@@ -65,7 +65,9 @@ class Affine(Op):
             gw, gb = K.affine_weight_grad(self.input(0)._data, gy)
         if len(self.edges) == 2:
             return gx, gw
-        return gx, gw, K.sum_axes(gy, (0,)) if gb is None else gb
+        if gb is None and self.needs(2):
+            gb = K.sum_axes(gy, (0,))
+        return gx, gw, gb
 
 
 class ActivatedAffine(Affine):

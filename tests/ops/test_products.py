@@ -5,6 +5,7 @@ import pytest
 
 import minidl as md
 from minidl import Tensor, ops
+from minidl import _kernels as K
 from minidl import functional as F
 
 from .table import FUSED
@@ -107,6 +108,31 @@ def test_affine(name, dtype, shape, level):
     z.sum().backward()
     for a, b in zip(fused, plain, strict=True):
         np.testing.assert_allclose(a.grad.data, b.grad.data, rtol=tolerance, atol=4 * tolerance)
+
+
+@pytest.mark.parametrize("activation", [None, "tanh"])
+@pytest.mark.parametrize(
+    ("op", "x", "weight"),
+    [
+        (F.affine, (5, 4), (3, 4)),
+        (F.conv, (2, 4, 6, 6), (3, 4, 3, 3)),
+        (F.conv_transpose, (2, 4, 6, 6), (4, 3, 3, 3)),
+    ],
+)
+def test_a_frozen_layer_costs_no_gradients_of_its_own(op, x, weight, activation, monkeypatch):
+    wanted, frozen = (Tensor(normal(*x), True) for _ in range(2))
+    frozen.data = wanted.data
+    w, b = normal(*weight), normal(3)
+    op(wanted, Tensor(w, True), Tensor(b, True), activation=activation).sum().backward()
+    y = op(frozen, Tensor(w), Tensor(b), activation=activation).sum()
+
+    def unasked(*args, **options):
+        raise AssertionError("a gradient that nobody asked for")
+
+    for name in ("sum_axes", "affine_weight_grad", "conv_weight_grad"):
+        monkeypatch.setattr(K, name, unasked)
+    y.backward()
+    np.testing.assert_array_equal(frozen.grad.data, wanted.grad.data)
 
 
 def test_affine_of_integers_and_of_any_strides(level):

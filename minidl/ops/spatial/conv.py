@@ -85,7 +85,9 @@ class Conv(_Fused):
             gw, gb = K.conv_weight_grad(x, gy, w.shape[2:], *self.window)
         if len(self.edges) == 2:
             return gx, gw
-        return gx, gw, _pixel_sum(gy) if gb is None else gb
+        if gb is None and self.needs(2):
+            gb = _pixel_sum(gy)
+        return gx, gw, gb
 
 
 class ConvTranspose(_Fused):
