@@ -23,7 +23,7 @@ ctypedef void (*loop_t)(void* tag, void* work, Py_ssize_t first, Py_ssize_t last
 cdef enum:
     ALONE = 16384        # additions that one thread is done with before another has taken its part
     SHORT_TASK = 8192    # additions of a task, at least, where there would be fewer tasks than
-    FEW_TASKS = 4        # these, of which no thread is without one for long
+    FEW_TASKS = 4        # these, of which no thread is without one for long (or 2: of 3 one thread has two)
     TASK = 16384         # elements of a task, at most,
     TASK_ADDITIONS = 131072  # and additions
     ADDITIONS = 8        # that one thread does in a nanosecond, about
@@ -79,7 +79,7 @@ cdef inline int run(
     job.per_task, job.tasks, job.itemsize, job.whole = rows, 1, 0, whole
     if not alone:
         most = LONG_TASK if size >= LARGE else min(TASK_ADDITIONS // cost, <Py_ssize_t>TASK)
-        job.tasks = max((size + most - 1) // most, min(size * cost // SHORT_TASK, <Py_ssize_t>FEW_TASKS))
+        job.tasks = max((size + most - 1) // most, FEW_TASKS if size * cost >= FEW_TASKS * SHORT_TASK else 2)
         job.per_task = max((rows + job.tasks - 1) // job.tasks, <Py_ssize_t>1)
         if width == 1:
             job.per_task = (job.per_task + APART - 1) // APART * APART

@@ -55,7 +55,6 @@ cdef unsigned long _main = threading.main_thread().ident
 cdef Py_ssize_t _threads = 1      # a call may use so many, the caller included
 cdef long long _spin = 0          # how long a worker watches the gate before it sleeps
 cdef unsigned _busy = 0           # 1 while a call has the pool
-cdef unsigned _gate = 0
 cdef unsigned _stop = 0           # 1 if the call in progress is given up
 cdef unsigned _asleep = 0         # workers asleep, or about to be
 cdef long long _rang = 0          # when sleeping workers were last woken
@@ -63,13 +62,30 @@ cdef Py_ssize_t _wake_ns = 7_000  # what waking one costs the caller; measured e
 cdef Py_ssize_t _cautious = 0     # so many short calls are still to be made alone
 cdef unsigned _waiting = 0        # 1 while the caller sleeps until the last worker has left
 cdef Py_ssize_t _workers = 0      # workers started
+
+
+# Workers watch the gate, and both sides count claims. In a cache line with words that the caller writes, each of these
+# writes would take the line from the other core.
+cdef struct Gate:
+    char[64] above
+    unsigned state
+    char[64] below
+
+
+cdef struct Claims:
+    char[64] above
+    Py_ssize_t all   # so many indices are taken,
+    Py_ssize_t last  # and so many of them by workers
+    char[64] below
+
+
+cdef Gate _gate
+cdef Claims _claimed
 # The call in progress: written while the gate is shut and nobody is inside.
 cdef task_t _run
 cdef void* _context
 cdef Py_ssize_t _count
 cdef Py_ssize_t _helpers          # so many workers may be inside
-cdef Py_ssize_t _claimed          # so many indices are taken,
-cdef Py_ssize_t _last             # and so many of them by workers
 
 
 cdef Py_ssize_t threads() noexcept nogil:
@@ -130,7 +146,7 @@ cdef inline bint run_alone(task_t run, void* context, Py_ssize_t count) noexcept
 
 
 cdef inline bint run_shared(task_t run, void* context, Py_ssize_t count, Py_ssize_t helpers, Py_ssize_t ns) noexcept nogil:
-    global _run, _context, _count, _claimed, _last, _workers, _stop
+    global _run, _context, _count, _workers, _stop
     cdef Py_ssize_t sleepers, i
     cdef bint done = True
     _stop = 0
@@ -138,9 +154,9 @@ cdef inline bint run_shared(task_t run, void* context, Py_ssize_t count, Py_ssiz
         while _workers < helpers and start(_workers, work):
             put(&_workers, _workers + 1)
         leave_core(_workers, True)
-    _run, _context, _count, _claimed, _last = run, context, count, 0, 0
+    _run, _context, _count, _claimed.all, _claimed.last = run, context, count, 0, 0
     put(&_helpers, helpers)  # (read by workers that come too late, too)
-    add(&_gate, TURN)
+    add(&_gate.state, TURN)
     sleepers = helpers - awake()
     if sleepers > 0:
         leave_core(_workers, False)
@@ -148,16 +164,16 @@ cdef inline bint run_shared(task_t run, void* context, Py_ssize_t count, Py_ssiz
         wake(WORKERS, sleepers)
         note_wake((now() - peek_time(&_rang)) // sleepers)
     i = 0
-    while add_index(&_claimed, 1) <= count:
+    while add_index(&_claimed.all, 1) <= count:
         run(context, i)
         i += 1
         if caller.looks and stopped():
             done = False
-            add_index(&_claimed, count)  # none is left
+            add_index(&_claimed.all, count)  # none is left
             break
     if not load(&_busy):  # a handler forked: this is the child, which has no workers
         return False
-    add(&_gate, TURN)
+    add(&_gate.state, TURN)
     wait_until_empty(ns)
     store(&_busy, 0)
     return done
@@ -195,15 +211,15 @@ cdef inline void help_out() noexcept nogil:
     cdef task_t run = _run
     cdef void* context = _context
     cdef Py_ssize_t count = _count
-    while add_index(&_claimed, 1) <= count:
-        run(context, count - add_index(&_last, 1))
+    while add_index(&_claimed.all, 1) <= count:
+        run(context, count - add_index(&_claimed.last, 1))
 
 
 cdef void wait_until_empty(Py_ssize_t ns) noexcept nogil:
     """Of a call that takes so long alone. Sleeps in the end: a worker inside may have lost its core to another program."""
     cdef unsigned tries = 0
-    cdef long long since = now() if load(&_gate) & INSIDE else 0
-    while load(&_gate) & INSIDE:
+    cdef long long since = now() if load(&_gate.state) & INSIDE else 0
+    while load(&_gate.state) & INSIDE:
         tries += 1
         if (tries & 15) or now() - since < 10 * peek_time(&_spin):
             relax()
@@ -211,7 +227,7 @@ cdef void wait_until_empty(Py_ssize_t ns) noexcept nogil:
             if WORTH * ns < 10 * peek_time(&_spin):
                 put(&_cautious, CAUTIOUS)
             store(&_waiting, 1)
-            if load(&_gate) & INSIDE:
+            if load(&_gate.state) & INSIDE:
                 sleep(CALLER, &_waiting, 1)
     store(&_waiting, 0)
 
@@ -223,9 +239,9 @@ cdef void work() noexcept nogil:
     caller.depth, caller.stop = 1, &_stop
     cdef long long since = now()
     while True:
-        gate = load(&_gate)
+        gate = load(&_gate.state)
         if (gate & TURN) and gate // TURN != seen and <Py_ssize_t> (gate & INSIDE) < peek(&_helpers):
-            if swap(&_gate, gate, gate + 1):
+            if swap(&_gate.state, gate, gate + 1):
                 if (peek_time(&_rang) if slept else now()) - since <= peek_time(&_spin):  # (waking up takes its time)
                     spin_credit = min(spin_credit + 1, <unsigned> MOST_CREDIT)
                 elif slept:
@@ -233,7 +249,7 @@ cdef void work() noexcept nogil:
                 slept = False
                 seen = gate // TURN
                 help_out()
-                if add(&_gate, <unsigned> -1) & INSIDE == 0 and load(&_waiting):
+                if add(&_gate.state, <unsigned> -1) & INSIDE == 0 and load(&_waiting):
                     store(&_waiting, 0)
                     wake(CALLER, 1)
                 since = now()
@@ -241,9 +257,9 @@ cdef void work() noexcept nogil:
             relax()
         else:
             add(&_asleep, 1)
-            sleep(WORKERS, &_gate, gate)
+            sleep(WORKERS, &_gate.state, gate)
             add(&_asleep, <unsigned> -1)
-            slept = load(&_gate) & TURN != 0
+            slept = load(&_gate.state) & TURN != 0
             if not slept:  # woken too late for that call; the next may be near
                 since, spin_credit = now(), max(spin_credit, <unsigned> 1)
         tries += 1
@@ -251,8 +267,8 @@ cdef void work() noexcept nogil:
 
 cdef void fresh() noexcept nogil:
     """In a forked child: the workers stayed behind, whatever they were doing."""
-    global _busy, _gate, _asleep, _waiting, _workers, _main
-    _busy = _gate = _asleep = _waiting = 0
+    global _busy, _asleep, _waiting, _workers, _main
+    _busy = _gate.state = _asleep = _waiting = 0
     _workers = 0
     _main = thread_id()
 
