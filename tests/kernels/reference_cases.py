@@ -105,8 +105,18 @@ def probabilities(rng: np.random.Generator, *shape: int) -> np.ndarray:
     return e / e.sum(1, keepdims=True)
 
 
-def scores_and_targets(rng: np.random.Generator, outer: int, n: int, inner: int) -> tuple:
-    return *scores(rng, outer, n, inner), rng.integers(0, n, outer * inner)
+def scores_and_targets(rng: np.random.Generator, outer: int, n: int, *inner: int) -> tuple:
+    rows = outer * int(np.prod(inner, dtype=int))
+    return *scores(rng, outer, n, *inner), rng.integers(0, n, rows)
+
+
+def slopes_and_targets(rng: np.random.Generator, outer: int, n: int, *inner: int) -> tuple:
+    """A gradient for each row, or one for all; targets, the shape of the scores, a divisor."""
+    rows = outer * int(np.prod(inner, dtype=int))
+    target = rng.integers(0, max(n, 1), rows)
+    if rng.random() < 0.5:
+        return normal(rng, rows), target, (outer, n, *inner)
+    return normal(rng), target, (outer, n, *inner), 7.0
 
 
 # (outer, n, inner): odd numbers of columns, several blocks of them, sums of several chains, no columns
@@ -133,7 +143,15 @@ OF_COLUMNS: dict[str, list[tuple[str, Callable, list]]] = {
         ("columns", scores_and_targets, _COLUMNS),
         ("scaled columns", lambda rng, *s: (*scores_and_targets(rng, *s), 0.3), _COLUMNS),
     ],
+    "nll_forward": [("columns", scores_and_targets, [*_COLUMNS, (3, 4, 1), (2, 3, 0)])],
+    "nll_backward": [("columns", slopes_and_targets, [*_COLUMNS, (3, 4, 1), (2, 3, 0)])],
     "cross_entropy_backward": [
         ("columns", lambda rng, *s: (probabilities(rng, *s), normal(rng), 0.3), _COLUMNS)
     ],
+}
+
+_CLASSES = [shape for shape in MATRICES if shape[1]]
+OF_ROWS |= {
+    "nll_forward": [("", scores_and_targets, _CLASSES)],
+    "nll_backward": [("", slopes_and_targets, _CLASSES)],
 }

@@ -9,6 +9,7 @@ from minidl._kernels.arrays.checks cimport seen
 cdef struct Targets:
     const int64_t* ids
     Py_ssize_t count, classes
+    const char* name  # of the loss, for errors
 
 
 cdef inline int check_range(void* targets) except -1:
@@ -21,7 +22,7 @@ cdef inline int check_range(void* targets) except -1:
         return 0
     for i in range(w.count):
         if not 0 <= w.ids[i] < w.classes:
-            raise ValueError(f"cross_entropy: target {w.ids[i]} of row {i} is out of range for {w.classes} classes")
+            raise ValueError(f"{w.name.decode()}: target {w.ids[i]} of row {i} is out of range for {w.classes} classes")
     return 0
 
 
@@ -55,11 +56,11 @@ cdef inline cnp.ndarray as_ids(object target):
     return seen(cnp.PyArray_FROMANY(target, cnp.NPY_INT64, 1, 1, cnp.NPY_ARRAY_IN_ARRAY))
 
 
-cdef inline cnp.ndarray targets_of(object target, cnp.ndarray x, Py_ssize_t count):
-    """So many targets as int64, with the classes on axis 1 of x; ValueError for one that is no class."""
+cdef inline cnp.ndarray targets_of(object target, cnp.ndarray x, Py_ssize_t count, const char* name):
+    """So many targets of a loss as int64, with the classes on axis 1 of x; ValueError for one that is no class."""
     cdef cnp.ndarray ids = as_ids(target)
-    cdef Targets w = Targets(<int64_t*>cnp.PyArray_DATA(ids), cnp.PyArray_DIM(ids, 0), cnp.PyArray_DIM(x, 1))
+    cdef Targets w = Targets(<int64_t*>cnp.PyArray_DATA(ids), cnp.PyArray_DIM(ids, 0), cnp.PyArray_DIM(x, 1), name)
     if w.count != count:
-        raise ValueError(f"cross_entropy: expected {count} targets, got {len(ids)}")
+        raise ValueError(f"{name.decode()}: expected {count} targets, got {len(ids)}")
     prepared.do(check_range, &w, sizeof(w), None)
     return ids

@@ -44,3 +44,24 @@ def add_rows(x, ids, rows):
     y = np.zeros((rows, x.shape[1]), x.dtype)
     np.add.at(y, np.asarray(ids), x)
     return y
+
+
+def nll_forward(x, target):
+    return np.take_along_axis(x, _facing(target, x.shape), 1).reshape(-1)
+
+
+def nll_backward(gy, target, shape, divisor=1.0):
+    gx = np.zeros(shape, gy.dtype)
+    places = _facing(target, shape)
+    np.put_along_axis(
+        gx,
+        places,
+        -(np.broadcast_to(gy, target.shape) / gy.dtype.type(divisor)).reshape(places.shape),
+        1,
+    )
+    return gx
+
+
+def _facing(target, shape):
+    """The targets as one class of scores of this shape."""
+    return np.asarray(target).astype(np.int64).reshape(shape[0], 1, *shape[2:])

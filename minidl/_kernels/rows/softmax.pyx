@@ -364,7 +364,7 @@ def cross_entropy_forward(x, target, double scale=0):
     """
     cdef cnp.ndarray xs = of_columns(x, "cross_entropy") if has_columns(x) else c_axes(x, 2, "cross_entropy", "rows, classes")
     cdef cnp.npy_intp count = cnp.PyArray_DIM(xs, 0) * (cnp.PyArray_DIM(xs, 2) if has_columns(x) else 1)
-    cdef cnp.ndarray ids = targets_of(target, xs, count)
+    cdef cnp.ndarray ids = targets_of(target, xs, count, "cross_entropy")
     cdef cnp.ndarray loss = memory.empty(1, &count, cnp.PyArray_TYPE(xs))
     cdef Work w
     cdef Columns c

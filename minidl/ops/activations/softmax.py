@@ -103,7 +103,13 @@ def _rows(x: Tensor) -> int:
 
 def columns(x: Tensor, axis: int) -> Tensor | None:
     """x as (outer, n, inner) with this axis in the middle, if kernels go along it as x lies in memory."""
-    n, inner = x.shape[axis], math.prod(x.shape[axis + 1 :])
-    if 0 < n <= CLASSES and inner >= COLUMNS and x._data.flags.c_contiguous:
-        return reshape(x, (math.prod(x.shape[:axis]), n, inner))
+    if has_columns(x, axis):
+        lengths = math.prod(x.shape[:axis]), x.shape[axis], math.prod(x.shape[axis + 1 :])
+        return reshape(x, lengths)
     return None
+
+
+def has_columns(x: Tensor, axis: int) -> bool:
+    """Whether kernels go along this axis as x lies in memory."""
+    few = 0 < x.shape[axis] <= CLASSES
+    return few and math.prod(x.shape[axis + 1 :]) >= COLUMNS and x._data.flags.c_contiguous

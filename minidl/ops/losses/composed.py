@@ -98,6 +98,6 @@ def cosine_embedding_loss(
 
 
 def _check_signs(name: str, t: np.ndarray) -> None:
-    if not ((t == 1) | (t == -1)).all():
+    if not (np.abs(t) == 1).all():
         wrong = t[(t != 1) & (t != -1)].flat[0]
         raise ValueError(f"{name}: target: expected -1 or 1, got {wrong:g}")

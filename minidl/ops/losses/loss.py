@@ -22,7 +22,7 @@ from minidl._kernels.runtime.prepared import by_numpy, checks, recorder
 from minidl.autograd.op import Op
 from minidl.autograd.tensor import Tensor, as_tensor, plain, wrap
 from minidl.ops.activations.smooth import sigmoid, softplus
-from minidl.ops.activations.softmax import columns, log_softmax, softmax
+from minidl.ops.activations.softmax import has_columns, log_softmax, softmax
 from minidl.ops.args import as_float, class_ids, one_float_dtype, operands
 from minidl.ops.arithmetic import clip, log, maximum, where
 from minidl.ops.losses.weights import (
@@ -229,12 +229,16 @@ def one_hot(ids: Any, n: int, dtype: Any = "float32") -> Tensor:
     return wrap(by_numpy(lambda ids: (ids[..., None] == np.arange(n)).astype(dtype), ids))
 
 
-def _rows(name: str, x: Tensor) -> Tensor:
-    """Scores (N, C, ...) as rows (N..., C): the classes are on axis 1, or on axis 0 of a single sample."""
+def class_rows(name: str, x: Tensor, as_they_lie: bool = False) -> Tensor:
+    """Scores (N, C, ...) as rows (N..., C), one sample (C,) as one row; or, if asked for, if they have more axes,
+    as (N, C, rest), for what goes along the classes as they lie in memory.
+    """
     if x.ndim == 0:
         raise ValueError(f"{name}: expected scores of shape (N, classes), got a scalar")
     if x.ndim <= 2:
         return reshape(x, (1, -1)) if x.ndim == 1 else x
+    if as_they_lie:
+        return reshape(x, (*x.shape[:2], math.prod(x.shape[2:])))
     moved = transpose(x, (0, *range(2, x.ndim), 1))
     return reshape(moved, (math.prod(moved.shape[:-1]), moved.shape[-1]))
 
@@ -283,7 +287,8 @@ def cross_entropy(
     settings = None  # the usual loss: no weights, no smoothing, and most often nothing to ignore
     plain_numbers = type(label_smoothing) is float and type(ignore_index) is int
     if weight is not None or not plain_numbers or label_smoothing or ignore_index != IGNORED:
-        settings = weighting(name, _rows(name, x).shape[1], weight, ignore_index, label_smoothing)
+        classes = class_rows(name, x, True).shape[1]
+        settings = weighting(name, classes, weight, ignore_index, label_smoothing)
     given = check.array(name, "target", plain(target))
     if given.dtype.kind == "f" and given.shape == x.shape and x.ndim:
         # (Numbers in a list take the logits' dtype.)
@@ -293,14 +298,13 @@ def cross_entropy(
         axis = min(x.ndim - 1, 1)
         t = t if settings is None else soften(t, settings, axis)
         return reduced(name, -sum(Weigh()(t, log_softmax(x, axis)), axis), reduction)
-    middle = columns(x, 1) if x._data.ndim > 2 else None
-    rows = _rows(name, x) if middle is None else middle
+    rows = class_rows(name, x, x._data.ndim > 2 and has_columns(x, 1))
     ids, classes = _class_targets(name, x, given), rows._data.shape[1]
     if settings is None and not within(ids, classes):
         settings = weighting(name, classes, None, ignore_index)
     if settings is not None and not settings.is_plain(ids, classes, recorder.on):
         a, kept = coefficients(ids, classes, settings, x.dtype)
-        loss = -sum(Weigh()(a, log_softmax(_rows(name, x), 1)), 1)
+        loss = -sum(Weigh()(a, log_softmax(class_rows(name, x), 1)), 1)
         return _kept_reduced(name, loss, kept, x, reduction)
     if recorder.on:  # (a captured step asks before it changes anything, not only in the kernel)
         checks(check_targets, name, ids, classes)
