@@ -9,7 +9,8 @@ from minidl._kernels.math.elementary cimport real
 
 cdef enum:
     LANES = 16       # partial results of a row, which the compiler keeps in vectors
-    BLOCK = 512
+    BLOCK = 1024
+    ROWS = 32         # whose partial results are joined together
     LEVELS = 64
 
 cdef extern from *:  # tags
@@ -111,35 +112,70 @@ cdef inline double lanes(Fold* tag, real* s) noexcept nogil:
     return join(tag, <double>s[0], <double>s[1])
 
 
+cdef inline void fill_lanes(Fold* tag, const real* x, Py_ssize_t n, real* s) noexcept nogil:
+    """The LANES partial results of LANES to BLOCK elements, the last of which are read together with some before them."""
+    cdef Py_ssize_t j, left = n, old
+    cdef real zero = 0
+    for j in range(LANES):
+        s[j] = <real>start(tag)
+    while left >= 8 * LANES:
+        for j in range(LANES):
+            s[j] = join(tag, s[j], eight_apart(tag, x + j, LANES))
+        x += 8 * LANES
+        left -= 8 * LANES
+    while left >= LANES:
+        for j in range(LANES):
+            s[j] = join(tag, s[j], x[j])
+        x += LANES
+        left -= LANES
+    if left > 0:
+        old = LANES - left
+        x -= old
+        for j in range(LANES):
+            if Fold is Sum:
+                s[j] += zero if j < old else x[j]
+            else:  # to choose twice changes nothing
+                s[j] = join(tag, s[j], x[j])
+
+
 cdef inline double block_fold(Fold* tag, const real* x, Py_ssize_t n, Py_ssize_t stride) noexcept nogil:
     """Of at most BLOCK elements."""
     cdef real[LANES] s
     cdef Py_ssize_t j
-    if n < (LANES if stride == 1 else 8 * LANES):
+    if stride == 1 and n >= LANES:
+        fill_lanes(tag, x, n, &s[0])
+        return lanes(tag, &s[0])
+    if n < 8 * LANES:
         return short_fold(tag, x, n, stride)
     for j in range(LANES):
         s[j] = <real>start(tag)
     while n >= 8 * LANES:
-        if stride == 1:
-            for j in range(LANES):
-                s[j] = join(tag, s[j], eight_apart(tag, x + j, LANES))
-        else:
-            for j in range(LANES):
-                s[j] = join(tag, s[j], eight_apart(tag, x + j * stride, LANES * stride))
+        for j in range(LANES):
+            s[j] = join(tag, s[j], eight_apart(tag, x + j * stride, LANES * stride))
         x += 8 * LANES * stride
         n -= 8 * LANES
-    while n >= LANES and stride == 1:
-        for j in range(LANES):
-            s[j] = join(tag, s[j], x[j])
-        x += LANES
-        n -= LANES
-    if n > 0 and stride == 1 and not (Fold is Sum):  # the last LANES once more: to choose twice changes nothing
-        for j in range(LANES):
-            s[j] = join(tag, s[j], x[n - LANES + j])
-        n = 0
-    if n == 0:
-        return lanes(tag, &s[0])
     return join(tag, short_fold(tag, x, n, stride), lanes(tag, &s[0]))
+
+
+cdef inline void rows_fold(
+    Fold* tag, const real* x, Py_ssize_t step, Py_ssize_t rows, Py_ssize_t n, real* results
+) noexcept nogil:
+    """Of each of at most ROWS rows, `step` apart, of LANES to BLOCK elements. The partial results of all rows are joined at
+    once, neighbours first: that of a single row would fill no vector.
+    """
+    cdef real[ROWS * LANES] partial
+    cdef real[ROWS * LANES] other
+    cdef real* source = partial
+    cdef real* target = other
+    cdef Py_ssize_t r, i, left = LANES
+    for r in range(rows):
+        fill_lanes(tag, x + r * step, n, partial + r * LANES)
+    while left > 1:
+        left //= 2
+        target = results if left == 1 else target
+        for i in range(rows * left):
+            target[i] = join(tag, source[2 * i], source[2 * i + 1])
+        source, target = target, source
 
 
 cdef inline double short_fold(Fold* tag, const real* x, Py_ssize_t n, Py_ssize_t stride) noexcept nogil:

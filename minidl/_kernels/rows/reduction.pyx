@@ -17,7 +17,7 @@ from minidl._kernels.arrays.axes cimport (
     MAX_AXES, Axes, Cursor, add_axis, advance, go_to, merge_axes, next_row, sort_axes, swap_axes,
 )
 from minidl._kernels.rows.folding cimport (
-    Fold, Max, Min, Pairs, Sum, eight, join, push, row_fold, start, total,
+    BLOCK, LANES, ROWS, Fold, Max, Min, Pairs, Sum, block_fold, eight, join, push, row_fold, rows_fold, start, total,
 )
 from minidl._kernels.arrays.layout cimport in_elements
 from minidl._kernels.math.elementary cimport real
@@ -66,28 +66,49 @@ cdef inline void emit(Work* w, real* y, Py_ssize_t chunk, Py_ssize_t place, doub
 
 cdef double chunk_fold(Fold* tag, Work* w, const real* x, Py_ssize_t chunk) noexcept nogil:
     """One chunk of one result, over several axes."""
-    cdef Py_ssize_t left = min(w.depth - chunk * CHUNK, <Py_ssize_t>CHUNK), n
+    cdef Py_ssize_t left = min(w.depth - chunk * CHUNK, <Py_ssize_t>CHUNK), n, rows
     cdef int last = w.folded.count - 1
+    cdef bint short_rows = w.folded.stride[last][0] == 1 and LANES <= w.folded.length[last] <= BLOCK
+    cdef real[ROWS] results
     cdef Pairs pairs
     cdef Cursor at
     pairs.count = 0
     go_to(&at, &w.folded, chunk * CHUNK)
     while True:
         n = min(w.folded.length[last] - at.place[last], left)
-        push(tag, &pairs, row_fold(tag, x + at.offset[0], n, w.folded.stride[last][0]))
-        left -= n
+        if short_rows and n == w.folded.length[last]:
+            rows = min(min(left // n, <Py_ssize_t>ROWS), w.folded.length[last - 1] - at.place[last - 1])
+            rows_fold(tag, x + at.offset[0], w.folded.stride[last - 1][0], rows, n, results)
+            push(tag, &pairs, block_fold(tag, <const real*>results, rows, 1))
+            left -= rows * n
+            if left:
+                go_to(&at, &w.folded, min(w.depth, (chunk + 1) * CHUNK) - left)
+        else:
+            push(tag, &pairs, row_fold(tag, x + at.offset[0], n, w.folded.stride[last][0]))
+            left -= n
+            if left:
+                next_row(&at, &w.folded)
         if left == 0:
             return total(tag, &pairs)
-        next_row(&at, &w.folded)
 
 
 cdef void fold_rows(Fold* tag, Work* w, Py_ssize_t first, Py_ssize_t last, real* y) noexcept nogil:
     """Units: the chunks of the first result, those of the next..."""
-    cdef Py_ssize_t unit, chunk = first % w.chunks, stride = w.folded.stride[0][0]
+    cdef Py_ssize_t unit, chunk = first % w.chunks, stride = w.folded.stride[0][0], rows, i
+    cdef real[ROWS] results
     cdef const real* x
     cdef double s
     cdef Cursor at
     if w.chunks == 1 and w.kept.count == 1 and w.folded.count == 1:  # many short rows: nothing else to look up
+        if stride == 1 and LANES <= w.depth <= BLOCK:
+            while first < last:
+                rows = min(last - first, <Py_ssize_t>ROWS)
+                x = <const real*>w.x + first * w.kept.stride[0][0]
+                rows_fold(tag, x, w.kept.stride[0][0], rows, w.depth, results)
+                for i in range(rows):
+                    y[(first + i) * w.kept.stride[0][1]] = <real>(results[i] / w.divisor)
+                first += rows
+            return
         for unit in range(first, last):
             s = row_fold(tag, <const real*>w.x + unit * w.kept.stride[0][0], w.depth, stride)
             y[unit * w.kept.stride[0][1]] = <real>(s if w.divisor == 1 else s / w.divisor)
