@@ -5,8 +5,9 @@ bias, which are the same in all samples. Layer normalisation has one group and p
 normalisation a part is a channel.
 
 The variance is taken in a second pass over the row, which lies in cache by then: exact for large means. Sums over a row
-have LANES partial results, so that they vectorise. Gradients of weight and bias are sums over samples: each chunk of
-some rows has sums of its own, and these are added in order, so that the bits do not depend on the number of threads.
+have LANES partial results, so that they vectorise; of rows shorter than that so many lie side by side
+(softmax_columns.pxd). Gradients of weight and bias are sums over samples: each chunk of some rows has sums of its own, and
+these are added in order, so that the bits do not depend on the number of threads.
 """
 
 cimport numpy as cnp
@@ -15,8 +16,11 @@ from minidl._kernels.loops.driver cimport loop_t, of_dtype, run
 from minidl._kernels.runtime cimport memory, prepared
 from minidl._kernels.arrays.layout cimport is_double
 from minidl._kernels.arrays.checks cimport c_axes, same_layout, vector
+from minidl._kernels.rows.exponentials cimport LANES as STRIP
 from minidl._kernels.rows.folding cimport LANES, Sum, lanes
+from minidl._kernels.rows.softmax_columns cimport to_columns
 from minidl._kernels.math.elementary cimport real
+from minidl._kernels.product.squares cimport turn
 
 cnp.import_array()
 
@@ -24,7 +28,9 @@ cdef enum:
     ROWS = 32  # rows of a chunk, at most
     CHUNK = 16384  # elements of as many rows, about, where parts are long
     COST = 8  # of an element, in additions
-    BLOCK = 256  # elements of a row whose products are kept until they are added up
+    BLOCK = 256  # elements of a row whose products are kept until they are added up: chains of BLOCK / LANES
+
+cdef double TINY = 1e-30, LARGE = 1e30  # squares between which none is lost in float32
 
 
 cdef struct Work:
@@ -39,53 +45,77 @@ cdef struct Work:
     Py_ssize_t count, groups, parts, inner
     Py_ssize_t n  # elements a row
     Py_ssize_t per_chunk
+    bint short_rows  # of fewer elements than STRIP, each with a weight of its own
     double eps
 
 
-cdef inline double dot(const real* a, const real* b, Py_ssize_t n) noexcept nogil:
+cdef double exact_dot(const real* a, const real* b, Py_ssize_t n) noexcept nogil:
     """Σ a b in double; Σ a where b is NULL."""
-    cdef double[LANES] s
-    cdef Py_ssize_t i = 0, j
-    for j in range(LANES):
-        s[j] = 0
-    if b == NULL:
-        while i + LANES <= n:
+    cdef double s = 0
+    cdef Py_ssize_t i
+    for i in range(n):
+        s += a[i] if b == NULL else <double>a[i] * b[i]
+    return s
+
+
+cdef inline double dot(const real* a, const real* b, Py_ssize_t n) noexcept nogil:
+    """The same, quicker: sums of BLOCK products are taken in their own precision. Where that goes beyond its range they are
+    taken again in double.
+    """
+    cdef real[LANES] s
+    cdef double total = 0
+    cdef Py_ssize_t i = 0, j, stop
+    while i + LANES <= n:
+        stop = min(i + BLOCK, n) - LANES
+        for j in range(LANES):
+            s[j] = 0
+        while i <= stop:
             for j in range(LANES):
-                s[j] += a[i + j]
+                s[j] += a[i + j] * b[i + j]
             i += LANES
-        for j in range(n - i):
-            s[j] += a[i + j]
-    else:
-        while i + LANES <= n:
+        total += lanes[Sum, real](NULL, s)
+    for i in range(i, n):
+        total += <double>a[i] * b[i]
+    return total if isfinite(total) else exact_dot(a, b, n)
+
+
+cdef inline double sum_of(const real* x, real origin, Py_ssize_t n) noexcept nogil:
+    """Σ (x - origin), in the same way."""
+    cdef real[LANES] s
+    cdef double total = 0
+    cdef Py_ssize_t i = 0, j, stop
+    while i + LANES <= n:
+        stop = min(i + BLOCK, n) - LANES
+        for j in range(LANES):
+            s[j] = 0
+        while i <= stop:
             for j in range(LANES):
-                s[j] += <double>a[i + j] * b[i + j]
+                s[j] += x[i + j] - origin
             i += LANES
-        for j in range(n - i):
-            s[j] += <double>a[i + j] * b[i + j]
-    return lanes[Sum, double](NULL, s)
+        total += lanes[Sum, real](NULL, s)
+    for i in range(i, n):
+        total += x[i] - origin
+    return total if isfinite(total) else exact_dot[real](x, NULL, n) - origin * <double>n
 
 
 cdef inline double mean_of(const real* x, Py_ssize_t n) noexcept nogil:
     """The mean of a row. That of equal numbers must be this number, or dividing by their deviation, which is 0, makes
-    anything of the rounding error. Sums of floats in double are good enough; doubles are added up as x - x[0].
+    anything of the rounding error: so x - x[0] is added up.
     """
-    cdef double[LANES] s
-    cdef double mean
-    cdef Py_ssize_t i = 0, j
-    if real is double:
-        for j in range(LANES):
-            s[j] = 0
-        while i + LANES <= n:
-            for j in range(LANES):
-                s[j] += x[i + j] - x[0]
-            i += LANES
-        for j in range(n - i):
-            s[j] += x[i + j] - x[0]
-        mean = x[0] + lanes[Sum, double](NULL, s) / n if n else 0
-        if isfinite(mean):
-            return mean
-    return dot[real](x, NULL, n) / n
+    cdef double mean = x[0] + sum_of(x, x[0], n) / n if n else 0
+    return mean if isfinite(mean) else exact_dot[real](x, NULL, n) / n
 
+
+cdef inline double square_of(const real* d, Py_ssize_t n, double off) noexcept nogil:
+    """The variance, of differences from a mean that is off by so much."""
+    cdef double square = dot(d, d, n)
+    if not TINY < square < LARGE:  # squares may have been beyond the range of float32
+        square = exact_dot(d, d, n)
+    square = square / n - off * off
+    return 0 if square < 0 else square  # (a NaN stays)
+
+
+# ── The way there ────────────────────────────────────────────────────────────────────────────────────────────────────
 
 cdef void forward_rows(void* tag, Work* w, Py_ssize_t first, Py_ssize_t last, real* out) noexcept nogil:
     cdef Py_ssize_t n = w.n, r, i, part, channel  # the row's first
@@ -93,19 +123,22 @@ cdef void forward_rows(void* tag, Work* w, Py_ssize_t first, Py_ssize_t last, re
     cdef const real* weight
     cdef const real* bias
     cdef real* y
-    cdef double exact, off, square
+    cdef double exact
     cdef real mean, rstd
+    if w.short_rows:
+        while first < last:
+            forward_strip(w, first, min(last - first, <Py_ssize_t>STRIP), out)
+            first += STRIP
+        return
     for r in range(first, last):
         x, y = <const real*>w.x + r * n, out + r * n
         channel = r % w.groups * w.parts
         weight, bias = <const real*>w.weight + channel, <const real*>w.bias + channel
         exact = mean_of(x, n)
         mean = <real>exact
-        off = mean - exact
         for i in range(n):
             y[i] = x[i] - mean
-        square = dot(y, y, n) / n - off * off
-        rstd = <real>(1 / sqrt((0 if square < 0 else square) + w.eps))  # (a NaN stays)
+        rstd = <real>(1 / sqrt(square_of(<const real*>y, n, mean - exact) + w.eps))
         (<real*>w.mean)[r] = mean
         (<real*>w.rstd)[r] = rstd
         if w.inner == 1:
@@ -118,8 +151,90 @@ cdef void forward_rows(void* tag, Work* w, Py_ssize_t first, Py_ssize_t last, re
                 y += w.inner
 
 
+cdef void forward_strip(Work* w, Py_ssize_t first, Py_ssize_t count, real* out) noexcept nogil:
+    """STRIP short rows, or what is left of them, side by side: loops go across them."""
+    cdef Py_ssize_t n = w.n, i, j
+    cdef real[STRIP * STRIP] d
+    cdef real[STRIP] mean, rstd
+    cdef double[STRIP] s, off
+    cdef const real* weight = <const real*>w.weight
+    cdef const real* bias = <const real*>w.bias
+    to_columns(<const real*>w.x + first * n, d, count, n)
+    for j in range(STRIP):
+        s[j] = 0
+    for i in range(n):
+        for j in range(STRIP):
+            s[j] += <double>d[i * STRIP + j] - d[j]
+    for j in range(STRIP):
+        s[j] = d[j] + s[j] / n
+    for j in range(count):
+        if not isfinite(s[j]):
+            s[j] = exact_dot[real](<const real*>w.x + (first + j) * n, NULL, n) / n
+    for j in range(STRIP):
+        mean[j] = <real>s[j]
+        off[j] = mean[j] - s[j]
+        s[j] = 0
+    for i in range(n):
+        for j in range(STRIP):
+            d[i * STRIP + j] -= mean[j]
+            s[j] += <double>d[i * STRIP + j] * d[i * STRIP + j]
+    for j in range(STRIP):
+        s[j] = s[j] / n - off[j] * off[j]
+        rstd[j] = <real>(1 / sqrt((0 if s[j] < 0 else s[j]) + w.eps))
+    for i in range(n):
+        for j in range(STRIP):
+            d[i * STRIP + j] = d[i * STRIP + j] * rstd[j] * weight[i] + bias[i]
+    turn(<const real*>d, STRIP, out + first * n, n, n, count)
+    for j in range(count):
+        (<real*>w.mean)[first + j] = mean[j]
+        (<real*>w.rstd)[first + j] = rstd[j]
+
+
+# ── The way back ─────────────────────────────────────────────────────────────────────────────────────────────────────
 # With z = (x - mean) rstd and g = gy weight: gx = rstd (g - mean(g) - z mean(g z)); gw = Σ gy z; gb = Σ gy. First the sums
 # of g and g z over a row, and what it adds to gw and gb; then gx.
+
+cdef void backward_strips(
+    Work* w, Py_ssize_t first, Py_ssize_t last, real* gw, real* gb, real* out
+) noexcept nogil:
+    """Of short rows, STRIP of them side by side."""
+    cdef Py_ssize_t n = w.n, count, i, j
+    cdef real[STRIP * STRIP] z, g, sum_gz, sum_g
+    cdef real[STRIP] mean, rstd, mg, mgz
+    cdef real weight
+    for i in range(n * STRIP):
+        sum_gz[i] = sum_g[i] = 0
+    while first < last:
+        count = min(last - first, <Py_ssize_t>STRIP)
+        to_columns(<const real*>w.x + first * n, z, count, n)
+        to_columns(<const real*>w.gy + first * n, g, count, n)
+        for j in range(STRIP):
+            mean[j] = (<real*>w.mean)[first + j] if j < count else 0
+            rstd[j] = (<real*>w.rstd)[first + j] if j < count else 0
+            mg[j] = mgz[j] = 0
+        for i in range(n):
+            weight = (<const real*>w.weight)[i]
+            for j in range(STRIP):
+                z[i * STRIP + j] = (z[i * STRIP + j] - mean[j]) * rstd[j]
+                sum_g[i * STRIP + j] += g[i * STRIP + j]
+                sum_gz[i * STRIP + j] += g[i * STRIP + j] * z[i * STRIP + j]
+                g[i * STRIP + j] *= weight
+                mg[j] += g[i * STRIP + j]
+                mgz[j] += g[i * STRIP + j] * z[i * STRIP + j]
+        for j in range(STRIP):
+            mg[j] /= n
+            mgz[j] /= n
+        for i in range(n):
+            for j in range(STRIP):
+                g[i * STRIP + j] = rstd[j] * (g[i * STRIP + j] - mg[j] - z[i * STRIP + j] * mgz[j])
+        turn(<const real*>g, STRIP, out + first * n, n, n, count)
+        first += count
+    for i in range(n):
+        gw[i] = gb[i] = 0
+        for j in range(STRIP):
+            gw[i] += sum_gz[i * STRIP + j]
+            gb[i] += sum_g[i * STRIP + j]
+
 
 cdef inline void add_elements(
     Work* w, const real* x, const real* gy, const real* weight, real mean, real rstd, real* gw, real* gb, double[2] sums
@@ -135,8 +250,8 @@ cdef inline void add_elements(
         for i in range(m):
             gw[start + i] += gy[start + i] * z[i]
             gb[start + i] += gy[start + i]
-        sums[0] += dot[real](&g[0], NULL, m)
-        sums[1] += dot(&g[0], &z[0], m)
+        sums[0] += sum_of[real](&g[0], 0, m)
+        sums[1] += dot[real](&g[0], &z[0], m)
         start += BLOCK
 
 
@@ -154,8 +269,8 @@ cdef inline void add_parts(
             m = min(w.inner - start, <Py_ssize_t>BLOCK)
             for i in range(m):
                 z[i] = (x[start + i] - mean) * rstd
-            of_gy += dot[real](gy + start, NULL, m)
-            of_gy_z += dot(gy + start, &z[0], m)
+            of_gy += sum_of[real](gy + start, 0, m)
+            of_gy_z += dot[real](gy + start, &z[0], m)
             start += BLOCK
         gw[part] += <real>of_gy_z
         gb[part] += <real>of_gy
@@ -174,6 +289,9 @@ cdef void backward_chunk(
     cdef real* gx
     cdef real mean, rstd, mg, mgz
     cdef double[2] sums
+    if w.short_rows:
+        backward_strips(w, first, last, gw, gb, out)
+        return
     for i in range(channels):
         gw[i] = gb[i] = 0
     for r in range(first, last):
@@ -214,7 +332,10 @@ cdef Py_ssize_t set_sizes(Work* w, cnp.ndarray x) noexcept:
     w.count, w.groups = cnp.PyArray_DIM(x, 0) * cnp.PyArray_DIM(x, 1), cnp.PyArray_DIM(x, 1)
     w.parts, w.inner = cnp.PyArray_DIM(x, 2), cnp.PyArray_DIM(x, 3)
     w.n = w.parts * w.inner
+    w.short_rows = w.inner == 1 and w.groups == 1 and 1 < w.n < STRIP
     w.per_chunk = ROWS if w.inner == 1 else max(min(CHUNK // max(w.n, <Py_ssize_t>1), <Py_ssize_t>ROWS), <Py_ssize_t>1)
+    if w.short_rows:
+        w.per_chunk *= STRIP
     return (w.count + w.per_chunk - 1) // w.per_chunk
 
 
