@@ -237,6 +237,7 @@ def _array(g: Tensor | None, shape: tuple[int, ...]) -> np.ndarray:
 OP_NAMES = {
     "AbsoluteError": "l1_loss",
     "Add": "+",
+    "Attention": "scaled_dot_product_attention",
     "AvgPoolGrad": "gradient of avg_pool",
     "BinaryCrossEntropyWithLogits": "binary_cross_entropy_with_logits",
     "Cast": "astype",

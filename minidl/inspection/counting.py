@@ -12,17 +12,19 @@ from minidl._kernels.runtime.memory import owner
 from minidl.autograd.op import Op
 from minidl.ops.einsum import Einsum
 from minidl.ops.linalg import Affine, MatMul
+from minidl.ops.sequence.attention_op import Attention
 from minidl.ops.sequence.recurrent import Recurrence
 from minidl.ops.spatial.conv import Conv, ConvTranspose, ConvWeightGrad
 
 # For each class of ops: (op, result, operands) -> multiply-adds.
-MULTIPLY_ADDS = {
+MULTIPLY_ADDS: dict[type, Any] = {
     MatMul: lambda op, y, x0, x1: y.size * x0.shape[-1],
     Affine: lambda op, y, x, w, *b: y.size * w.shape[1],
     Conv: lambda op, y, x, w, *b: y.size * math.prod(w.shape[1:]),
     ConvTranspose: lambda op, y, x, w, *b: x.size * math.prod(w.shape[1:]),
     ConvWeightGrad: lambda op, gw, x, y: y.size * math.prod(gw.shape[1:]),
     Einsum: lambda op, y, *xs: _einsum(op, xs),
+    Attention: lambda op, y, q, k, v: (q.size + y.size) * k.shape[1],
     Recurrence: lambda op, y, gx, h, *more: gx.size * h.shape[-1],
 }
 

@@ -1,4 +1,4 @@
-"""ONNX's recurrent operators for minidl's recurrent ops. See `rules`.
+"""ONNX's recurrent operators for minidl's recurrent ops, and attention. See `rules`.
 
 An op of minidl is given the inputs of all steps after the product with their weights; ONNX's operator is given both, so
 that the product, which has been written down before, goes into its node.
@@ -12,6 +12,7 @@ import numpy as np
 
 from minidl.autograd.tensor import wrap
 from minidl.onnx.rules import rule
+from minidl.ops.sequence.attention_op import Attention
 from minidl.ops.sequence.recurrent import GRU, LSTM, RNN, Recurrence
 
 # For each op: the operator, and the places of ONNX's gates among minidl's.
@@ -20,6 +21,11 @@ GATES: dict[type[Recurrence], tuple[str, tuple[int, ...]]] = {
     LSTM: ("LSTM", (0, 3, 1, 2)),
     GRU: ("GRU", (1, 0, 2)),
 }
+
+
+@rule(Attention)
+def attention(t: Any, op: Any, x: list, xs: tuple, y: np.ndarray) -> str:
+    return t.name(op.steps(*[wrap(array) for array in xs])._data)
 
 
 @rule(Recurrence)

@@ -334,3 +334,49 @@ def test_causal_attention_in_blocks_is_that_of_the_mask(shape, keys):
         found.append([y.numpy(), *[leaf.grad.numpy() for leaf in leaves]])
     for one, other in zip(*found, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("shape", [(2, 600, 4), (40, 70, 4), (2, 3, 65, 4), (9, 4)])
+@pytest.mark.parametrize("keys", [None, 30, 700])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_attention_in_blocks_is_that_of_a_mask(shape, keys, dtype):
+    """Some queries, or some matrices, at a time; with a mask all scores are there at once. Captured, the same bits."""
+    keys = keys or shape[-2]
+    lengths = (shape, (*shape[:-2], keys, shape[-1]), (*shape[:-2], keys, 5))
+    rng, found = np.random.default_rng(1), []
+    arrays = [rng.normal(size=s).astype(dtype) for s in lengths]
+    gy = rng.normal(size=(*shape[:-1], 5)).astype(dtype)
+
+    def step(q, k, v, **how):
+        y = F.scaled_dot_product_attention(q, k, v, **how)
+        return [y, *md.grad(y, (q, k, v), md.Tensor(gy))]
+
+    for how in ({}, {"mask": np.ones((shape[-2], keys), bool)}):
+        leaves = [md.Tensor(x, requires_grad=True) for x in arrays]
+        found.append([t.numpy() for t in step(*leaves, **how)])
+    rtol, atol = (1e-4, 1e-5) if dtype == "float32" else (1e-10, 1e-12)
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_allclose(one, other, rtol=rtol, atol=atol)
+    leaves = [md.Tensor(x, requires_grad=True) for x in arrays]
+
+    def causal(gy):
+        y = F.scaled_dot_product_attention(*leaves, is_causal=True)
+        return [y, *md.grad(y, leaves, gy)]
+
+    captured, expected = md.capture(causal), causal(md.Tensor(gy))
+    for _ in range(2):
+        for one, other in zip(captured(md.Tensor(gy)), expected, strict=True):
+            np.testing.assert_array_equal(one.numpy(), other.numpy())
+
+
+def test_attention_of_heads_that_share_their_keys():
+    """The axes before the last two broadcast; each gradient is summed over what was repeated."""
+    q, k, v = draw(2, 3, 7, 4), draw(2, 1, 5, 4), draw(5, 6)
+    both = []
+    for mask in (None, np.ones((7, 5), bool)):
+        leaves = [md.Tensor(x, requires_grad=True) for x in (q, k, v)]
+        y = F.scaled_dot_product_attention(*leaves, mask)
+        (y * y).sum().backward()
+        both.append([y.numpy(), *[leaf.grad.numpy() for leaf in leaves]])
+    for one, other in zip(*both, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-10)

@@ -15,14 +15,11 @@ from minidl.ops.activations.noise import dropout as dropped
 from minidl.ops.activations.softmax import softmax
 from minidl.ops.args import one_float_dtype
 from minidl.ops.arithmetic import where
-from minidl.ops.arrays.joining import concatenate
 from minidl.ops.linalg import matmul, swap
 from minidl.ops.losses.loss import Weigh
-from minidl.ops.shape import reshape, transpose
+from minidl.ops.sequence.attention_op import Attention
+from minidl.ops.shape import broadcast_to, reshape, transpose
 from minidl.random import generator
-
-BLOCKS = 4  # of queries that may attend to earlier keys only
-SHORTEST = 64  # queries of a block, at least
 
 
 def scaled_dot_product_attention(
@@ -67,8 +64,8 @@ def scaled_dot_product_attention(
         generator(rng, name)  # raises if it is wrong
     shape = (*np.broadcast_shapes(q.shape[:-2], k.shape[:-2]), q.shape[-2], k.shape[-2])
     mask = None if mask is None else mask_of(name, "mask", mask, shape)
-    if is_causal and mask is None and not dropout and all(shape):
-        return _causal_attention(q, k, v)
+    if mask is None and not dropout and all(shape):
+        return _in_blocks(q, k, v, is_causal)
     if mask is None or mask.dtype.kind == "f":
         return attention(q, k, v, is_causal, dropout, rng, added=mask)[0]
     return attention(q, k, v, is_causal, dropout, rng, allowed=mask)[0]
@@ -109,19 +106,15 @@ def attention(
     return matmul(weights, v), weights
 
 
-def _causal_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """The queries in BLOCKS blocks, each with the keys up to its last query: the others would get the weight 0."""
-    length, keys = q.shape[-2], k.shape[-2]
-    step, parts = max(SHORTEST, -(-length // BLOCKS)), []
-    for start in range(0, length, step):
-        stop = min(start + step, length)
-        seen = slice(0, min(stop, keys))
-        some = q[..., start:stop, :] * (1 / math.sqrt(q.shape[-1]))
-        scores = matmul(some, swap(k[..., seen, :]))
-        may = by_numpy(np.tri, *scores.shape[-2:], start, bool)
-        weights = softmax(where(wrap(may), scores, -np.inf), -1)
-        parts.append(matmul(weights, v[..., seen, :]))
-    return concatenate(parts, -2) if len(parts) > 1 else parts[0]
+def _in_blocks(q: Tensor, k: Tensor, v: Tensor, is_causal: bool) -> Tensor:
+    """Without a mask of the user's."""
+    lead = np.broadcast_shapes(*[x.shape[:-2] for x in (q, k, v)])
+    each = []
+    for x in (q, k, v):
+        x = x if x.shape[:-2] == lead else broadcast_to(x, (*lead, *x.shape[-2:]))
+        each.append(x if x.ndim == 3 else reshape(x, (math.prod(lead), *x.shape[-2:])))
+    y = Attention(1 / math.sqrt(q.shape[-1]), is_causal, *each)(*each)
+    return y if len(lead) == 1 else reshape(y, (*lead, q.shape[-2], v.shape[-1]))
 
 
 def multihead_attention(
