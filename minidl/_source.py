@@ -52,6 +52,8 @@ RUNTIME = (
     "_kernels/arrays/buffers",
     "_kernels/arrays/checks",
     "_kernels/arrays/copying",
+    "_kernels/arrays/padding",
+    "_kernels/arrays/sorting",
     "_kernels/runtime/cpu",
     "_kernels/runtime/cython_shared",
     "_kernels/runtime/epilogues",

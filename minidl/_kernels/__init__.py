@@ -21,7 +21,9 @@ if PURE:
     for _module in uncompiled.STANDS_FOR:
         sys.modules[f"{__name__}.{_module}"] = uncompiled
 
-from minidl._kernels.arrays.copying import assign, copy, join, reshape, set_all
+from minidl._kernels.arrays.copying import assign, copy, evenly, join, reshape, set_all
+from minidl._kernels.arrays.padding import fold_padding, pad, triangle
+from minidl._kernels.arrays.sorting import permute_rows, sort_rows
 from minidl._kernels.runtime.memory import (
     empty,
     empty_like,

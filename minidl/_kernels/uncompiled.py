@@ -15,6 +15,8 @@ import numpy as np
 
 STANDS_FOR = (
     "arrays.copying",
+    "arrays.padding",
+    "arrays.sorting",
     "arrays.buffers",
     "runtime.fields",
     "runtime.memory",
@@ -50,6 +52,54 @@ def set_all(y: np.ndarray, value: Any) -> None:
 def reshape(x: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """A view where x's memory allows one, else a copy."""
     return x.reshape(shape)
+
+
+def evenly(start: float, step: float, count: int, dtype: np.dtype) -> np.ndarray:
+    """start, start + step, ...: so many numbers."""
+    gap = step if dtype.kind == "i" else (start + step) - start
+    return (start + np.arange(count) * gap).astype(dtype)
+
+
+def pad(x: np.ndarray, widths: list, mode: str, value: Any = 0) -> np.ndarray:
+    """x with so many elements (before, after) around it along each axis."""
+    names: dict[str, Any] = {"constant": "constant", "reflect": "reflect", "replicate": "edge"}
+    more = {"constant_values": value} if mode == "constant" else {}
+    return np.pad(x, widths, names[mode], **more) if widths else x.copy()
+
+
+def fold_padding(g: np.ndarray, widths: list, mode: str) -> None:
+    """In place: to each element that "reflect" or "replicate" has repeated, the repetitions are added."""
+    for axis, (before, after) in enumerate(widths):
+        rows = np.moveaxis(g, axis, 0)
+        last = len(rows) - after - 1
+        if mode == "replicate":
+            rows[before] += rows[:before].sum(0)
+            rows[last] += rows[last + 1 :].sum(0)
+        else:
+            for i in range(1, before + 1):
+                rows[before + i] += rows[before - i]
+            for i in range(1, after + 1):
+                rows[last - i] += rows[last + i]
+
+
+def triangle(x: np.ndarray, k: int, lower: bool) -> np.ndarray:
+    """0 where column - row > k, or, if not `lower`, < k."""
+    return np.tril(x, k) if lower else np.triu(x, k)
+
+
+def sort_rows(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Each row in ascending order, and from where its elements come."""
+    order = np.argsort(x, 1, kind="stable")
+    return np.take_along_axis(x, order, 1), order
+
+
+def permute_rows(x: np.ndarray, order: np.ndarray, undo: bool = False) -> np.ndarray:
+    """y[r, i] = x[r, order[r, i]]; undone, y[r, order[r, i]] = x[r, i]."""
+    if not undo:
+        return np.take_along_axis(x, order, 1)
+    y = np.empty_like(x)
+    np.put_along_axis(y, order, x, 1)
+    return y
 
 
 def references(holder: object, x: np.ndarray, owner: object) -> int:

@@ -271,6 +271,7 @@ OP_NAMES = {
     "SquaredError": "mse_loss",
     "Sub": "-",
     "SumTo": "sum over broadcast axes",
+    "Triangle": "tril",
     "Weigh": "*",
     "_Barrier": "backward hook",
     "_ThroughBarrier": "backward hook",

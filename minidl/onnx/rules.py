@@ -15,7 +15,7 @@ import numpy as np
 from minidl.autograd import op as engine
 from minidl.onnx.activation_rules import activated
 from minidl.ops import arithmetic, linalg, reduction, shape
-from minidl.ops.arrays import elementary, joining, order
+from minidl.ops.arrays import elementary, joining, order, rearranging
 from minidl.ops.einsum import Einsum, EinsumOfIntegers
 
 RULES: dict[type, Callable[..., str]] = {}
@@ -127,6 +127,12 @@ def max_or_min(t: Any, op: Any, x: list, xs: tuple, y: np.ndarray) -> str:
     return reduced(t, kind, x[0], op.axes, op.keepdims)
 
 
+@rule(reduction.Norm)
+def norm(t: Any, op: Any, x: list, xs: tuple, y: np.ndarray) -> str:
+    squares = t.graph.node("Mul", *x, *x)
+    return t.graph.node("Sqrt", reduced(t, "ReduceSum", squares, op.axes, op.keepdims))
+
+
 @rule(reduction.LogSumExp)
 def logsumexp(t: Any, op: Any, x: list, xs: tuple, y: np.ndarray) -> str:
     return reduced(t, "ReduceLogSumExp", x[0], (1,), False)
@@ -176,6 +182,29 @@ def stack(t: Any, op: Any, x: list, xs: tuple, y: np.ndarray) -> str:
     axis = t.graph.constant([op.axis], np.int64)
     parts = [t.graph.node("Unsqueeze", part, axis) for part in alike(t, x, xs, y.dtype)]
     return t.graph.node("Concat", *parts, axis=op.axis)
+
+
+@rule(rearranging.Roll)
+def roll(t: Any, op: Any, x: list, xs: tuple, y: np.ndarray) -> str:
+    lead = [slice(None)] * op.axis
+    parts = [_sliced(t, x[0], [*lead, part]) for part in (slice(op.cut, None), slice(None, op.cut))]
+    return t.graph.node("Concat", *parts, axis=op.axis)
+
+
+@rule(rearranging.Triangle)
+def triangle(t: Any, op: Any, x: list, xs: tuple, y: np.ndarray) -> str:
+    (rows, columns), k = y.shape[-2:], op.k if op.lower else op.k - 1
+    below = t.graph.constant(np.tri(rows, columns, k, dtype=bool), np.dtype(bool))
+    zero = t.graph.constant(0, y.dtype)
+    return t.graph.node("Where", below, *((x[0], zero) if op.lower else (zero, x[0])))
+
+
+@rule(rearranging.Outer)
+def outer(t: Any, op: Any, x: list, xs: tuple, y: np.ndarray) -> str:
+    column, row = alike(t, x, xs, y.dtype)
+    return t.graph.node(
+        "Mul", t.graph.node("Unsqueeze", column, t.graph.constant([1], np.int64)), row
+    )
 
 
 @rule(shape.GetItem)

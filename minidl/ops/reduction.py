@@ -88,6 +88,30 @@ class Min(Max):
     name = "min"
 
 
+class Norm(Op):
+    """y = √Σ x². Where it is 0 so are all x, and their gradients."""
+
+    saves = (0,)
+    saves_output = True
+
+    def __init__(self, axes: tuple[int, ...], keepdims: bool) -> None:
+        self.axes, self.keepdims = axes, keepdims
+
+    def forward(self, x: np.ndarray) -> np.ndarray:
+        return K.unary("sqrt", K.sum_axes(K.binary("mul", x, x), self.axes, self.keepdims))
+
+    def backward(self, gy: Tensor) -> Tensor:
+        x, kept = self.input(0), _kept(self.input(0).shape, self.axes)
+        y = reshape(self.output(), kept)
+        return x * (reshape(gy, kept) / where(y == 0, 1.0, y))
+
+    def fused_backward(self, gy: np.ndarray) -> np.ndarray:
+        x, kept = self.input(0)._data, _kept(self.input(0).shape, self.axes)
+        y = self.output()._data.reshape(kept)
+        y = K.binary("add", y, K.binary("same", y, K.number(0.0, y)))  # 1 in place of 0
+        return K.binary("mul", x, K.binary("div", gy.reshape(kept), y))
+
+
 class Prod(Op):
     """y = Π x over the rows of (rows, n); its gradient needs no division, so that an element may be 0."""
 
@@ -255,13 +279,14 @@ def norm(x: Any, ord: float = 2, axis: Axis = None, keepdims: bool = False) -> T
     if isinstance(ord, bool) or not isinstance(ord, Real) or not ord > 0:
         kind = ValueError if isinstance(ord, Real) else TypeError
         raise kind(f"norm: ord must be a number > 0, got {ord!r}")
-    normalize_axes("norm", axis, x.ndim)
+    axes = normalize_axes("norm", axis, x.ndim)
+    if ord == 2:
+        return Norm(axes, keepdims)(x)
     if ord == math.inf:
         return max(abs(x), axis, keepdims)
     if ord == 1:
         return sum(abs(x), axis, keepdims)
-    powers = x * x if ord == 2 else abs(x) ** float(ord)
-    return _root(sum(powers, axis, keepdims), ord)
+    return _root(sum(abs(x) ** float(ord), axis, keepdims), ord)
 
 
 def logsumexp(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:

@@ -290,9 +290,12 @@ def expand_dims(x: Any, axis: Any) -> Tensor:
     """
     x = as_tensor(x)
     axes = axis if isinstance(axis, tuple) else (axis,)
-    for a in axes:
-        normalize_axis("expand_dims", a, x.ndim + len(axes))
-    return reshape(x, np.expand_dims(x._data, axis).shape)
+    ndim = x.ndim + len(axes)
+    places = {normalize_axis("expand_dims", a, ndim) for a in axes}
+    if len(places) < len(axes):
+        raise ValueError(f"expand_dims: an axis is named twice: {axis}")
+    lengths = iter(x._data.shape)
+    return Reshape(tuple([1 if i in places else next(lengths) for i in range(ndim)])).run((x,))
 
 
 def broadcast_to(x: Any, shape: Any) -> Tensor:

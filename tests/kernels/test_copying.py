@@ -183,3 +183,26 @@ def test_set_all(shape, dtype):
         K.set_all(wide[..., 1], value)
         np.testing.assert_array_equal(wide[..., 1], expected)
         assert not wide[..., 0].any()
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.float32, np.float64])
+@pytest.mark.parametrize(
+    ("start", "step", "count"), [(0, 1, 0), (3, -2, 7), (5, 3, 70_001), (-(2**62), 1, 3)]
+)
+def test_evenly(start, step, count, dtype):
+    y = K.evenly(start, step, count, np.dtype(dtype))
+    expected = np.arange(start, start + count * step, step)
+    assert y.dtype == dtype
+    np.testing.assert_array_equal(y, expected.astype(dtype))
+    with pytest.raises(TypeError, match="evenly: expected int64"):
+        K.evenly(start, step, count, np.dtype(np.int32))
+
+
+@pytest.mark.parametrize(
+    ("start", "stop", "step"), [(0.1, 5, 0.3), (2, -1, -0.1), (0, 1e4, 0.7), (1e30, 3e30, 1e29)]
+)
+def test_evenly_spaced_floats_are_numpys(start, stop, step):
+    expected = np.arange(start, stop, step)
+    np.testing.assert_array_equal(
+        K.evenly(start, step, len(expected), np.dtype(np.float64)), expected
+    )

@@ -17,25 +17,37 @@ import pytest
 
 from minidl import _kernels as K
 from minidl._kernels import uncompiled
-from minidl._kernels.arrays import copying
+from minidl._kernels.arrays import copying, padding, sorting
 
 from .guard import CAN_GUARD, faults, guarded, map_arrays
-from .guard_cases import CALLS, KNOWN, NO_ARRAYS, SAMPLERS, layouts
+from .guard_cases import CALLS, KNOWN, NO_ARRAYS, layouts
+from .guard_cases import SAMPLERS as OF_MOST
+from .guard_places import OF_PLACES
 from .test_images import channels_last
 
+SAMPLERS = OF_MOST | OF_PLACES
 TIMES = float(os.environ.get("MINIDL_GUARD", 1))
 EACH = 5  # attempts at a kernel, each with both dtypes and at both ends of memory
 MORE = {"activation_forward": 4, "activation_backward": 4, "binary": 3, "unary": 2, "matmul": 5}
 MORE |= dict.fromkeys(("conv_forward", "conv_input_grad", "conv_weight_grad"), 6)
 
 REFERENCE = K.load("reference")
-COPYING = K._entry_points(copying)
+COPYING = {
+    name: kernel
+    for module in (copying, padding, sorting)
+    for name, kernel in K._entry_points(module).items()
+}
 NUMPY_COPYING = SimpleNamespace(
     assign=np.copyto,
     copy=np.array,
     join=uncompiled.join,
     reshape=np.reshape,
     set_all=np.ndarray.fill,
+    pad=uncompiled.pad,
+    fold_padding=uncompiled.fold_padding,
+    triangle=uncompiled.triangle,
+    sort_rows=uncompiled.sort_rows,
+    permute_rows=uncompiled.permute_rows,
 )
 
 
@@ -141,7 +153,7 @@ def test_nothing_beyond_the_operands_is_touched(entry_point):
 def test_every_kernel_has_a_row():
     for level, kernels in LEVELS.items():
         assert set(vars(kernels)) - set(SAMPLERS) == NO_ARRAYS, level
-    assert set(COPYING) <= set(SAMPLERS)
+    assert set(COPYING) - set(SAMPLERS) == {"evenly"}  # (it is given no arrays)
     assert set(SAMPLERS) <= set(COPYING) | {name for k in LEVELS.values() for name in vars(k)}
 
 

@@ -6,7 +6,7 @@ buffer: a line of x is read once, and a line of y is written once. A plane is cu
 """
 
 cimport numpy as cnp
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 from minidl._kernels.loops.driver cimport loop_t, of_dtype, run
 from minidl._kernels.runtime cimport memory, prepared
@@ -20,6 +20,7 @@ cnp.import_array()
 
 cdef enum:
     SIDE = 16  # of a block that is transposed: float32 of a line
+    BLOCK = 512  # equal elements that are filled one by one
     LONG = 256  # elements of y's run that are a chunk where blocks are transposed
     CHUNK = 16384  # elements of a chunk elsewhere, at most
     COST = 2  # of an element, in additions
@@ -28,6 +29,11 @@ cdef enum:
     MANY = 1024  # elements that NumPy fills more slowly
 
 cdef double LARGEST = 3e38  # float32 holds it; of larger numbers NumPy says that they overflow
+
+ctypedef fused number:
+    float
+    double
+    int64_t
 
 ctypedef fused word:
     uint32_t
@@ -48,9 +54,18 @@ cdef struct Work:
     Py_ssize_t chunks
 
 
-cdef inline void repeat(word x, word* y, Py_ssize_t n) noexcept nogil:
-    """n times x. SIDE at a time: a loop of one store is half as fast where its code lies badly in memory."""
+cdef void repeat(word x, word* y, Py_ssize_t n) noexcept nogil:
+    """n times x. SIDE at a time: a loop of one store is half as fast where its code lies badly in memory. What fills a
+    BLOCK is copied: the C library has wider stores than the baseline.
+    """
     cdef Py_ssize_t i
+    cdef const word* block = y
+    if n >= 2 * BLOCK:
+        repeat(x, y, BLOCK)
+        y, n = y + BLOCK, n - BLOCK
+        while n >= BLOCK:
+            memcpy(y, block, BLOCK * sizeof(word))
+            y, n = y + BLOCK, n - BLOCK
     while n >= SIDE:
         for i in range(SIDE):
             y[i] = x
@@ -286,6 +301,38 @@ def set_all(cnp.ndarray y not None, value):
         prepared.keep(y)
         prepared.keep(value)
     prepared.do(fill_with, &w, sizeof(w), y)
+
+
+cdef struct Even:
+    int64_t start, step
+    double first, gap
+
+
+cdef void fill_evenly(void* tag, Even* w, Py_ssize_t first, Py_ssize_t last, number* y) noexcept nogil:
+    cdef Py_ssize_t i
+    for i in range(first, last):
+        if number is int64_t:
+            y[i] = w.start + i * w.step
+        else:
+            y[i] = <number>(w.first + i * w.gap)
+
+
+def evenly(start, step, Py_ssize_t count, dtype):
+    """start, start + step, ...: so many numbers of int64, float32 or float64, of which floats are computed in double."""
+    cdef cnp.ndarray y
+    cdef cnp.npy_intp length = count
+    cdef int kind = (<cnp.dtype?>dtype).type_num
+    cdef Even w
+    cdef loop_t loop = <loop_t>fill_evenly[double] if kind == cnp.NPY_DOUBLE else <loop_t>fill_evenly[float]
+    if kind == cnp.NPY_INT64:
+        w.start, w.step, loop = start, step, <loop_t>fill_evenly[int64_t]
+    elif kind in (cnp.NPY_FLOAT, cnp.NPY_DOUBLE):
+        w.first, w.gap = start, (start + step) - start
+    else:
+        raise TypeError(f"evenly: expected int64, float32 or float64, got {dtype}")
+    y = memory.empty(1, &length, kind)
+    run(loop, &w, sizeof(w), y, count, 1, COST, False)
+    return y
 
 
 def reshape(x not None, tuple shape):

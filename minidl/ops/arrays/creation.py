@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
+from minidl import _kernels as K
 from minidl import check
 from minidl._kernels.runtime.prepared import by_numpy
 from minidl.autograd.tensor import Tensor, wrap
@@ -63,13 +65,12 @@ def arange(
         raise ValueError("arange: step must not be 0")
     dtype = _dtype("arange", (np.int64 if whole else np.float32) if dtype is None else dtype)
     check.shape("arange", [int(min(max((stop - start) / step, 0), 2.0**63))])
-    return _new("arange", by_numpy(_evenly, start, stop, step, dtype), requires_grad)
-
-
-def _evenly(start: float, stop: float, step: float, dtype: np.dtype) -> np.ndarray:
-    if (stop - start) / step <= 0:
-        return np.zeros(0, dtype)
-    return np.arange(start, stop, step).astype(dtype)
+    given: Any = (start, stop, step)
+    count = len(range(*given)) if whole else max(math.ceil((stop - start) / step), 0)
+    kind: Any = np.int64 if whole else np.float32 if dtype == np.float32 else np.float64
+    y = K.evenly(start, step, count, np.dtype(kind))
+    y = y if y.dtype == dtype else by_numpy(np.ndarray.astype, y, dtype)
+    return _new("arange", y, requires_grad)
 
 
 def randn(

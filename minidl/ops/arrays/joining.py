@@ -10,6 +10,7 @@ import numpy as np
 
 from minidl import _kernels as K
 from minidl import check
+from minidl._kernels.runtime.memory import alike, same_dtype
 from minidl.autograd.op import Op
 from minidl.autograd.tensor import Tensor, as_tensor, plain
 from minidl.ops.args import normalize_axis, operands
@@ -27,36 +28,51 @@ class Concatenate(Op):
         self.axis = axis
 
     def forward(self, *xs: np.ndarray) -> np.ndarray:
-        lengths = [x.shape[self.axis] for x in xs]
-        self.places: Any = [slice(a, b) for a, b in pairwise(accumulate(lengths, initial=0))]
-        shape = xs[0].shape
-        return _joined(xs, (*shape[: self.axis], sum(lengths), *shape[self.axis + 1 :]), self.axis)
+        self.lengths, shape = _lengths(xs, self.axis), xs[0].shape
+        total = sum(self.lengths)
+        return _joined(xs, (*shape[: self.axis], total, *shape[self.axis + 1 :]), self.axis)
+
+    def places(self) -> Any:
+        """Where the inputs are along the axis."""
+        return [slice(a, b) for a, b in pairwise(accumulate(self.lengths, initial=0))]
 
     def backward(self, gy: Tensor) -> tuple:
         lead = (slice(None),) * self.axis
-        parts = enumerate(self.places)
+        parts = enumerate(self.places())
         return tuple([gy[(*lead, place, ...)] if self.needs(i) else None for i, place in parts])
 
     def fused_backward(self, gy: np.ndarray) -> tuple:
         lead = (slice(None),) * self.axis
-        return tuple([gy[(*lead, place, ...)] for place in self.places])
+        return tuple([gy[(*lead, place, ...)] for place in self.places()])
 
 
 class Stack(Concatenate):
     """The inputs along a new axis."""
 
     def forward(self, *xs: np.ndarray) -> np.ndarray:
-        self.places, shape = range(len(xs)), xs[0].shape
+        self.lengths, shape = [1] * len(xs), xs[0].shape
         return _joined(xs, (*shape[: self.axis], len(xs), *shape[self.axis :]), self.axis)
+
+    def places(self) -> Any:
+        return range(len(self.lengths))
 
     backward, fused_backward = Concatenate.backward, Concatenate.fused_backward
 
 
+def _lengths(xs: tuple[np.ndarray, ...], axis: int) -> list[int]:
+    lengths = []
+    for x in xs:  # (x has a type here, which it would not have in a comprehension)
+        lengths.append(x.shape[axis])
+    return lengths
+
+
 def _joined(xs: tuple[np.ndarray, ...], shape: tuple[int, ...], axis: int) -> np.ndarray:
-    dtype = xs[0].dtype
+    first = xs[0]
+    dtype = first.dtype
     for x in xs:
-        if x.dtype is not dtype:
-            dtype = np.result_type(dtype, x.dtype)
+        if not same_dtype(x, first):
+            dtype = np.result_type(*[x.dtype for x in xs])
+            break
     y = K.empty(shape, dtype)
     K.join(y, xs, axis)
     return y
@@ -94,14 +110,14 @@ def _tensors(name: str, xs: Sequence[Any]) -> tuple[Tensor, ...]:
     return operands(*xs)
 
 
-def _check_same(name: str, tensors: Sequence[Tensor], skip: int | None) -> None:
-    first = tensors[0]._data.shape
+def _check_same(name: str, tensors: tuple[Tensor, ...], skip: int | None) -> None:
+    first = tensors[0]._data
     for i, x in enumerate(tensors):
-        if x._data.shape == first:
+        if alike(x._data, first):
             continue
-        if x.ndim != len(first):
-            raise ValueError(f"{name}: tensor {i} has {x.ndim} axes, tensor 0 has {len(first)}")
-        for axis, (n, expected) in enumerate(zip(x.shape, first, strict=True)):
+        if x.ndim != first.ndim:
+            raise ValueError(f"{name}: tensor {i} has {x.ndim} axes, tensor 0 has {first.ndim}")
+        for axis, (n, expected) in enumerate(zip(x.shape, tensors[0].shape, strict=True)):
             if axis != skip and n != expected:
                 raise ValueError(
                     f"{name}: axis {axis} of tensor {i}: expected {expected} as in tensor 0, got {n}"
@@ -140,4 +156,5 @@ def unstack(x: Any, axis: int = 0) -> list[Tensor]:
     """
     x = as_tensor(x)
     lead = (slice(None),) * normalize_axis("unstack", axis, x.ndim)
-    return [Slice((*lead, i))(x) for i in range(x.shape[len(lead)])]
+    places = range(x.shape[len(lead)])
+    return [Slice((*lead, i) if lead else i).run((x,)) for i in places]

@@ -80,14 +80,18 @@ def _logic(rule: np.ufunc, symbol: str, *xs: Any) -> Tensor:
     for x in tensors:
         if x.dtype.kind != "b":
             raise TypeError(f"{name}: expected bools, such as x > 0, got {x.dtype}")
-    return _by_ufunc(rule, name, *tensors)
+    return _by_ufunc(rule, name, *tensors, call=_truth)
 
 
-def _by_ufunc(rule: np.ufunc, name: str, *xs: Tensor) -> Tensor:
+def _by_ufunc(rule: np.ufunc, name: str, *xs: Tensor, call: Any = None) -> Tensor:
     try:
-        return wrap(by_numpy(_quiet, rule, *[x._data for x in xs]))
+        return wrap(by_numpy(call or _quiet, rule, *[x._data for x in xs]))
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from None
+
+
+def _truth(rule: np.ufunc, *xs: np.ndarray) -> np.ndarray:
+    return np.asarray(rule(*xs))
 
 
 def _quiet(rule: np.ufunc, *xs: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Running sums and sorting along an axis. NumPy sorts; a captured step calls it again."""
+"""Running sums and sorting along an axis. NumPy sorts all but short rows; a captured step calls it again."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from minidl.ops.arrays.rearranging import along
 
 __all__ = ["argsort", "cumsum", "sort"]
 
-LONG = 64  # elements of a row
+SHORT, LONG = 16, 64  # elements of a row
 
 
 class CumSum(Op):
@@ -47,6 +47,11 @@ class Permute(Op):
         self.order, self.axis, self.undo = order, axis, undo
 
     def forward(self, x: np.ndarray) -> np.ndarray:
+        if x.dtype.kind == "f" and self.axis == x.ndim - 1:
+            rows, order = (
+                K.reshape(a, (math.prod(x.shape[:-1]), x.shape[-1])) for a in (x, self.order)
+            )
+            return K.permute_rows(rows, order, self.undo).reshape(x.shape)
         return by_numpy(_put_back if self.undo else np.take_along_axis, x, self.order, self.axis)
 
     def backward(self, gy: Tensor) -> Tensor:
@@ -61,7 +66,16 @@ def _put_back(x: np.ndarray, order: np.ndarray, axis: int) -> np.ndarray:
 
 def _order(x: np.ndarray, axis: int) -> np.ndarray:
     """The places of the elements in ascending order, equal ones in theirs."""
+    if (rows := _short_rows(x, axis)) is not None:
+        return K.sort_rows(rows)[1].reshape(x.shape)
     return by_numpy(_stable_order, x, axis)
+
+
+def _short_rows(x: np.ndarray, axis: int) -> np.ndarray | None:
+    """x as rows that a kernel sorts, if it does."""
+    if x.dtype.kind == "f" and axis == x.ndim - 1 and x.shape[axis] <= SHORT:
+        return K.reshape(x, (math.prod(x.shape[:-1]), x.shape[-1]))
+    return None
 
 
 def _stable_order(x: np.ndarray, axis: int) -> np.ndarray:
@@ -105,6 +119,8 @@ def sort(x: Any, axis: int | None = -1) -> Tensor:
     """
     x, axis = along("sort", x, axis)
     if not will_record(x):  # the places are not needed: sorting alone is faster
+        if (rows := _short_rows(x._data, axis)) is not None:
+            return wrap(K.sort_rows(rows)[0].reshape(x.shape))
         return wrap(by_numpy(_sorted, x._data, axis))
     return Permute(_order(x._data, axis), axis)(x)
 

@@ -6,15 +6,62 @@ from typing import Any
 
 import numpy as np
 
+from minidl import _kernels as K
 from minidl import check
 from minidl._kernels.runtime.prepared import by_numpy
-from minidl.autograd.tensor import Tensor, as_tensor, plain, wrap
-from minidl.ops.args import filled, normalize_axes, normalize_axis
-from minidl.ops.arithmetic import mul, where
-from minidl.ops.arrays.joining import concatenate
+from minidl.autograd.op import Op
+from minidl.autograd.tensor import Tensor, as_tensor, plain
+from minidl.ops.args import normalize_axes, normalize_axis, pair
+from minidl.ops.linalg import matmul
 from minidl.ops.shape import broadcast_to, expand_dims, getitem, reshape
 
 __all__ = ["flip", "outer", "repeat", "roll", "tile", "tril", "triu"]
+
+
+class Roll(Op):
+    """y = x from place `cut` of an axis on, and then what is before it."""
+
+    saves = ()
+
+    def __init__(self, cut: int, axis: int) -> None:
+        self.cut, self.axis = cut, axis
+
+    def forward(self, x: np.ndarray) -> np.ndarray:
+        self.length, lead = x.shape[self.axis], (slice(None),) * self.axis
+        y = K.empty(x.shape, x.dtype)
+        K.join(y, (x[(*lead, slice(self.cut, None))], x[(*lead, slice(None, self.cut))]), self.axis)
+        return y
+
+    def backward(self, gy: Tensor) -> Tensor:
+        return Roll(-self.cut % self.length if self.length else 0, self.axis)(gy)
+
+
+class Triangle(Op):
+    """y = x where column - row <= k, or, if not `lower`, >= k; 0 elsewhere."""
+
+    saves = ()
+
+    def __init__(self, k: int, lower: bool) -> None:
+        self.k, self.lower, self.name = k, lower, "tril" if lower else "triu"
+
+    def forward(self, x: np.ndarray) -> np.ndarray:
+        return K.triangle(x, self.k, self.lower)
+
+    def backward(self, gy: Tensor) -> Tensor:
+        return Triangle(self.k, self.lower)(gy)
+
+
+class Outer(Op):
+    """y_ij = x0_i x1_j of two vectors. The gradients are products of a matrix and a vector: nothing of y's size."""
+
+    def forward(self, x0: np.ndarray, x1: np.ndarray) -> np.ndarray:
+        return K.binary("mul", K.reshape(x0, (len(x0), 1)), x1)
+
+    def backward(self, gy: Tensor) -> tuple:
+        return (
+            matmul(gy, self.input(1)) if self.needs(0) else None,
+            matmul(self.input(0), gy) if self.needs(1) else None,
+        )
 
 
 def repeat(x: Any, repeats: Any, axis: int | None = None) -> Tensor:
@@ -106,15 +153,14 @@ def roll(x: Any, shift: Any, axis: Any = None) -> Tensor:
     if len(shifts) != len(axes):
         raise ValueError(f"roll: {len(shifts)} shifts for {len(axes)} axes")
     for places, a in zip(shifts, axes, strict=True):
-        length, lead = x.shape[a], (slice(None),) * a
-        cut = -places % length if length else 0
-        x = concatenate([x[(*lead, slice(cut, None))], x[(*lead, slice(None, cut))]], a)
+        x = Roll(-places % x.shape[a] if x.shape[a] else 0, a)(x)
     return x
 
 
 def outer(x0: Any, x1: Any) -> Tensor:
     """The matrix of products, y_ij = x0_i x1_j, of both in one row. The gradients are gy x1 and x0 gy. As `mul`."""
-    return mul(reshape(x0, -1, 1), reshape(x1, 1, -1))
+    x0, x1 = pair(x0, x1)
+    return Outer()(reshape(x0, -1), reshape(x1, -1))
 
 
 def tril(x: Any, k: int = 0) -> Tensor:
@@ -137,11 +183,4 @@ def _triangle(name: str, x: Any, k: int, lower: bool) -> Tensor:
     x, k = as_tensor(x), check.integer(name, "k", k, -check.WINDOW_LIMIT, check.WINDOW_LIMIT)
     if x.ndim < 2:
         raise ValueError(f"{name}: expected at least 2 axes, got shape {x.shape}")
-    below = wrap(by_numpy(_below, *x.shape[-2:], k if lower else k - 1))
-    zero = filled((), 0, x.dtype)
-    return where(below, x, zero) if lower else where(below, zero, x)
-
-
-def _below(rows: int, columns: int, k: int) -> np.ndarray:
-    """Where column - row <= k."""
-    return np.tri(rows, columns, k, dtype=bool)
+    return Triangle(k, lower)(x)

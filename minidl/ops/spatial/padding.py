@@ -24,10 +24,7 @@ class Pad(Op):
         self.widths, self.value = widths, value
 
     def forward(self, x: np.ndarray) -> np.ndarray:
-        y = K.empty(_padded(x.shape, self.widths), x.dtype)
-        K.set_all(y, self.value)
-        K.assign(_inside(y, self.widths), x)
-        return y
+        return K.pad(x, self.widths, "constant", self.value)
 
     def backward(self, gy: Tensor) -> Tensor:
         return gy[tuple(slice(a, n - b) for (a, b), n in zip(self.widths, gy.shape, strict=True))]
@@ -42,15 +39,7 @@ class PadEdges(Op):
         self.widths, self.mode = widths, mode
 
     def forward(self, x: np.ndarray) -> np.ndarray:
-        y = K.empty(_padded(x.shape, self.widths), x.dtype)
-        K.assign(_inside(y, self.widths), x)
-        # A later axis copies what an earlier one has added, so corners are filled, too.
-        for axis in range(x.ndim):
-            for border, source in _edges(y, axis, self.widths[axis], self.mode):
-                K.assign(
-                    border, K.broadcast_to(source, border.shape)
-                )  # (of one shape: without NumPy)
-        return y
+        return K.pad(x, self.widths, self.mode)
 
     def backward(self, gy: Tensor) -> Tensor:
         return FoldEdges(self.widths, self.mode)(gy)
@@ -66,19 +55,11 @@ class FoldEdges(Op):
 
     def forward(self, gy: np.ndarray) -> np.ndarray:
         g = K.copy(gy)
-        for axis in reversed(range(g.ndim)):
-            for border, source in _edges(g, axis, self.widths[axis], self.mode):
-                if border.shape != source.shape:  # one element, repeated
-                    border = K.sum_axes(border, (axis,), True)
-                K.assign(source, K.binary("add", source, border))
+        K.fold_padding(g, self.widths, self.mode)
         return K.copy(_inside(g, self.widths))
 
     def backward(self, ggx: Tensor) -> Tensor:
         return PadEdges(self.widths, self.mode)(ggx)
-
-
-def _padded(shape: tuple[int, ...], widths: Widths) -> list[int]:
-    return [a + n + b for n, (a, b) in zip(shape, widths, strict=True)]
 
 
 def _inside(y: np.ndarray, widths: Widths) -> np.ndarray:
@@ -87,19 +68,23 @@ def _inside(y: np.ndarray, widths: Widths) -> np.ndarray:
     return y[(*inside, ...)]
 
 
-def _edges(y: np.ndarray, axis: int, widths: tuple[int, int], mode: str) -> list[tuple]:
-    """Views of y: (padding along an axis, the elements that it repeats), before and after."""
-    (before, after), last = widths, y.shape[axis] - widths[1] - 1
-    mirrored, lead, found = mode == "reflect", (slice(None),) * axis, []
-    if before:
-        source = slice(2 * before, before, -1) if mirrored else slice(before, before + 1)
-        found.append((y[(*lead, slice(0, before))], y[(*lead, source)]))
-    if after:
-        stop = last - 1 - after  # (-1 would be the end)
-        mirror = slice(last - 1, stop if stop >= 0 else None, -1)
-        source = mirror if mirrored else slice(last, last + 1)
-        found.append((y[(*lead, slice(last + 1, None))], y[(*lead, source)]))
-    return found
+def _pairs(pad_width: Any, ndim: int) -> Widths:
+    """(before, after) for each of so many axes."""
+    if type(pad_width) in (list, tuple) and len(pad_width) == ndim > 0:
+        each = [n for pair in pad_width if type(pair) is tuple for n in pair]
+        if len(each) == 2 * ndim and {int} >= {type(n) for n in each}:  # the usual way to write it
+            return list(zip(each[::2], each[1::2], strict=True))
+    try:
+        widths = np.asarray(pad_width)
+    except ValueError:  # pairs of unequal length
+        widths = np.asarray(None)
+    if widths.dtype.kind not in "iu":
+        raise TypeError(f"pad: pad_width must be integers, got {pad_width!r}")
+    if widths.shape not in ((), (1,), (2,), (1, 2), (ndim, 2)):
+        raise ValueError(
+            f"pad: pad_width: expected one (before, after) for each of {ndim} axes, got {pad_width}"
+        )
+    return [(before, after) for before, after in np.broadcast_to(widths, (ndim, 2)).tolist()]
 
 
 def pad(x: Any, pad_width: Any, value: float = 0.0, mode: str = "constant") -> Tensor:
@@ -119,22 +104,11 @@ def pad(x: Any, pad_width: Any, value: float = 0.0, mode: str = "constant") -> T
         TypeError: widths that are not integers, a value that is not a number.
     """
     x = as_tensor(x)
-    try:
-        widths = np.asarray(pad_width)
-    except ValueError:  # pairs of unequal length
-        widths = np.asarray(None)
-    if widths.dtype.kind not in "iu":
-        raise TypeError(f"pad: pad_width must be integers, got {pad_width!r}")
+    pairs = _pairs(pad_width, x.ndim)
     if not isinstance(value, Real):
         raise TypeError(f"pad: value must be a number, got {value!r}")
-    if widths.shape not in ((), (1,), (2,), (1, 2), (x.ndim, 2)):
-        raise ValueError(
-            f"pad: pad_width: expected one (before, after) for each of {x.ndim} axes, got {pad_width}"
-        )
-    widths = np.broadcast_to(widths, (x.ndim, 2)).tolist()
-    if any(width < 0 for pair in widths for width in pair):
+    if any(width < 0 for pair in pairs for width in pair):
         raise ValueError(f"pad: widths must not be negative, got {pad_width}")
-    pairs = [(before, after) for before, after in widths]
     check.shape("pad", [a + n + b for n, (a, b) in zip(x.shape, pairs, strict=True)])
     if check.choice("pad", "mode", mode, ("constant", "reflect", "replicate")) == "constant":
         return Pad(pairs, value)(x)
