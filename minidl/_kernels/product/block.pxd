@@ -21,8 +21,9 @@ from minidl._kernels.product.tile cimport (
 
 cdef enum:
     DEPTH_BYTES = 4096          # of a row of A in a part: 8 rows fill a first-level cache of 32 KB
-    MANY_PANELS = 3             # in a group make it worth copying a strip of A that is transposed and
-    SPARSE_BYTES = 16           # has at most so many bytes of each cache line
+    MANY_PANELS = 3             # in a group make it worth copying strips of A that is transposed if a strip
+    SPARSE_BYTES = 32           # has at most so many bytes of each cache line: as many strips at once as have
+    LINE_BYTES = 64             # all of it
 
 
 cdef struct Plan:
@@ -49,6 +50,7 @@ cdef struct Tiles:
     # Those of one call.
     Py_ssize_t row, rows, high  # of C: the first, their number, and those of a tile
     Py_ssize_t panel, end
+    Py_ssize_t copied, until    # rows of A that were copied: the first, and the end
 
 
 cdef inline void multiply_block(real* kind, const Plan* s, Py_ssize_t index) noexcept nogil:
@@ -57,13 +59,13 @@ cdef inline void multiply_block(real* kind, const Plan* s, Py_ssize_t index) noe
     cdef Py_ssize_t most = TALL_ROWS if s.panels.vectors == 1 else TILE_ROWS, none = 0
     cdef real[TALL_ROWS * TILE_VECTORS * TILE_LANES] buffer
     cdef real[TILE_VECTORS * TILE_LANES] bias
-    cdef char[TILE_ROWS * DEPTH_BYTES] copy
+    cdef char[16 * DEPTH_BYTES] copy  # (LINE_BYTES of as many steps as a part has)
     cdef bint buffered
     cdef tile_t tile
     cdef Tiles t
     cdef Strip strip
     strip.shifts, strip.spans, strip.k, strip.add = &none, 1, s.depth, s.add
-    t.row = b.top
+    t.row, t.until = b.top, 0
     while t.row < b.bottom:
         t.high, t.rows = most, (b.safe - t.row) // most * most
         if t.rows <= 0:
@@ -72,7 +74,10 @@ cdef inline void multiply_block(real* kind, const Plan* s, Py_ssize_t index) noe
             t.rows = min(t.high, t.rows)
         elif not s.down:
             t.rows = most
-        point_at_rows(kind, s, &t, b.right - b.left >= MANY_PANELS, copy, &strip)
+        if is_copied(kind, s, &b, &t):
+            point_at_copy(kind, s, &b, &t, <real*> copy, &strip)
+        else:
+            point_at_rows(kind, s, &t, &strip)
         t.end = b.right
         while t.end > b.left:
             t.panel = t.end - 1 if s.down else first_alike(&s.panels, b.left, t.end)
@@ -106,23 +111,47 @@ cdef inline Block block_of(const Plan* s, Py_ssize_t index) noexcept nogil:
     return b
 
 
-cdef inline void point_at_rows(
-    real* kind, const Plan* s, const Tiles* t, bint often, char* copy, Strip* strip
-) noexcept nogil:
-    """The rows of A of the first tile; beyond the last, that one again. Rows that are read often and have
-    little of each cache line are copied first."""
+cdef inline void point_at_rows(real* kind, const Plan* s, const Tiles* t, Strip* strip) noexcept nogil:
+    """The rows of A of the first tile; beyond the last, that one again."""
     cdef const Product* p = s.product
-    cdef Py_ssize_t size = sizeof(real), row = p.a_row, step = p.a_col, i, k
-    cdef const char* a = p.a + t.row * row + s.start * step
-    if (often and not s.down and t.rows == TILE_ROWS and TILE_ROWS * size <= SPARSE_BYTES
-            and row == size and step != size):
-        for k in range(s.depth):
-            for i in range(TILE_ROWS):
-                (<real*> copy)[k * TILE_ROWS + i] = (<const real*> (a + k * step))[i]
-        a, step = copy, TILE_ROWS * size
+    cdef const char* a = p.a + t.row * p.a_row + s.start * p.a_col
+    cdef Py_ssize_t i
     for i in range(t.high):
-        strip.rows[i] = a + min(i, t.rows - 1) * row
-    strip.step, strip.next_rows = step, t.high * row if s.down else 0
+        strip.rows[i] = a + min(i, t.rows - 1) * p.a_row
+    strip.step, strip.next_rows = p.a_col, t.high * p.a_row if s.down else 0
+
+
+cdef inline bint is_copied(real* kind, const Plan* s, const Block* b, const Tiles* t) noexcept nogil:
+    """Whether the rows of A are copied first: they are read often, and have little of each cache line."""
+    cdef const Product* p = s.product
+    cdef Py_ssize_t size = sizeof(real)
+    return (b.right - b.left >= MANY_PANELS and not s.down and t.rows == TILE_ROWS
+            and (b.bottom - b.top) * size >= LINE_BYTES
+            and TILE_ROWS * size <= SPARSE_BYTES and p.a_row == size and p.a_col != size)
+
+
+cdef inline void point_at_copy(
+    real* kind, const Plan* s, const Block* b, Tiles* t, real* copy, Strip* strip
+) noexcept nogil:
+    """The copies of the tile's rows of A, made here for all strips that begin in the cache lines of this one."""
+    cdef const Product* p = s.product
+    cdef Py_ssize_t size = sizeof(real), depth = s.depth, step = p.a_col // size, count, i, j, k
+    cdef const real* a = <const real*> (p.a + t.row * size + s.start * p.a_col)
+    cdef real* to
+    if t.row >= t.until:
+        count = min(LINE_BYTES // size, b.bottom - t.row) // TILE_ROWS
+        t.copied, t.until = t.row, t.row + count * TILE_ROWS
+        for k in range(depth):
+            to = copy + k * TILE_ROWS
+            for j in range(count):
+                for i in range(TILE_ROWS):
+                    to[i] = a[j * TILE_ROWS + i]
+                to += depth * TILE_ROWS
+            a += step
+    copy += (t.row - t.copied) * depth
+    for i in range(TILE_ROWS):
+        strip.rows[i] = <const char*> (copy + i)
+    strip.step, strip.next_rows = TILE_ROWS * size, 0
 
 
 cdef inline bint is_ragged(const Plan* s, Py_ssize_t panel) noexcept nogil:

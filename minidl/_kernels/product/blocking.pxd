@@ -14,7 +14,7 @@
 # B is read in vectors: its rows are packed, or left alone if they are contiguous and either fit the second-level cache
 # or are read for very few rows of A: else each strip of A would fetch them again from further away. A is read where it
 # lies, transposed or not: the tile takes its elements one by one. Packing it cost more than it gained at every shape
-# measured, except for transposed rows of which a tile of 4 rows would take a quarter of each cache line.
+# measured, except for transposed rows: of each cache line a tile takes a part, so those of all tiles are copied at once.
 #
 # Turning. Where B's columns are the contiguous ones (x @ weight.T), packing B is a transposition.
 # If A is the smaller matrix it is cheaper to compute C^T = B^T A^T and to transpose that. So it is if
@@ -55,6 +55,11 @@ cdef enum:
     PACK_STEPS = 128            # steps of K in a task that packs
     SERIAL_PACK = 8_000         # elements of B that one thread packs faster than it calls for help
     IN_PLACE_ROWS = 8           # of A: B is read too few times for packing to pay
+    CROWDED_ROWS = 64           # of A, likewise where B's rows crowd each other out of the first-level cache:
+    WAYS = 8                    # it holds so many lines
+    WAY_BYTES = 4096            # of all those that lie so far apart
+    COPIED_ROWS = 64            # of A, transposed, are so many that their copies (block.pxd) should serve wide
+    COPIED_BYTES = 2048         # groups of panels: so parts have fewer steps
     SHARE_STEPS = 64            # of K in a share, at least
     FEW_SHARES = 4              # are not worth it
     SUM_COLUMNS = 256           # sums of A's rows in a task
@@ -112,7 +117,8 @@ cdef inline void multiply(real* kind, const Product* wanted) noexcept nogil:
 
 
 cdef inline Py_ssize_t steps_of_part(const Product* p, Py_ssize_t size) noexcept nogil:
-    cdef Py_ssize_t parts = ceil_div(p.k * size, DEPTH_BYTES), step_bytes = (p.m + p.n) * size
+    cdef bint copied = p.a_row == size and p.m >= COPIED_ROWS
+    cdef Py_ssize_t parts = ceil_div(p.k * size, COPIED_BYTES if copied else DEPTH_BYTES), step_bytes = (p.m + p.n) * size
     if p.a_row == size and p.m > TILE_ROWS and step_bytes <= SHORT_BYTES:
         parts = max(parts, p.k * step_bytes // NEAR_STEPS_BYTES)
     return max(1, ceil_div(p.k, max(1, parts)))
@@ -162,11 +168,17 @@ cdef inline Py_ssize_t whole_steps(const Plan* s, Py_ssize_t size) noexcept nogi
 
 
 cdef inline bint lies_well(const Plan* s, Py_ssize_t size) noexcept nogil:
-    """Whether B is better read in place than packed: vectors in its rows, and not too many."""
+    """Whether B is better read in place than packed: vectors in its rows, and neither too many for the second-level cache
+    nor, if they lie a large power of two apart, for the few places that such rows have in the first-level cache."""
     cdef const Product* p = s.product
+    cdef Py_ssize_t apart = max(p.b_row & -p.b_row, 1)
     if p.b_col != size:
         return False
-    return p.m <= IN_PLACE_ROWS or s.depth * max(p.b_row, -p.b_row) <= second_cache() // 2
+    if p.m <= IN_PLACE_ROWS:
+        return True
+    if s.depth * max(p.b_row, -p.b_row) > second_cache() // 2:
+        return False
+    return p.m < CROWDED_ROWS or s.depth <= WAYS * max(WAY_BYTES // apart, 1)
 
 
 cdef inline void pack_panels(real* kind, const Plan* s, Py_ssize_t columns) noexcept nogil:
