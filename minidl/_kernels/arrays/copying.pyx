@@ -310,9 +310,11 @@ cdef struct Even:
 
 cdef void fill_evenly(void* tag, Even* w, Py_ssize_t first, Py_ssize_t last, number* y) noexcept nogil:
     cdef Py_ssize_t i
+    cdef int64_t whole = w.start + first * w.step
     for i in range(first, last):
         if number is int64_t:
-            y[i] = w.start + i * w.step
+            y[i] = whole
+            whole += w.step
         else:
             y[i] = <number>(w.first + i * w.gap)
 

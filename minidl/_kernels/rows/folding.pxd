@@ -10,7 +10,8 @@ from minidl._kernels.math.elementary cimport real
 cdef enum:
     LANES = 16       # partial results of a row, which the compiler keeps in vectors
     BLOCK = 1024
-    ROWS = 32         # whose partial results are joined together
+    ROWS = 32         # whose partial results are joined together,
+    HALVES = 256      # 8 of each, as the first two halves are joined at once
     LEVELS = 64
 
 cdef extern from *:  # tags
@@ -94,6 +95,16 @@ cdef inline real eight(
     return join(tag, join(tag, join(tag, a, b), join(tag, c, d)), join(tag, join(tag, e, f), join(tag, g, h)))
 
 
+cdef inline real four_apart(Fold* tag, const real* x, Py_ssize_t gap) noexcept nogil:
+    cdef real chosen
+    cdef bint lost
+    if not (Fold is Sum):
+        lost = isunordered(x[0], x[gap]) | isunordered(x[2 * gap], x[3 * gap])
+        chosen = pick(tag, pick(tag, x[0], x[gap]), pick(tag, x[2 * gap], x[3 * gap]))
+        return chosen + (<real>NAN if lost else <real>-0.0)
+    return join(tag, join(tag, x[0], x[gap]), join(tag, x[2 * gap], x[3 * gap]))
+
+
 cdef inline real eight_apart(Fold* tag, const real* x, Py_ssize_t gap) noexcept nogil:
     return eight(
         tag, x[0], x[gap], x[2 * gap], x[3 * gap], x[4 * gap], x[5 * gap], x[6 * gap], x[7 * gap]
@@ -123,6 +134,11 @@ cdef inline void fill_lanes(Fold* tag, const real* x, Py_ssize_t n, real* s) noe
             s[j] = join(tag, s[j], eight_apart(tag, x + j, LANES))
         x += 8 * LANES
         left -= 8 * LANES
+    if left >= 4 * LANES:
+        for j in range(LANES):
+            s[j] = join(tag, s[j], four_apart(tag, x + j, LANES))
+        x += 4 * LANES
+        left -= 4 * LANES
     while left >= LANES:
         for j in range(LANES):
             s[j] = join(tag, s[j], x[j])
@@ -163,13 +179,15 @@ cdef inline void rows_fold(
     """Of each of at most ROWS rows, `step` apart, of LANES to BLOCK elements. The partial results of all rows are joined at
     once, neighbours first: that of a single row would fill no vector.
     """
-    cdef real[ROWS * LANES] partial
-    cdef real[ROWS * LANES] other
+    cdef real[LANES] s
+    cdef real[HALVES] partial, other
     cdef real* source = partial
     cdef real* target = other
-    cdef Py_ssize_t r, i, left = LANES
+    cdef Py_ssize_t r, i, left = LANES // 2
     for r in range(rows):
-        fill_lanes(tag, x + r * step, n, partial + r * LANES)
+        fill_lanes(tag, x + r * step, n, &s[0])
+        for i in range(LANES // 2):
+            partial[r * (LANES // 2) + i] = join(tag, s[i], s[i + LANES // 2])
     while left > 1:
         left //= 2
         target = results if left == 1 else target

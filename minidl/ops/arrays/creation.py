@@ -112,7 +112,9 @@ def _new(name: str, array: np.ndarray, requires_grad: bool) -> Tensor:
 
 def _lengths(name: str, shape: tuple) -> tuple[int, ...]:
     """The lengths that were given one by one, or as one sequence."""
-    if len(shape) == 1 and not isinstance(shape[0], int | np.integer):
+    if len(shape) == 1 and type(shape[0]) is tuple:
+        (shape,) = shape
+    elif len(shape) == 1 and not isinstance(shape[0], int | np.integer):
         shape = tuple(check.items(name, "shape", shape[0], "integers"))
     return check.shape(
         name, [n if type(n) is int else check.integer(name, "shape", n) for n in shape]

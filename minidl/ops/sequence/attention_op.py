@@ -34,12 +34,15 @@ class Attention(Op):
 
     def forward(self, q: np.ndarray, k: np.ndarray, v: np.ndarray) -> np.ndarray:
         y, kept = K.empty((*q.shape[:2], v.shape[2]), q.dtype), []
-        q = K.binary("mul", q, K.number(self.scale, q))
+        q, triangles = K.binary("mul", q, K.number(self.scale, q)), {}
         for some, queries, keys in self.blocks(q, k):
             scores = K.matmul(q[some, queries], _turned(k[some, keys]))
-            if self.is_causal:
-                may = by_numpy(np.tri, *scores.shape[1:], queries.start, bool)
-                scores = K.where(may, scores, K.number(-np.inf, scores))
+            if self.is_causal and queries.start < keys.stop:
+                late = scores[:, :, queries.start :]  # all may attend to the keys before
+                may = triangles.get(late.shape)
+                if may is None:
+                    may = triangles[late.shape] = by_numpy(np.tri, *late.shape[1:], 0, bool)
+                K.assign(late, K.where(may, late, K.number(-np.inf, late)))
             weights = K.softmax_forward(scores.reshape(-1, scores.shape[2])).reshape(scores.shape)
             K.matmul(weights, v[some, keys], out=y[some, queries])
             if self.keeps:
