@@ -38,6 +38,8 @@ CASES = [
         "pad: pad_width: expected .* 2 axes, got",
     ),
     (lambda: ops.pad(X, -1), ValueError, "pad: widths must not be negative, got -1"),
+    (lambda: ops.pad(X, ((1,), (1, 2, 3))), TypeError, "pad: pad_width must be integers"),
+    (lambda: ops.pad(X, ((0, 1), (0, -1))), ValueError, "pad: widths must not be negative"),
     (lambda: ops.concatenate([]), ValueError, "concatenate: expected at least one tensor"),
     (lambda: ops.concatenate([X, X.T]), ValueError, "axis 1 of tensor 1: expected 3 .* got 2"),
     (lambda: ops.concatenate([X, X[0]]), ValueError, "tensor 1 has 1 axes, tensor 0 has 2"),

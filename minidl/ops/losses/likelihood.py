@@ -8,6 +8,7 @@ import numpy as np
 
 from minidl import _kernels as K
 from minidl import check
+from minidl._kernels.arrays.buffers import within
 from minidl._kernels.runtime.prepared import checks, recorder
 from minidl.autograd.op import Op
 from minidl.autograd.tensor import Tensor, plain, wrap
@@ -70,8 +71,11 @@ def nll_loss(
     rows = class_rows(name, x, True)
     ids = _class_targets(name, x, check.array(name, "target", plain(target)))
     classes = rows.shape[1]
-    settings = weighting(name, classes, weight, ignore_index)
-    if not settings.is_plain(ids, classes, recorder.on):
+    settings = None  # the usual loss: no weights, and most often nothing to ignore
+    usual = weight is None and type(ignore_index) is int and ignore_index == IGNORED
+    if not usual or not within(ids, classes):
+        settings = weighting(name, classes, weight, ignore_index)
+    if settings is not None and not settings.is_plain(ids, classes, recorder.on):
         ids, kept = kept_weights(ids, classes, settings, x.dtype)
         loss = NegativeLogLikelihood(ids)(rows)
         return _kept_reduced(name, Weigh()(kept, loss), kept, x, reduction)

@@ -34,7 +34,8 @@ class Attention(Op):
 
     def forward(self, q: np.ndarray, k: np.ndarray, v: np.ndarray) -> np.ndarray:
         y, kept = K.empty((*q.shape[:2], v.shape[2]), q.dtype), []
-        q, triangles = K.binary("mul", q, K.number(self.scale, q)), {}
+        q = K.binary("mul", q, K.number(self.scale, q))
+        triangles: dict[tuple[int, ...], Any] = {}  # the masks, by shape
         for some, queries, keys in self.blocks(q, k):
             scores = K.matmul(q[some, queries], _turned(k[some, keys]))
             if self.is_causal and queries.start < keys.stop:

@@ -71,9 +71,11 @@ def _inside(y: np.ndarray, widths: Widths) -> np.ndarray:
 def _pairs(pad_width: Any, ndim: int) -> Widths:
     """(before, after) for each of so many axes."""
     if type(pad_width) in (list, tuple) and len(pad_width) == ndim > 0:
-        each = [n for pair in pad_width if type(pair) is tuple for n in pair]
-        if len(each) == 2 * ndim and {int} >= {type(n) for n in each}:  # the usual way to write it
-            return list(zip(each[::2], each[1::2], strict=True))
+        usual = [
+            type(p) is tuple and len(p) == 2 and type(p[0]) is type(p[1]) is int for p in pad_width
+        ]
+        if all(usual):
+            return list(pad_width)
     try:
         widths = np.asarray(pad_width)
     except ValueError:  # pairs of unequal length
@@ -107,7 +109,7 @@ def pad(x: Any, pad_width: Any, value: float = 0.0, mode: str = "constant") -> T
     pairs = _pairs(pad_width, x.ndim)
     if not isinstance(value, Real):
         raise TypeError(f"pad: value must be a number, got {value!r}")
-    if any(width < 0 for pair in pairs for width in pair):
+    if pairs and min(map(min, pairs)) < 0:
         raise ValueError(f"pad: widths must not be negative, got {pad_width}")
     check.shape("pad", [a + n + b for n, (a, b) in zip(x.shape, pairs, strict=True)])
     if check.choice("pad", "mode", mode, ("constant", "reflect", "replicate")) == "constant":
