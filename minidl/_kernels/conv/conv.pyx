@@ -32,7 +32,7 @@ from minidl._kernels.math.elementary cimport real
 from minidl._kernels.conv.overlap cimport convolve_overlap, overlap_pays
 from minidl._kernels.conv.phases cimport Job, Window, convolve
 from minidl._kernels.conv.pointwise cimport convolve_pointwise, pointwise_pays
-from minidl._kernels.conv.runs cimport runs_pay
+from minidl._kernels.conv.runs cimport are_apart, runs_pay
 from minidl._kernels.conv.runs_convolution cimport convolve_runs
 from minidl._kernels.conv.runs_gradient cimport gradient_runs_pay, runs_gradient
 from minidl._kernels.conv.winograd_sums cimport (
@@ -165,7 +165,7 @@ cdef inline Way way_of(real* kind, const Window* w, const Job* job) noexcept nog
         return WINOGRAD
     if overlap_pays(kind, w, job):
         return OVERLAP
-    return RUNS if runs_pay(kind, w, job) else DIRECT
+    return RUNS if runs_pay(kind, w, job, are_apart(w, job)) else DIRECT
 
 
 cdef inline bint compute(real* kind, const Window* w, Job* job, Way way) noexcept nogil:

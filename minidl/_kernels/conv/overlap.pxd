@@ -21,6 +21,8 @@ from libc.string cimport memcpy
 from minidl._kernels.conv.direct cimport SERIAL_FLOPS, SERIAL_PACK, Weights
 from minidl._kernels.conv.image cimport AXES, Image, pad_image
 from minidl._kernels.conv.phases cimport Job, Window, weights_of
+from minidl._kernels.conv.pointwise cimport TURNING, in_planes
+from minidl._kernels.conv.runs_convolution cimport columns_pay
 from minidl._kernels.math.elementary cimport real
 from minidl._kernels.product.dots cimport keep_first
 from minidl._kernels.product.panels cimport Panels, column, cut_columns, multiply_panel, width
@@ -32,7 +34,8 @@ from minidl._kernels.runtime.sizes cimport plus, times
 
 cdef enum:
     EMPTY = 4                   # of a vector's lanes: if 1 in so many is, in direct.pxd
-    ADDITION = 8                # products of a vector take as long as adding one to what is in the cache
+    ADDITION = 40               # products of a vector take as long as adding one to what is in the cache
+    READING = 2                 # times as long as its products takes a sum of runs.pxd: they are read from the cache
     SAMPLE_BYTES = 256 << 10    # half of a second-level cache
 
 
@@ -58,8 +61,9 @@ cdef inline Py_ssize_t seen(const Window* w, const Job* job, int axis) noexcept 
 
 
 cdef inline bint overlap_pays(real* kind, const Window* w, const Job* job) noexcept nogil:
-    """Whether there is a sample for each task, which stays in the cache, and whether the product takes longer than adding
-    up but both less than the sums of runs.pxd. Of those half the time is reading, for a single output yet more."""
+    """Whether there is a sample for each task, which stays in the cache, and less to do than by the sums of runs.pxd, which
+    for a single output read a vector for each product unless its columns are outputs of their own. Here x is transposed
+    if its channels are not innermost."""
     cdef Py_ssize_t run = times(w.kernel[2], job.y.c), sample = sizeof(real), rows = w.taps // w.kernel[2]
     cdef double products, additions, sums
     cdef int axis
@@ -67,13 +71,19 @@ cdef inline bint overlap_pays(real* kind, const Window* w, const Job* job) noexc
             or EMPTY * job.y.c > (EMPTY - 1) * lanes(kind) or times(run, rows) > SAMPLE_BYTES):
         return False
     products, additions = job.x.c * ceil_div(run * rows, lanes(kind)), ADDITION * rows * ceil_div(run, lanes(kind))
-    sums = <double> job.x.c * run * rows / lanes(kind) * (2 if job.y.c == 1 else 1)
+    if in_planes(kind, &job.x):
+        products += <double> TURNING * job.x.c / lanes(kind)
+    sums = <double> READING * job.x.c * run * rows / lanes(kind)
+    if columns_pay(kind, w, job):
+        sums = sums * job.x.size[2] / job.y.size[2]
+    elif job.y.c == 1:
+        sums *= 2
     sample = times(sample, job.y.c)
     for axis in range(AXES):  # from here on all pixels, not one of x
         products, additions = products * job.x.size[axis], additions * job.x.size[axis]
         sums = sums * job.y.size[axis] / w.stride[axis]
         sample = times(sample, seen(w, job, axis))
-    return sample <= SAMPLE_BYTES and 0 < additions <= products and 2 * (products + additions) <= 3 * sums
+    return sample <= SAMPLE_BYTES and 0 < additions and products + additions <= sums
 
 
 cdef inline bint convolve_overlap(real* kind, const Window* w, Job* job) noexcept nogil:

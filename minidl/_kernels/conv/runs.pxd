@@ -79,19 +79,25 @@ cdef struct Runs:
     Py_ssize_t room             # for all of it
 
 
-cdef inline bint runs_pay(real* kind, const Window* w, const Job* job) noexcept nogil:
+cdef inline bint are_apart(const Window* w, const Job* job) noexcept nogil:
+    """Whether a convolution's columns of taps have copies of their own: copying a row takes about as long as writing one of
+    an output that is taken apart."""
+    return 2 * job.x.c * w.kernel[2] <= 3 * job.y.c or not job.transposed and w.stride[2] > 1
+
+
+cdef inline bint runs_pay(real* kind, const Window* w, const Job* job, bint apart) noexcept nogil:
     """Whether outputs leave a good part of a vector empty, there are enough pixels for vectors of them, and the copies fit
     the cache."""
     cdef Py_ssize_t rows = ceil_div(job.y.size[1], phases_of(w, job, 1)), reach, width
     cdef Py_ssize_t columns = ceil_div(job.y.size[2], phases_of(w, job, 2))
     reach = plus(times(w.kernel[1], w.dilation[1]), w.stride[1])
-    width = plus(plus(job.x.size[2], w.padding[2]), plus(times(w.kernel[2], w.dilation[2]),
-                                                        times(job.y.size[2], w.stride[2])))
+    width = plus(plus(job.x.size[2], w.padding[2]), plus(times(w.kernel[2], w.dilation[2]), times(
+        columns, 1 if job.transposed else w.stride[2])))
     return (
         EMPTY * (job.y.c // w.groups) <= (EMPTY - 1) * lanes(kind) and rows * columns >= LEAST_VECTORS * lanes(kind)
         and phases_of(w, job, 0) * phases_of(w, job, 1) * phases_of(w, job, 2) <= MOST_PHASES
-        and times(times(job.x.c // w.groups, sizeof(real)), times(reach, plus(
-            width, times(w.kernel[0] * w.kernel[2], columns)))) <= BAND_BYTES
+        and times(times(job.x.c // w.groups, sizeof(real)), times(reach, times(w.kernel[0], plus(
+            width, times(w.kernel[2], columns)) if apart else width))) <= BAND_BYTES
     )
 
 

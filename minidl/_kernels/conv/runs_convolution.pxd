@@ -16,7 +16,7 @@ from minidl._kernels.conv.direct cimport SERIAL_FLOPS, Taps, Weights
 from minidl._kernels.conv.image cimport AXES, Image
 from minidl._kernels.conv.phases cimport Job, Window, lay_axes, weights_of
 from minidl._kernels.conv.runs cimport (
-    MOST_PHASES, MOST_ROWS, SUMS, Five, Four, Outputs, Runs, copy_row, copy_rows, find_terms, lay_runs, pitch_of,
+    MOST_PHASES, MOST_ROWS, SUMS, Five, Four, Outputs, Runs, are_apart, copy_row, copy_rows, find_terms, lay_runs, pitch_of,
     rows_of, together,
 )
 from minidl._kernels.math.elementary cimport real
@@ -135,7 +135,7 @@ cdef inline bint convolve_runs(real* kind, const Window* window, Job* wanted) no
     cdef Py_ssize_t size = sizeof(real), numbers
     cdef double flops
     cdef Plan s
-    cdef bint done, apart
+    cdef bint done
     cdef int axis
     s.columns = window.kernel[2] if columns_pay(kind, window, wanted) else 0
     if s.columns:
@@ -153,9 +153,7 @@ cdef inline bint convolve_runs(real* kind, const Window* window, Job* wanted) no
         return False
     s.sources = s.shifts + s.terms
     s.packed = <char*> (s.sources + s.terms)
-    # Copying a row takes about as long as writing one of an output that is taken apart.
-    apart = 2 * job.x.c * w.kernel[2] <= 3 * job.y.c or not job.transposed and w.stride[2] > 1
-    lay_runs(kind, w, job, axes, low, high, apart and not s.columns, &s.runs)
+    lay_runs(kind, w, job, axes, low, high, not s.columns and are_apart(w, job), &s.runs)
     s.y, s.groups, s.outputs, s.weights = wanted.y, w.groups, job.y.c // w.groups, weights_of(kind, window, wanted)
     s.z = job.y
     s.bias, s.activation, s.alpha, s.beta = job.bias, job.activation, job.alpha, job.beta

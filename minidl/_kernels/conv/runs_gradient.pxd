@@ -103,7 +103,7 @@ cdef inline void any_dots(vec* kind, Py_ssize_t rows, const Dots* s) noexcept no
 
 cdef inline bint gradient_runs_pay(real* kind, const Window* w, const Job* job) noexcept nogil:
     return (
-        job.y.size[2] >= lanes(kind) and runs_pay(kind, w, job)
+        job.y.size[2] >= lanes(kind) and runs_pay(kind, w, job, True)
         and job.y.size[1] * job.y.size[2] >= LEAST_RUN * lanes(kind)
     )
 
