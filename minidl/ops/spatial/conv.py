@@ -30,6 +30,7 @@ from minidl.ops.shape import reshape, transpose
 from minidl.ops.spatial.padding import same_padding
 
 Axes = tuple[int, ...]
+LIMIT = check.WINDOW_LIMIT  # (a constant of this module is found sooner)
 
 
 # How a kernel moves over an image: stride, padding and dilation, one number a spatial axis, and the groups of channels.
@@ -211,23 +212,30 @@ def conv(
         )
     if bias is not None and args[2]._data.shape != w_shape[:1]:
         raise ValueError(f"conv: bias: expected shape ({w_shape[0]},), got {args[2].shape}")
-    size = []
-    for axis in range(axes):
-        padded = x_shape[2 + axis] + 2 * padding[axis]
-        reach = dilation[axis] * (w_shape[2 + axis] - 1) + 1
-        if padded < reach:
-            raise ValueError(
-                f"conv: axis {2 + axis} of x: the kernel spans {reach} (length {w_shape[2 + axis]}, "
-                f"dilation {dilation[axis]}), more than the padded input, {padded} "
-                f"(x {x_shape}, padding {padding[axis]})"
-            )
-        size.append((padded - reach) // stride[axis] + 1)
+    size = _conv_size(x_shape, w_shape, stride, padding, dilation)
     row = None if activation is None else fused_row(activation, "conv")
-    if groups == 1 and x_shape[2:] == w_shape[2:] and not any(padding):
+    if size[-1] == 1 and groups == 1 and x_shape[2:] == w_shape[2:] and not any(padding):
         return _one_pixel(args, activation)
     if row is None:
-        return Conv(window, tuple(size)).run(args)
-    return ActivatedConv(window, tuple(size), row).run(args)
+        return Conv(window, size).run(args)
+    return ActivatedConv(window, size, row).run(args)
+
+
+def _conv_size(x_shape: Axes, w_shape: Axes, stride: Axes, padding: Axes, dilation: Axes) -> Axes:
+    """The spatial axes of y."""
+    size = []
+    for axis in range(len(stride)):
+        length, taps, step = x_shape[2 + axis], w_shape[2 + axis], stride[axis]
+        zeros, apart = padding[axis], dilation[axis]
+        padded, reach = length + 2 * zeros, apart * (taps - 1) + 1
+        if padded < reach:
+            raise ValueError(
+                f"conv: axis {2 + axis} of x: the kernel spans {reach} (length {taps}, "
+                f"dilation {apart}), more than the padded input, {padded} "
+                f"(x {x_shape}, padding {zeros})"
+            )
+        size.append((padded - reach) // step + 1)
+    return tuple(size)
 
 
 def _keeping_size(
@@ -353,7 +361,7 @@ def _window(name: str, axes: int, stride: Any, padding: Any, dilation: Any, grou
         spatial(name, "stride", stride, axes, 1),
         spatial(name, "padding", padding, axes, 0),
         spatial(name, "dilation", dilation, axes, 1),
-        check.integer(name, "groups", groups, 1),
+        groups if type(groups) is int and groups > 0 else check.integer(name, "groups", groups, 1),
     )
 
 
@@ -364,11 +372,15 @@ def spatial(owner: str, argument: str, value: Any, axes: int, least: int) -> Axe
         ValueError: another number of them, or one less than `least` or more than 2**31 - 1; names the owner and the
             argument.
     """
-    values = value if type(value) is tuple else (value,) * axes
+    if type(value) is int and least <= value <= LIMIT:
+        return (value,) * axes
+    values = value if type(value) is tuple else ()
     for number in values:
-        if type(number) is not int or not least <= number <= check.WINDOW_LIMIT:
-            values = check.integers(owner, argument, value, least, check.WINDOW_LIMIT)
+        if type(number) is not int or not least <= number <= LIMIT:
+            values = ()
             break
+    if not values:
+        values = check.integers(owner, argument, value, least, LIMIT)
     if len(values) == 1:
         values *= axes
     if len(values) != axes:
