@@ -109,6 +109,11 @@ static inline REAL NAME(softsign)(REAL x) {
     EACH(log1p, NAME(pick)(x < -1, NAN, F(log1p)(x)), 0)                                                               \
     EACH(sin, F(sin)(x), 0)                                                                                            \
     EACH(cos, F(cos)(x), 0)                                                                                            \
+    EACH(tan, F(tan)(x), 0)                                                                                            \
+    EACH(arctan, F(atan)(x), 0)                                                                                        \
+    EACH(sinh, F(sinh)(x), 0)                                                                                          \
+    EACH(cosh, F(cosh)(x), 0)                                                                                          \
+    EACH(log2, NAME(pick)(x < 0, NAN, F(log2)(x)), 0)                                                                  \
     EACH(erf, F(erf)(x), 0)                                                                                            \
     EACH(normal_cdf, NAME(cdf)(x), 0)
 

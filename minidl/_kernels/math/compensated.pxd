@@ -15,6 +15,38 @@ from minidl._kernels.math.elementary cimport (
     _reduced_once, _shifted_by_lift, _shifted_for_power, abs_, copysign_, lowered, max_, min_, near_, real,
 )
 
+cdef extern from *:
+    """
+    #ifndef MINIDL_SIGNED
+    #define MINIDL_SIGNED
+    #include <stdint.h>
+    #include <string.h>
+    static inline float minidl_signed_f(float y, float x) {
+        uint32_t bits, sign;
+        memcpy(&bits, &y, sizeof bits);
+        memcpy(&sign, &x, sizeof sign);
+        bits |= sign & UINT32_C(0x80000000);
+        memcpy(&y, &bits, sizeof y);
+        return y;
+    }
+    static inline double minidl_signed_d(double y, double x) {
+        uint64_t bits, sign;
+        memcpy(&bits, &y, sizeof bits);
+        memcpy(&sign, &x, sizeof sign);
+        bits |= sign & UINT64_C(0x8000000000000000);
+        memcpy(&y, &bits, sizeof y);
+        return y;
+    }
+    #endif
+    """
+    float minidl_signed_f(float y, float x) noexcept nogil
+    double minidl_signed_d(double y, double x) noexcept nogil
+
+
+cdef inline real signed_(real y, real x) noexcept nogil:
+    """y >= 0 with the sign of x: a step less than copysign_."""
+    return minidl_signed_f(y, x) if real is float else minidl_signed_d(y, x)
+
 
 cdef inline real _reduced_rest(real x, real k, real r) noexcept nogil:
     """What r = _reduced(x, k) lost."""
@@ -156,7 +188,7 @@ cdef inline real tanh_(real x) noexcept nogil:
     cdef real over = <real>2 - <real>0.25 * under if size >= start else size * square
     cdef real first = <real>0.75 if size >= start else size
     under = under if size >= start else q
-    return copysign_(first - over / under, x)
+    return signed_(first - over / under, x)
 
 
 cdef inline real sigmoid_(real x) noexcept nogil:
@@ -179,39 +211,44 @@ cdef inline real sigmoid_(real x) noexcept nogil:
 cdef inline real softplus_times_(real x, real factor, real inverse) noexcept nogil:
     """log(1 + exp(factor x)) inverse, factor > 0, inverse = 1 / factor. With z = factor x and e = exp(-|z|):
 
-    * |z| < 0.97: ln 2 + z / 2 + log(cosh(z / 2)), the last as z^2 / 8 + z^4 c(z^2);
-    * else max(x, 0) + log1p(e) inverse, log1p(e) = e + (e^2 p(e) + what e lost, times the slope).
+    * |z| < 1.04: ln 2 + z / 2 + log(cosh(z / 2)), the last as z^2 / 8 + z^4 c(z^2);
+    * else max(x, 0) + log1p(e) inverse, log1p(e) = e + e^2 p(e), of which the power of two in e is added last.
+
+    Loops wait for results more than for free units, so the way from x to y is kept short: what is added last to a sum is
+    what is known last.
     """
     cdef real farthest = 125 if real is float else 790
     cdef real ln2_first = 0.693145751953125 if real is float else 6.93147180369123816490e-01
-    cdef real ln2_rest = 1.42860682030941723212e-06 if real is float else 1.90821492927058770002e-10
+    cdef real ln2_first_rest = 1.42860682030941723212e-06 if real is float else 1.90821492927058770002e-10
     cdef real z = near_(factor * x, farthest)
-    cdef real half = <real>0.5 * (factor * x), start = ln2_first + half
+    cdef real ln2 = 0.69314718055994530942, ln2_rest = 2.3190468138462996e-17  # of double
+    cdef real half = <real>0.5 * (factor * x), start = ln2 + half
     cdef real square = z * z, c, p
     if real is float:
-        c = (<real>-2.2426897e-05 * square + <real>3.44744534e-04) * square - <real>5.20783337e-03
+        c = _horner3[real](square, 1.67003634e-06, -2.58724358e-05, 0.000347009307, -0.00520829996)
     else:
         c = _horner3[real](
-            square, -7.0512552380680498e-12, 1.1584721582114071e-10, -1.3769466438441819e-09, 1.5651502843921034e-08
+            square, 5.88068800120539e-13, -1.0235370374708784e-11, 1.2325827446967627e-10, -1.3866312413931057e-09
         )
-        c = _horner3[real](square, c, -1.8031853364090159e-07, 2.13569084041508e-06, -2.6351686245081593e-05)
-        c = (c * square + <real>3.4722222219597283e-04) * square - <real>5.2083333333323018e-03
-    cdef real near = <real>0.125 * z * z + ((half - (start - ln2_first)) + ln2_rest)
-    near = start + (near + square * (square * c))
+        c = _horner3[real](square, c, 1.5659285819534194e-08, -1.8032249186680042e-07, 2.135692101529921e-06)
+        c = _horner3[real](square, c, -2.6351686484525454e-05, 0.0003472222222200925, -0.005208333333333257)
+    cdef real rest = half - (start - ln2)
+    if real is double:
+        rest += ln2_rest
+    # z^2 / 8, the largest of what is added, comes last, and is not rounded.
+    cdef real near = start + _plus_product(square * square * c + rest, <real>0.125 * z, z)
 
     cdef real shifted = _shifted_by_lift(-z)
     cdef real k = shifted - _shifted_by_lift[real](0)
     cdef real power = _power(shifted)
-    cdef real r_first = -z - k * ln2_first, r_rest = k * ln2_rest
-    cdef real curved = _expm1_rest(r_first - r_rest) - r_rest
-    cdef real lifted = power + power * (r_first + curved)
-    cdef real lost = ((power - lifted) + power * r_first) + power * curved
-    cdef real e = lowered(lifted)
+    cdef real r_first = -z - k * ln2_first, step = lowered(power)  # r_first has no rounding error
+    cdef real r = r_first - k * ln2_first_rest, curved = _expm1_rest(r), grown = r + curved
+    cdef real e = step + step * grown, e_grown = e + e * grown
     square = e * e
     if real is float:
         p = <real>0.0519168526 * e - <real>0.129624307
         p = _pair[real](e, square, p, 0.191685855, -0.249010831)
-        p = _pair[real](e, square, p, 0.333277971, -0.499998957)
+        p = (p * e + <real>0.333277971) * e - <real>0.499998957  # not as a pair, for one rounding error instead of two
     else:
         p = <real>0.0063730032457611462 * e - <real>0.024954336471055518
         p = _pair[real](e, square, p, 0.050074664514319259, -0.071901213750934501)
@@ -220,9 +257,11 @@ cdef inline real softplus_times_(real x, real factor, real inverse) noexcept nog
         p = _pair[real](e, square, p, 0.14285563268542117, -0.16666657605973006)
         p = _pair[real](e, square, p, 0.19999999646445482, -0.24999999991789432)
         p = _pair[real](e, square, p, 0.33333333333236664, -0.499999999999996)
-    cdef real far = lifted + (lifted * (e * p) + <real>0.84 * lost)
+    # Of two products that are added a compiler may fuse either: which, is said here.
+    curved = _minus_product(_minus_product(curved, k, ln2_first_rest), e_grown, -p)
+    cdef real far = power + power * (r_first + curved)
     far = far * lowered(inverse) + (<real>0 if x < 0 else x)
-    return near * inverse if z < <real>0.96875 else far
+    return near * inverse if z < <real>1.04 else far
 
 
 cdef inline real softplus_(real x) noexcept nogil:

@@ -6,7 +6,7 @@ product (x times a sigmoid) cancels or has lost its bits already; and it has its
 the product would be inf * 0. Slopes are right to a few ulp of 1.
 """
 
-from minidl._kernels.math.compensated cimport _expm1_times, _lowered_1_plus_exp, _lowered_1_plus_exp2
+from minidl._kernels.math.compensated cimport _expm1_times, _lowered_1_plus_exp, _lowered_1_plus_exp2, signed_
 from minidl._kernels.math.elementary cimport (
     _exp_times, _expm1_near, _horner3, _lifted_exp, _lost, _lost_by_sum, _minus_product, _plus_product, _power, _reduced,
     _shifted_by_lift, _upper, abs_, capped_, chosen_, copysign_, floored_, lift_, lowered, min_, near_, real,
@@ -17,11 +17,12 @@ cdef inline real softsign_(real x) noexcept nogil:
     """y = x / (1 + |x|), and what its rounding lost: x - y (1 + |x|), divided by 1 + |x|."""
     cdef real farthest = 1e30 if real is float else 1e300
     cdef real size = near_(x, farthest)  # inf / inf is no limit
-    cdef real inverse = <real>1 / (<real>1 + size)
+    cdef real under = <real>1 + size, added = under - size
+    cdef real rest = (<real>1 - added) + (size - (under - added))  # of the sum, whichever is larger (Knuth)
+    cdef real inverse = <real>1 / under
     cdef real y = size * inverse
-    # (x - y) - y x where x < 1, as x - y has no rounding error there; else (1 - y) x - y, as 1 - y has none
-    cdef real lost = _lost(-y if size < 1 else <real>1 - y, size, y - size if size < 1 else y)
-    return copysign_(y + lost * inverse, x) if x == x else x
+    y = signed_(_minus_product(y, inverse, _lost(y, under, size) + y * rest), x)
+    return y if x == x else x
 
 
 cdef inline real selu_(real x) noexcept nogil:
