@@ -11,7 +11,7 @@ tanh needs no rest: it is a number less a small quotient, whose error hardly cou
 """
 
 from minidl._kernels.math.elementary cimport (
-    FUSED, _expm1_near, _expm1_rest, _horner3, _log2_lift, _lost, _minus_product, _pair, _plus_product, _power, _reduced,
+    FUSED, _expm1_near, _expm1_rest, _horner3, _log2_lift, _lost, _minus_product, _pair, _plus, _plus_product, _power, _reduced,
     _reduced_once, _shifted_by_lift, _shifted_for_power, abs_, copysign_, lowered, max_, min_, near_, real,
 )
 
@@ -114,7 +114,7 @@ cdef inline real _lowered_1_plus_exp2(real a, real high, real low) noexcept nogi
     cdef real power = _power(shifted)
     cdef real first = _lost(a, high, k), f = first + a * low
     cdef real f_lost = (first - f) + a * low
-    cdef real near = _plus_product(_expm1_rest(f * ln2) + (f * ln2_rest + f_lost * ln2), f, ln2)
+    cdef real near = _plus_product(_expm1_rest(f * ln2) + _plus(f * ln2_rest, f_lost, ln2), f, ln2)
     return _lowered_1_plus(power, near)
 
 

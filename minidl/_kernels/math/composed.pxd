@@ -8,7 +8,7 @@ the product would be inf * 0. Slopes are right to a few ulp of 1.
 
 from minidl._kernels.math.compensated cimport _expm1_times, _lowered_1_plus_exp, _lowered_1_plus_exp2, signed_
 from minidl._kernels.math.elementary cimport (
-    _exp_times, _expm1_near, _horner3, _lifted_exp, _lost, _lost_by_sum, _minus_product, _plus_product, _power, _reduced,
+    _exp_times, _expm1_near, _horner3, _lifted_exp, _lost, _lost_by_sum, _minus_product, _plus, _plus_product, _power, _reduced,
     _shifted_by_lift, _upper, abs_, capped_, chosen_, copysign_, floored_, lift_, lowered, min_, near_, real,
 )
 
@@ -35,7 +35,7 @@ cdef inline real selu_(real x) noexcept nogil:
     cdef real rest = 0, twice = 2
     cdef real y = twice * _expm1_times[real](-near_[real](x, 40), 0.5, -1, &rest)
     y = y if abs_(x) >= <real>1e-18 else x
-    y = _plus_product(twice * factor * rest + factor_rest * y, factor, y)
+    y = _plus_product(_plus(factor_rest * y, twice * factor, rest), factor, y)
     return y if x < 0 else x + scale_rest * x
 
 

@@ -224,6 +224,11 @@ cdef inline real _minus_product(real c, real a, real b) noexcept nogil:
     return minidl_minus_f(c, a, b) if real is float else minidl_minus_d(c, a, b)
 
 
+cdef inline real _plus(real c, real a, real b) noexcept nogil:
+    """c + a b, likewise. Where two products are added, or a sum takes one that is used elsewhere, too, it says which is fused."""
+    return -_minus_product(-c, a, b)
+
+
 cdef inline real _plus_product(real c, real a, real b) noexcept nogil:
     """c + a b, the product not rounded."""
     if FUSED:
@@ -376,8 +381,9 @@ cdef inline real _log_near_1(real f, real k) noexcept nogil:
         p = _horner3[real](
             z, p, 2.857142874366239149e-01, 3.999999999940941908e-01, 6.666666666666735130e-01
         )
-    cdef real half = <real>0.5 * f * f
-    return k * ln2_first + (f - (half - (s * (half + z * p) + k * ln2_rest)))
+    cdef real f_half = <real>0.5 * f
+    p = _plus(k * ln2_rest, s, _plus(f_half * f, z, p))
+    return k * ln2_first + (f + _minus_product(p, f_half, f))  # (k * ln2_first has no rounding error)
 
 
 cdef inline real log_(real x) noexcept nogil:
@@ -402,7 +408,7 @@ cdef inline real log2_(real x) noexcept nogil:
     cdef real normal = x * lift if x < least else x
     cdef real k = _exponent(normal) - _rounder(x)
     cdef real near = _log_near_1[real](_shift(normal, _rounder(x) - k) - <real>1, 0)
-    cdef real y = (k - bits if x < least else k) + (near * <real>1.4426950408889634 + near * inverse_rest)
+    cdef real y = (k - bits if x < least else k) + _plus[real](near * inverse_rest, near, 1.4426950408889634)
     y = y if x < <real>INFINITY else x
     return y if x > 0 else (<real>-INFINITY if x == 0 else <real>NAN)
 

@@ -3,7 +3,7 @@
 
 from minidl._kernels.math.elementary cimport (
     FUSED, _exp_times, _expm1_near, _expm1_rest, _horner3, _horner5, _lost, _lost_by_sum, _minus_product, _pair,
-    _plus_product, _power, _shifted_by_lift, abs_, copysign_, lowered, min_, near_, real,
+    _plus, _plus_product, _power, _shifted_by_lift, abs_, copysign_, lowered, min_, near_, real,
 )
 
 
@@ -171,7 +171,7 @@ cdef inline real gelu_(real x) noexcept nogil:
         )
         c = _horner3[real](square, c, 0.00011543469750371667, -0.0011873282167690522, 0.0099735570101239235)
         c = (c * square - <real>0.066490380066908161) * square + <real>0.3989422804014327
-    cdef real near = <real>0.5 * x + square * c
+    cdef real near = _plus(<real>0.5 * x, square, c)
     cdef real rest = 0
     cdef real tail = _tail_times_x(y, &rest)
     # The sign is x's, of 0 too: compilers differ in the sign of a zero that they select.
