@@ -10,42 +10,25 @@ power of two are exact.
 tanh needs no rest: it is a number less a small quotient, whose error hardly counts.
 """
 
+from libc.stdint cimport uint32_t, uint64_t
 from minidl._kernels.math.elementary cimport (
     FUSED, _expm1_near, _expm1_rest, _horner3, _log2_lift, _lost, _minus_product, _pair, _plus, _plus_product, _power, _reduced,
     _reduced_once, _shifted_by_lift, _shifted_for_power, abs_, copysign_, lowered, max_, min_, near_, real,
 )
 
-cdef extern from *:
-    """
-    #ifndef MINIDL_SIGNED
-    #define MINIDL_SIGNED
-    #include <stdint.h>
-    #include <string.h>
-    static inline float minidl_signed_f(float y, float x) {
-        uint32_t bits, sign;
-        memcpy(&bits, &y, sizeof bits);
-        memcpy(&sign, &x, sizeof sign);
-        bits |= sign & UINT32_C(0x80000000);
-        memcpy(&y, &bits, sizeof y);
-        return y;
-    }
-    static inline double minidl_signed_d(double y, double x) {
-        uint64_t bits, sign;
-        memcpy(&bits, &y, sizeof bits);
-        memcpy(&sign, &x, sizeof sign);
-        bits |= sign & UINT64_C(0x8000000000000000);
-        memcpy(&y, &bits, sizeof y);
-        return y;
-    }
-    #endif
-    """
-    float minidl_signed_f(float y, float x) noexcept nogil
-    double minidl_signed_d(double y, double x) noexcept nogil
+cdef extern from *:  # elementary.pxd
+    uint32_t minidl_bits_f(float x) noexcept nogil
+    uint64_t minidl_bits_d(double x) noexcept nogil
+    float minidl_real_f(uint32_t bits) noexcept nogil
+    double minidl_real_d(uint64_t bits) noexcept nogil
 
 
 cdef inline real signed_(real y, real x) noexcept nogil:
     """y >= 0 with the sign of x: a step less than copysign_."""
-    return minidl_signed_f(y, x) if real is float else minidl_signed_d(y, x)
+    if real is float:
+        return minidl_real_f(minidl_bits_f(y) | (minidl_bits_f(x) & (<uint32_t>1 << 31)))
+    else:
+        return minidl_real_d(minidl_bits_d(y) | (minidl_bits_d(x) & (<uint64_t>1 << 63)))
 
 
 cdef inline real _reduced_rest(real x, real k, real r) noexcept nogil:
