@@ -14,7 +14,7 @@ def command() -> list[str]:
     return shlex.split(os.environ.get("CC") or "cc")
 
 
-def library(source: Path, flags: list[str]) -> ctypes.CDLL:
+def compiled(source: Path, flags: list[str]) -> ctypes.CDLL:
     """`source`, compiled and loaded. Raises OSError with what the compiler said, or if there is none."""
     with tempfile.TemporaryDirectory() as folder:
         target = str(Path(folder, "library.so"))

@@ -101,7 +101,7 @@ def _compile() -> ctypes.CDLL | None:
     """probe.c as a library; None if no C compiler can compile it."""
     flags = ["-O3", "-march=native", "-ffp-contract=fast"]
     try:
-        library = compiler.library(Path(__file__).with_name("probe.c"), flags)
+        library = compiler.compiled(Path(__file__).with_name("probe.c"), flags)
     except OSError:
         return None
     library.fma_loop.restype = ctypes.c_double

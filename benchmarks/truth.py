@@ -37,11 +37,11 @@ class Findings(ctypes.Structure):
 def library() -> ctypes.CDLL:
     source = Path(__file__).with_name("ulp.c")
     try:
-        return compiler.library(source, [*_FLAGS, *_VECTORS, "-lm"])
+        return compiler.compiled(source, [*_FLAGS, *_VECTORS, "-lm"])
     except OSError:
         pass
     try:
-        return compiler.library(source, [*_FLAGS, "-lm"])
+        return compiler.compiled(source, [*_FLAGS, "-lm"])
     except OSError as error:
         raise SystemExit(f"ulp.py: a C compiler is needed: {error}") from error
 
