@@ -76,6 +76,25 @@ def test_a_short_call_wakes_nobody_but_takes_the_help_of_those_awake():
     assert any(runtimecheck.help_for_a_short_call(0.0005) == 2 for _ in range(1000))
 
 
+@needs_threads
+def test_a_chain_of_short_calls_wakes_a_worker_but_calls_far_apart_do_not():
+    pool.set_num_threads(2)
+    check(4)
+
+    def peak_of_calls(gap):
+        """While the worker sleeps at first. Of calls of 20 us each, of which the pool is told that they take 5."""
+        time.sleep(0.002)
+        peak = 1
+        for _ in range(200):
+            peak = max(peak, check(4, seconds=0.000005, ns=5000))
+            if gap:
+                time.sleep(gap)  # (which takes 50 us or more even for 0)
+        return peak
+
+    assert any(peak_of_calls(0) == 2 for _ in range(100))
+    assert any(peak_of_calls(0.0005) == 1 for _ in range(20))
+
+
 def test_one_thread_runs_inline():
     pool.set_num_threads(1)
     assert check(20, nested=3, seconds=0.0005) == 1

@@ -11,8 +11,9 @@ long pauses follow one another it sleeps at once.
 
 Whether to wake workers is a question of time: a call says how long it would take alone. Those that are awake help with
 whatever is handed out, so that in a chain of calls each core goes on with the part of the arrays that its cache holds,
-however short some of the calls are. One that sleeps is woken only if that costs a small part of the call (WORTH). And
-where a worker loses its core to another program in the middle of a call, the caller makes the next short calls alone.
+however short some of the calls are. One that sleeps is woken only if that costs a small part of the call (WORTH), or of
+a chain of calls that it would have stayed awake for: then more of them are likely to come. And where a worker loses its
+core to another program in the middle of a call, the caller makes the next short calls alone.
 
 Python runs the handlers of signals in the main thread, between two instructions of its interpreter; during a kernel that
 takes seconds it cannot. So the caller looks for signals itself: between two tasks, if LOOK_NS have passed since it last did.
@@ -60,6 +61,8 @@ cdef unsigned _asleep = 0         # workers asleep, or about to be
 cdef long long _rang = 0          # when sleeping workers were last woken
 cdef Py_ssize_t _wake_ns = 7_000  # what waking one costs the caller; measured each time
 cdef Py_ssize_t _cautious = 0     # so many short calls are still to be made alone
+cdef Py_ssize_t _chain_ns = 0     # what the calls of a chain took without those that sleep,
+cdef long long _chain_end = 0     # and when the last of them ended, about
 cdef unsigned _waiting = 0        # 1 while the caller sleeps until the last worker has left
 cdef Py_ssize_t _workers = 0      # workers started
 
@@ -129,7 +132,19 @@ cdef inline Py_ssize_t helpers_for(Py_ssize_t ns) noexcept nogil:
     if woken == 0 and cautious > 0:
         put(&_cautious, cautious - 1)
         return 0
+    if woken == 0 and awake() < peek(&_threads) - 1:
+        woken = is_due(ns)
     return awake() + woken
+
+
+cdef inline bint is_due(Py_ssize_t ns) noexcept nogil:
+    """Whether the chain that ends with a call of so many ns has gone on for long enough to wake a worker for it."""
+    cdef long long time = now()
+    cdef Py_ssize_t before = peek(&_chain_ns) if time - peek_time(&_chain_end) <= peek_time(&_spin) else 0
+    cdef bint due = before + ns >= WORTH * peek(&_wake_ns)
+    put(&_chain_ns, 0 if due else before + ns)
+    put_time(&_chain_end, time + ns)
+    return due
 
 
 cdef inline Py_ssize_t awake() noexcept nogil:
