@@ -98,6 +98,8 @@ def measured(owner: str, argument: str, value: Any) -> float:
 
 def items(owner: str, argument: str, value: Any, what: str) -> list:
     """A list of what can be walked over; text does not count as a list of its letters."""
+    if type(value) is list or type(value) is tuple:  # (the usual types first)
+        return list(value)
     single = isinstance(value, str | bytes | Mapping) or getattr(value, "ndim", 1) == 0
     if single or not hasattr(value, "__iter__"):
         raise TypeError(f"{owner}: {argument} must be a sequence of {what}, got {value!r}")

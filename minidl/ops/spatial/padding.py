@@ -11,6 +11,7 @@ from minidl import _kernels as K
 from minidl import check
 from minidl.autograd.op import Op
 from minidl.autograd.tensor import Tensor, as_tensor
+from minidl.ops.shape import Slice
 
 Widths = list[tuple[int, int]]  # (before, after) for each axis
 
@@ -27,7 +28,10 @@ class Pad(Op):
         return K.pad(x, self.widths, "constant", self.value)
 
     def backward(self, gy: Tensor) -> Tensor:
-        return gy[tuple(slice(a, n - b) for (a, b), n in zip(self.widths, gy.shape, strict=True))]
+        return Slice(_inside(gy.shape, self.widths))(gy)
+
+    def fused_backward(self, gy: np.ndarray) -> np.ndarray:
+        return gy[_inside(gy.shape, self.widths)]
 
 
 class PadEdges(Op):
@@ -56,25 +60,24 @@ class FoldEdges(Op):
     def forward(self, gy: np.ndarray) -> np.ndarray:
         g = K.copy(gy)
         K.fold_padding(g, self.widths, self.mode)
-        return K.copy(_inside(g, self.widths))
+        return K.copy(g[_inside(g.shape, self.widths)])
 
     def backward(self, ggx: Tensor) -> Tensor:
         return PadEdges(self.widths, self.mode)(ggx)
 
 
-def _inside(y: np.ndarray, widths: Widths) -> np.ndarray:
-    """The part of y that is not padding, as a view."""
-    inside: Any = [slice(a, n - b) for n, (a, b) in zip(y.shape, widths, strict=True)]
-    return y[(*inside, ...)]
+def _inside(shape: tuple[int, ...], widths: Widths) -> Any:
+    """The index of what is not padding; of no axes, too, it gives a view."""
+    return (*[slice(a, n - b) for n, (a, b) in zip(shape, widths, strict=True)], ...)
 
 
 def _pairs(pad_width: Any, ndim: int) -> Widths:
     """(before, after) for each of so many axes."""
     if type(pad_width) in (list, tuple) and len(pad_width) == ndim > 0:
-        usual = [
-            type(p) is tuple and len(p) == 2 and type(p[0]) is type(p[1]) is int for p in pad_width
-        ]
-        if all(usual):
+        for p in pad_width:
+            if not (type(p) is tuple and len(p) == 2 and type(p[0]) is type(p[1]) is int):
+                break
+        else:  # the usual form
             return list(pad_width)
     try:
         widths = np.asarray(pad_width)
@@ -107,11 +110,14 @@ def pad(x: Any, pad_width: Any, value: float = 0.0, mode: str = "constant") -> T
     """
     x = as_tensor(x)
     pairs = _pairs(pad_width, x.ndim)
-    if not isinstance(value, Real):
+    if type(value) is not float and not isinstance(value, Real):
         raise TypeError(f"pad: value must be a number, got {value!r}")
-    if pairs and min(map(min, pairs)) < 0:
-        raise ValueError(f"pad: widths must not be negative, got {pad_width}")
-    check.shape("pad", [a + n + b for n, (a, b) in zip(x.shape, pairs, strict=True)])
+    lengths = []
+    for n, (before, after) in zip(x._data.shape, pairs, strict=True):
+        if before < 0 or after < 0:
+            raise ValueError(f"pad: widths must not be negative, got {pad_width}")
+        lengths.append(before + n + after)
+    check.shape("pad", lengths)
     if check.choice("pad", "mode", mode, ("constant", "reflect", "replicate")) == "constant":
         return Pad(pairs, value)(x)
     for axis, (n, pair) in enumerate(zip(x.shape, pairs, strict=True)):
