@@ -106,7 +106,20 @@ CASES = {
         1,
     ),
     "few: columns, 3 axes": (2, 1, 4, (6, 9, 40), (2, 3, 3), (1, 2, 1), (1, 0, 1), (2, 1, 2), 1),
-    "overlap: LeNet, second": (17, 6, 16, (12, 12), (5, 5), (1, 1), (0, 0), (1, 1), 1),
+    "lines: LeNet, second": (17, 6, 16, (12, 12), (5, 5), (1, 1), (0, 0), (1, 1), 1),
+    "lines: phases": (3, 4, 33, (13, 10), (4, 5), (2, 2), (1, 1), (1, 1), 1),
+    "lines: phases, dilation, 3 axes": (
+        2,
+        5,
+        17,
+        (5, 9, 14),
+        (2, 3, 3),
+        (1, 2, 1),
+        (1, 1, 0),
+        (2, 3, 1),
+        1,
+    ),
+    "lines: rows that see nothing": (2, 4, 40, (19, 9), (2, 4), (4, 1), (1, 3), (1, 1), 1),
     "overlap: DCGAN, first": (33, 1, 100, (12, 10), (4, 4), (2, 2), (1, 1), (1, 1), 1),
     "overlap: RGB, 3x3": (16, 3, 250, (7, 6), (3, 3), (1, 1), (1, 1), (1, 1), 1),
     "overlap: stride beyond the kernel": (16, 3, 130, (22, 25), (2, 5), (4, 6), (1, 0), (1, 1), 1),
@@ -115,7 +128,7 @@ CASES = {
     "overlap: 3 axes": (16, 2, 40, (4, 7, 6), (2, 2, 4), (1, 2, 1), (1, 0, 1), (2, 3, 1), 1),
     "overlap: more than taps see": (16, 3, 33, (12, 14), (5, 5), (3, 2), (1, 0), (1, 1), 1),
 }
-FEW = [name for name in CASES if name.startswith(("few: ", "overlap: "))]
+FEW = [name for name in CASES if name.startswith(("few: ", "lines: ", "overlap: "))]
 every_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 
 
@@ -256,6 +269,8 @@ def test_images_leave_with_their_channels_innermost_or_in_planes(level):
     for name in ("few: one to one", "1x1, many channels"):
         y = kernels.conv_forward(*arguments("conv_forward", CASES[name]))
         assert y.flags.c_contiguous
+    gx = kernels.conv_input_grad(*arguments("conv_input_grad", CASES["lines: LeNet, second"]))
+    assert level == "baseline" or gx.flags.c_contiguous
     gw, _ = kernels.conv_weight_grad(*arguments("conv_weight_grad", CASES["3x3"]))
     assert gw.flags.c_contiguous
 

@@ -9,12 +9,13 @@ Ways to compute the same three sums, each faster on some shapes and harder to re
     pointwise  pointwise.pxd          a single tap, images in C order: vectors along the pixels, nothing is transposed
     runs       runs_convolution.pxd   few output channels: vectors along the pixels instead of the channels
     overlap    overlap.pxd            the same, transposed: a product, added up where its results overlap
+    lines      lines.pxd              or only along the rows: what comes from several rows is summed on the tile
     Winograd   winograd.pxd           fewer products, for 3 x 3 taps and for 4 x 4 with stride 2 (docs/winograd.md)
 
 `way_of`, below, says which one runs. The weight gradient, and the bias's with it, has sums of its own, direct
 (weight_gradient.pxd), depthwise and by runs (runs_gradient.pxd); `compute_gradients` chooses.
 MINIDL_WINOGRAD=0 leaves the last step out, MINIDL_KERNELS=reference all but the first. Images come in any layout and
-leave as arrays (N, C, *size) with their channels innermost in memory, those of pointwise and runs in C order.
+leave as arrays (N, C, *size) with their channels innermost in memory, those of pointwise, runs and lines in C order.
 """
 
 import numpy as np
@@ -28,8 +29,9 @@ from minidl._kernels.arrays.layout cimport is_double
 from minidl._kernels.conv.depthwise cimport convolve_depthwise, depthwise_gradient, is_depthwise
 from minidl._kernels.conv.weight_gradient cimport weight_gradient
 from minidl._kernels.conv.image cimport AXES, Image
+from minidl._kernels.conv.lines cimport convolve_lines, lines_cost
 from minidl._kernels.math.elementary cimport real
-from minidl._kernels.conv.overlap cimport convolve_overlap, overlap_pays
+from minidl._kernels.conv.overlap cimport convolve_overlap, overlap_cost, runs_cost
 from minidl._kernels.conv.phases cimport Job, Window, convolve
 from minidl._kernels.conv.pointwise cimport convolve_pointwise, pointwise_pays
 from minidl._kernels.conv.runs cimport are_apart, runs_pay
@@ -151,20 +153,22 @@ def _use_winograd(bint on):
 
 
 cdef enum Way:
-    DIRECT, DEPTHWISE, POINTWISE, RUNS, OVERLAP, WINOGRAD
+    DIRECT, DEPTHWISE, POINTWISE, RUNS, OVERLAP, LINES, WINOGRAD
 
 
 cdef inline Way way_of(real* kind, const Window* w, const Job* job) noexcept nogil:
     """How a convolution is computed, which its shape alone decides."""
     cdef Py_ssize_t phases = w.stride[1] if job.transposed else 1
+    cdef double lines, overlap
     if is_depthwise(kind, w, job):
         return DEPTHWISE
     if pointwise_pays(kind, w, job):
         return POINTWISE
     if winograd and winograd_pays(kind, w, &job.x, &job.y, LEAST_CHANNELS * phases):
         return WINOGRAD
-    if overlap_pays(kind, w, job):
-        return OVERLAP
+    lines, overlap = lines_cost(kind, w, job), overlap_cost(kind, w, job)
+    if min(lines, overlap) <= runs_cost(kind, w, job):
+        return LINES if lines <= overlap else OVERLAP
     return RUNS if runs_pay(kind, w, job, are_apart(w, job)) else DIRECT
 
 
@@ -175,6 +179,8 @@ cdef inline bint compute(real* kind, const Window* w, Job* job, Way way) noexcep
         return convolve_pointwise(kind, w, job)
     if way == WINOGRAD:
         return winograd_convolve(kind, w, job)
+    if way == LINES:
+        return convolve_lines(kind, w, job)
     if way == OVERLAP:
         return convolve_overlap(kind, w, job)
     if way == RUNS:
@@ -247,7 +253,7 @@ cdef cnp.ndarray result(
     fit_steps(w, transposed, &job.x if transposed else &job.y, name)
     job.transposed, job.weight = transposed, <const char*> cnp.PyArray_DATA(weight)
     way = way_of(<double*> NULL, w, &job) if double_ else way_of(<float*> NULL, w, &job)
-    y = new_image(&job.y, len(size), cnp.PyArray_TYPE(x), way == RUNS or way == POINTWISE)
+    y = new_image(&job.y, len(size), cnp.PyArray_TYPE(x), way in (RUNS, LINES, POINTWISE))
     view(y, &job.y)
     if activation is not None:
         loops = epilogues.find(ACTIVATIONS, activation)

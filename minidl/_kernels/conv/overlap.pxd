@@ -16,6 +16,7 @@
 #         for pixels, for rows of taps: a run is added
 #       without what lies beyond its edges it is y
 
+from libc.math cimport INFINITY
 from libc.string cimport memcpy
 
 from minidl._kernels.conv.direct cimport SERIAL_FLOPS, SERIAL_PACK, Weights
@@ -34,8 +35,8 @@ from minidl._kernels.runtime.sizes cimport plus, times
 
 cdef enum:
     EMPTY = 4                   # of a vector's lanes: if 1 in so many is, in direct.pxd
-    ADDITION = 40               # products of a vector take as long as adding one to what is in the cache
-    READING = 2                 # times as long as its products takes a sum of runs.pxd: they are read from the cache
+    ADDITION = 16               # products of a vector take as long as adding one to what is in the cache
+    READING = 5                 # products of a sum of runs.pxd take as long as 8: they are read from the cache
     SAMPLE_BYTES = 256 << 10    # half of a second-level cache
 
 
@@ -60,30 +61,34 @@ cdef inline Py_ssize_t seen(const Window* w, const Job* job, int axis) noexcept 
                plus(w.padding[axis], job.y.size[axis]))
 
 
-cdef inline bint overlap_pays(real* kind, const Window* w, const Job* job) noexcept nogil:
-    """Whether there is a sample for each task, which stays in the cache, and less to do than by the sums of runs.pxd, which
-    for a single output read a vector for each product unless its columns are outputs of their own. Here x is transposed
-    if its channels are not innermost."""
-    cdef Py_ssize_t run = times(w.kernel[2], job.y.c), sample = sizeof(real), rows = w.taps // w.kernel[2]
-    cdef double products, additions, sums
+cdef inline double overlap_cost(real* kind, const Window* w, const Job* job) noexcept nogil:
+    """In products of vectors, for each pixel of x; INFINITY unless there is a sample for each task, which stays in the
+    cache. Here x is transposed if its channels are not innermost."""
+    cdef Py_ssize_t run = times(w.kernel[2], job.y.c), sample = times(sizeof(real), job.y.c), rows = w.taps // w.kernel[2]
+    cdef double cost = <double> job.x.c * ceil_div(run * rows, lanes(kind))
     cdef int axis
-    if (not job.transposed or w.groups > 1 or w.dilation[2] > 1 or job.x.n < TASKS
+    for axis in range(AXES):
+        sample = times(sample, seen(w, job, axis)) if job.x.size[axis] > 0 else SAMPLE_BYTES + 1
+    if (not job.transposed or w.groups > 1 or w.dilation[2] > 1 or job.x.n < TASKS or sample > SAMPLE_BYTES
             or EMPTY * job.y.c > (EMPTY - 1) * lanes(kind) or times(run, rows) > SAMPLE_BYTES):
-        return False
-    products, additions = job.x.c * ceil_div(run * rows, lanes(kind)), ADDITION * rows * ceil_div(run, lanes(kind))
+        return INFINITY
     if in_planes(kind, &job.x):
-        products += <double> TURNING * job.x.c / lanes(kind)
-    sums = <double> READING * job.x.c * run * rows / lanes(kind)
+        cost += <double> TURNING * job.x.c / lanes(kind)
+    return cost + ADDITION * rows * ceil_div(run, lanes(kind))
+
+
+cdef inline double runs_cost(real* kind, const Window* w, const Job* job) noexcept nogil:
+    """The same for the sums of runs.pxd, which for a single output read a vector for each product unless its columns are
+    outputs of their own."""
+    cdef double cost = 8.0 / READING * job.x.c * w.taps * job.y.c / lanes(kind)
+    cdef int axis
     if columns_pay(kind, w, job):
-        sums = sums * job.x.size[2] / job.y.size[2]
+        cost = cost * job.x.size[2] / job.y.size[2]
     elif job.y.c == 1:
-        sums *= 2
-    sample = times(sample, job.y.c)
-    for axis in range(AXES):  # from here on all pixels, not one of x
-        products, additions = products * job.x.size[axis], additions * job.x.size[axis]
-        sums = sums * job.y.size[axis] / w.stride[axis]
-        sample = times(sample, seen(w, job, axis))
-    return sample <= SAMPLE_BYTES and 0 < additions and products + additions <= sums
+        cost *= 2
+    for axis in range(AXES):
+        cost = cost * job.y.size[axis] / (w.stride[axis] * max(1, job.x.size[axis]))
+    return cost
 
 
 cdef inline bint convolve_overlap(real* kind, const Window* w, Job* job) noexcept nogil:
