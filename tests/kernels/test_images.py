@@ -268,7 +268,7 @@ def test_pooling(level, dtype, layout, axes):
 # What is walked in ways of its own: few or many results side by side, windows that tile the image or leave gaps, that
 # overlap, are wide, or as large as the image; (size, kernel, stride, padding).
 USUAL = [
-    *(((n, m), (2, 2), (2, 2), (0, 0)) for n in (2, 7) for m in (2, 9, 14, 16, 35, 70)),
+    *(((n, m), (2, 2), (2, 2), (0, 0)) for n in (2, 7) for m in (2, 8, 9, 14, 16, 24, 35, 70)),
     *(((6, n), (2, 2), (3, 3), (0, 0)) for n in (5, 40)),
     *(((6, n), (2, 3), (2, 2), (1, 1)) for n in (6, 37)),
     *(((5, n), (3, 3), (1, 1), (1, 1)) for n in (3, 20, 33)),
@@ -287,7 +287,7 @@ USUAL = [
     ((7, 7), (7, 7), (1, 1), (0, 0)),
     ((7, 7), (3, 7), (2, 7), (0, 0)),
     ((3, 5, 4), (3, 5, 4), (3, 5, 4), (0, 0, 0)),
-    ((4, 4, 6), (2, 2, 2), (2, 2, 2), (0, 0, 0)),
+    *((size, (d, 2, 2), (d, 2, 2), (0, 0, 0)) for d in (1, 2) for size in ((4, 4, 6), (3, 7, 13))),
 ]
 
 

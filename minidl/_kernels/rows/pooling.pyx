@@ -18,8 +18,10 @@ from minidl._kernels.arrays.buffers cimport within
 from minidl._kernels.arrays.checks cimport images, new_images, same_layout, seen
 from minidl._kernels.arrays.copying cimport c_copy
 from minidl._kernels.rows.folding cimport Max
-from minidl._kernels.rows.pooling_gradients cimport GIVEN, SIDE, Gather, Scatter, spread, walk_give, walk_index
-from minidl._kernels.rows.pooling_loops cimport COLUMNS, LANES, NARROW, Keep, Mean, Work, walk
+from minidl._kernels.rows.pooling_gradients cimport (
+    GIVEN, SIDE, Gather, Scatter, spread, walk_give, walk_give_pairs, walk_index, walk_spread_pairs,
+)
+from minidl._kernels.rows.pooling_loops cimport COLUMNS, LANES, NARROW, PAIRS, Keep, Mean, Work, walk, walk_pairs
 from minidl._kernels.runtime.prepared cimport capturing, fills
 from minidl._kernels.runtime.sizes cimport times
 
@@ -87,6 +89,14 @@ cdef cnp.ndarray new_image(Work* w, const Py_ssize_t* size, int kind):
     return new_images(w.axes, w.samples, w.channels, size + 3 - w.axes, kind, w.step == 1)
 
 
+cdef bint is_paired(Work* w) noexcept:
+    """Whether windows are 2 x 2 in C order, side by side without padding, and enough for a vector."""
+    return (
+        w.step == 1 and w.kernel[0] == 1 and w.kernel[1] == w.stride[1] == w.kernel[2] == w.stride[2] == 2
+        and w.pad[1] == w.pad[2] == 0 and w.size[0] == w.out[0] and PAIRS <= w.out[2] <= CHUNK
+    )
+
+
 cdef void simplify(Work* w, Py_ssize_t shortest) noexcept:
     """Joins axes (in C order a window that holds whole rows of the image is longer rows of a flatter one, at least of
     this length), and looks how the windows lie."""
@@ -114,6 +124,7 @@ cdef void simplify(Work* w, Py_ssize_t shortest) noexcept:
         w.by_columns and w.step == 1 and w.pad[2] == 0 and w.kernel[2] == w.stride[2]
         and w.size[2] == w.kernel[2] * w.out[2] <= COLUMNS
     )
+    w.paired = is_paired(w)
 
 
 cdef int run_rows(Work* w, loop_t loop, const Py_ssize_t* size, cnp.ndarray y) except -1:
@@ -158,24 +169,40 @@ cdef cnp.ndarray start_on(Work* w, str name, object x, tuple kernel, tuple strid
     return xs
 
 
-cdef cnp.ndarray forward(str name, object x, tuple kernel, tuple stride, tuple padding, loop_t single, loop_t wide):
+cdef cnp.ndarray forward(
+    str name, object x, tuple kernel, tuple stride, tuple padding, loop_t single, loop_t wide, loop_t pairs,
+    loop_t wide_pairs,
+):
     """One number for each window of x."""
     cdef Work w
     cdef cnp.ndarray xs = start_on(&w, name, x, kernel, stride, padding)
     cdef cnp.ndarray y = new_image(&w, w.out, cnp.PyArray_TYPE(xs))
     simplify(&w, LONG)
+    if w.paired:
+        single, wide = pairs, wide_pairs
     run_rows(&w, of_dtype(xs, single, wide), w.out, y)
     return y
 
 
 def max_pool_forward(x, tuple kernel, tuple stride, tuple padding):
     """The greatest value of each window of x (N, C, ...)."""
-    return forward("max_pool", x, kernel, stride, padding, <loop_t>walk[Max, float], <loop_t>walk[Max, double])
+    return forward(
+        "max_pool", x, kernel, stride, padding, <loop_t>walk[Max, float], <loop_t>walk[Max, double],
+        <loop_t>walk_pairs[Max, float], <loop_t>walk_pairs[Max, double],
+    )
 
 
 def avg_pool_forward(x, tuple kernel, tuple stride, tuple padding):
     """The mean of each window of x (N, C, ...), what lies outside counted as 0."""
-    return forward("avg_pool", x, kernel, stride, padding, <loop_t>walk[Mean, float], <loop_t>walk[Mean, double])
+    return forward(
+        "avg_pool", x, kernel, stride, padding, <loop_t>walk[Mean, float], <loop_t>walk[Mean, double],
+        <loop_t>walk_pairs[Mean, float], <loop_t>walk_pairs[Mean, double],
+    )
+
+
+cdef bint fill_image(Work* w) noexcept:
+    """Whether the windows are 2 x 2 in C order, and leave nothing of the image out."""
+    return is_paired(w) and w.size[1] == 2 * w.out[1] and w.size[2] == 2 * w.out[2]
 
 
 cdef bint found_again(Work* w) noexcept:
@@ -186,7 +213,8 @@ cdef bint found_again(Work* w) noexcept:
         if w.pad[i] or w.kernel[i] > w.stride[i]:
             return False
     return (
-        w.kernel[2] == w.stride[2] == 2 and w.kernel[0] * w.kernel[1] <= 2 and (w.step > 1 or w.out[2] >= GIVEN // 2)
+        w.kernel[2] == w.stride[2] == 2 and w.kernel[0] * w.kernel[1] <= 2
+        and (w.step > 1 or w.out[2] >= GIVEN // 2 or fill_image(w))
     )
 
 
@@ -216,7 +244,10 @@ def max_pool_backward(x, gy, tuple kernel, tuple stride, tuple padding):
         return max_pool_scatter(gs, max_pool_places(xs, kernel, stride, padding)[1], (<object>xs).shape[2:])
     gx = memory.empty_like(xs)
     w.given = cnp.PyArray_DATA(gs)
-    run_rows(&w, of_dtype(xs, <loop_t>walk_give[float], <loop_t>walk_give[double]), w.out, gx)
+    if fill_image(&w):
+        run_rows(&w, of_dtype(xs, <loop_t>walk_give_pairs[float], <loop_t>walk_give_pairs[double]), w.out, gx)
+    else:
+        run_rows(&w, of_dtype(xs, <loop_t>walk_give[float], <loop_t>walk_give[double]), w.out, gx)
     return gx
 
 
@@ -232,8 +263,11 @@ def avg_pool_backward(gy, tuple size, tuple kernel, tuple stride, tuple padding)
         if cnp.PyArray_DIM(gs, i + 2) != w.out[i + 3 - w.axes]:
             raise ValueError(f"avg_pool: a gradient of shape {gy.shape} does not fit {size} places")
     gx = new_image(&w, w.size, cnp.PyArray_TYPE(gs))
-    simplify(&w, 1)
     w.given = cnp.PyArray_DATA(gs)
+    if fill_image(&w):
+        run_rows(&w, of_dtype(gs, <loop_t>walk_spread_pairs[float], <loop_t>walk_spread_pairs[double]), w.out, gx)
+        return gx
+    simplify(&w, 1)
     run_rows(&w, of_dtype(gs, <loop_t>spread[float], <loop_t>spread[double]), w.size, gx)
     return gx
 

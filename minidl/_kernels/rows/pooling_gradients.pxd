@@ -7,7 +7,7 @@
 
 from libc.string cimport memcpy, memset
 from minidl._kernels.math.elementary cimport real
-from minidl._kernels.rows.pooling_loops cimport Place, Work, go_on, go_to, joined, stands
+from minidl._kernels.rows.pooling_loops cimport PAIRS, Place, Work, go_on, go_to, joined, stands
 from minidl._kernels.rows.folding cimport Max
 
 cdef enum:
@@ -181,6 +181,27 @@ cdef inline void walk_give(void* tag, Work* w, Py_ssize_t first, Py_ssize_t last
         go_on(&at, w, w.out)
 
 
+cdef inline void walk_give_pairs(void* tag, Work* w, Py_ssize_t first, Py_ssize_t last, real* gx) noexcept nogil:
+    """Rows of the result in C order, whose windows of 2 x 2 fill the image: each is two rows of it."""
+    cdef Py_ssize_t i, j, n = w.out[2]
+    cdef const real* x = <const real*>w.x + first * 4 * n
+    cdef const real* gy = <const real*>w.given + first * n
+    gx += first * 4 * n
+    for i in range(first, last):
+        j = 0
+        while j + GIVEN <= n:
+            give(w, x + 2 * j, gx + 2 * j, gy + j, 2 * n, 2, GIVEN)
+            j += GIVEN
+        if j + GIVEN // 2 <= n:
+            give(w, x + 2 * j, gx + 2 * j, gy + j, 2 * n, 2, GIVEN // 2)
+            j += GIVEN // 2
+        while j < n:
+            j = min(j, n - PAIRS)
+            give(w, x + 2 * j, gx + 2 * j, gy + j, 2 * n, 2, PAIRS)
+            j += PAIRS
+        x, gx, gy = x + 4 * n, gx + 4 * n, gy + n
+
+
 # ── The mean ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 cdef inline Py_ssize_t first_window(Work* w, int axis, Py_ssize_t place) noexcept nogil:
@@ -322,3 +343,18 @@ cdef inline void spread(void* tag, Work* w, Py_ssize_t first, Py_ssize_t last, r
                 w, row, <const real*>w.given + plane * w.y_places * w.step, low, high, at.first, at.last
             )
         go_on(&at, w, w.size)
+
+
+cdef inline void walk_spread_pairs(void* tag, Work* w, Py_ssize_t first, Py_ssize_t last, real* gx) noexcept nogil:
+    """Rows of the result in C order, whose windows of 2 x 2 fill the image: each is two rows of it."""
+    cdef Py_ssize_t i, j, n = w.out[2]
+    cdef const real* gy = <const real*>w.given + first * n
+    cdef real part
+    gx += first * 4 * n
+    for i in range(first, last):
+        for j in range(n):
+            part = <real>w.share * gy[j]
+            gx[2 * j] = part
+            gx[2 * j + 1] = part
+        memcpy(gx + 2 * n, gx, 2 * n * sizeof(real))
+        gx, gy = gx + 4 * n, gy + n

@@ -1,7 +1,8 @@
 # Pooling, forward. Windows whose results lie side by side in memory are folded together (`fold`): their partial results
 # are an array that the compiler keeps in registers, since `count` is known when it compiles. With channels last, these
 # are the channels of one place. In C order, or with few channels, a row of results is computed in two steps: first each
-# column of its windows, and columns lie side by side (`fold`, again); then the columns of each window (`close`).
+# column of its windows, and columns lie side by side (`fold`, again); then the columns of each window (`close`). The most
+# common windows, 2 x 2 side by side, have a loop of their own (`walk_pairs`).
 #
 # What is wanted is chosen by a tag: the greatest values (`Max`), the means (`Mean`), or the greatest values and the
 # places where they stand first (`Keep`). Only what lies inside the image is read, however far the windows reach.
@@ -15,6 +16,7 @@ cdef enum:
     NARROW = 8     # at least
     MANY = 128     # where windows have many places
     COLUMNS = 512  # of a row that are folded, before their windows are
+    PAIRS = 4      # windows of 2 x 2 that are folded together, at least
 
 cdef struct Work:
     void* x                   # the image: (samples, channels, size)
@@ -29,6 +31,7 @@ cdef struct Work:
     bint by_columns           # how rows of results are computed: columns first,
     bint joined               # those of several rows together, since they are short and full of windows,
     bint alone                # or window after window in C order, as they are too long
+    bint paired               # windows of 2 x 2, side by side in C order
     double share              # of each element in the mean of a window
 
 cdef struct Window:
@@ -384,3 +387,42 @@ cdef inline void walk(Folded* tag, Work* w, Py_ssize_t first, Py_ssize_t last, r
             for p in range(at.first * w.step, at.last * w.step):
                 places[p] //= <int>w.step
         go_on(&at, w, w.out)
+
+
+# ── Windows of two by two ────────────────────────────────────────────────────────────────────────────────────────────
+
+cdef inline void pair(Folded* tag, const real* x, Py_ssize_t below, double share, real* y, int count) noexcept nogil:
+    """`count` windows side by side in C order; `below` elements further on lies their second row."""
+    cdef real[LANES] best
+    cdef Py_ssize_t j
+    for j in range(2 * count):
+        best[j] = joined(tag, x[j], x[below + j])
+    for j in range(count):
+        y[j] = joined(tag, best[2 * j], best[2 * j + 1])
+        if Folded is Mean:
+            y[j] *= <real>share
+
+
+cdef inline void pair_some(
+    Folded* tag, const real* x, Py_ssize_t below, double share, real* y, Py_ssize_t n, int count
+) noexcept nogil:
+    """n windows, at least `count`."""
+    cdef Py_ssize_t i = 0, j
+    while i < n:
+        j = min(i, n - count)
+        pair(tag, x + 2 * j, below, share, y + j, count)
+        i += count
+
+
+cdef inline void walk_pairs(Folded* tag, Work* w, Py_ssize_t first, Py_ssize_t last, real* y) noexcept nogil:
+    """Rows of the result: there is little to do in a short one, so that finding it must take little, too."""
+    cdef Py_ssize_t i, n = w.out[2], width = w.size[2]
+    cdef const real* x
+    for i in range(first, last):
+        x = <const real*>w.x + (i // w.out[1] * w.size[1] + i % w.out[1] * 2) * width
+        if n >= LANES // 2:
+            pair_some(tag, x, width, w.share, y + i * n, n, LANES // 2)
+        elif n >= LANES // 4:
+            pair_some(tag, x, width, w.share, y + i * n, n, LANES // 4)
+        else:
+            pair_some(tag, x, width, w.share, y + i * n, n, PAIRS)
