@@ -2,7 +2,7 @@
 
 cimport numpy as cnp
 from libc.stdlib cimport free, realloc
-from libc.string cimport memcpy
+from libc.string cimport memmove
 
 from minidl._kernels.arrays.layout cimport same_shape, same_strides
 from minidl._kernels.runtime.memory cimport empty_like, is_dense, owner
@@ -21,8 +21,8 @@ cpdef bint fits(cnp.ndarray buffer, object x):
 
 
 cpdef int put(cnp.ndarray y, cnp.ndarray x) except -1:
-    if fits(y, x) and is_dense(y):
-        memcpy(cnp.PyArray_DATA(y), cnp.PyArray_DATA(x), cnp.PyArray_NBYTES(y))
+    if fits(y, x) and is_dense(y) and not cnp.PyArray_ISOBJECT(y):
+        memmove(cnp.PyArray_DATA(y), cnp.PyArray_DATA(x), cnp.PyArray_NBYTES(y))
         return 0
     return cnp.PyArray_CopyInto(y, x)
 

@@ -37,9 +37,9 @@ from minidl._kernels.product.dots cimport multiply_dots, multiply_vector
 from minidl._kernels.math.elementary cimport real
 from minidl._kernels.product.panels cimport column, cut, cut_columns, pack, width
 from minidl._kernels.product.product cimport (
-    SERIAL_FLOPS, TASK_FLOPS, TASKS, Product, ceil_div, run_tasks, second_cache, task_t,
+    SERIAL_FLOPS, TASK_FLOPS, TASKS, Product, ceil_div, run_tasks, second_cache, swap_sides, task_t,
 )
-from minidl._kernels.product.small cimport multiply_small
+from minidl._kernels.product.small cimport multiply_small, multiply_small_turned
 from minidl._kernels.product.tile cimport TILE_ROWS, TILE_VECTORS, copy_out, lanes
 
 cdef enum:
@@ -75,14 +75,18 @@ cdef inline void multiply(real* kind, const Product* wanted) noexcept nogil:
     cdef Py_ssize_t size = sizeof(real), depth, whole, panel_bytes, row_bytes, shared, columns
     cdef double flops
     cdef char* room = NULL
+    cdef bint turned
     if multiply_shares(kind, wanted):
         return
     if p.a_sums != NULL:
         sum_rows(kind, wanted)
-    if (p.m == 0 or p.n == 0 or multiply_vector(kind, wanted) or multiply_small(kind, wanted)
-            or multiply_dots(kind, wanted)):
+    if p.m == 0 or p.n == 0 or multiply_vector(kind, wanted):
         return
-    if turning_pays(kind, wanted):
+    turned = turning_pays(kind, wanted)
+    if multiply_dots(kind, wanted) or (
+            multiply_small_turned(kind, wanted) if turned else multiply_small(kind, wanted)):
+        return
+    if turned:
         turn(kind, &p)
     s.product, s.wanted, s.panels, s.end = &p, wanted, cut_columns(kind, p.n), 0
     depth, whole = steps_of_part(&p, size), whole_steps(&s, size)
@@ -145,9 +149,7 @@ cdef inline Py_ssize_t vectors(real* kind, Py_ssize_t rows, Py_ssize_t columns) 
 
 cdef inline void turn(real* kind, Product* p) noexcept nogil:
     """C^T = B^T A^T, in memory of its own."""
-    p.m, p.n = p.n, p.m
-    p.a, p.a_row, p.a_col, p.b, p.b_row, p.b_col = p.b, p.b_col, p.b_row, p.a, p.a_col, p.a_row
-    p.bias, p.activation = NULL, NULL
+    swap_sides(p)
     p.c = <char*> memory.take(p.m * p.n * sizeof(real))
     if p.c == NULL:
         p.failed[0] = True

@@ -47,6 +47,13 @@ cdef struct Product:
     bint* failed                # set where it was stopped or found no memory
 
 
+cdef inline void swap_sides(Product* p) noexcept nogil:
+    """From C = A B to C^T = B^T A^T, without bias and activation."""
+    p.m, p.n = p.n, p.m
+    p.a, p.a_row, p.a_col, p.b, p.b_row, p.b_col = p.b, p.b_col, p.b_row, p.a, p.a_col, p.a_row
+    p.bias, p.activation = NULL, NULL
+
+
 cdef inline Py_ssize_t ceil_div(Py_ssize_t a, Py_ssize_t b) noexcept nogil:
     return (a + b - 1) // b
 

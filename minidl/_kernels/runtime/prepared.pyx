@@ -259,7 +259,7 @@ cdef struct Assignment:
 
 cdef int assign_again(void* work) except -1:
     cdef Assignment* a = <Assignment*>work
-    return cnp.PyArray_CopyInto(<cnp.ndarray>a.y, <cnp.ndarray>a.x)
+    return put(<cnp.ndarray>a.y, <cnp.ndarray>a.x)
 
 
 cdef int assign(cnp.ndarray y, cnp.ndarray x) except -1:
