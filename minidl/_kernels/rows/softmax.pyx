@@ -17,7 +17,7 @@ from minidl._kernels.rows.folding cimport Sum, row_fold
 from minidl._kernels.arrays.targets cimport targets_of
 from minidl._kernels.rows.exponentials cimport BLOCK, LANES, log_of_sum, room, row_dots, shifted_exp
 from minidl._kernels.rows.softmax_columns cimport (
-    CLASSES, CROSS_ENTROPY, LOG_SOFTMAX, SOFTMAX, Columns, backward_strip, forward_strip, short_sums, to_columns,
+    APART, CLASSES, CROSS_ENTROPY, FEW, LOG_SOFTMAX, SOFTMAX, Columns, backward_strip, forward_strip, short_sums, to_columns,
 )
 from minidl._kernels.product.squares cimport turn
 from minidl._kernels.math.elementary cimport real, exp_below_, lowered
@@ -224,6 +224,7 @@ cdef cnp.ndarray run_columns(Columns* w, int kind, str name, cnp.ndarray x, cnp.
         raise ValueError(f"{name}: expected 1 to {CLASSES} classes and {LANES} columns or more, got shape {(<object>x).shape}")
     w.blocks = max(w.inner // WIDE, <Py_ssize_t>1)
     w.x, w.kind = cnp.PyArray_DATA(x), kind
+    w.crowded = w.inner * cnp.PyArray_ITEMSIZE(x) % APART == 0 and w.n > FEW
     w.gy = NULL if gy is None else cnp.PyArray_DATA(gy)
     run(of_dtype(x, <loop_t>columns[float], <loop_t>columns[double]), w, sizeof(Columns), y,
         cnp.PyArray_DIM(x, 0) * w.blocks, w.n * min(w.inner, <Py_ssize_t>WIDE), COST, False)

@@ -14,6 +14,8 @@ from minidl._kernels.rows.exponentials cimport LANES, log_of_sum
 cdef enum:
     CLASSES = 256
     CHAIN = 16
+    APART = 2048  # bytes: rows a multiple of it apart share few places of a first-level cache, each of which holds
+    FEW = 8       # so many lines
     SOFTMAX, LOG_SOFTMAX, CROSS_ENTROPY
 
 
@@ -25,6 +27,7 @@ cdef struct Columns:
     void* loss
     Py_ssize_t n, inner, blocks  # of columns, in each outer place
     int kind
+    bint crowded  # more rows than a cache keeps are at the same places of it
 
 
 cdef inline void shifted_strip(
@@ -98,24 +101,22 @@ cdef inline void strip_dots(
 cdef inline void forward_strip(Columns* w, const real* x, real* y, Py_ssize_t place) noexcept nogil:
     """softmax, its logarithm, or the former less one_hot(target) with the loss; `place` is that of the first loss."""
     cdef real[CLASSES * LANES] d
-    cdef real[LANES] top, sums, beyond, logs, chosen, part
+    cdef real[LANES] top, sums, beyond, logs, chosen, below, hit, part
     cdef real* loss = <real*>w.loss + place
-    cdef real one = 1, zero = 0, p, hit
-    cdef Py_ssize_t i, t
+    cdef real one = 1, zero = 0, p, q
+    cdef Py_ssize_t i
     cdef int j
     cdef bint few = w.kind == CROSS_ENTROPY and w.n < LANES  # the target's element is found by its number: no scalars
     shifted_strip(x, w.n, w.inner, d, top)
     if few:
         for j in range(LANES):
-            chosen[j], part[j] = <real><int>w.target[place + j], 0
+            chosen[j], below[j] = <real><int>w.target[place + j], 0
         for i in range(w.n):
             for j in range(LANES):
-                part[j] -= d[i * LANES + j] if chosen[j] == <real>i else zero
-        for j in range(LANES):
-            loss[j] = part[j]
+                below[j] -= d[i * LANES + j] if chosen[j] == <real>i else zero
     elif w.kind == CROSS_ENTROPY:
         for j in range(LANES):
-            loss[j] = -d[w.target[place + j] * LANES + j]
+            below[j] = -d[w.target[place + j] * LANES + j]
     strip_sums(<real*>d, w.n, sums, beyond, w.kind != LOG_SOFTMAX)
     if w.kind == LOG_SOFTMAX:
         for j in range(LANES):
@@ -126,33 +127,39 @@ cdef inline void forward_strip(Columns* w, const real* x, real* y, Py_ssize_t pl
         return
     for j in range(LANES):
         sums[j] = one / sums[j]
+        hit[j] = -beyond[j] * sums[j]  # p - 1 of the greatest
     for i in range(w.n):
         for j in range(LANES):
             p = d[i * LANES + j] * sums[j]
-            if few:
-                hit = -beyond[j] * sums[j] if x[i * w.inner + j] == top[j] else p - one
-                p = hit if chosen[j] == <real>i else p
-            part[j] = p
+            q = hit[j] if few and below[j] == zero else p - one
+            part[j] = q if few and chosen[j] == <real>i else p
         for j in range(LANES):
             y[i * w.inner + j] = part[j]
     if w.kind == CROSS_ENTROPY:  # as in cross_entropy_rows; logarithms in a loop of their own, which vectorises
         for j in range(LANES):
             logs[j] = log_of_sum(lowered(beyond[j]))
         for j in range(LANES):
-            loss[j] += logs[j]
+            loss[j] = below[j] + logs[j]
         if few:
             return
+        for j in range(LANES):  # (once more: to read what was written as a vector takes longer)
+            p = lifted_exp_below_(-below[j]) * sums[j] - one
+            part[j] = hit[j] if below[j] == zero else p
         for j in range(LANES):
-            t = w.target[place + j]
-            y[t * w.inner + j] = -beyond[j] * sums[j] if x[t * w.inner + j] == top[j] else y[t * w.inner + j] - one
+            y[w.target[place + j] * w.inner + j] = part[j]
 
 
 cdef inline void backward_strip(Columns* w, const real* y, const real* gy, real* gx) noexcept nogil:
     """y (gy - Σ gy y) of softmax, gy - exp(y) Σ gy of its logarithm."""
+    cdef real[CLASSES * LANES] ys, gs
     cdef real[LANES] dots, g
-    cdef Py_ssize_t i
+    cdef Py_ssize_t i, step = w.inner
     cdef int j
-    strip_dots(gy, y, w.n, w.inner, dots, w.kind == SOFTMAX)
+    if w.crowded:  # both are read twice
+        copy_strip(y, ys, w.n, step)
+        copy_strip(gy, gs, w.n, step)
+        y, gy, step = ys, gs, LANES
+    strip_dots(gy, y, w.n, step, dots, w.kind == SOFTMAX)
     for i in range(w.n):
         if w.kind == SOFTMAX:
             for j in range(LANES):
@@ -162,7 +169,15 @@ cdef inline void backward_strip(Columns* w, const real* y, const real* gy, real*
                 g[j] = gy[j] - exp_below_(y[j]) * dots[j]
         for j in range(LANES):
             gx[j] = g[j]
-        y, gy, gx = y + w.inner, gy + w.inner, gx + w.inner
+        y, gy, gx = y + step, gy + step, gx + w.inner
+
+
+cdef inline void copy_strip(const real* x, real* y, Py_ssize_t n, Py_ssize_t step) noexcept nogil:
+    cdef Py_ssize_t i
+    cdef int j
+    for i in range(n):
+        for j in range(LANES):
+            y[i * LANES + j] = x[i * step + j]
 
 
 # ── Rows shorter than LANES: so many of them, column by column, are a strip ──────────────────────────────────────────
