@@ -22,8 +22,10 @@ cnp.import_array()
 
 cdef enum:
     BLOCK = 128  # columns
-    COST = 3  # of an element, in additions: each waits for the one before
+    TOGETHER = 4  # rows: of one alone each addition would wait for the one before
+    COST = 2  # of an element, in additions
     LANES = 16
+    STRIPS = 8
     ROW_COST = 2
     QUOTIENT_COST = 6
 
@@ -41,6 +43,18 @@ cdef inline void along(const real* x, real* y, Py_ssize_t n, Py_ssize_t step) no
     for i in range(n):
         s += x[i * step]
         y[i * step] = <real>s
+
+
+cdef inline void along_together(const real* x, real* y, Py_ssize_t n, Py_ssize_t step, Py_ssize_t size) noexcept nogil:
+    """The same of TOGETHER rows, `size` apart."""
+    cdef double a = 0, b = 0, c = 0, d = 0
+    cdef Py_ssize_t i, at = 0
+    for i in range(n):
+        a, b = a + x[at], b + x[size + at]
+        c, d = c + x[2 * size + at], d + x[3 * size + at]
+        y[at], y[size + at] = <real>a, <real>b
+        y[2 * size + at], y[3 * size + at] = <real>c, <real>d
+        at += step
 
 
 cdef inline void beside(
@@ -63,6 +77,9 @@ cdef void sums(void* tag, Scan* w, Py_ssize_t first, Py_ssize_t last, real* out)
     cdef Py_ssize_t start = size - w.inner if w.reverse else 0
     cdef const real* x
     cdef real* y
+    while w.inner == 1 and last - first >= TOGETHER:
+        along_together(<const real*>w.x + first * size + start, out + first * size + start, w.n, step, size)
+        first += TOGETHER
     for row in range(first, last):
         x, y = <const real*>w.x + row * size + start, out + row * size + start
         if w.inner == 1:
@@ -173,6 +190,21 @@ cdef inline double checked(double p, const real* x, Py_ssize_t n, Py_ssize_t ste
     return p
 
 
+cdef inline void store_checked(
+    const double* p, const real* x, real* y, Py_ssize_t count, Py_ssize_t n, Py_ssize_t step, Py_ssize_t apart
+) noexcept nogil:
+    """So many products, of n factors that are `step` apart; the factors of one begin so many elements behind those of
+    the one before."""
+    cdef Py_ssize_t j
+    cdef bint found = False
+    for j in range(count):
+        y[j] = <real>p[j]
+        found |= (p[j] == 0) | (p[j] - p[j] != 0)
+    if found:
+        for j in range(count):
+            y[j] = <real>checked(p[j], x + j * apart, n, step)
+
+
 cdef inline double product(const real* x, Py_ssize_t n) noexcept nogil:
     return checked(side_by_side(x, n), x, n, 1)
 
@@ -181,27 +213,34 @@ cdef void products(void* tag, Work* w, Py_ssize_t first, Py_ssize_t last, real* 
     cdef Py_ssize_t r
     if w.n < STRIP:
         while first < last:
-            products_of_strip(w, first, min(last - first, <Py_ssize_t>STRIP), y)
-            first += STRIP
+            products_of_strips(w, first, min(last - first, <Py_ssize_t>STRIPS * STRIP), y)
+            first += STRIPS * STRIP
         return
     for r in range(first, last):
         y[r] = <real>product(<const real*>w.x + r * w.n, w.n)
 
 
-cdef void products_of_strip(Work* w, Py_ssize_t first, Py_ssize_t count, real* y) noexcept nogil:
-    """Of short rows, STRIP of them side by side, or what is left of them."""
-    cdef real[STRIP * STRIP] columns
+cdef void products_of_strips(Work* w, Py_ssize_t first, Py_ssize_t count, real* y) noexcept nogil:
+    """Of short rows, STRIP of them side by side, or what is left of them. (STRIPS are turned before the first is read: what
+    was written just now, in shorter vectors, would be waited for.)
+    """
+    cdef real[STRIPS * STRIP * STRIP] columns
     cdef double[STRIP] p
-    cdef Py_ssize_t i, j
+    cdef Py_ssize_t strip, start, i, j
     cdef const real* x = <const real*>w.x + first * w.n
-    to_columns(x, columns, count, w.n)
-    for j in range(STRIP):
-        p[j] = 1
-    for i in range(w.n):
+    for strip in range((count + STRIP - 1) // STRIP):
+        start = strip * STRIP
+        to_columns(x + start * w.n, <real*>columns + start * STRIP, min(count - start, <Py_ssize_t>STRIP), w.n)
+    for strip in range((count + STRIP - 1) // STRIP):
+        start = strip * STRIP
         for j in range(STRIP):
-            p[j] *= columns[i * STRIP + j]
-    for j in range(count):
-        y[first + j] = <real>checked(p[j], x + j * w.n, w.n, 1)
+            p[j] = 1
+        for i in range(w.n):
+            for j in range(STRIP):
+                p[j] *= columns[start * STRIP + i * STRIP + j]
+        store_checked(
+            <const double*>p, x + start * w.n, y + first + start, min(count - start, <Py_ssize_t>STRIP), w.n, 1, w.n
+        )
 
 
 cdef void products_beside(void* tag, Work* w, Py_ssize_t first, Py_ssize_t last, real* y) noexcept nogil:
@@ -221,8 +260,7 @@ cdef void products_beside(void* tag, Work* w, Py_ssize_t first, Py_ssize_t last,
         for i in range(w.n // 4 * 4, w.n):
             for j in range(count):
                 p[j] *= x[i * w.step + j]
-        for j in range(count):
-            y[first + j] = <real>checked(p[j], x + j, w.n, w.step)
+        store_checked(p, x, y + first, count, w.n, w.step, 1)
         first += count
 
 
