@@ -108,7 +108,7 @@ CALLING = {"conv": 110, "gemm": 70, "softmax": 70}
 # Kernels that are as fast with what -O2 does if loops are still vectorised, and short loops unrolled (peeled). They are
 # a fifth smaller.
 LIGHT = {
-    "batch_norm", "gates", "losses", "noise", "normalization", "pooling", "scatter", "selection",
+    "batch_norm", "gates", "noise", "normalization", "pooling", "scatter", "selection",
     "checks", "memory", "pool",
 }  # fmt: skip
 VECTORISE = [["-O2", "-ftree-vectorize", "-fvect-cost-model=dynamic", "-fpeel-loops"], ["-O2"]]
