@@ -18,8 +18,9 @@ from minidl._kernels.arrays.axes cimport MAX_AXES
 from minidl._kernels.arrays.scalars cimport scalar
 from minidl._kernels.arrays.layout cimport in_elements, is_double, is_float, is_plain, same_shape
 from minidl._kernels.math.compensated cimport cosh_, expm1_, sinh_
-from minidl._kernels.math.elementary cimport real, abs_, exp_, log1p_, log2_, log_, pow_
+from minidl._kernels.math.elementary cimport real, abs_, exp_, log1p_, log2_, log_
 from minidl._kernels.math.normal cimport erf_
+from minidl._kernels.math.power cimport pow_
 from minidl._kernels.math.rounding cimport floored_, is_steep, steep_floored_
 from minidl._kernels.math.trigonometric cimport any_sin_, any_cos_, any_tan_, arctan_, cos_, is_far, sin_, tan_
 
@@ -301,7 +302,7 @@ LOOPS["weigh"] = loops_of[Weigh](NULL, 1)
 LOOPS["div"] = loops_of[Div](NULL, 1)
 LOOPS["maximum"] = loops_of[Maximum](NULL, 1)
 LOOPS["minimum"] = loops_of[Minimum](NULL, 1)
-LOOPS["pow"] = loops_of[Pow](NULL, 8)
+LOOPS["pow"] = loops_of[Pow](NULL, 20)
 LOOPS["floor_divide"] = loops_of[FloorDivide](NULL, 6)
 LOOPS["remainder"] = loops_of[Remainder](NULL, 6)
 LOOPS["same"] = loops_of[Same](NULL, 1)

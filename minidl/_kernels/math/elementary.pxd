@@ -20,7 +20,7 @@ Write `<real>2 * x`, not `2 * x`, in any kernel: Cython makes a C double of the 
 loop is then computed in double.
 """
 
-from libc.math cimport INFINITY, NAN, copysign, copysignf, fabs, fabsf, pow
+from libc.math cimport INFINITY, NAN, copysign, copysignf, fabs, fabsf
 
 ctypedef fused real:
     float
@@ -427,23 +427,3 @@ cdef inline real log1p_(real x) noexcept nogil:
     cdef real y = _log1p_above(x)
     y = y if x < <real>INFINITY else x
     return copysign_(y if x > -1 else (<real>-INFINITY if x == -1 else <real>NAN), x)
-
-
-cdef inline real pow_(real x, real p) noexcept nogil:
-    """x^p by C's rules. float: exp(p log |x|) in double, good to half an ulp; double: the C library's.
-
-    Where x is negative, p must be whole (else NaN), and an odd p gives a negative result.
-    """
-    if real is double:
-        return pow(x, p)
-    cdef double x_ = x, p_ = p
-    cdef double log_x = log_[double](fabs(x_))
-    cdef double power = 1.0 if log_x == 0 else exp_[double](p_ * log_x)  # 1^p is 1, whatever p
-    # Beyond 2^24 every float is even. Adding 1.5 * 2^52 and taking it away rounds to a whole number.
-    cdef double q = min_[double](fabs(p_), 16777216.0), rounder = 6755399441055744.0
-    cdef double half = 0.5 * q
-    cdef double sign = copysign(1.0, x_) if (half + rounder) - rounder != half else 1.0  # for a whole p
-    cdef double other = power if x_ == 0 else (power if x_ == -INFINITY else NAN)  # for any other p
-    cdef double negative = sign * power if (q + rounder) - rounder == q else other
-    power = negative if x_ <= 0 else power
-    return <real>(1.0 if p_ == 0 else power)
