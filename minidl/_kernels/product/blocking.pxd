@@ -19,7 +19,8 @@
 # Turning. Where B's columns are the contiguous ones (x @ weight.T), packing B is a transposition.
 # If A is the smaller matrix it is cheaper to compute C^T = B^T A^T and to transpose that. So it is if
 # nothing needs packing, but C's columns fill fewer vectors than its rows would. Where also K is long
-# beside the rows or the columns of C, dot products (dots.pxd) save both.
+# beside the rows or the columns of C, dot products (dots.pxd) save both. Where K is short and C has but a few columns, whole
+# squares of A are transposed in registers (narrow.pxd).
 #
 # Small products (small.pxd) are computed at once: to plan them takes longer.
 #
@@ -35,6 +36,7 @@ from minidl._kernels.runtime cimport memory
 from minidl._kernels.product.block cimport DEPTH_BYTES, Plan, multiply_block, packed_panel
 from minidl._kernels.product.dots cimport multiply_dots, multiply_vector
 from minidl._kernels.math.elementary cimport real
+from minidl._kernels.product.narrow cimport multiply_narrow
 from minidl._kernels.product.panels cimport column, cut, cut_columns, pack, width
 from minidl._kernels.product.product cimport (
     SERIAL_FLOPS, TASK_FLOPS, TASKS, Product, ceil_div, run_tasks, second_cache, swap_sides, task_t,
@@ -80,11 +82,11 @@ cdef inline void multiply(real* kind, const Product* wanted) noexcept nogil:
         return
     if p.a_sums != NULL:
         sum_rows(kind, wanted)
-    if p.m == 0 or p.n == 0 or multiply_vector(kind, wanted):
+    if (p.m == 0 or p.n == 0 or multiply_vector(kind, wanted) or multiply_dots(kind, wanted)
+            or multiply_narrow(kind, wanted)):
         return
     turned = turning_pays(kind, wanted)
-    if multiply_dots(kind, wanted) or (
-            multiply_small_turned(kind, wanted) if turned else multiply_small(kind, wanted)):
+    if multiply_small_turned(kind, wanted) if turned else multiply_small(kind, wanted):
         return
     if turned:
         turn(kind, &p)

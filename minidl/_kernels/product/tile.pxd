@@ -255,20 +255,11 @@ cdef inline void dots(
         sums[i] = acc[i]
 
 
-cdef inline void transpose_square(
-    vec* kind, const char* x, Py_ssize_t x_row, Py_ssize_t rows, char* y, Py_ssize_t y_row
-) noexcept nogil:
-    """y[j][i] = x[i][j] for as many rows as a vector has lanes; x_row and y_row are in bytes.
-
-    If x has only `rows` of them, the last is taken for those missing.
-    log2(lanes) perfect shuffles of the rows transpose a square (Stone, "Parallel processing with
-    the perfect shuffle", 1971)."""
-    cdef vec[TILE_LANES] now, after
-    cdef int i, turn, half
-    cdef int turns = TILE_LOG4 if vec is floats else TILE_LOG8
-    half = 1 << turns >> 1
-    for i in range(2 * half):
-        now[i] = (<const vec*> (x + min(i, rows - 1) * x_row))[0]
+cdef inline void shuffle(vec* kind, vec* now, int count, int turns) noexcept nogil:
+    """So many perfect shuffles of 2 ** turns vectors, which transpose them: the lanes of all, by turns, are what follows on
+    in the first one, the second one ... (Stone, "Parallel processing with the perfect shuffle", 1971)."""
+    cdef vec[TILE_LANES] after
+    cdef int i, turn, half = count // 2
     for turn in range(turns):
         for i in range(half):
             if vec is floats:
@@ -277,9 +268,23 @@ cdef inline void transpose_square(
             else:
                 after[2 * i] = tile_low8(now[i], now[i + half])
                 after[2 * i + 1] = tile_high8(now[i], now[i + half])
-        for i in range(2 * half):
+        for i in range(count):
             now[i] = after[i]
-    for i in range(2 * half):
+
+
+cdef inline void transpose_square(
+    vec* kind, const char* x, Py_ssize_t x_row, Py_ssize_t rows, char* y, Py_ssize_t y_row
+) noexcept nogil:
+    """y[j][i] = x[i][j] for as many rows as a vector has lanes; x_row and y_row are in bytes.
+
+    If x has only `rows` of them, the last is taken for those missing."""
+    cdef vec[TILE_LANES] now
+    cdef int i
+    cdef int turns = TILE_LOG4 if vec is floats else TILE_LOG8, lane = 1 << turns
+    for i in range(lane):
+        now[i] = (<const vec*> (x + min(i, rows - 1) * x_row))[0]
+    shuffle(kind, now, lane, turns)
+    for i in range(lane):
         (<vec*> (y + i * y_row))[0] = now[i]
 
 
