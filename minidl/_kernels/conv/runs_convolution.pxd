@@ -191,7 +191,7 @@ cdef inline void convolve_task(real* kind, Plan* s, Py_ssize_t index) noexcept n
     cdef const Runs* r = &s.runs
     cdef Py_ssize_t size = sizeof(real), band = index % r.bands, depth = index // r.bands % s.y.size[0]
     cdef Py_ssize_t rest = index // r.bands // s.y.size[0], group = rest % s.groups
-    cdef Py_ssize_t first = rest // s.groups * s.block, n, v, o, top, bottom
+    cdef Py_ssize_t first = rest // s.groups * s.block, n, v, o, top, bottom, first_zero
     cdef const char* x = r.x.data + group * r.inputs * r.x.c_step
     cdef const Taps* t0 = &r.axes[0][depth % s.y_step[0]]
     # Before and behind the columns are as many numbers as a vector has, that are read but not used.
@@ -204,7 +204,8 @@ cdef inline void convolve_task(real* kind, Plan* s, Py_ssize_t index) noexcept n
         return
     top = band * r.band * s.y_step[1]
     bottom = min(top + r.band * s.y_step[1], s.y.size[1])
-    memset(runs, 0, r.sums * size)
+    first_zero = r.staged if r.apart else 0  # the copies of columns are written whole
+    memset(runs + first_zero, 0, (r.sums - first_zero) * size)
     z = <char*> (runs + r.room + lanes(kind)) - top * s.z.steps[1]
     for n in range(first, min(first + s.block, s.y.n)):
         y = s.y.data + n * s.y.n_step + group * s.outputs * s.y.c_step + depth * s.y.steps[0]

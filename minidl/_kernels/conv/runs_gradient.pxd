@@ -2,7 +2,7 @@
 #
 #     gw[o, c, t] = gy[o] . run[c, t]        gb[o] = gy[o] . (1 1 1 ...), which is the run of one more term
 #
-# Each lane of a vector sums every so manieth pixel. The lanes are added last, and then the shares, in order. From the
+# Each lane of a vector sums every so manieth pixel. The shares are added at the end, in order, and then the lanes. From the
 # outside in:
 #
 #   for tasks: a share of all samples, depths and bands of rows; a group of channels    over the threads
@@ -20,7 +20,7 @@ from minidl._kernels.conv.runs cimport (
 )
 from minidl._kernels.math.elementary cimport real
 from minidl._kernels.product.product cimport TASK_FLOPS, TASKS, ceil_div, run_tasks, task_t
-from minidl._kernels.product.tile cimport One, Three, Two, doubles, floats, lanes, loaded, vec
+from minidl._kernels.product.tile cimport TILE_LANES, One, Three, Two, doubles, floats, lanes, loaded, vec
 from minidl._kernels.runtime cimport memory, pool
 from minidl._kernels.runtime.sizes cimport times
 
@@ -153,7 +153,7 @@ cdef inline void dots_task(real* kind, Plan* s, Py_ssize_t index) noexcept nogil
         s.failed = True
         return
     memset(sums, 0, s.outputs * row)
-    memset(runs, 0, r.room * size)
+    memset(runs + r.staged, 0, (r.sums - r.staged) * size)
     for i in range(r.sum_row):
         runs[r.sums + i] = 1
     for band in range(s.bands * share // s.shares, s.bands * (share + 1) // s.shares):
@@ -216,19 +216,30 @@ cdef inline void copy_gy(
 
 
 cdef inline void lanes_task(real* kind, Plan* s, Py_ssize_t index) noexcept nogil:
-    """The sums of an output, of all lanes and shares."""
-    cdef Py_ssize_t lane = lanes(kind), row = s.padded * lane, share, t, i
-    cdef const real* sums
-    cdef real total, part
+    """The sums of an output, of all shares and lanes."""
+    cdef Py_ssize_t lane = lanes(kind), t, i
+    cdef real[TILE_LANES] sums
+    cdef real total
     for t in range(s.terms + 1):
-        total = 0
-        for share in range(s.shares):
-            sums = <const real*> s.sums + (share * s.groups * s.outputs + index) * row + t * lane
-            part = sums[0]
-            for i in range(1, lane):
-                part += sums[i]
-            total += part
+        if real is float:
+            add_shares(<floats*> NULL, s, index, t, <char*> sums)
+        else:
+            add_shares(<doubles*> NULL, s, index, t, <char*> sums)
+        total = sums[0]
+        for i in range(1, lane):
+            total += sums[i]
         if t < s.terms:
             (<real*> s.gw)[index * s.terms + t] = total
         else:
             (<real*> s.gb)[index] = total
+
+
+cdef inline void add_shares(vec* kind, const Plan* s, Py_ssize_t index, Py_ssize_t term, char* sums) noexcept nogil:
+    """Lane by lane."""
+    cdef const vec* share = <const vec*> s.sums + index * s.padded + term
+    cdef vec total = share[0]
+    cdef Py_ssize_t i
+    for i in range(1, s.shares):
+        share += s.groups * s.outputs * s.padded
+        total = total + share[0]
+    (<vec*> sums)[0] = total
