@@ -29,6 +29,18 @@ from minidl._kernels.product.product cimport ceil_div
 from minidl._kernels.product.tile cimport One, TILE_LANES, Three, Two, doubles, floats, lanes, loaded, transpose, vec
 from minidl._kernels.runtime.sizes cimport plus, times
 
+cdef extern from *:
+    """
+    #define RUNS_HALF (TILE_BYTES / 2)
+    #if TILE_BYTES
+      typedef float runs_half __attribute__((vector_size(RUNS_HALF), aligned(4), may_alias));
+    #else
+      typedef float runs_half;
+    #endif
+    """
+    ctypedef float half "runs_half"  # of a vector, whatever its numbers
+    enum: HALF "RUNS_HALF"           # its bytes
+
 cdef enum:
     SUMS = 12                   # vectors in registers: enough to hide the latency of an addition
     MOST_ROWS = 5               # outputs that they may belong to
@@ -170,23 +182,30 @@ cdef inline void copy_row(real* kind, const char* x, char* y, Py_ssize_t count) 
 cdef inline void copy_block(
     real* kind, const char* x, Py_ssize_t x_row, char* y, Py_ssize_t y_row, Py_ssize_t rows, Py_ssize_t count, bint beyond
 ) noexcept nogil:
-    """Rows of so many numbers, in vectors: the last one ends with the row, or goes `beyond` it."""
-    cdef Py_ssize_t size = sizeof(real), whole = (count - 1) // lanes(kind)
+    """Rows of so many numbers, in vectors: the last one, or half of one, ends with the row, or goes `beyond` it."""
+    cdef Py_ssize_t size = sizeof(real), whole = (count - 1) // lanes(kind), left = (count - whole * lanes(kind)) * size
+    cdef bint halved = left <= HALF
     cdef Py_ssize_t last = (whole * lanes(kind) if beyond else count - lanes(kind)) * size
+    if halved and not beyond:
+        last += HALF
     if real is float:
-        copy_vectors(<floats*> NULL, x, x_row, y, y_row, rows, whole, last)
+        copy_vectors(<floats*> NULL, x, x_row, y, y_row, rows, whole, last, halved)
     else:
-        copy_vectors(<doubles*> NULL, x, x_row, y, y_row, rows, whole, last)
+        copy_vectors(<doubles*> NULL, x, x_row, y, y_row, rows, whole, last, halved)
 
 
 cdef inline void copy_vectors(
-    vec* kind, const char* x, Py_ssize_t x_row, char* y, Py_ssize_t y_row, Py_ssize_t rows, Py_ssize_t count, Py_ssize_t last
+    vec* kind, const char* x, Py_ssize_t x_row, char* y, Py_ssize_t y_row, Py_ssize_t rows, Py_ssize_t count, Py_ssize_t last,
+    bint halved
 ) noexcept nogil:
     cdef Py_ssize_t row, i
     for row in range(rows):
         for i in range(count):
             (<vec*> y)[i] = loaded(kind, x, i)
-        (<vec*> (y + last))[0] = loaded(kind, x + last, 0)
+        if halved:
+            (<half*> (y + last))[0] = (<const half*> (x + last))[0]
+        else:
+            (<vec*> (y + last))[0] = loaded(kind, x + last, 0)
         x += x_row
         y += y_row
 
