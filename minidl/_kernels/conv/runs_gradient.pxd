@@ -7,8 +7,8 @@
 #
 #   for tasks: a share of all samples, depths and bands of rows; a group of channels    over the threads
 #     for bands: the rows of x are copied, and those of gy unless they are whole vectors
-#       for up to MOST_ROWS outputs, for SUMS pairs of one of them and a term
-#         for vectors of pixels: SUMS products
+#       for up to MOST_ROWS outputs, for some terms of each of them
+#         for vectors of pixels: a product for each pair
 
 from libc.string cimport memmove, memset
 
@@ -16,7 +16,7 @@ from minidl._kernels.conv.direct cimport SERIAL_FLOPS, Taps
 from minidl._kernels.conv.image cimport AXES, Image
 from minidl._kernels.conv.phases cimport Job, Window, lay_axes
 from minidl._kernels.conv.runs cimport (
-    MOST_ROWS, SUMS, Five, Four, Outputs, Runs, copy_rows, find_terms, lay_runs, rows_of, runs_pay, stage_row, together,
+    MOST_ROWS, Five, Four, Outputs, Runs, copy_rows, find_terms, lay_runs, rows_of, runs_pay, stage_row, together,
 )
 from minidl._kernels.math.elementary cimport real
 from minidl._kernels.product.product cimport TASK_FLOPS, TASKS, ceil_div, run_tasks, task_t
@@ -24,7 +24,18 @@ from minidl._kernels.product.tile cimport TILE_LANES, One, Three, Two, doubles, 
 from minidl._kernels.runtime cimport memory, pool
 from minidl._kernels.runtime.sizes cimport times
 
+cdef extern from *:
+    """
+    #if TILE_ROWS == 8 /* 32 vector registers */
+      #define DOTS_SUMS 27
+    #else
+      #define DOTS_SUMS 12
+    #endif
+    """
+    enum: DOTS_SUMS             # vectors in registers
+
 cdef enum:
+    MOST_TERMS = 12             # that they belong to
     LEAST_RUN = 16          # vectors of a run: each sum is loaded and stored once for so many
 
 
@@ -32,7 +43,7 @@ cdef struct Plan:
     Runs runs
     Image gy
     Py_ssize_t groups, outputs  # of a group
-    Py_ssize_t terms            # of an output's sum, and with the bias, padded to a multiple of SUMS
+    Py_ssize_t terms            # of an output's sum, and with the bias and what a tile has beyond it
     Py_ssize_t padded
     Py_ssize_t* shifts          # from the start of the copies, in bytes
     Py_ssize_t bands, shares    # of all samples together; how many share them
@@ -43,7 +54,7 @@ cdef struct Plan:
 
 
 cdef struct Dots:
-    # SUMS sums: of one output and SUMS terms, of three outputs and a third of them, and so on.
+    # The sums of a tile: of one output and MOST_TERMS terms, of several outputs and fewer terms of each.
     const char* gy[MOST_ROWS]
     char* sums[MOST_ROWS]       # vectors, term after term
     const char* x               # the copies,
@@ -52,15 +63,20 @@ cdef struct Dots:
     Py_ssize_t back             # so many bytes before the end of the one before, and gy has zeros there
 
 
+cdef inline int terms_of(int outputs) noexcept nogil:
+    """How many a tile has, of each of so many outputs."""
+    return min(MOST_TERMS, DOTS_SUMS // outputs)
+
+
 cdef inline void sum_dots(Outputs* outputs, vec* kind, const Dots* s) noexcept nogil:
     """The sums, and the fewer of the two kinds of operands, are in registers."""
-    cdef vec[SUMS] sums
+    cdef vec[DOTS_SUMS] sums
     cdef vec[MOST_ROWS] held
     cdef const char* gy[MOST_ROWS]
-    cdef const char* xs[SUMS]
+    cdef const char* xs[MOST_TERMS]
     cdef vec one
     cdef Py_ssize_t p
-    cdef int i, j, rows = rows_of(outputs), terms = SUMS // rows_of(outputs)
+    cdef int i, j, rows = rows_of(outputs), terms = terms_of(rows_of(outputs))
     for j in range(terms):
         xs[j] = s.x + s.shifts[j]
     for i in range(rows):
@@ -118,7 +134,7 @@ cdef inline bint runs_gradient(real* kind, const Window* w, Job* job, char* gw, 
     cdef bint done
     cdef double flops
     s.groups, s.outputs, s.terms = w.groups, job.y.c // w.groups, job.x.c // w.groups * w.taps
-    s.padded = ceil_div(s.terms + 1, SUMS) * SUMS
+    s.padded = s.terms + MOST_TERMS
     s.gy, s.gw, s.gb, s.failed = job.y, gw, gb, False
     s.shifts = <Py_ssize_t*> lay_axes(w, job, axes, low, high, (s.padded + s.terms) * sizeof(Py_ssize_t))
     if s.shifts == NULL:
@@ -187,7 +203,7 @@ cdef inline void sum_band(
         gy, step = <const char*> copy, r.sum_row * size
     while o < s.outputs:
         count = together(s.outputs - o)
-        terms = SUMS // count
+        terms = terms_of(<int> count)
         for i in range(count):
             dots.gy[i] = gy + (o + i) * step
         for t in range(ceil_div(s.terms + 1, terms)):
