@@ -124,7 +124,7 @@ cdef inline double lanes(Fold* tag, real* s) noexcept nogil:
 
 
 cdef inline void fill_lanes(Fold* tag, const real* x, Py_ssize_t n, real* s) noexcept nogil:
-    """The LANES partial results of LANES to BLOCK elements, the last of which are read together with some before them."""
+    """The LANES partial sums of LANES to BLOCK elements, the last of which are read together with some before them."""
     cdef Py_ssize_t j, left = n, old
     cdef real zero = 0
     for j in range(LANES):
@@ -148,10 +148,31 @@ cdef inline void fill_lanes(Fold* tag, const real* x, Py_ssize_t n, real* s) noe
         old = LANES - left
         x -= old
         for j in range(LANES):
-            if Fold is Sum:
-                s[j] += zero if j < old else x[j]
-            else:  # to choose twice changes nothing
-                s[j] = join(tag, s[j], x[j])
+            s[j] += zero if j < old else x[j]
+
+
+cdef inline void choose_halves(Fold* tag, const real* x, Py_ssize_t n, real* results) noexcept nogil:
+    """The same of an extremum, halves joined. Its partial results are this function's own, which nothing else can point at:
+    where they are not, gcc asks in each step whether they overlap x, and keeps them in memory. (Sums it inlines.)
+    """
+    cdef real[LANES] s
+    cdef Py_ssize_t j, left = n
+    for j in range(LANES):
+        s[j] = x[n - LANES + j]  # to choose twice changes nothing
+    while left >= 8 * LANES:
+        for j in range(LANES):
+            s[j] = join(tag, s[j], eight_apart(tag, x + j, LANES))
+        x, left = x + 8 * LANES, left - 8 * LANES
+    if left >= 4 * LANES:
+        for j in range(LANES):
+            s[j] = join(tag, s[j], four_apart(tag, x + j, LANES))
+        x, left = x + 4 * LANES, left - 4 * LANES
+    while left >= LANES:
+        for j in range(LANES):
+            s[j] = join(tag, s[j], x[j])
+        x, left = x + LANES, left - LANES
+    for j in range(LANES // 2):
+        results[j] = join(tag, s[j], s[j + LANES // 2])
 
 
 cdef inline double block_fold(Fold* tag, const real* x, Py_ssize_t n, Py_ssize_t stride) noexcept nogil:
@@ -159,7 +180,12 @@ cdef inline double block_fold(Fold* tag, const real* x, Py_ssize_t n, Py_ssize_t
     cdef real[LANES] s
     cdef Py_ssize_t j
     if stride == 1 and n >= LANES:
-        fill_lanes(tag, x, n, &s[0])
+        if Fold is Sum:
+            fill_lanes(tag, x, n, &s[0])
+        else:
+            choose_halves(tag, x, n, &s[0])
+            for j in range(LANES // 2):
+                s[j + LANES // 2] = s[j]
         return lanes(tag, &s[0])
     if n < 8 * LANES:
         return short_fold(tag, x, n, stride)
@@ -185,9 +211,12 @@ cdef inline void rows_fold(
     cdef real* target = other
     cdef Py_ssize_t r, i, left = LANES // 2
     for r in range(rows):
-        fill_lanes(tag, x + r * step, n, &s[0])
-        for i in range(LANES // 2):
-            partial[r * (LANES // 2) + i] = join(tag, s[i], s[i + LANES // 2])
+        if Fold is Sum:
+            fill_lanes(tag, x + r * step, n, &s[0])
+            for i in range(LANES // 2):
+                partial[r * (LANES // 2) + i] = s[i] + s[i + LANES // 2]
+        else:
+            choose_halves(tag, x + r * step, n, partial + r * (LANES // 2))
     while left > 1:
         left //= 2
         target = results if left == 1 else target
