@@ -157,7 +157,13 @@ class Cast(Op):
         self.dtype = np.dtype(dtype)
 
     def forward(self, x: np.ndarray) -> np.ndarray:
-        return by_numpy(np.ndarray.astype, x, self.dtype)
+        if not x.flags.c_contiguous:
+            return by_numpy(np.ndarray.astype, x, self.dtype)  # in the order in which x lies
+        y = K.empty(
+            x.shape, self.dtype
+        )  # (memory that was used before: fresh pages cost more than the cast)
+        K.assign(y, x)
+        return y
 
     def backward(self, gy: Tensor) -> Tensor:
         return gy

@@ -78,7 +78,11 @@ def check_assign(x):
 def test_every_order_of_axes(shape, dtype):
     for x in orders(array(shape, dtype)):
         check_assign(x)
-        check_assign(x[(..., *[slice(None, None, -1)] * x.ndim)])
+        backwards = (..., *[slice(None, None, -1)] * x.ndim)
+        check_assign(x[backwards])
+        y = np.full(x.shape, -1, x.dtype)
+        K.assign(y[backwards], x)
+        np.testing.assert_array_equal(y[backwards], x)
         copy = K.copy(x)
         assert copy.flags.c_contiguous
         assert not np.shares_memory(copy, x)

@@ -295,3 +295,23 @@ def test_ids_of_every_kind_of_integer(kind):
     y.sum().backward()
     np.testing.assert_array_equal(y.data, [[4, 5], [0, 1], [4, 5]])
     np.testing.assert_array_equal(x.grad.data, [[1, 1], [0, 0], [2, 2]])
+
+
+@pytest.mark.parametrize("axes", [1, 2, 3])
+@pytest.mark.parametrize("least", [-9.0, 0.5, 9.0], ids=["all", "some", "none"])
+def test_masks_of_the_first_axes(axes, least):
+    """As in NumPy, whatever order x and the mask have in memory; the gradient is gy where the mask is, and 0."""
+    rng = np.random.default_rng(0)
+    array = rng.standard_normal((4, 5, 6))
+    for values in (array, np.asfortranarray(array), array[:, ::-1]):
+        mask = values[(..., *[0] * (3 - axes))] > least
+        x = Tensor(values, requires_grad=True)
+        y = x[np.asfortranarray(mask)]
+        np.testing.assert_array_equal(y.data, values[mask])
+        gy = rng.standard_normal(y.shape)
+        y.backward(gy)
+        expected = np.zeros(values.shape)
+        expected[mask] = gy
+        np.testing.assert_array_equal(x.grad.data, expected)
+    with pytest.raises(IndexError):
+        Tensor(array)[np.ones((4, 4), bool)]

@@ -81,6 +81,12 @@ cdef void copy_rows(Plane* p, const word* x, word* y, Py_ssize_t rows, Py_ssize_
             memcpy(y, x, n * sizeof(word))
         elif sx == 0 and sy == 1:
             repeat(x[0], y, n)
+        elif sx == -1 and sy == 1:  # with strides that the compiler knows, it turns whole vectors
+            for i in range(n):
+                y[i] = x[-i]
+        elif sx == 1 and sy == -1:
+            for i in range(n):
+                y[-i] = x[i]
         else:
             for i in range(n):
                 y[i * sy] = x[i * sx]
