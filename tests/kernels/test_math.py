@@ -27,7 +27,7 @@ ROWS = {
     "expm1": (mp.expm1, 2, -INF),
     "log": (mp.log, 2, 0),
     "log1p": (mp.log1p, 2, -1),
-    "sigmoid": (lambda x: 1 / (1 + mp.exp(-x)), 1.02, -INF),
+    "sigmoid": (lambda x: 1 / (1 + mp.exp(-x)), 1, -INF),
     "tanh": (mp.tanh, 1, -INF),
     "softplus": (lambda x: mp.log1p(mp.exp(x)), 1, -INF),
     "erf": (mp.erf, 2, -INF),

@@ -13,7 +13,7 @@ tanh needs no rest: it is a number less a small quotient, whose error hardly cou
 from libc.stdint cimport uint32_t, uint64_t
 from minidl._kernels.math.elementary cimport (
     FUSED, _expm1_near, _expm1_rest, _horner3, _log2_lift, _lost, _minus_product, _pair, _plus, _plus_product, _power, _reduced,
-    _reduced_once, _shifted_by_lift, _shifted_for_power, abs_, copysign_, lowered, max_, min_, near_, real,
+    _reduced_once, _shifted_by_lift, _shifted_for_power, abs_, copysign_, least_, lowered, max_, min_, near_, real,
 )
 
 cdef extern from *:  # elementary.pxd
@@ -178,17 +178,16 @@ cdef inline real sigmoid_(real x) noexcept nogil:
     """q = 1 / (1 + exp(|x|)) for x < 0, else 1 - q."""
     cdef real farthest = 125 if real is float else 790
     cdef real near = 0, one = lowered[real](1)
-    cdef real power = _lowered_power(near_(x, farthest), &near)
+    cdef real power = _lowered_power(least_(x, farthest), &near)
     cdef real start = power + one, under = start + power * near
     cdef real rest
-    if real is float:
+    if real is float and FUSED:
         rest = power * near + (one - (under - power))
-    else:  # next to 2^53 the last difference above would be rounded
+    else:  # where a product is rounded, or next to 2^53, the last difference above would be rounded
         rest = (power * near + (start - under)) + (one - (start - power))
     cdef real inverse = <real>1 / under
     cdef real q = _minus_product(inverse, inverse, _lost(inverse, under, <real>1) + inverse * rest)
-    q = lowered(q) if x < 0 else <real>1 - lowered(q)
-    return q if x == x else x
+    return lowered(q) if x < 0 else <real>1 - lowered(q)
 
 
 cdef inline real softplus_times_(real x, real factor, real inverse) noexcept nogil:

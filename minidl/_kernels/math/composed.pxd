@@ -9,20 +9,23 @@ the product would be inf * 0. Slopes are right to a few ulp of 1.
 from minidl._kernels.math.compensated cimport _expm1_times, _lowered_1_plus_exp, _lowered_1_plus_exp2, signed_
 from minidl._kernels.math.elementary cimport (
     _exp_times, _expm1_near, _horner3, _lifted_exp, _lost, _lost_by_sum, _minus_product, _plus, _plus_product, _power, _reduced,
-    _shifted_by_lift, _upper, abs_, capped_, chosen_, copysign_, floored_, lift_, lowered, min_, near_, real,
+    _shifted_by_lift, _upper, abs_, capped_, chosen_, copysign_, floored_, least_, lift_, lowered, min_, near_, real,
 )
 
 
 cdef inline real softsign_(real x) noexcept nogil:
     """y = x / (1 + |x|), and what its rounding lost: x - y (1 + |x|), divided by 1 + |x|."""
     cdef real farthest = 1e30 if real is float else 1e300
-    cdef real size = near_(x, farthest)  # inf / inf is no limit
+    # inf / inf is no limit. (float: least_ takes more time than to choose NaN at the end.)
+    cdef real size = near_(x, farthest) if real is float else least_(x, farthest)
     cdef real under = <real>1 + size, added = under - size
     cdef real rest = (<real>1 - added) + (size - (under - added))  # of the sum, whichever is larger (Knuth)
     cdef real inverse = <real>1 / under
     cdef real y = size * inverse
     y = signed_(_minus_product(y, inverse, _lost(y, under, size) + y * rest), x)
-    return y if x == x else x
+    if real is float:
+        return y if x == x else x
+    return y
 
 
 cdef inline real selu_(real x) noexcept nogil:
@@ -113,13 +116,15 @@ cdef inline real mish_(real x) noexcept nogil:
 
 
 cdef inline real mish_slope_(real x) noexcept nogil:
-    """(d - 2) / d + 4 x (e + e^2) / d^2, in the terms of mish_."""
+    """(d - 2) / d + 4 x (e + e^2) / d^2, in the terms of mish_; (d - 2) / d is 1 - 2 / d where it is near 1."""
     cdef real least = -125 if real is float else -790
     cdef real farthest = 20 if real is float else 40
     cdef real z = capped_(floored_(x, least), farthest)
     cdef real e = _exp_times[real](z, 1), grown = e + e * e
     cdef real over = grown + e, inverse = <real>1 / (<real>2 + over)
-    return inverse * (over + <real>4 * z * (grown * inverse))
+    cdef real first = <real>1 if x > 0 else <real>0
+    over = <real>-2 if x > 0 else over
+    return _plus(first, inverse, _plus(over, <real>4 * z, grown * inverse))
 
 
 cdef inline real gelu_tanh_(real x) noexcept nogil:

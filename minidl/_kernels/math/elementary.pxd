@@ -96,6 +96,20 @@ cdef extern from *:
     static inline double minidl_near_d(double x, double limit) {
         return fabs(x) < limit ? fabs(x) : limit;
     }
+    /* NaN and `apart` make a negative integer, which is the smaller one. */
+    static inline float minidl_least_f(float x, float limit) {
+        const uint32_t apart = UINT32_C(0x007FFFFF);
+        const int32_t size = (int32_t)((minidl_bits_f(x) & UINT32_C(0x7FFFFFFF)) + apart);
+        const int32_t most = (int32_t)(minidl_bits_f(limit) + apart);
+        return minidl_real_f((uint32_t)(size < most ? size : most) - apart);
+    }
+    static inline double minidl_least_d(double x, double limit) {
+    #if defined(FP_FAST_FMA) /* else a comparison of doubles is no mask for integers of 64 bits (SSE2) */
+        return minidl_chosen_d(fabs(x) > limit, limit, fabs(x));
+    #else
+        return fabs(x) > limit ? limit : fabs(x);
+    #endif
+    }
     static inline float minidl_floored_f(float x, float limit) { /* limit < 0: as unsigned, -1 < -2, and 2 < -1 */
         const uint32_t bits = minidl_bits_f(x), least = minidl_bits_f(limit);
         return minidl_real_f(bits < least ? bits : least);
@@ -132,6 +146,8 @@ cdef extern from *:
     double minidl_exponent_d(double x) noexcept nogil
     float minidl_near_f(float x, float limit) noexcept nogil
     double minidl_near_d(double x, double limit) noexcept nogil
+    float minidl_least_f(float x, float limit) noexcept nogil
+    double minidl_least_d(double x, double limit) noexcept nogil
     float minidl_chosen_f(bint first, float a, float b) noexcept nogil
     double minidl_chosen_d(bint first, double a, double b) noexcept nogil
     float minidl_floored_f(float x, float limit) noexcept nogil
@@ -170,6 +186,11 @@ cdef inline real min_(real x, real y) noexcept nogil:
 cdef inline real near_(real x, real limit) noexcept nogil:
     """The smaller of |x| and limit; the limit where x is NaN."""
     return minidl_near_f(x, limit) if real is float else minidl_near_d(x, limit)
+
+
+cdef inline real least_(real x, real limit) noexcept nogil:
+    """The smaller of |x| and limit; NaN where x is."""
+    return minidl_least_f(x, limit) if real is float else minidl_least_d(x, limit)
 
 
 cdef inline real chosen_(bint first, real a, real b) noexcept nogil:

@@ -9,7 +9,7 @@ C library for these numbers.
 """
 
 from libc.math cimport cos, fabs, sin, tan
-from minidl._kernels.math.elementary cimport _horner3, _horner5, abs_, copysign_, real
+from minidl._kernels.math.elementary cimport _horner3, _horner5, _minus_product, abs_, copysign_, real
 
 cdef extern from *:
     """
@@ -26,9 +26,20 @@ cdef extern from *:
         memcpy(&y, &bits, sizeof y);
         return y;
     }
+    /* a for an even k, b for an odd one. */
+    static inline double minidl_in_turn(double a, double b, double shifted) {
+        uint64_t bits, other, count;
+        memcpy(&bits, &a, sizeof bits);
+        memcpy(&other, &b, sizeof other);
+        memcpy(&count, &shifted, sizeof count);
+        bits ^= (bits ^ other) & (0 - (count & 1));
+        memcpy(&a, &bits, sizeof a);
+        return a;
+    }
     #endif
     """
     double minidl_alternate(double y, double shifted) noexcept nogil
+    double minidl_in_turn(double a, double b, double shifted) noexcept nogil
 
 cdef enum:
     FARTHEST = 1 << 20  # times pi in 33 bits and half a unit: 53 bits and a bit to spare
@@ -84,12 +95,38 @@ cdef inline real any_cos_(real x) noexcept nogil:
 
 
 cdef inline real tan_(real x) noexcept nogil:
-    """sin(x) / cos(x), with the signs of both."""
-    cdef double rounder = 6755399441055744.0, wide = x, turns = wide * 0.3183098861837907
-    cdef double of_sin = turns + rounder, of_cos = (turns + 0.5) + rounder
-    cdef double s = minidl_alternate(_sin_between(x, wide, of_sin - rounder), of_sin)
-    cdef double c = minidl_alternate(_sin_between(x, wide, (of_cos - rounder) - 0.5), of_cos)
-    return <real>(s / c) if x != 0 else x
+    """sin(r) / cos(r), or -cos(r) / sin(r) for an odd k, where r = x - k pi / 2, at most pi / 4, and `rest` is what r lost.
+
+    The coefficients are those of FreeBSD's k_sin.c and k_cos.c, and of their float twins.
+    """
+    cdef double rounder = 6755399441055744.0, wide = x
+    cdef double shifted = wide * 0.6366197723675814 + rounder, k = shifted - rounder
+    cdef double first = wide - k * 1.5707963267341256, second = k * 6.077100506303966e-11, start = first - second
+    cdef double rest = ((first - start) - second) - k * 2.0222662487959506e-21, r = start + rest
+    cdef double z = r * r, p, s, c
+    if real is float:
+        p = _horner3[double](
+            z, 2.7183114939898219064e-06, -1.98393348360966317347e-04, 8.3333293858894631756e-03, -0.166666666416265235595
+        )
+        s = r + r * z * p
+        p = _horner3[double](
+            z, 2.43904487962774090654e-05, -1.38867637746099294692e-03, 4.16666233237390631894e-02, -0.499999997251031003120
+        )
+        c = 1.0 + z * p
+    else:
+        p = _horner5[double](
+            z, 1.58969099521155010221e-10, -2.50507602534068634195e-08, 2.75573137070700676789e-06,
+            -1.98412698298579493134e-04, 8.33333333332248946124e-03, -1.66666666666666324348e-01,
+        )
+        rest = (start - r) + rest
+        s = r + (r * z * p + rest)
+        p = _horner5[double](
+            z, -1.13596475577881948265e-11, 2.08757232129817482790e-09, -2.75573143513906633035e-07,
+            2.48015872894767294178e-05, -1.38888888888741095749e-03, 4.16666666666666019037e-02,
+        )
+        c = 1.0 - (0.5 * z - _minus_product[double](z * z * p, r, rest))
+    s, c = minidl_in_turn(s, c, shifted), minidl_in_turn(c, s, shifted)
+    return <real>minidl_alternate(s / c, shifted) if x != 0 else x
 
 
 cdef inline real any_tan_(real x) noexcept nogil:
@@ -123,5 +160,8 @@ cdef inline real arctan_(real x) noexcept nogil:
             z, p, -9.09088713343650656196e-02, 1.11111104054623557880e-01, -1.42857142725034663711e-01,
             1.99999999998764832476e-01, -3.33333333333329318027e-01,
         )
-    rest = rest if high else (<real>0.5 * rest if middle else zero)
+    if real is float:  # and what x - 1 lost, where 1 / (x + 1) is between 0.66 and 0.71
+        rest = rest if high else (<real>0.5 * rest + <real>0.69 * (size - (over + one)) if middle else zero)
+    else:
+        rest = rest if high else (<real>0.5 * rest if middle else zero)
     return copysign_(start + (t + (t * z * p + rest)), x)
