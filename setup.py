@@ -108,8 +108,8 @@ CALLING = {"conv": 110, "gemm": 70, "softmax": 70}
 # Kernels that are as fast with what -O2 does if loops are still vectorised, and short loops unrolled (peeled). They are
 # a fifth smaller.
 LIGHT = {
-    "batch_norm", "gates", "noise", "normalization", "pooling", "scatter", "selection",
-    "checks", "memory", "pool",
+    "batch_norm", "gates", "noise", "normalization", "pooling", "scan", "scatter", "selection", "updates",
+    "checks", "memory", "padding", "pool", "sorting",
 }  # fmt: skip
 VECTORISE = [["-O2", "-ftree-vectorize", "-fvect-cost-model=dynamic", "-fpeel-loops"], ["-O2"]]
 # Compiled for size: what runs once, or only while a step is recorded.
