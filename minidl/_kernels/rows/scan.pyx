@@ -14,6 +14,7 @@ from libc.math cimport INFINITY, NAN, frexp, isinf, isnan, ldexp, signbit
 from minidl._kernels.arrays.checks cimport c_axes, dense
 from minidl._kernels.loops.driver cimport loop_t, of_dtype, run
 from minidl._kernels.math.elementary cimport real
+from minidl._kernels.product.squares cimport turn
 from minidl._kernels.rows.exponentials cimport LANES as STRIP
 from minidl._kernels.rows.softmax_columns cimport to_columns
 from minidl._kernels.runtime cimport memory
@@ -305,6 +306,9 @@ cdef void extremum_shares(void* tag, Work* w, Py_ssize_t first, Py_ssize_t last,
     cdef real y, share, zero = 0
     cdef const real* x
     cdef real* gx
+    while n < STRIP and first < last:
+        shares_of_strips(w, first, min(last - first, <Py_ssize_t>STRIPS * STRIP), out)
+        first += STRIPS * STRIP
     for r in range(first, last):
         x, gx, y, count = <const real*>w.x + r * n, out + r * n, (<const real*>w.y)[r], 0
         if y == y:
@@ -319,6 +323,39 @@ cdef void extremum_shares(void* tag, Work* w, Py_ssize_t first, Py_ssize_t last,
             share = (<const real*>w.gy)[r] / <real>count
             for i in range(n):
                 gx[i] = share if x[i] != x[i] else zero
+
+
+cdef inline bint same(real x, real y) noexcept nogil:
+    return (x == y) | ((x != x) & (y != y))
+
+
+cdef void shares_of_strips(Work* w, Py_ssize_t first, Py_ssize_t count, real* out) noexcept nogil:
+    """The same of short rows, side by side as in products_of_strips."""
+    cdef real[STRIPS * STRIP * STRIP] columns
+    cdef real[STRIP] y, share, shared
+    cdef Py_ssize_t strip, start, i, j, n = w.n, last = first + count - 1
+    cdef real zero = 0, one = 1
+    cdef real* x
+    for strip in range((count + STRIP - 1) // STRIP):
+        start = strip * STRIP
+        to_columns(<const real*>w.x + (first + start) * n, <real*>columns + start * STRIP,
+                   min(count - start, <Py_ssize_t>STRIP), n)
+    for strip in range((count + STRIP - 1) // STRIP):
+        start = strip * STRIP
+        x = <real*>columns + start * STRIP
+        for j in range(STRIP):
+            y[j] = (<const real*>w.y)[min(first + start + j, last)]
+            share[j] = (<const real*>w.gy)[min(first + start + j, last)]
+            shared[j] = 0
+        for i in range(n):
+            for j in range(STRIP):
+                shared[j] += one if same(x[i * STRIP + j], y[j]) else zero
+        for j in range(STRIP):
+            share[j] /= shared[j]
+        for i in range(n):
+            for j in range(STRIP):
+                x[i * STRIP + j] = share[j] if same(x[i * STRIP + j], y[j]) else zero
+        turn(<const real*>x, STRIP, out + (first + start) * n, n, n, min(count - start, <Py_ssize_t>STRIP))
 
 
 # ── The entry points ─────────────────────────────────────────────────────────────────────────────────────────────────
