@@ -36,7 +36,9 @@ from minidl._kernels.conv.phases cimport Job, Window, convolve
 from minidl._kernels.conv.pointwise cimport convolve_pointwise, pointwise_pays
 from minidl._kernels.conv.runs cimport are_apart, runs_pay
 from minidl._kernels.conv.runs_convolution cimport convolve_runs
-from minidl._kernels.conv.runs_gradient cimport gradient_runs_pay, runs_gradient
+from minidl._kernels.conv.runs_gradient cimport (
+    gradient_runs_pay, runs_gradient, swapped_runs_gradient, swapped_runs_pay,
+)
 from minidl._kernels.conv.winograd_sums cimport (
     LEAST_CHANNELS, LEAST_PAIRS, winograd_convolve, winograd_pays, winograd_weight_gradient,
 )
@@ -192,10 +194,15 @@ cdef inline bint compute_gradients(
     real* kind, const Window* w, Job* job, char* gw, char* gb
 ) noexcept nogil:
     """Of weights and bias, from job.x and gy, job.y. Which way is decided here, by the shape."""
+    cdef bint finite, done
     if is_depthwise(kind, w, job):
         return depthwise_gradient(kind, w, job, gw, gb)
     if winograd and job.x.c * job.y.c >= LEAST_PAIRS and winograd_pays(kind, w, &job.x, &job.y, 0):
         return winograd_weight_gradient(kind, w, &job.x, &job.y, gw, gb)
+    if swapped_runs_pay(kind, w, job):
+        done = swapped_runs_gradient(kind, w, job, gw, gb, &finite)
+        if finite or not done:
+            return done
     if gradient_runs_pay(kind, w, job):
         return runs_gradient(kind, w, job, gw, gb)
     return weight_gradient(kind, w, &job.x, &job.y, gw, gb)

@@ -36,6 +36,8 @@ cdef extern from *:
 
 cdef enum:
     MOST_TERMS = 12             # that they belong to
+    SWAPPED = 4             # times as many inputs as outputs make it worth it that x and gy change places,
+    MOST_INPUTS = 64        # up to so many, whose rows a task may have to copy
     LEAST_RUN = 16          # vectors of a run: each sum is loaded and stored once for so many
 
 
@@ -43,6 +45,7 @@ cdef struct Plan:
     Runs runs
     Image gy
     Py_ssize_t groups, outputs  # of a group
+    Py_ssize_t count            # of an output's terms and, if wanted, its bias
     Py_ssize_t terms            # of an output's sum, and with the bias and what a tile has beyond it
     Py_ssize_t padded
     Py_ssize_t* shifts          # from the start of the copies, in bytes
@@ -125,7 +128,7 @@ cdef inline bint gradient_runs_pay(real* kind, const Window* w, const Job* job) 
 
 
 cdef inline bint runs_gradient(real* kind, const Window* w, Job* job, char* gw, char* gb) noexcept nogil:
-    """gw and gb from job.x and job.y, which is gy. False: no memory, or the work was stopped."""
+    """gw, and gb unless it is NULL, from job.x and job.y, which is gy. False: no memory, or the work was stopped."""
     cdef Taps* axes[AXES]
     cdef Py_ssize_t[AXES] low, high
     cdef Py_ssize_t[2] start
@@ -134,6 +137,7 @@ cdef inline bint runs_gradient(real* kind, const Window* w, Job* job, char* gw, 
     cdef bint done
     cdef double flops
     s.groups, s.outputs, s.terms = w.groups, job.y.c // w.groups, job.x.c // w.groups * w.taps
+    s.count = s.terms + (1 if gb != NULL else 0)
     s.padded = s.terms + MOST_TERMS
     s.gy, s.gw, s.gb, s.failed = job.y, gw, gb, False
     s.shifts = <Py_ssize_t*> lay_axes(w, job, axes, low, high, (s.padded + s.terms) * sizeof(Py_ssize_t))
@@ -206,7 +210,7 @@ cdef inline void sum_band(
         terms = terms_of(<int> count)
         for i in range(count):
             dots.gy[i] = gy + (o + i) * step
-        for t in range(ceil_div(s.terms + 1, terms)):
+        for t in range(ceil_div(s.count, terms)):
             dots.shifts = s.shifts + t * terms
             for i in range(count):
                 dots.sums[i] = sums + ((o + i) * s.padded + t * terms) * lane * size
@@ -236,7 +240,7 @@ cdef inline void lanes_task(real* kind, Plan* s, Py_ssize_t index) noexcept nogi
     cdef Py_ssize_t lane = lanes(kind), t, i
     cdef real[TILE_LANES] sums
     cdef real total
-    for t in range(s.terms + 1):
+    for t in range(s.count):
         if real is float:
             add_shares(<floats*> NULL, s, index, t, <char*> sums)
         else:
@@ -259,3 +263,84 @@ cdef inline void add_shares(vec* kind, const Plan* s, Py_ssize_t index, Py_ssize
         share += s.groups * s.outputs * s.padded
         total = total + share[0]
     (<vec*> sums)[0] = total
+
+
+# ── Fewer outputs than inputs ─────────────────────────────────────────────────────────────────────
+# Without a stride x and gy may change places: seen from a pixel i = j + t * dilation - padding of x,
+#
+#     gw[o, c, t] = sum over i of  gy[o, i + t' * dilation - padding'] x[c, i]      t' = last tap - t, padding' = reach - padding
+#
+# is a weight gradient, too. So it is gy's rows that are copied for each column of taps, which are fewer. But now it is gy that
+# has zeros around it: a pixel of x that is not finite makes NaN of taps that do not see it. Then all is computed again.
+
+cdef inline bint swapped_runs_pay(real* kind, const Window* w, const Job* job) noexcept nogil:
+    cdef Window window
+    cdef Job few
+    cdef int axis
+    if w.groups > 1 or SWAPPED * job.y.c > job.x.c or job.x.c > MOST_INPUTS:
+        return False
+    for axis in range(AXES):
+        if w.stride[axis] > 1 or w.padding[axis] > (w.kernel[axis] - 1) * w.dilation[axis]:
+            return False
+    swap(w, job, &window, &few)
+    few.y.c = 1  # (however many there are: x's channels are not the lanes of a vector)
+    return gradient_runs_pay(kind, &window, &few)
+
+
+cdef inline void swap(const Window* w, const Job* job, Window* window, Job* swapped) noexcept nogil:
+    cdef int axis
+    window[0], swapped[0] = w[0], job[0]
+    swapped.x, swapped.y = job.y, job.x
+    for axis in range(AXES):
+        window.padding[axis] = (w.kernel[axis] - 1) * w.dilation[axis] - w.padding[axis]
+
+
+cdef inline bint swapped_runs_gradient(
+    real* kind, const Window* w, Job* job, char* gw, char* gb, bint* finite
+) noexcept nogil:
+    """As runs_gradient. finite: whether gw is, else it may be wrong."""
+    cdef Py_ssize_t inputs = job.x.c, outputs = job.y.c, o, c, t
+    cdef Window window
+    cdef Job swapped
+    cdef const real* given
+    cdef real* turned = <real*> memory.take(times(times(inputs, outputs), w.taps * sizeof(real)))
+    cdef bint done
+    finite[0] = True
+    swap(w, job, &window, &swapped)
+    done = turned != NULL and runs_gradient(kind, &window, &swapped, <char*> turned, NULL)
+    for o in range(outputs if done else 0):
+        (<real*> gb)[o] = sum_channel(kind, &job.y, o)
+        for c in range(inputs):
+            given = turned + (c * outputs + o) * w.taps
+            for t in range(w.taps):
+                (<real*> gw)[(o * inputs + c) * w.taps + t] = given[w.taps - 1 - t]
+                finite[0] = finite[0] and given[t] - given[t] == 0
+    memory.give(turned)
+    return done
+
+
+cdef inline real sum_channel(real* kind, const Image* x, Py_ssize_t channel) noexcept nogil:
+    """All pixels, those of a sample first."""
+    cdef Py_ssize_t n, d, h, i, j
+    cdef real[TILE_LANES] part, total
+    cdef const char* row
+    for j in range(TILE_LANES):
+        total[j] = 0
+    for n in range(x.n):
+        for j in range(TILE_LANES):
+            part[j] = 0
+        for d in range(x.size[0]):
+            for h in range(x.size[1]):
+                row = x.data + n * x.n_step + channel * x.c_step + d * x.steps[0] + h * x.steps[1]
+                i = 0
+                while x.steps[2] == sizeof(real) and i + TILE_LANES <= x.size[2]:
+                    for j in range(TILE_LANES):
+                        part[j] += (<const real*> row)[i + j]
+                    i += TILE_LANES
+                for i in range(i, x.size[2]):
+                    part[i % TILE_LANES] += (<const real*> (row + i * x.steps[2]))[0]
+        for j in range(TILE_LANES):
+            total[j] += part[j]
+    for j in range(1, TILE_LANES):
+        total[0] += total[j]
+    return total[0]
