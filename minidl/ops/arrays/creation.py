@@ -16,6 +16,7 @@ from minidl.random import generator
 
 __all__ = ["arange", "full", "ones", "randn", "zeros"]
 
+NUMBER = (int, float, np.number)
 COMMON = {name: np.dtype(name) for name in ("float32", "float64")}
 
 
@@ -39,7 +40,7 @@ def ones(*shape: Any, dtype: Any = "float32", requires_grad: bool = False) -> Te
 
 def full(shape: Any, value: float, dtype: Any = "float32", requires_grad: bool = False) -> Tensor:
     """A tensor y = value of this shape, an int or a tuple. The other arguments and errors as for `zeros`."""
-    if not isinstance(value, int | float | np.number):
+    if not isinstance(value, NUMBER):
         raise TypeError(f"full: value must be a number, got {value!r}")
     return _full("full", (shape,), value, dtype, requires_grad)
 

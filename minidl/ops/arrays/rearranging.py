@@ -160,7 +160,7 @@ def roll(x: Any, shift: Any, axis: Any = None) -> Tensor:
 def outer(x0: Any, x1: Any) -> Tensor:
     """The matrix of products, y_ij = x0_i x1_j, of both in one row. The gradients are gy x1 and x0 gy. As `mul`."""
     x0, x1 = pair(x0, x1)
-    return Outer()(reshape(x0, -1), reshape(x1, -1))
+    return Outer()(*[x if x.ndim == 1 else reshape(x, -1) for x in (x0, x1)])
 
 
 def tril(x: Any, k: int = 0) -> Tensor:
