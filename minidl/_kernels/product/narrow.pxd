@@ -22,6 +22,7 @@ cdef enum:
     WEIGHTS = 2048              # numbers of B that are packed at most
     LEAST_SQUARES = 2           # of rows: fewer are not worth packing B
     BLOCK_BYTES = 16 << 10      # of C in a task: half of a first-level cache
+    TURNING = 8                 # columns take as long as transposing A
 
 ctypedef struct Four:
     char _
@@ -60,7 +61,7 @@ cdef inline Py_ssize_t columns_of(Py_ssize_t n) noexcept nogil:
 cdef inline bint multiply_narrow(real* kind, const Product* p) noexcept nogil:
     """Computes p if it is narrow enough and A has enough rows, else returns False."""
     cdef Py_ssize_t size = sizeof(real), lane = lanes(kind), tasks
-    cdef double flops = 2.0 * p.m * p.n * p.k
+    cdef double flops = 2.0 * p.m * (p.n + TURNING) * p.k  # of a wide product that takes as long
     cdef Plan s
     s.product, s.columns = p, columns_of(p.n)
     if (2 * s.columns > lane or p.n > MOST_COLUMNS or p.a_col != size or p.k < lane or p.m < LEAST_SQUARES * lane or p.add

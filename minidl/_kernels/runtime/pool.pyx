@@ -62,7 +62,7 @@ cdef long long _rang = 0          # when sleeping workers were last woken
 cdef Py_ssize_t _wake_ns = 7_000  # what waking one costs the caller; measured each time
 cdef Py_ssize_t _cautious = 0     # so many short calls are still to be made alone
 cdef Py_ssize_t _chain_ns = 0     # what the calls of a chain took without those that sleep,
-cdef long long _chain_end = 0     # and when the last of them ended, about
+cdef long long _chain_end = 0     # and when the last of them ended
 cdef unsigned _waiting = 0        # 1 while the caller sleeps until the last worker has left
 cdef Py_ssize_t _workers = 0      # workers started
 
@@ -107,12 +107,13 @@ cdef bint share(task_t run, void* context, Py_ssize_t count, bint whole, Py_ssiz
     cdef Py_ssize_t helpers = min(count, peek(&_threads)) - 1
     cdef bint outermost = caller.depth == 0, done
     cdef unsigned stop = 0
+    cdef long long began = 0
     if count <= 1:
         if count == 1:
             run(context, 0)
         return True
     if helpers >= 1 and ns < LONG:
-        helpers = min(helpers, helpers_for(ns))
+        helpers = min(helpers, helpers_for(ns, &began))
     # A call from inside a task finds the pool busy too, and so runs inline.
     cdef bint alone = helpers < 1 or load(&_busy) or not swap(&_busy, 0, 1)
     if outermost:
@@ -120,31 +121,39 @@ cdef bint share(task_t run, void* context, Py_ssize_t count, bint whole, Py_ssiz
     caller.depth += 1
     done = run_alone(run, context, count) if alone else run_shared(run, context, count, helpers, ns)
     caller.depth -= 1
+    if began:
+        end_of_link(began)
     if outermost:
         caller.stop, caller.looks = NULL, False
         return done
     return True
 
 
-cdef inline Py_ssize_t helpers_for(Py_ssize_t ns) noexcept nogil:
-    """Of a call that takes so long alone."""
+cdef inline Py_ssize_t helpers_for(Py_ssize_t ns, long long* began) noexcept nogil:
+    """Of a call that takes so long alone. began: set to the time if it is part of a chain that workers sleep through."""
     cdef Py_ssize_t woken = ns // (WORTH * peek(&_wake_ns)), cautious = peek(&_cautious)
     if woken == 0 and cautious > 0:
         put(&_cautious, cautious - 1)
         return 0
     if woken == 0 and awake() < peek(&_threads) - 1:
-        woken = is_due(ns)
+        began[0] = now()
+        woken = is_due(ns, began[0])
     return awake() + woken
 
 
-cdef inline bint is_due(Py_ssize_t ns) noexcept nogil:
+cdef inline bint is_due(Py_ssize_t ns, long long time) noexcept nogil:
     """Whether the chain that ends with a call of so many ns has gone on for long enough to wake a worker for it."""
-    cdef long long time = now()
     cdef Py_ssize_t before = peek(&_chain_ns) if time - peek_time(&_chain_end) <= peek_time(&_spin) else 0
     cdef bint due = before + ns >= WORTH * peek(&_wake_ns)
-    put(&_chain_ns, 0 if due else before + ns)
-    put_time(&_chain_end, time + ns)
+    put(&_chain_ns, 0 if due else before)
     return due
+
+
+cdef inline void end_of_link(long long began) noexcept nogil:
+    """A call of a chain has ended: what counts is the time that it took, not the one that was expected."""
+    cdef long long time = now()
+    put(&_chain_ns, peek(&_chain_ns) + <Py_ssize_t> (time - began))
+    put_time(&_chain_end, time)
 
 
 cdef inline Py_ssize_t awake() noexcept nogil:
