@@ -68,7 +68,7 @@ SHARED = "minidl._kernels.runtime.cython_shared"
 # Compiled for speed: what every operation goes through. The other ops are compiled for size, which takes a third off
 # them; doing so here made a chain of tiny operations 1.3 times slower.
 QUICK = {
-    *("modes", "changes", "tensor", "tape", "op", "engine", "activation", "args", "arithmetic"),
+    *("modes", "changes", "tensor", "tape", "op", "engine", "args", "arithmetic"),
     *("capture", "record"),
 }
 KERNEL_DIRECTIVES = {
@@ -95,20 +95,23 @@ ENGINE_DIRECTIVES = {  # plain Python: it keeps Python's meaning, compiled or no
 LEAN = ["-g0", "-fno-asynchronous-unwind-tables"]  # C has no exceptions that would need the tables
 if sys.platform == "linux":
     LEAN.append("-fno-plt")  # calls into Python and NumPy jump once: a tiny op takes 0.94x
-GNU = ["-O3", *LEAN, "-fno-math-errno", "-fno-trapping-math"]
+# Code that begins anywhere takes 2 % less room than in lines of 16 or 32 bytes, and no longer.
+ANYWHERE = [f"-fno-align-{what}" for what in ("functions", "jumps", "labels", "loops")]
+GNU = ["-O3", *LEAN, *ANYWHERE, "-fno-math-errno", "-fno-trapping-math"]
 GNU_LEVELS = {
     "baseline": GNU,
     "v3": [*GNU, "-march=x86-64-v3"],
     "v4": [*GNU, "-march=x86-64-v4", "-mprefer-vector-width=512"],
 }
 # The greatest function declared `inline` that is inlined, in gcc's instructions. At -O3 this is 200, and checks of
-# arguments are inlined too, which takes up to a quarter of a kernel's size. These three are as fast with less; in
-# others a polynomial would be called instead of vectorised.
-CALLING = {"conv": 110, "gemm": 70, "softmax": 70}
+# arguments are inlined too, which takes up to a quarter of a kernel's size. These are as fast with less; in others a
+# polynomial would be called instead of vectorised (in losses too, with 70: that is what -O2 has).
+CALLING = {"conv": 110, "gemm": 70, "losses": 130, "softmax": 70}
 # Kernels that are as fast with what -O2 does if loops are still vectorised, and short loops unrolled (peeled). They are
 # a fifth smaller.
 LIGHT = {
-    "batch_norm", "gates", "noise", "normalization", "pooling", "scan", "scatter", "selection", "updates",
+    "batch_norm", "gates", "losses", "noise", "normalization", "pooling", "prelu", "scan", "scatter", "selection",
+    "updates",
     "checks", "memory", "padding", "pool", "sorting",
 }  # fmt: skip
 VECTORISE = [["-O2", "-ftree-vectorize", "-fvect-cost-model=dynamic", "-fpeel-loops"], ["-O2"]]
