@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from threading import Lock
 from typing import Any
 
 import numpy as np
 
-_generator: np.random.Generator | None = None  # made when it is first asked for
-_making = Lock()  # of it, by one thread
+# The library's generator, made when it is first asked for. In a dict, whose setdefault is one step for all threads: a
+# lock would stay taken where Ctrl-C comes after it is taken and before its block begins, as it may in Python 3.14.
+_library: dict[str, np.random.Generator] = {}
 _lent: ContextVar[np.random.Generator | None] = ContextVar("minidl.random", default=None)
 
 
@@ -27,10 +27,7 @@ def manual_seed(n: int) -> None:
     Source: O'Neill, PCG: A Family of Simple Fast Space-Efficient Statistically Good Algorithms for Random Number
     Generation, 2014 (the generator behind it).
     """
-    global _generator
-    seeded = _seeded("manual_seed: n", n)
-    with _making:
-        _generator = seeded
+    _library["generator"] = _seeded("manual_seed: n", n)
 
 
 def _seeded(what: str, n: Any) -> np.random.Generator:
@@ -46,14 +43,12 @@ def generator(rng: np.random.Generator | int | None = None, owner: str = "") -> 
     """For `owner`: rng itself, a generator seeded with rng if it is an int, or the library's own if it is None
     (inside of `drawing_from`: that one).
     """
-    global _generator
     if rng is None:
         if (lent := _lent.get()) is not None:
             return lent
-        if _generator is None:
-            with _making:
-                _generator = _generator or np.random.default_rng()
-        return _generator
+        if (made := _library.get("generator")) is not None:
+            return made
+        return _library.setdefault("generator", np.random.default_rng())
     if isinstance(rng, np.random.Generator):
         return rng
     if isinstance(rng, int | np.integer):

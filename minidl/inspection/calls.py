@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from threading import Lock
+from threading import RLock
 from typing import Any
 
 from minidl.autograd.tape import Declaration, all_declarations, on_declared
@@ -18,7 +18,7 @@ Wrap = Callable[[str, Callable], Callable]
 
 _wraps: list[Wrap] = []  # of all blocks that run now, in any thread
 _own: dict[Declaration, dict[str, Any]] = {}  # the methods themselves, while there are blocks
-_lock = Lock()
+_lock = RLock()  # (Python 3.14 may leave it taken on Ctrl-C: then its thread must be able to go on)
 _replaced: list[
     Callable
 ] = []  # when the last block began or ended: another thread may just be about to call one
