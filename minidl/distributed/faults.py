@@ -23,6 +23,7 @@ FAULT, HEARD, ENDED = 1, 2, 3  # tags
 TOGETHER = 0.05  # seconds within which ranks that raise the same have heard of each other: one shows the traceback
 LONGER = 10  # times the world's timeout: others that have ended wait so long for rank 0, which may have more to do
 PATIENCE = 3.0  # seconds that a rank which ends the job waits for the others to say that they have heard of it
+PASSED_ON = 0.1  # seconds for the launcher to pass on what ranks wrote, before one of them aborts
 
 
 class RankError(RuntimeError):
@@ -123,6 +124,7 @@ class Faults:
             waiting = [rank for rank in waiting if not self.comm.iprobe(rank, HEARD)]
             self.world.all_done(self.sent)  # (a message may need to be driven on)
             time.sleep(1e-3)
+        time.sleep(PASSED_ON)
         self.world.mpi.COMM_WORLD.Abort(1)
         os._exit(1)  # (Abort may return, before the launcher has ended this process)
 
