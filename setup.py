@@ -95,7 +95,7 @@ ENGINE_DIRECTIVES = {  # plain Python: it keeps Python's meaning, compiled or no
 LEAN = ["-g0", "-fno-asynchronous-unwind-tables"]  # C has no exceptions that would need the tables
 if sys.platform == "linux":
     LEAN.append("-fno-plt")  # calls into Python and NumPy jump once: a tiny op takes 0.94x
-# Code that begins anywhere takes 2 % less room than in lines of 16 or 32 bytes, and no longer.
+# Functions and loops that begin at any byte, not at multiples of 16 or 32, make a wheel 2 % smaller and run as fast.
 ANYWHERE = [f"-fno-align-{what}" for what in ("functions", "jumps", "labels", "loops")]
 GNU = ["-O3", *LEAN, *ANYWHERE, "-fno-math-errno", "-fno-trapping-math"]
 GNU_LEVELS = {

@@ -21,10 +21,10 @@ cpdef bint fits(cnp.ndarray buffer, object x):
 
 
 cpdef int put(cnp.ndarray y, cnp.ndarray x) except -1:
-    if fits(y, x) and is_dense(y) and not cnp.PyArray_ISOBJECT(y):
+    if fits(y, x) and is_dense(y) and cnp.PyArray_ISWRITEABLE(y) and not cnp.PyArray_ISOBJECT(y):
         memmove(cnp.PyArray_DATA(y), cnp.PyArray_DATA(x), cnp.PyArray_NBYTES(y))
         return 0
-    return cnp.PyArray_CopyInto(y, x)
+    return cnp.PyArray_CopyInto(y, x)  # (of a y that is read-only NumPy says what is wrong)
 
 
 cpdef cnp.ndarray taken_out(cnp.ndarray x):

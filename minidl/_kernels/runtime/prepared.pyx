@@ -259,8 +259,6 @@ cdef struct Assignment:
 
 cdef int assign_again(void* work) except -1:
     cdef Assignment* a = <Assignment*>work
-    if not cnp.PyArray_ISWRITEABLE(<cnp.ndarray>a.y):
-        return cnp.PyArray_CopyInto(<cnp.ndarray>a.y, <cnp.ndarray>a.x)  # NumPy says what is wrong
     return put(<cnp.ndarray>a.y, <cnp.ndarray>a.x)
 
 
