@@ -159,9 +159,8 @@ class Cast(Op):
     def forward(self, x: np.ndarray) -> np.ndarray:
         if not x.flags.c_contiguous:
             return by_numpy(np.ndarray.astype, x, self.dtype)  # in the order in which x lies
-        y = K.empty(
-            x.shape, self.dtype
-        )  # (memory that was used before: fresh pages cost more than the cast)
+        # Into memory that was used before: fresh pages, which NumPy would take, cost more than the cast.
+        y = K.empty(x.shape, self.dtype)
         K.assign(y, x)
         return y
 

@@ -146,10 +146,9 @@ def _taken(index: Any, x: np.ndarray) -> np.ndarray:
     ):
         if not within(index, len(x)):
             return x.take(index, 0)  # the same in half the time
-        y = K.empty((*index.shape, *x.shape[1:]), x.dtype)  # memory that was used before
-        return x.take(
-            index, 0, y, "clip"
-        )  # (nothing is clipped, but nothing written twice, either)
+        # Into memory that was used before. Nothing is left to clip; "raise" would go through a copy of y.
+        y = K.empty((*index.shape, *x.shape[1:]), x.dtype)
+        return x.take(index, 0, y, "clip")
     return np.asarray(x[index])
 
 
