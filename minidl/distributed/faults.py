@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from minidl.distributed.ranks import World
 
 FAULT, HEARD, ENDED = 1, 2, 3  # tags
-TOGETHER = 0.05  # seconds within which ranks that raise the same have heard of each other: one shows the traceback
+TOGETHER = 1.0  # seconds that a rank at fault waits for ranks before it, which may raise the same: one shows it
 LONGER = 10  # times the world's timeout: others that have ended wait so long for rank 0, which may have more to do
 PATIENCE = 3.0  # seconds that a rank which ends the job waits for the others to say that they have heard of it
 PASSED_ON = 0.1  # seconds for the launcher to pass on what ranks wrote, before one of them aborts
@@ -99,11 +99,17 @@ class Faults:
                 self.comm.recv(source=rank, tag=ENDED)
                 self.ended[rank] = time.monotonic()
 
-    def heard_within(self, seconds: float) -> tuple[int, str] | None:
-        """The fault of another rank, if one is heard of now or soon."""
-        time.sleep(seconds)
-        self._hear()
-        return self.heard
+    def wait_for_ranks_before(self) -> None:
+        """Waits until each rank before this one has told of a fault of its own, or heard of this one's: of ranks that
+        raise the same, only the first shows it. `TOGETHER` is the limit, as one of them may be computing for long.
+        """
+        begun, answered = time.monotonic(), False
+        before = [rank for rank in self.world.others() if rank < self.world.rank]
+        while self.leads() and not answered and time.monotonic() < begun + TOGETHER:
+            waiting = [r for r in before if r not in self.ended and r not in self.silent]
+            answered = all(self.comm.iprobe(rank, HEARD) for rank in waiting)
+            self._hear()  # (afterwards: a rank says that it has heard after it has told of its own fault)
+            time.sleep(1e-3)
 
     def leads(self) -> bool:
         """Whether this rank ends the job, when the others have shown their messages: the first that is at fault."""
@@ -202,9 +208,9 @@ def ends_together(faults: Faults) -> None:
 
     def at_exception(kind: type[BaseException], error: BaseException, trace: Any) -> None:
         faults.tell(said(error), _silent(error))
-        heard = faults.heard_within(TOGETHER)
-        if heard is not None and heard[1] == said(error) and not faults.leads():
-            error = RankError(f"the same as on rank {heard[0]}")
+        faults.wait_for_ranks_before()
+        if faults.heard is not None and faults.heard[1] == said(error) and not faults.leads():
+            error = RankError(f"the same as on rank {faults.heard[0]}")
         show(faults.world, error)
         if before is not sys.__excepthook__:
             before(kind, error, trace)
