@@ -130,7 +130,10 @@ cdef int run_all(void* work) except -1:
     cdef Py_ssize_t k, width = w.size // max(w.chunks, <Py_ssize_t>1)
     if w.settle != NULL:
         w.settle(w.params, w.count)
-    run(<loop_t>chunks, w, sizeof(Work), None, w.chunks, width, COST, True)  # what it may raise comes before its first change
+    if w.size <= CHUNK:  # one thread is done before another has taken its part
+        chunks(NULL, w, 0, w.chunks, NULL)
+    else:  # what it may raise comes before its first change
+        run(<loop_t>chunks, w, sizeof(Work), None, w.chunks, width, COST, True)
     for k in range(w.count):
         if w.params[k].count != NULL:
             w.params[k].count[0] += 1
