@@ -13,6 +13,8 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from minidl._kernels.system.limits import MAX_THREADS
+
 STANDS_FOR = (
     "arrays.copying",
     "arrays.padding",
@@ -185,8 +187,8 @@ def set_num_threads(n: int) -> None:
 
     Raises TypeError if n is not an int, ValueError if it is not in 1..1024.
     """
-    if not 1 <= _number("set_num_threads: n must be an int", n) <= 1024:
-        raise ValueError(f"set_num_threads: n must be in 1..1024, got {n}")
+    if not 1 <= _number("set_num_threads: n must be an int", n) <= MAX_THREADS:
+        raise ValueError(f"set_num_threads: n must be in 1..{MAX_THREADS}, got {n}")
     if n > 1:
         warn(f"set_num_threads({n}) leaves it at 1 thread")
 

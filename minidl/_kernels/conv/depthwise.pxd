@@ -224,7 +224,8 @@ cdef inline bint convolve_depthwise(real* kind, const Window* w, Job* job) noexc
             (<real*> s.weight)[t * job.y.c + c] = (<const real*> job.weight)[c * w.taps + t]
     done = pad_image(kind, &job.x, NULL, NULL, False, &s.x)
     if done:
-        done = run_tasks(<task_t> rows_task[real], &s, ceil_div(s.rows, s.per), flops * s.rows <= SERIAL_FLOPS)
+        done = run_tasks(<task_t> rows_task[real], &s, ceil_div(s.rows, s.per), flops * s.rows <= SERIAL_FLOPS, False,
+                         flops * s.rows)
         memory.give(s.x.scratch)
     memory.give(s.weight)
     return done
@@ -314,7 +315,8 @@ cdef inline bint depthwise_gradient(real* kind, const Window* w, Job* job, char*
         return False
     if pad_image(kind, &job.x, NULL, NULL, False, &s.x):
         if pad_image(kind, &job.y, NULL, NULL, False, &s.y):
-            done = run_tasks(<task_t> share_task[real], &s, s.shares, flops * s.rows <= SERIAL_FLOPS)
+            done = run_tasks(<task_t> share_task[real], &s, s.shares, flops * s.rows <= SERIAL_FLOPS, False,
+                             flops * s.rows)
             memory.give(s.y.scratch)
         memory.give(s.x.scratch)
     if done:

@@ -12,6 +12,7 @@ from minidl._kernels.product.tile cimport transpose
 cdef enum:
     AXES = 3                # depth, height, width; images with fewer axes have 1 in front
     SERIAL_COPY = 32 << 10  # elements that one thread copies faster than it calls for help
+    COPY_FLOPS = 32         # that take as long as copying an element, about
 
 
 cdef struct Image:
@@ -68,7 +69,7 @@ cdef inline bint pad_image(
     copy.x, copy.y, copy.pixel, copy.groups, copy.c = x, <char*> y.scratch, y.steps[2], groups, y.c
     rows = x.n * y.size[0] * y.size[1]
     if not run_tasks(<task_t> copy_task[real], &copy, x.n * groups * y.size[0],
-                     rows * y.size[2] * x.c <= SERIAL_COPY):
+                     rows * y.size[2] * x.c <= SERIAL_COPY, False, COPY_FLOPS * rows * y.size[2] * x.c):
         memory.give(y.scratch)
         return False
     y.data = <char*> y.scratch

@@ -93,9 +93,9 @@ cdef inline bint convolve_lines(real* kind, const Window* w, const Job* job) noe
     s.block = max(1, <Py_ssize_t> (8.0 * TASK_FLOPS * s.lines / max(1.0, flops)))
     s.packed = <char*> memory.take(times(times(column(&s.panels, s.panels.count), times(rows, job.x.c)), size))
     done = s.packed != NULL and run_tasks(
-        <task_t> pack_task[real], &s, s.panels.count, s.pitch * rows * job.x.c <= SERIAL_PACK
+        <task_t> pack_task[real], &s, s.panels.count, s.pitch * rows * job.x.c <= SERIAL_PACK, False, flops
     ) and run_tasks(
-        <task_t> lines_task[real], &s, ceil_div(s.lines, s.block), flops <= SERIAL_FLOPS
+        <task_t> lines_task[real], &s, ceil_div(s.lines, s.block), flops <= SERIAL_FLOPS, False, flops
     ) and not s.failed
     memory.give(s.packed)
     memory.give(s.axes[0])

@@ -109,9 +109,9 @@ cdef inline bint convolve_overlap(real* kind, const Window* w, Job* job) noexcep
     s.block = max(1, min(job.x.n // TASKS, <Py_ssize_t> (8 * TASK_FLOPS / max(1.0, flops))))
     s.packed = <char*> memory.take(times(times(s.pitch, inputs), size))
     done = s.packed != NULL and run_tasks(
-        <task_t> pack_task[real], &s, s.panels.count, s.pitch * inputs <= SERIAL_PACK
+        <task_t> pack_task[real], &s, s.panels.count, s.pitch * inputs <= SERIAL_PACK, False, flops * job.x.n
     ) and run_tasks(
-        <task_t> add_task[real], &s, ceil_div(job.x.n, s.block), flops * job.x.n <= SERIAL_FLOPS
+        <task_t> add_task[real], &s, ceil_div(job.x.n, s.block), flops * job.x.n <= SERIAL_FLOPS, False, flops * job.x.n
     ) and not s.failed
     memory.give(s.packed)
     memory.give(s.x.scratch)

@@ -236,20 +236,20 @@ cdef inline bint run(real* kind, const Window* w, const Job* job, Plan* s) noexc
         for group in range(w.groups):
             memcpy(s.bias + group * width * size, job.bias + group * s.outputs * size,
                    s.outputs * size)
-    done = run_tasks(<task_t> pack_task[real], s,
-                     w.groups * s.panels.count * ceil_div(s.inputs, PACK_CHANNELS),
-                     numbers <= SERIAL_PACK)
     for index in range(s.count):
         p = &s.passes[index]
         p.w = s.packed + index % w.groups * width * w.taps * s.inputs * size
         p.bias = s.bias + index % w.groups * width * size if s.bias != NULL else NULL
         pixels = max(pixels, p.pixels)
         flops += 2.0 * p.pixels * p.spans * p.k * width
+    done = run_tasks(<task_t> pack_task[real], s,
+                     w.groups * s.panels.count * ceil_div(s.inputs, PACK_CHANNELS),
+                     numbers <= SERIAL_PACK, False, flops)
     if done and pixels > 0 and s.panels.count > 0:
         panel = max(1, w.taps * s.inputs * size * ceil_div(width, s.panels.count))  # bytes
         s.cut = cut(s.panels.count, PANEL_BYTES // panel, pixels, BLOCK_PIXELS, s.count, flops)
         s.blocks_first = s.count * s.panels.count * panel <= 2 * PANEL_BYTES
         done = run_tasks(<task_t> convolve_task[real], s, s.cut.blocks * s.count * s.cut.groups,
-                         flops <= SERIAL_FLOPS)
+                         flops <= SERIAL_FLOPS, False, flops)
     memory.give(s.packed)
     return done

@@ -79,7 +79,8 @@ cdef inline bint convolve_pointwise(real* kind, const Window* w, const Job* job)
     flops = 2.0 * job.x.n * s.pixels * s.inputs * job.y.c
     s.cut = cut(s.panels.count, BLOCK_PANELS, s.outputs, BLOCK_OUTPUTS, job.x.n * s.groups, flops)
     return run_tasks(
-        <task_t> panels_task[real], &s, job.x.n * s.groups * s.cut.groups * s.cut.blocks, flops <= SERIAL_FLOPS
+        <task_t> panels_task[real], &s, job.x.n * s.groups * s.cut.groups * s.cut.blocks, flops <= SERIAL_FLOPS, False,
+        flops,
     ) and not s.failed
 
 

@@ -171,7 +171,7 @@ cdef inline bint convolve_runs(real* kind, const Window* window, Job* wanted) no
         <task_t> pack_task[real], &s, s.groups * s.outputs, True
     ) and run_tasks(
         <task_t> convolve_task[real], &s, s.blocks * s.groups * job.y.size[0] * s.runs.bands,
-        flops * job.x.n <= SERIAL_FLOPS
+        flops * job.x.n <= SERIAL_FLOPS, False, flops * job.x.n,
     ) and not s.failed
     memory.give(axes[0])
     return done

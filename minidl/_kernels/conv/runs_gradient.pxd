@@ -155,8 +155,10 @@ cdef inline bint runs_gradient(real* kind, const Window* w, Job* job, char* gw, 
     row = s.groups * s.outputs * s.padded * lanes(kind) * size
     s.sums = <char*> memory.take(times(s.shares, row))
     done = s.sums != NULL and run_tasks(
-        <task_t> dots_task[real], &s, s.shares * s.groups, flops <= SERIAL_FLOPS
-    ) and not s.failed and run_tasks(<task_t> lanes_task[real], &s, s.groups * s.outputs, flops <= SERIAL_FLOPS)
+        <task_t> dots_task[real], &s, s.shares * s.groups, flops <= SERIAL_FLOPS, False, flops
+    ) and not s.failed and run_tasks(
+        <task_t> lanes_task[real], &s, s.groups * s.outputs, flops <= SERIAL_FLOPS, False, flops
+    )
     memory.give(s.sums)
     memory.give(axes[0])
     return done

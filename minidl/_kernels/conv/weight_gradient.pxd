@@ -121,6 +121,7 @@ cdef inline bint sum_gradient(
     cdef Py_ssize_t size = sizeof(real), i, d, h, v, at
     cdef Py_ssize_t* numbers
     cdef int axes, axis
+    cdef double flops
     s.x, s.group_step, s.gy, s.gw, s.gb = x.data, group_step, gy.data, gw, gb
     s.groups, s.c, s.o, s.count = w.groups, x.c // w.groups, gy.c // w.groups, w.taps
     s.rows = s.count * s.c + 1
@@ -155,12 +156,13 @@ cdef inline bint sum_gradient(
             at += v % lengths[axis] * steps[axis]
             v //= lengths[axis]
         numbers[s.count + i] = at
+    flops = 2.0 * s.spans * s.k * s.count * x.c * s.o
     s.failed = not run_tasks(
         <task_t> sum_task[real], &s, s.shares * s.groups * s.blocks,
-        2.0 * s.spans * s.k * s.count * x.c * s.o <= SERIAL_FLOPS
+        flops <= SERIAL_FLOPS, False, flops
     ) or s.failed or not run_tasks(
         <task_t> turn_task[real], &s, s.groups * max(1, ceil_div(s.c, TURN_CHANNELS)),
-        s.shares * s.count * x.c * s.o <= SERIAL_TURN
+        s.shares * s.count * x.c * s.o <= SERIAL_TURN, False, flops
     )
     memory.give(numbers)
     memory.give(s.sums)

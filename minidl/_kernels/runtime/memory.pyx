@@ -18,7 +18,7 @@ from libc.stdint cimport uint64_t
 from libc.string cimport memcpy
 
 from minidl._kernels.system.pages cimport at_fork, lock, system_free, system_new, unlock
-from minidl._kernels.runtime.pool import _cgroup
+from minidl._kernels.system.limits import control_group
 
 cnp.import_array()
 
@@ -386,7 +386,7 @@ def _default_limit(root="/"):
     except (AttributeError, OSError, ValueError):
         total = 8 << 30
     for name in ("memory.max", "memory.limit_in_bytes"):
-        for limit in _cgroup("memory", name, root):
+        for limit in control_group("memory", name, root):
             if limit and limit[0].isdigit():
                 total = min(total, int(limit[0]))
     return min(total // 8, 4 << 30)

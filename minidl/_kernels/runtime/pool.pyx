@@ -9,19 +9,26 @@ After work a worker watches the gate for about SPIN_NS, because a training step'
 microseconds, and then sleeps, because a spinning thread takes a core from the user's own NumPy. Where
 long pauses follow one another it sleeps at once.
 
-Whether to wake workers is a question of time: a call says how long it would take alone. Those that are awake help with
-whatever is handed out, so that in a chain of calls each core goes on with the part of the arrays that its cache holds,
-however short some of the calls are. One that sleeps is woken only if that costs a small part of the call (WORTH), or of
-a chain of calls that it would have stayed awake for: then more of them are likely to come. And where a worker loses its
-core to another program in the middle of a call, the caller makes the next short calls alone.
+Whether to wake workers is a question of time: a call says how long it would take alone. A worker that sleeps is woken only
+if that costs a small part of the call (WORTH), or of a chain of calls that it would have stayed awake for: then more of them
+are likely to come. And where a worker loses its core to another program in the middle of a call, the caller makes the next
+short calls alone.
+
+Whether short calls gain by workers that are awake is found out by trying. Handing over a call takes some trips of a cache
+line from core to core, and so does each line of an array that one core wrote and the other reads. How long a trip takes depends
+on where the system, or the host of a virtual machine, has put the threads: 250 ns was measured, and much less a few minutes
+later. What a call gains depends on the calls before and after it, too: if all of a chain are shared, each core goes on with the
+part of the arrays that its cache holds. So all short calls are shared for a while, or none; what is compared is the time that
+passes (`end_window`).
 
 Python runs the handlers of signals in the main thread, between two instructions of its interpreter; during a kernel that
 takes seconds it cannot. So the caller looks for signals itself: between two tasks, if LOOK_NS have passed since it last did.
 If a handler raises, no more tasks are handed out, and the call raises when those begun are done.
 """
 
-import os
 import threading
+
+from minidl._kernels.system.limits import MAX_THREADS, default_threads, processors
 
 from cpython.exc cimport PyErr_Occurred
 
@@ -40,7 +47,6 @@ cdef long long SPIN_NS = 20_000
 cdef enum:
     LONGER = 2
     MOST_CREDIT = 4
-    MAX_THREADS = 1024
     INSIDE = 0xFFFF    # the low half of the gate counts the workers inside
     TURN = 0x10000     # the high half counts openings and closings: odd is open
 
@@ -48,9 +54,11 @@ cdef long long LOOK_NS = 100_000_000
 cdef enum:
     LONG = 1_000_000_000  # what a call takes that does not say
     WORTH = 4             # times what waking a worker costs must a call take for each one that it wakes
-    PATIENCE = 4          # a slower wake-up than usual counts for a part of the next estimate
-    SLOWEST = 50_000      # ns; what took longer was another program's doing
     CAUTIOUS = 256        # short calls without help, after one in which a worker lost its core
+    SURE = 100_000        # ns: a call that says it takes as long gains by help, on any machine
+    WINDOW = 128          # shorter calls that run in one way, before the two are compared
+    AGAIN = 8             # windows after which the other way is tried again, at first,
+    SELDOM = 256          # and at last
 cdef unsigned long _main = threading.main_thread().ident
 
 cdef Py_ssize_t _threads = 1      # a call may use so many, the caller included
@@ -75,6 +83,18 @@ cdef struct Gate:
     char[64] below
 
 
+# The short calls: in which way they run, and what is known of both.
+cdef struct Trial:
+    bint shared            # the way of this window
+    Py_ssize_t calls, ns   # of the window, and what they say they take
+    long long began
+    Py_ssize_t[2] cost     # alone and shared: time that passes, in thousandths of what the calls say; 0: unknown
+    Py_ssize_t windows     # in a row
+    bint trying            # this way is being tried, after
+    Py_ssize_t patience    # windows of the other
+    bint odd               # the last window took far longer than those before
+
+
 cdef struct Claims:
     char[64] above
     Py_ssize_t all   # so many indices are taken,
@@ -84,6 +104,7 @@ cdef struct Claims:
 
 cdef Gate _gate
 cdef Claims _claimed
+cdef Trial _trial
 # The call in progress: written while the gate is shut and nobody is inside.
 cdef task_t _run
 cdef void* _context
@@ -135,10 +156,52 @@ cdef inline Py_ssize_t helpers_for(Py_ssize_t ns, long long* began) noexcept nog
     if woken == 0 and cautious > 0:
         put(&_cautious, cautious - 1)
         return 0
+    if ns < SURE and not are_shared(ns):
+        return 0
     if woken == 0 and awake() < peek(&_threads) - 1:
         began[0] = now()
         woken = is_due(ns, began[0])
     return awake() + woken
+
+
+cdef void begin_trial() noexcept nogil:
+    global _trial
+    _trial = Trial(shared=True, calls=0, ns=0, began=0, cost=[0, 0], windows=0, trying=True, patience=AGAIN, odd=False)
+
+
+cdef inline bint are_shared(Py_ssize_t ns) noexcept nogil:
+    """Whether short calls are shared now. ns: of this one."""
+    if _trial.calls >= WINDOW:
+        end_window()
+    _trial.calls += 1
+    _trial.ns += ns
+    return _trial.shared
+
+
+cdef void end_window() noexcept nogil:
+    """The way that takes less time is kept. The other one is tried now and then, for three windows: in the first, data
+    moves from one core's cache to the other's; of the next two the quicker one counts."""
+    cdef long long time = now()
+    cdef Py_ssize_t cost = <Py_ssize_t> ((time - _trial.began) * 1000 // _trial.ns) + 1
+    cdef Py_ssize_t* known = &_trial.cost[_trial.shared]
+    cdef Py_ssize_t other = _trial.cost[not _trial.shared]
+    cdef bint change = False
+    _trial.windows += 1
+    if _trial.trying:
+        if _trial.windows > 1:
+            known[0] = cost if _trial.windows == 2 else min(known[0], cost)
+        if _trial.windows == 3:
+            change, _trial.trying = known[0] > other, other == 0
+            _trial.patience = min(2 * _trial.patience, <Py_ssize_t> SELDOM) if change and other else AGAIN
+    elif cost > 2 * known[0] and not _trial.odd:
+        _trial.odd = True  # (a pause of the program, most likely)
+    else:
+        _trial.odd = False
+        known[0] += (cost - known[0]) // 4
+        change = _trial.trying = _trial.windows >= _trial.patience or known[0] > other + other // 16
+    if change:
+        _trial.shared, _trial.windows, _trial.odd = not _trial.shared, 0, False
+    _trial.calls, _trial.ns, _trial.began = 0, 0, time
 
 
 cdef inline bint is_due(Py_ssize_t ns, long long time) noexcept nogil:
@@ -204,10 +267,9 @@ cdef inline bint run_shared(task_t run, void* context, Py_ssize_t count, Py_ssiz
 
 
 cdef inline void note_wake(Py_ssize_t ns) noexcept nogil:
-    """The quickest wake-ups say what one costs; after slower ones the estimate follows by and by."""
-    if ns > _wake_ns:
-        ns = _wake_ns + (min(ns, <Py_ssize_t> SLOWEST) - _wake_ns) // PATIENCE
-    put(&_wake_ns, max(ns, <Py_ssize_t> 1))
+    """A running median: some find the worker just about to sleep, and others are delayed by other programs."""
+    cdef Py_ssize_t step = _wake_ns // 8 + 1
+    put(&_wake_ns, max(_wake_ns - step, min(ns, _wake_ns + step), <Py_ssize_t> 1))
 
 
 cdef bint stopped() noexcept nogil:
@@ -297,6 +359,11 @@ cdef void fresh() noexcept nogil:
     _main = thread_id()
 
 
+def short_calls_are_shared():
+    """Whether calls that take microseconds are shared at present; which way is quicker is tried now and then."""
+    return _trial.shared
+
+
 def get_num_threads():
     """The number of threads minidl uses, the calling one included.
 
@@ -318,56 +385,9 @@ def set_num_threads(n):
         raise ValueError(f"set_num_threads: n must be in 1..{MAX_THREADS}, got {n}")
     put(&_threads, n if CAN_START else 1)
     # With more threads than processors a spinning worker keeps a working one from its core.
-    put_time(&_spin, SPIN_NS if n <= _processors() else 0)
-
-
-def _cgroup(controller, name, root="/"):
-    """The values of a limit file in this process's control group and its parents (v1 and v2)."""
-    found = []
-    try:
-        with open(os.path.join(root, "proc/self/cgroup")) as file:
-            lines = [line.rstrip("\n").split(":", 2) for line in file]
-    except OSError:
-        return found
-    for line in lines:
-        controllers, path = (line[1].split(","), line[2]) if len(line) == 3 else ([], "")
-        if controllers != [""] and controller not in controllers:
-            continue
-        base = os.path.join(root, "sys/fs/cgroup", controller if controllers != [""] else "")
-        parts = [part for part in path.split("/") if part]
-        # Inside a container the path may be the host's: the parents up to the root always exist.
-        for depth in range(len(parts), -1, -1):
-            try:
-                with open(os.path.join(base, *parts[:depth], name)) as file:
-                    found.append(file.read().split())
-            except OSError:
-                pass
-    return found
-
-
-def _processors(root="/"):
-    """How many processors this process may use: affinity, and control group quota rounded up."""
-    if hasattr(os, "sched_getaffinity"):
-        count = len(os.sched_getaffinity(0))
-    else:
-        count = os.cpu_count() or 1
-    limits = _cgroup("cpu", "cpu.max", root)
-    quotas = _cgroup("cpu", "cpu.cfs_quota_us", root)
-    limits += [q + p for q, p in zip(quotas, _cgroup("cpu", "cpu.cfs_period_us", root))]
-    for limit in limits:
-        if len(limit) == 2 and limit[0].isdigit() and limit[1].isdigit() and int(limit[1]):
-            count = min(count, max(1, -(-int(limit[0]) // int(limit[1]))))
-    return count
-
-
-def _default_threads(environ=os.environ):
-    asked = environ.get("MINIDL_NUM_THREADS", "").strip()
-    if not asked:
-        return min(_processors(), MAX_THREADS)
-    if not asked.isdecimal() or not 1 <= int(asked) <= MAX_THREADS:
-        raise ValueError(f"MINIDL_NUM_THREADS must be an int in 1..{MAX_THREADS}, got {asked!r}")
-    return int(asked)
+    put_time(&_spin, SPIN_NS if n <= processors() else 0)
+    begin_trial()
 
 
 at_fork(fresh)
-set_num_threads(_default_threads())
+set_num_threads(default_threads())
