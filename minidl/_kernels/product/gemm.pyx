@@ -23,7 +23,9 @@ cnp.import_array()
 cdef enum:
     MAX_DIMS = 64               # NumPy's
     LEAST_FLOPS = 2_000         # what the start of a product takes, however small it is
-    WHOLE_FLOPS = 20_000_000    # 0.2 ms on one core: of many such products no core is without one for long
+    WHOLE_FLOPS = 20_000_000    # 0.2 ms on one core: of many such products no core is without one for long,
+    FEW = 4                     # and of so few of
+    FEW_FLOPS = 4_000_000       # these, 40 us, neither
     BRIEF_FLOPS = 200_000       # so short (2 us) that the GIL is kept: giving it up and back costs 50 ns
 
 cdef dict ACTIVATIONS = epilogues.activations_of(__name__)
@@ -83,7 +85,8 @@ cdef void multiply_batch(Batch* batch) noexcept nogil:
     cdef const Product* p = &batch.product
     cdef double flops = 2.0 * p.m * p.n * p.k
     cdef Py_ssize_t index
-    if batch.count > 1 and flops <= (WHOLE_FLOPS if batch.count >= TASKS else SERIAL_FLOPS):
+    if batch.count > 1 and flops <= (
+            WHOLE_FLOPS if batch.count >= TASKS else FEW_FLOPS if batch.count >= FEW else SERIAL_FLOPS):
         batch.each = max(1, <Py_ssize_t> (TASK_FLOPS / max(flops, LEAST_FLOPS)))
         if not run_tasks(<task_t> batch_task, batch, ceil_div(batch.count, batch.each), False, p.whole,
                          batch.count * max(flops, LEAST_FLOPS)):

@@ -21,7 +21,8 @@ from minidl.ops.arithmetic import where
 from minidl.ops.linalg import matmul, swap
 from minidl.ops.reduction import sum
 
-CACHED = 1 << 18  # bytes of scores that a second-level cache holds, and of as many weights
+CACHED = 1 << 20  # bytes of scores, which caches hold, and of as many weights: so many matrices that each thread has some
+PART = 1 << 17  # bytes of those of one matrix
 SHORTEST = 64  # queries of a block, at least
 CAUSAL = 4  # blocks of queries that attend to earlier keys only: what no query of a block sees is left out
 
@@ -94,7 +95,7 @@ class Attention(Op):
         """Parts of the scores: which matrices, which of their queries and which keys."""
         (count, queries, _), keys = q.shape, k.shape[1]
         row_bytes = keys * q.itemsize
-        step = -(-queries // CAUSAL) if self.is_causal else CACHED // row_bytes
+        step = -(-queries // CAUSAL) if self.is_causal else PART // row_bytes
         step = min(max(step, SHORTEST), queries)
         together = max(CACHED // (step * row_bytes), 1)
         for first in range(0, count, together):
