@@ -38,7 +38,7 @@ def logsumexp_forward(x):
     return np.where(np.isfinite(top), shift + np.log1p(e.sum(axis=1)), top).astype(x.dtype)
 
 
-def cross_entropy_forward(x, target, scale=0.0):
+def cross_entropy_forward(x, target, scale=0.0, keep=True):
     target, n = np.asarray(target), x.shape[1]
     if x.ndim == 3:
         rows = np.moveaxis(x, 1, 2)

@@ -183,7 +183,7 @@ cdef void short_rows(Work* w, real* _, Py_ssize_t first, Py_ssize_t last) noexce
     cdef real[LANES] losses
     cdef int64_t[LANES] target
     cdef int j
-    strip.n, strip.inner, strip.kind, strip.target, strip.loss = n, LANES, w.kind, target, losses
+    strip.n, strip.inner, strip.kind, strip.keep, strip.target, strip.loss = n, LANES, w.kind, True, target, losses
     while first < last:
         count = min(last - first, <Py_ssize_t>LANES)
         to_columns(<const real*>w.x + first * n, x, count, n)
@@ -217,13 +217,13 @@ cdef void columns(void* tag, Columns* w, Py_ssize_t first, Py_ssize_t last, real
             start += LANES
 
 
-cdef cnp.ndarray run_columns(Columns* w, int kind, str name, cnp.ndarray x, cnp.ndarray gy):
-    cdef cnp.ndarray y = memory.empty_like(x)
+cdef cnp.ndarray run_columns(Columns* w, int kind, str name, cnp.ndarray x, cnp.ndarray gy, bint keep=True):
+    cdef cnp.ndarray y = memory.empty_like(x) if keep else None
     w.n, w.inner = cnp.PyArray_DIM(x, 1), cnp.PyArray_DIM(x, 2)
     if not (0 < w.n <= CLASSES and w.inner >= LANES):
         raise ValueError(f"{name}: expected 1 to {CLASSES} classes and {LANES} columns or more, got shape {(<object>x).shape}")
     w.blocks = max(w.inner // WIDE, <Py_ssize_t>1)
-    w.x, w.kind = cnp.PyArray_DATA(x), kind
+    w.x, w.kind, w.keep = cnp.PyArray_DATA(x), kind, keep
     w.crowded = w.inner * cnp.PyArray_ITEMSIZE(x) % APART == 0 and w.n > FEW
     w.gy = NULL if gy is None else cnp.PyArray_DATA(gy)
     run(of_dtype(x, <loop_t>columns[float], <loop_t>columns[double]), w, sizeof(Columns), y,
@@ -357,11 +357,11 @@ cdef cnp.ndarray total(cnp.ndarray losses, double scale):
     return y
 
 
-def cross_entropy_forward(x, target, double scale=0):
+def cross_entropy_forward(x, target, double scale=0, bint keep=True):
     """(loss, d): loss[r] = -log softmax(x)[target[r]], and d = softmax(x) - one_hot(target), its gradient.
 
     With a scale, loss is scale Σ loss[r]: 1 for the sum, 1 / rows for the mean. Of (outer, n, inner) a row is an element of
-    (outer, inner).
+    (outer, inner). Without `keep` d may be None.
     """
     cdef cnp.ndarray xs = of_columns(x, "cross_entropy") if has_columns(x) else c_axes(x, 2, "cross_entropy", "rows, classes")
     cdef cnp.npy_intp count = cnp.PyArray_DIM(xs, 0) * (cnp.PyArray_DIM(xs, 2) if has_columns(x) else 1)
@@ -372,7 +372,7 @@ def cross_entropy_forward(x, target, double scale=0):
     c.target = w.target = <int64_t*>cnp.PyArray_DATA(ids)
     c.loss = w.loss = cnp.PyArray_DATA(loss)
     if has_columns(x):
-        d = run_columns(&c, CROSS_ENTROPY, "cross_entropy", xs, None)
+        d = run_columns(&c, CROSS_ENTROPY, "cross_entropy", xs, None, keep)
     else:
         d = run_rows(&w, xs, <block_t>cross_entropy_rows[float], <block_t>cross_entropy_rows[double], CROSS_ENTROPY)
     if prepared.capturing():

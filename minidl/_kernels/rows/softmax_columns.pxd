@@ -1,7 +1,8 @@
 """Softmax along the middle axis of (outer, n, inner), such as the channels of images: nothing is transposed.
 
 LANES neighbouring columns are a strip, which goes through a scratch of its own: each element is read once and written
-once, however far apart the rows lie in memory. A strip begins anywhere: the last of a task overlaps the one before.
+once, however far apart the rows lie in memory. (So far that no processor foresees what will be read: it is fetched two
+strips ahead.) A strip begins anywhere: the last of a task overlaps the one before.
 
 The sums of a column are as accurate as those of a row: no chain is longer than 2 CHAIN, as there are at most CLASSES rows.
 """
@@ -9,7 +10,7 @@ The sums of a column are as accurate as those of a row: no chain is longer than 
 from libc.stdint cimport int64_t
 from minidl._kernels.math.elementary cimport exp_below_, lift_, lifted_exp_below_, lowered, max_, real
 from minidl._kernels.product.squares cimport turn
-from minidl._kernels.rows.exponentials cimport LANES, log_of_sum
+from minidl._kernels.rows.exponentials cimport LANES, fetch, log_of_sum
 
 cdef enum:
     CLASSES = 256
@@ -28,6 +29,7 @@ cdef struct Columns:
     Py_ssize_t n, inner, blocks  # of columns, in each outer place
     int kind
     bint crowded  # more rows than a cache keeps are at the same places of it
+    bint keep  # y is wanted; of CROSS_ENTROPY it need not be
 
 
 cdef inline void shifted_strip(
@@ -42,6 +44,7 @@ cdef inline void shifted_strip(
         for j in range(LANES):
             top[j] = max_(top[j], x[i * step + j])
             d[i * LANES + j] = x[i * step + j]
+        fetch(x + i * step + 2 * LANES)
     for i in range(n):
         for j in range(LANES):
             d[i * LANES + j] -= top[j]
@@ -106,7 +109,7 @@ cdef inline void forward_strip(Columns* w, const real* x, real* y, Py_ssize_t pl
     cdef real one = 1, zero = 0, p, q
     cdef Py_ssize_t i
     cdef int j
-    cdef bint few = w.kind == CROSS_ENTROPY and w.n < LANES  # the target's element is found by its number: no scalars
+    cdef bint few = w.kind == CROSS_ENTROPY and w.n < 2 * LANES  # the target's element is found by its number: no scalars
     shifted_strip(x, w.n, w.inner, d, top)
     if few:
         for j in range(LANES):
@@ -117,7 +120,7 @@ cdef inline void forward_strip(Columns* w, const real* x, real* y, Py_ssize_t pl
     elif w.kind == CROSS_ENTROPY:
         for j in range(LANES):
             below[j] = -d[w.target[place + j] * LANES + j]
-    strip_sums(<real*>d, w.n, sums, beyond, w.kind != LOG_SOFTMAX)
+    strip_sums(<real*>d, w.n, sums, beyond, w.kind != LOG_SOFTMAX and w.keep)
     if w.kind == LOG_SOFTMAX:
         for j in range(LANES):
             sums[j] = log_of_sum(lowered(beyond[j]))
@@ -125,22 +128,23 @@ cdef inline void forward_strip(Columns* w, const real* x, real* y, Py_ssize_t pl
             for j in range(LANES):
                 y[i * w.inner + j] = d[i * LANES + j] - sums[j]
         return
-    for j in range(LANES):
-        sums[j] = one / sums[j]
-        hit[j] = -beyond[j] * sums[j]  # p - 1 of the greatest
-    for i in range(w.n):
+    if w.keep:
         for j in range(LANES):
-            p = d[i * LANES + j] * sums[j]
-            q = hit[j] if few and below[j] == zero else p - one
-            part[j] = q if few and chosen[j] == <real>i else p
-        for j in range(LANES):
-            y[i * w.inner + j] = part[j]
+            sums[j] = one / sums[j]
+            hit[j] = -beyond[j] * sums[j]  # p - 1 of the greatest
+        for i in range(w.n):
+            for j in range(LANES):
+                p = d[i * LANES + j] * sums[j]
+                q = hit[j] if few and below[j] == zero else p - one
+                part[j] = q if few and chosen[j] == <real>i else p
+            for j in range(LANES):
+                y[i * w.inner + j] = part[j]
     if w.kind == CROSS_ENTROPY:  # as in cross_entropy_rows; logarithms in a loop of their own, which vectorises
         for j in range(LANES):
             logs[j] = log_of_sum(lowered(beyond[j]))
         for j in range(LANES):
             loss[j] = below[j] + logs[j]
-        if few:
+        if few or not w.keep:
             return
         for j in range(LANES):  # (once more: to read what was written as a vector takes longer)
             p = lifted_exp_below_(-below[j]) * sums[j] - one
@@ -178,6 +182,7 @@ cdef inline void copy_strip(const real* x, real* y, Py_ssize_t n, Py_ssize_t ste
     for i in range(n):
         for j in range(LANES):
             y[i * LANES + j] = x[i * step + j]
+        fetch(x + i * step + 2 * LANES)
 
 
 # ── Rows shorter than LANES: so many of them, column by column, are a strip ──────────────────────────────────────────

@@ -3,4 +3,4 @@
 from minidl.autograd.op cimport Op
 
 cdef class CrossEntropy(Op):
-    cdef public object target, scale
+    cdef public object target, scale, keep

@@ -46,13 +46,14 @@ class CrossEntropy(Op):
     """loss[r] = log Σ exp(x[r]) - x[r, target[r]]: softmax and cross-entropy in one pass, as stable as log_softmax.
 
     With a scale, the result is scale Σ loss[r]. x is (rows, n), or (outer, n, inner) with (outer, inner) for rows.
+    Without `keep` there will be no backward.
     """
 
-    def __init__(self, target: np.ndarray, scale: float = 0.0) -> None:
-        self.target, self.scale = target, scale
+    def __init__(self, target: np.ndarray, scale: float = 0.0, keep: bool = True) -> None:
+        self.target, self.scale, self.keep = target, scale, keep
 
     def forward(self, x: np.ndarray) -> np.ndarray:
-        loss, self.kept = K.cross_entropy_forward(x, self.target, self.scale)
+        loss, self.kept = K.cross_entropy_forward(x, self.target, self.scale, self.keep)
         return loss
 
     def backward(self, gy: Tensor) -> Tensor:
@@ -312,8 +313,11 @@ def cross_entropy(
         # For backward: the caller may fill its array anew.
         ids = K.copy(ids) if recorder.on else ids.copy()
     if isinstance(reduction, str) and reduction in ("mean", "sum") and len(ids):
-        return CrossEntropy(ids, 1.0 if reduction == "sum" else 1 / len(ids))(rows)
-    return reduced(name, _per_sample(CrossEntropy(ids)(rows), x), reduction)
+        scale = 1.0 if reduction == "sum" else 1 / len(ids)
+        return CrossEntropy(ids, scale, rows._requires_grad)(rows)
+    return reduced(
+        name, _per_sample(CrossEntropy(ids, 0.0, rows._requires_grad)(rows), x), reduction
+    )
 
 
 def _per_sample(loss: Tensor, x: Tensor) -> Tensor:
