@@ -66,13 +66,15 @@ def tsan(work: Work) -> str:
         "minidl",
         "minidl/_kernels",
         "minidl/_kernels/runtime",
+        "minidl/_kernels/system",
         "minidl/_kernels/baseline",
     ):
         (alone / package).mkdir(parents=True, exist_ok=True)
         (alone / package / "__init__.py").touch()
     kernels, tests = Path("minidl/_kernels"), ROOT / "tests/kernels"
-    for source in (ROOT / kernels / "runtime").glob("*.p[yx]*"):
-        shutil.copy(source, alone / kernels / "runtime")
+    for package in ("runtime", "system"):
+        for source in (ROOT / kernels / package).glob("*.p[yx]*"):
+            shutil.copy(source, alone / kernels / package)
     shutil.copy(tests / "runtimecheck.pyx", alone / kernels / "baseline")
     (alone / "setup.py").write_text(POOL_ALONE)
     work.source = alone

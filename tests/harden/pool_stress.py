@@ -44,7 +44,9 @@ KERNELS: dict[str, Callable[[], np.ndarray]] = (
 
 def tasks(rng: random.Random) -> None:
     count, nested = rng.randrange(60), rng.randrange(4)
-    runs, nested_runs, _ = runtimecheck.run_tasks(count, nested, hold_gil=rng.random() < 0.3)
+    ns = rng.choice([-1, 5_000, 50_000, 500_000])  # -1: it does not say what it takes
+    hold_gil = rng.random() < 0.3
+    runs, nested_runs, _ = runtimecheck.run_tasks(count, nested, hold_gil=hold_gil, ns=ns)
     assert runs == [1] * count and nested_runs == [nested] * count
 
 

@@ -85,6 +85,7 @@ cdef struct Gate:
 
 # The short calls: in which way they run, and what is known of both.
 cdef struct Trial:
+    unsigned held          # 1 while a thread counts its call
     bint shared            # the way of this window
     Py_ssize_t calls, ns   # of the window, and what they say they take
     long long began
@@ -166,23 +167,32 @@ cdef inline Py_ssize_t helpers_for(Py_ssize_t ns, long long* began) noexcept nog
 
 cdef void begin_trial() noexcept nogil:
     global _trial
-    _trial = Trial(shared=True, calls=0, ns=0, began=0, cost=[0, 0], windows=0, trying=True, patience=AGAIN, odd=False)
+    while not swap(&_trial.held, 0, 1):
+        relax()
+    _trial.shared, _trial.trying, _trial.odd, _trial.patience = True, True, False, AGAIN
+    _trial.calls = _trial.ns = _trial.began = _trial.windows = _trial.cost[0] = _trial.cost[1] = 0
+    store(&_trial.held, 0)
 
 
 cdef inline bint are_shared(Py_ssize_t ns) noexcept nogil:
     """Whether short calls are shared now. ns: of this one."""
+    cdef bint shared
+    if not swap(&_trial.held, 0, 1):  # by a call of another Python thread: this one runs alone, and does not count
+        return False
     if _trial.calls >= WINDOW:
         end_window()
     _trial.calls += 1
     _trial.ns += ns
-    return _trial.shared
+    shared = _trial.shared
+    store(&_trial.held, 0)
+    return shared
 
 
 cdef void end_window() noexcept nogil:
     """The way that takes less time is kept. The other one is tried now and then, for three windows: in the first, data
     moves from one core's cache to the other's; of the next two the quicker one counts."""
     cdef long long time = now()
-    cdef Py_ssize_t cost = <Py_ssize_t> ((time - _trial.began) * 1000 // _trial.ns) + 1
+    cdef Py_ssize_t cost = <Py_ssize_t> ((time - _trial.began) * 1000 // max(_trial.ns, <Py_ssize_t> 1)) + 1
     cdef Py_ssize_t* known = &_trial.cost[_trial.shared]
     cdef Py_ssize_t other = _trial.cost[not _trial.shared]
     cdef bint change = False
@@ -354,7 +364,7 @@ cdef void work() noexcept nogil:
 cdef void fresh() noexcept nogil:
     """In a forked child: the workers stayed behind, whatever they were doing."""
     global _busy, _asleep, _waiting, _workers, _main
-    _busy = _gate.state = _asleep = _waiting = 0
+    _busy = _gate.state = _asleep = _waiting = _trial.held = 0
     _workers = 0
     _main = thread_id()
 
