@@ -17,6 +17,7 @@ from numpy.lib.stride_tricks import as_strided
 
 from minidl._kernels.baseline import runtimecheck
 from minidl._kernels.runtime import memory
+from minidl._kernels.system import limits
 
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 needs_linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
@@ -362,11 +363,11 @@ def test_the_default_limit_knows_the_control_group(tmp_path):
     (tmp_path / "proc/self").mkdir(parents=True)
     (tmp_path / "proc/self/cgroup").write_text("0::/job\n")
     (tmp_path / "sys/fs/cgroup/job").mkdir(parents=True)
-    assert 0 < memory._default_limit(tmp_path) <= 4 << 30
+    assert 0 < limits.default_kept_memory(tmp_path) <= 4 << 30
     (tmp_path / "sys/fs/cgroup/job/memory.max").write_text("max\n")
-    assert memory._default_limit(tmp_path) == memory._default_limit()
+    assert limits.default_kept_memory(tmp_path) == limits.default_kept_memory()
     (tmp_path / "sys/fs/cgroup/job/memory.max").write_text(f"{800 * MB}\n")
-    assert memory._default_limit(tmp_path) == 100 * MB
+    assert limits.default_kept_memory(tmp_path) == 100 * MB
 
 
 @needs_fork

@@ -6,10 +6,10 @@ it back. An array's allocation belongs to a Buffer, the `base` of the array and 
 NumPy keeps the Buffer alive as long as anything can see the memory, and its end gives it back.
 """
 
-import os
-
 import cython
 import numpy as np
+
+from minidl._kernels.system.limits import default_kept_memory
 
 cimport numpy as cnp
 from cpython.pythread cimport PyThread_get_thread_ident as thread_id
@@ -18,7 +18,6 @@ from libc.stdint cimport uint64_t
 from libc.string cimport memcpy
 
 from minidl._kernels.system.pages cimport at_fork, lock, system_free, system_new, unlock
-from minidl._kernels.system.limits import control_group
 
 cnp.import_array()
 
@@ -379,21 +378,8 @@ def memory_stats():
     return {"kept": kept, "used": used, "hits": takes - misses, "misses": misses, "limit": limit}
 
 
-def _default_limit(root="/"):
-    """Room for a training step's buffers, and little enough to leave the machine to others."""
-    try:
-        total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, OSError, ValueError):
-        total = 8 << 30
-    for name in ("memory.max", "memory.limit_in_bytes"):
-        for limit in control_group("memory", name, root):
-            if limit and limit[0].isdigit():
-                total = min(total, int(limit[0]))
-    return min(total // 8, 4 << 30)
-
-
 FLOAT32, FLOAT64 = np.float32, np.float64
 # In this file the plain names are the C functions that kernels call.
 globals().update(empty=_empty, empty_like=_empty_like)
 at_fork()
-set_memory_limit(_default_limit())
+set_memory_limit(default_kept_memory())

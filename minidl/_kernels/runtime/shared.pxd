@@ -1,45 +1,39 @@
 # What threads without a GIL need where they meet: counts, and a moment alone with an object. With a GIL the code between
 # two calls into Python is alone already: there all of this compiles to plain additions, or to nothing.
 
-cdef extern from *:
-    """
-    #ifdef Py_GIL_DISABLED
-      #define shared_add(place, n) (_Py_atomic_add_ssize(place, n) + (n))
-      #define shared_read(place) _Py_atomic_load_ssize(place)
-      #define shared_hold(x) PyMutex_Lock(&((PyObject*)(x))->ob_mutex)
-      #define shared_let_go(x) PyMutex_Unlock(&((PyObject*)(x))->ob_mutex)
-    #else
-      #define shared_add(place, n) (*(place) += (n))
-      #define shared_read(place) (*(place))
-      #define shared_hold(x) ((void)(x))
-      #define shared_let_go(x) ((void)(x))
-    #endif
-    """
-    Py_ssize_t shared_add(Py_ssize_t* place, Py_ssize_t n) noexcept
-    Py_ssize_t shared_read(Py_ssize_t* place) noexcept
-    void shared_hold(object x) noexcept
-    void shared_let_go(object x) noexcept
-
 
 # A number that several threads change.
 cdef class Count:
     cdef Py_ssize_t value
 
 
-# Adds n, and returns the sum.
-cpdef inline Py_ssize_t add(Count count, Py_ssize_t n) noexcept:
-    return shared_add(&count.value, n)
+# (In C, because of a `cpdef inline` each module that knows it would have a wrapper for Python.)
+cdef extern from *:
+    """
+    typedef struct { PyObject_HEAD Py_ssize_t value; } SharedCount;
+    #ifdef Py_GIL_DISABLED
+      static CYTHON_INLINE Py_ssize_t shared_add(PyObject* count, Py_ssize_t n) {
+          return _Py_atomic_add_ssize(&((SharedCount*)count)->value, n) + n;
+      }
+      static CYTHON_INLINE Py_ssize_t shared_value_of(PyObject* count) {
+          return _Py_atomic_load_ssize(&((SharedCount*)count)->value);
+      }
+      static CYTHON_INLINE void shared_hold(PyObject* x) { PyMutex_Lock(&x->ob_mutex); }
+      static CYTHON_INLINE void shared_let_go(PyObject* x) { PyMutex_Unlock(&x->ob_mutex); }
+    #else
+      static CYTHON_INLINE Py_ssize_t shared_add(PyObject* count, Py_ssize_t n) {
+          return ((SharedCount*)count)->value += n;
+      }
+      static CYTHON_INLINE Py_ssize_t shared_value_of(PyObject* count) { return ((SharedCount*)count)->value; }
+      static CYTHON_INLINE void shared_hold(CYTHON_UNUSED PyObject* x) { }
+      static CYTHON_INLINE void shared_let_go(CYTHON_UNUSED PyObject* x) { }
+    #endif
+    """
+    # Adds n to a Count, and returns the sum.
+    cpdef Py_ssize_t add "shared_add"(object count, Py_ssize_t n) noexcept
+    cpdef Py_ssize_t value_of "shared_value_of"(object count) noexcept
 
-
-cpdef inline Py_ssize_t value_of(Count count) noexcept:
-    return shared_read(&count.value)
-
-
-# Between the two no other thread reads or sets the attributes of x that a `.pxd` declares `public`, and none is in
-# such a block of x's. Nothing between them may raise, let go of an object's last reference, or call Python.
-cpdef inline void hold(object x) noexcept:
-    shared_hold(x)
-
-
-cpdef inline void let_go(object x) noexcept:
-    shared_let_go(x)
+    # Between the two no other thread reads or sets the attributes of x that a `.pxd` declares `public`, and none is in
+    # such a block of x's. Nothing between them may raise, let go of an object's last reference, or call Python.
+    cpdef void hold "shared_hold"(object x) noexcept
+    cpdef void let_go "shared_let_go"(object x) noexcept

@@ -1,4 +1,4 @@
-"""What the operating system allows this process: processors, and the limits of its control group."""
+"""What the operating system allows this process: processors, memory, and the limits of its control group."""
 
 import os
 from collections.abc import Mapping
@@ -54,3 +54,17 @@ def default_threads(environ: Mapping[str, str] = os.environ) -> int:
     if not asked.isdecimal() or not 1 <= int(asked) <= MAX_THREADS:
         raise ValueError(f"MINIDL_NUM_THREADS must be an int in 1..{MAX_THREADS}, got {asked!r}")
     return int(asked)
+
+
+def default_kept_memory(root: str = "/") -> int:
+    """How many bytes are kept for reuse: room for a training step's buffers, and little enough to leave the machine
+    to others."""
+    try:
+        total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):
+        total = 8 << 30
+    for name in ("memory.max", "memory.limit_in_bytes"):
+        for limit in control_group("memory", name, root):
+            if limit and limit[0].isdigit():
+                total = min(total, int(limit[0]))
+    return min(total // 8, 4 << 30)
