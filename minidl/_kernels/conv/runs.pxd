@@ -220,7 +220,7 @@ cdef inline void stage_rows(
             stage_row(kind, &s.x, s.inputs, x + row * x_row, y + row * s.padded, y_channel)
         return
     for c in range(s.inputs):
-        if x_row == s.padded * size:  # all rows are one
+        if x_row == width * size and s.padded == width:  # all rows are one
             copy_row(kind, x + c * s.x.c_step, <char*> (y + c * y_channel), rows * width)
         else:
             copy_block(kind, x + c * s.x.c_step, x_row, <char*> (y + c * y_channel), s.padded * size, rows, width, False)
