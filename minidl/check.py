@@ -16,6 +16,7 @@ import numpy as np
 
 # The limit on strides, paddings and other settings of windows: sizes computed from them fit 64 bits.
 WINDOW_LIMIT = 2**31 - 1
+LARGEST = sys.maxsize // 8  # doubles of an array
 
 
 def integer(
@@ -51,10 +52,18 @@ def integers(
 
 def shape(owner: str, lengths: Sequence[int]) -> tuple[int, ...]:
     """The shape of a result, if an array of doubles can have it."""
+    size = 1
+    for n in lengths:  # (the usual case: none is 0 or less)
+        if n <= 0:
+            break
+        size *= n
+    else:
+        if size <= LARGEST:
+            return tuple(lengths)
     if min(lengths, default=0) < 0:
         raise ValueError(f"{owner}: shape: lengths must not be negative, got {tuple(lengths)}")
     size = math.prod(lengths) or math.prod([max(n, 1) for n in lengths])
-    if size > sys.maxsize // 8:
+    if size > LARGEST:
         raise ValueError(f"{owner}: a result of shape {tuple(lengths)} is too large for an array")
     return tuple(lengths)
 

@@ -2,12 +2,13 @@
 
 The axes are put in y's order, so that y is written in runs, and the two innermost are a plane. Where x's own innermost
 axis is another one than y's, that axis becomes the other side of the plane, and blocks of SIDE x SIDE go through a
-buffer: a line of x is read once, and a line of y is written once. A plane is cut into chunks.
+buffer: a line of x is read once, and a line of y is written once. (If one side is short, such as the channels of a
+colour image, its few rows are copied one by one: all are in the cache.) A plane is cut into chunks.
 """
 
 cimport numpy as cnp
 from libc.stdint cimport int64_t, uint32_t, uint64_t
-from libc.string cimport memcpy
+from libc.string cimport memcpy, memset
 from minidl._kernels.loops.driver cimport loop_t, of_dtype, run
 from minidl._kernels.runtime cimport memory, prepared
 from minidl._kernels.arrays.axes cimport (
@@ -20,12 +21,15 @@ cnp.import_array()
 
 cdef enum:
     SIDE = 16  # of a block that is transposed: float32 of a line
-    BLOCK = 512  # equal elements that are filled one by one
+    BLOCK = 512  # equal elements that are copied together
+    AT_ONCE = 4  # elements with gaps between them that are read before they are written
     LONG = 256  # elements of y's run that are a chunk where blocks are transposed
     CHUNK = 16384  # elements of a chunk elsewhere, at most
     COST = 2  # of an element, in additions
+    FEW = 8  # rows of a plane that are copied one by one, however they lie
     SMALL = 65536  # bytes of an array that is joined to others by one thread,
-    SHORT = 64  # and of a piece of it that is worth a call of memcpy
+    WHOLE = 1 << 18  # or of all of them,
+    SHORT = 64  # and of a piece that is worth a call of memcpy
     MANY = 1024  # elements that NumPy fills more slowly
 
 cdef double LARGEST = 3e38  # float32 holds it; of larger numbers NumPy says that they overflow
@@ -55,17 +59,20 @@ cdef struct Work:
 
 
 cdef void repeat(word x, word* y, Py_ssize_t n) noexcept nogil:
-    """n times x. SIDE at a time: a loop of one store is half as fast where its code lies badly in memory. What fills a
-    BLOCK is copied: the C library has wider stores than the baseline.
+    """n times x. SIDE at a time: a loop of one store is half as fast where its code lies badly in memory. Many are copied
+    from the first, a BLOCK at a time: the C library has wider stores than the baseline.
     """
-    cdef Py_ssize_t i
-    cdef const word* block = y
+    cdef Py_ssize_t i, done = SIDE
+    if n >= 2 * BLOCK and x == 0:
+        memset(y, 0, n * sizeof(word))
+        return
     if n >= 2 * BLOCK:
-        repeat(x, y, BLOCK)
-        y, n = y + BLOCK, n - BLOCK
-        while n >= BLOCK:
-            memcpy(y, block, BLOCK * sizeof(word))
-            y, n = y + BLOCK, n - BLOCK
+        repeat(x, y, SIDE)
+        while done < n:
+            i = min(min(done, <Py_ssize_t>BLOCK), n - done)
+            memcpy(y + done, y, i * sizeof(word))
+            done += i
+        return
     while n >= SIDE:
         for i in range(SIDE):
             y[i] = x
@@ -88,9 +95,22 @@ cdef void copy_rows(Plane* p, const word* x, word* y, Py_ssize_t rows, Py_ssize_
             for i in range(n):
                 y[-i] = x[i]
         else:
-            for i in range(n):
-                y[i * sy] = x[i * sx]
+            copy_apart(x, y, sx, sy, n)
         x, y = x + p.x[0], y + p.y[0]
+
+
+cdef inline void copy_apart(const word* x, word* y, Py_ssize_t sx, Py_ssize_t sy, Py_ssize_t n) noexcept nogil:
+    """A row with gaps, AT_ONCE elements at a time: a loop of one load and one store takes twice as long."""
+    cdef word[AT_ONCE] block
+    cdef Py_ssize_t i
+    while n >= AT_ONCE:
+        for i in range(AT_ONCE):
+            block[i] = x[i * sx]
+        for i in range(AT_ONCE):
+            y[i * sy] = block[i]
+        x, y, n = x + AT_ONCE * sx, y + AT_ONCE * sy, n - AT_ONCE
+    for i in range(n):
+        y[i * sy] = x[i * sx]
 
 
 cdef inline void turn(
@@ -143,6 +163,7 @@ cdef void lay_out(Work* w) noexcept:
     cdef Plane* p = &w.plane
     cdef Py_ssize_t k, stride, least = 0
     cdef int axis, side, fastest = -1
+    cdef bint near = False
     sort_axes(axes, 1)
     merge_axes(axes)
     for axis in range(axes.count):
@@ -152,7 +173,11 @@ cdef void lay_out(Work* w) noexcept:
     axis = axes.count - 1
     w.turned = 0 <= fastest < axis and (axes.stride[axis][0] != 0 or axes.length[axis] < SIDE)
     if w.turned:
-        swap_axes(axes, fastest, axes.count - 2)
+        swap_axes(axes, fastest, axis - 1)
+        near = min(axes.length[axis - 1], axes.length[axis]) < FEW
+        if near and axes.length[axis] < FEW:
+            swap_axes(axes, axis - 1, axis)
+        w.turned = not near
     if axes.count == 1:  # an outer side of length 1
         axes.length[1] = axes.length[0]
         axes.length[0] = 1
@@ -162,7 +187,7 @@ cdef void lay_out(Work* w) noexcept:
     for side in range(2):
         axis = axes.count - 2 + side
         p.length[side], p.x[side], p.y[side] = axes.length[axis], axes.stride[axis][0], axes.stride[axis][1]
-    p.chunk[1] = min(p.length[1], <Py_ssize_t>(LONG if w.turned else CHUNK))
+    p.chunk[1] = min(p.length[1], <Py_ssize_t>(LONG if w.turned else CHUNK // FEW if near else CHUNK))
     p.chunk[0] = min(p.length[0], <Py_ssize_t>SIDE if w.turned else max(CHUNK // p.chunk[1], <Py_ssize_t>1))
     w.chunks = 1
     for axis in range(axes.count):
@@ -239,6 +264,13 @@ def assign(y not None, x not None):
     copy_into(<cnp.ndarray?>y, <cnp.ndarray?>x)
 
 
+cdef bint joins(cnp.ndarray y, object item, Py_ssize_t outer, Py_ssize_t nbytes) except -1:
+    """Whether one thread copies `outer` pieces of so many bytes of it, by memcpy."""
+    cdef cnp.ndarray x = <cnp.ndarray?>item
+    return ((outer * nbytes <= SMALL or cnp.PyArray_NBYTES(y) <= WHOLE) and (outer == 1 or nbytes >= SHORT)
+            and cnp.PyArray_TYPE(x) == cnp.PyArray_TYPE(y) and cnp.PyArray_IS_C_CONTIGUOUS(x) and in_elements(x))
+
+
 def join(cnp.ndarray y not None, tuple xs, int axis):
     """y = the xs one after another along `axis`; those that lack this axis have one place each on it.
 
@@ -246,27 +278,27 @@ def join(cnp.ndarray y not None, tuple xs, int axis):
     """
     cdef bint new = len(xs) and cnp.PyArray_NDIM(<cnp.ndarray?>xs[0]) < cnp.PyArray_NDIM(y)
     cdef bint dense = cnp.PyArray_IS_C_CONTIGUOUS(y) and in_elements(y) and not prepared.capturing()
-    cdef Py_ssize_t outer = 1, row, place, nbytes, start = 0, stop, i
+    cdef Py_ssize_t outer = 1, place, nbytes, start = 0, n, i
     cdef char* to = cnp.PyArray_BYTES(y)
-    cdef const char* source
     cdef cnp.ndarray x
     for i in range(axis):
         outer *= cnp.PyArray_DIM(y, i)
-    row = cnp.PyArray_NBYTES(y) // max(outer, <Py_ssize_t>1)
-    place = row // max(cnp.PyArray_DIM(y, axis), <Py_ssize_t>1)
+    place = cnp.PyArray_NBYTES(y) // max(outer * cnp.PyArray_DIM(y, axis), <Py_ssize_t>1)
+    for item in xs:
+        dense = dense and joins(y, item, outer, place * (1 if new else cnp.PyArray_DIM(<cnp.ndarray?>item, axis)))
+    if dense:
+        for i in range(outer):  # y is written from its first byte to its last
+            for item in xs:
+                x = <cnp.ndarray>item
+                nbytes = place * (1 if new else cnp.PyArray_DIM(x, axis))
+                memcpy(to, cnp.PyArray_BYTES(x) + i * nbytes, nbytes)
+                to += nbytes
+        return
     lead = (slice(None),) * axis
     for item in xs:
-        x = <cnp.ndarray?>item
-        stop = start + (1 if new else cnp.PyArray_DIM(x, axis))
-        nbytes = place * (stop - start)
-        if (dense and outer * nbytes <= SMALL and (outer == 1 or nbytes >= SHORT)
-                and cnp.PyArray_TYPE(x) == cnp.PyArray_TYPE(y) and cnp.PyArray_IS_C_CONTIGUOUS(x) and in_elements(x)):
-            source = cnp.PyArray_BYTES(x)
-            for i in range(outer):
-                memcpy(to + i * row, source + i * nbytes, nbytes)
-        else:
-            copy_into(<cnp.ndarray?>y[(*lead, start if new else slice(start, stop), ...)], x)
-        start, to = stop, to + (stop - start) * place
+        n = 1 if new else cnp.PyArray_DIM(<cnp.ndarray?>item, axis)
+        copy_into(<cnp.ndarray?>y[(*lead, start if new else slice(start, start + n), ...)], <cnp.ndarray>item)
+        start += n
 
 
 cdef struct Filling:
@@ -315,14 +347,18 @@ cdef struct Even:
 
 
 cdef void fill_evenly(void* tag, Even* w, Py_ssize_t first, Py_ssize_t last, number* y) noexcept nogil:
-    cdef Py_ssize_t i
-    cdef int64_t whole = w.start + first * w.step
-    for i in range(first, last):
+    """A task has fewer elements than an int counts; and only ints become doubles many at a time."""
+    cdef int i, n = <int>(last - first)
+    cdef Even even = w[0]  # (y might point to it, for all that the compiler knows)
+    cdef int64_t whole = even.start + first * even.step
+    cdef double place = <double>first
+    y += first
+    for i in range(n):
         if number is int64_t:
             y[i] = whole
-            whole += w.step
+            whole += even.step
         else:
-            y[i] = <number>(w.first + i * w.gap)
+            y[i] = <number>(even.first + (place + i) * even.gap)
 
 
 def evenly(start, step, Py_ssize_t count, dtype):

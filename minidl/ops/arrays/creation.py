@@ -11,7 +11,6 @@ from minidl import _kernels as K
 from minidl import check
 from minidl._kernels.runtime.prepared import by_numpy
 from minidl.autograd.tensor import Tensor, wrap
-from minidl.ops.args import filled
 from minidl.random import generator
 
 __all__ = ["arange", "full", "ones", "randn", "zeros"]
@@ -100,8 +99,9 @@ def _normal(rng: Any, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
 
 
 def _full(name: str, shape: tuple, value: Any, dtype: Any, requires_grad: bool) -> Tensor:
-    lengths, dtype = _lengths(name, shape), _dtype(name, dtype)
-    return _new(name, filled(lengths, value, dtype)._data, requires_grad)
+    y = K.empty(_lengths(name, shape), _dtype(name, dtype))
+    K.set_all(y, value)  # (a captured step fills it again)
+    return _new(name, y, requires_grad)
 
 
 def _new(name: str, array: np.ndarray, requires_grad: bool) -> Tensor:
@@ -117,9 +117,10 @@ def _lengths(name: str, shape: tuple) -> tuple[int, ...]:
         (shape,) = shape
     elif len(shape) == 1 and not isinstance(shape[0], int | np.integer):
         shape = tuple(check.items(name, "shape", shape[0], "integers"))
-    return check.shape(
-        name, [n if type(n) is int else check.integer(name, "shape", n) for n in shape]
-    )
+    for n in shape:
+        if type(n) is not int:
+            return check.shape(name, [check.integer(name, "shape", n) for n in shape])
+    return check.shape(name, shape)
 
 
 def _dtype(name: str, dtype: Any) -> np.dtype:
