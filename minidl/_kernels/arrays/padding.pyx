@@ -23,6 +23,7 @@ cdef enum:
     COST = 2      # of an element, in additions
     COLUMNS = 64  # whose sums are taken together
     WIDEST = 8    # bytes of an element
+    FEW = 4       # elements that are repeated at once
 
 cdef dict MODES = {"constant": CONSTANT, "reflect": REFLECT, "replicate": REPLICATE}
 
@@ -63,26 +64,40 @@ cdef inline Py_ssize_t source(const Axis* a, Py_ssize_t i, int mode) noexcept no
 
 # ── Padding ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-cdef inline void repeat(word x, word* y, Py_ssize_t n) noexcept nogil:
+cdef void repeat_many(word x, word* y, Py_ssize_t n) noexcept nogil:
+    cdef word[FEW] few = [x, x, x, x]
     cdef Py_ssize_t i
+    while n >= 4 * FEW:
+        for i in range(4):
+            memcpy(y + i * FEW, few, FEW * sizeof(word))
+        y, n = y + 4 * FEW, n - 4 * FEW
     for i in range(n):
         y[i] = x
 
 
-cdef void pad_row(const Padding* w, const word* x, word* y) noexcept nogil:
-    """A row from that of x; from the number alone where that is NULL."""
-    cdef const Axis* a = &w.axes[w.count - 1]
-    cdef word number = (<const word*>w.number)[0]
+cdef inline void repeat(word x, word* y, Py_ssize_t n) noexcept nogil:
+    """Few, as a rule: a vectorised loop would first ask many questions."""
+    if n > FEW:
+        repeat_many(x, y, n)
+        return
+    while n > 0:
+        y[0] = x
+        y, n = y + 1, n - 1
+
+
+cdef inline void pad_row(const Axis* a, const word* x, word* y, word number, int mode, Py_ssize_t more) noexcept nogil:
+    """A row from that of x; from the number alone where that is NULL. Numbers before a row are written with those behind
+    the row before it: `more`.
+    """
     cdef Py_ssize_t i
     cdef word* end = y + a.before + a.n
     if x == NULL:
-        repeat(number, y, length(a))
+        repeat(number, y + a.before, a.n + a.after + more)
         return
     memcpy(y + a.before, x, a.n * sizeof(word))
-    if w.mode == CONSTANT:
-        repeat(number, y, a.before)
-        repeat(number, end, a.after)
-    elif w.mode == REPLICATE:
+    if mode == CONSTANT:
+        repeat(number, end, a.after + more)
+    elif mode == REPLICATE:
         repeat(x[0], y, a.before)
         repeat(x[a.n - 1], end, a.after)
     else:
@@ -106,17 +121,21 @@ cdef const word* plane_of(const Padding* w, const word* x, Py_ssize_t plane) noe
 
 
 cdef void pad_rows(void* tag, Padding* w, Py_ssize_t first, Py_ssize_t last, word* y) noexcept nogil:
-    cdef const Axis* a = &w.axes[w.count - 2]
-    cdef Py_ssize_t plane = first // length(a), i = first % length(a), place
+    cdef Axis a = w.axes[w.count - 2], inner = w.axes[w.count - 1]  # (y might point into w, for all that the compiler knows)
+    cdef int mode = w.mode
+    cdef Py_ssize_t plane = first // length(&a), i = first % length(&a), place
+    cdef word number = (<const word*>w.number)[0]
     cdef const word* x = plane_of(w, <const word*>w.x, plane)
     cdef const word* row
     y += first * a.y
+    if mode == CONSTANT:
+        repeat(number, y, inner.before)
     while first < last:
-        place = source(a, i, w.mode)
+        place = source(&a, i, mode)
         row = NULL if x == NULL or place < 0 else x + place * a.x
-        pad_row(w, row, y)
+        pad_row(&inner, row, y, number, mode, inner.before if first + 1 < last else 0)
         y, i, first = y + a.y, i + 1, first + 1
-        if i == length(a) and first < last:
+        if i == length(&a) and first < last:
             plane, i = plane + 1, 0
             x = plane_of(w, <const word*>w.x, plane)
 

@@ -75,7 +75,7 @@ def _pairs(pad_width: Any, ndim: int) -> Widths:
     """(before, after) for each of so many axes."""
     if type(pad_width) in (list, tuple) and len(pad_width) == ndim > 0:
         for p in pad_width:
-            if not (type(p) is tuple and len(p) == 2 and type(p[0]) is type(p[1]) is int):
+            if type(p) is not tuple or len(p) != 2 or not type(p[0]) is type(p[1]) is int:
                 break
         else:  # the usual form
             return list(pad_width)
@@ -109,23 +109,25 @@ def pad(x: Any, pad_width: Any, value: float = 0.0, mode: str = "constant") -> T
         TypeError: widths that are not integers, a value that is not a number.
     """
     x = as_tensor(x)
-    pairs = _pairs(pad_width, x.ndim)
+    shape = x._data.shape
+    pairs = _pairs(pad_width, len(shape))
     if type(value) is not float and not isinstance(value, Real):
         raise TypeError(f"pad: value must be a number, got {value!r}")
-    lengths = []
-    for n, (before, after) in zip(x._data.shape, pairs, strict=True):
+    check.choice("pad", "mode", mode, ("constant", "reflect", "replicate"))
+    lengths = list(shape)
+    for axis, pair in enumerate(pairs):
+        (before, after), n = pair, lengths[axis]
         if before < 0 or after < 0:
             raise ValueError(f"pad: widths must not be negative, got {pad_width}")
-        lengths.append(before + n + after)
-    check.shape("pad", lengths)
-    if check.choice("pad", "mode", mode, ("constant", "reflect", "replicate")) == "constant":
-        return Pad(pairs, value)(x)
-    for axis, (n, pair) in enumerate(zip(x.shape, pairs, strict=True)):
-        if any(pair) and n < (max(pair) + 1 if mode == "reflect" else 1):
+        wide = before if before > after else after
+        if mode != "constant" and wide and n < (wide + 1 if mode == "reflect" else 1):
             raise ValueError(
                 f"pad: axis {axis} of x has {n} elements, too few for {mode} by {pair} (x has shape {x.shape})"
             )
-    return PadEdges(pairs, mode)(x)
+        lengths[axis] = before + n + after
+    check.shape("pad", lengths)
+    op = Pad(pairs, value) if mode == "constant" else PadEdges(pairs, mode)
+    return op.run((x,))
 
 
 def same_padding(
