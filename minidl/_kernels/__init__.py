@@ -23,7 +23,7 @@ if PURE:
 
 from minidl._kernels.arrays.copying import assign, copy, evenly, join, reshape, set_all
 from minidl._kernels.arrays.padding import fold_padding, pad, triangle
-from minidl._kernels.arrays.sorting import permute_rows, sort_rows
+from minidl._kernels.arrays.sorting import extremum_places, permute_rows, sort_rows
 from minidl._kernels.runtime.memory import (
     empty,
     empty_like,

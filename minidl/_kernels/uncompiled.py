@@ -95,6 +95,11 @@ def sort_rows(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.take_along_axis(x, order, 1), order
 
 
+def extremum_places(x: np.ndarray, greatest: bool) -> np.ndarray:
+    """The place of the greatest element of each row, or of the smallest."""
+    return np.asarray((np.argmax if greatest else np.argmin)(x, 1))
+
+
 def permute_rows(x: np.ndarray, order: np.ndarray, undo: bool = False) -> np.ndarray:
     """y[r, i] = x[r, order[r, i]]; undone, y[r, order[r, i]] = x[r, i]."""
     if not undo:
@@ -296,6 +301,11 @@ def checks(function: Any, *arguments: Any) -> None:
 def within(ids: np.ndarray, n: int) -> bool:
     """Whether all of these integers are in 0 ... n - 1."""
     return ids.size == 0 or bool(ids.min() >= 0 and ids.max() < n)
+
+
+def are_signs(x: np.ndarray) -> bool:
+    """Whether all elements are -1 or 1."""
+    return bool((np.abs(x) == 1).all())
 
 
 def outlives(x: np.ndarray) -> np.ndarray:

@@ -13,13 +13,13 @@ from minidl import check
 from minidl._kernels.runtime.prepared import by_numpy
 from minidl.autograd.op import BroadcastTo, Op
 from minidl.autograd.tensor import Tensor, as_tensor, wrap
-from minidl.ops.args import as_float, filled, normalize_axes, normalize_axis
+from minidl.ops.args import as_float, filled, normalize_axes
 from minidl.ops.arithmetic import abs, exp, same, sqrt, where
 from minidl.ops.arrays.joining import concatenate, stack
 from minidl.ops.shape import Reshape, Transpose, expand_dims, reshape
 
 __all__ = [
-    "argmax", "argmin", "logsumexp", "max", "mean", "min", "norm", "prod", "std", "sum", "var",
+    "logsumexp", "max", "mean", "min", "norm", "prod", "std", "sum", "var",
 ]  # fmt: skip
 
 Axis = int | tuple[int, ...] | None
@@ -300,34 +300,6 @@ def logsumexp(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """
     x, keepdims = as_float(x), _flag("logsumexp", keepdims)
     return _shaped(LogSumExp()(_rows("logsumexp", x, axis)), x, axis, keepdims)
-
-
-def argmax(x: Any, axis: int | None = None, keepdims: bool = False) -> Tensor:
-    """The place of the greatest element along an axis (None: in x in one row), as int64, without a gradient.
-
-    The first of equal ones; a NaN counts as the greatest. ValueError: an axis that x does not have, or no elements.
-    """
-    return _place("argmax", np.argmax, x, axis, keepdims)
-
-
-def argmin(x: Any, axis: int | None = None, keepdims: bool = False) -> Tensor:
-    """The place of the smallest element along an axis (None: in x in one row); a NaN counts as the smallest.
-
-    Without a gradient; the rest as for `argmax`.
-    """
-    return _place("argmin", np.argmin, x, axis, keepdims)
-
-
-def _place(name: str, rule: Any, x: Any, axis: int | None, keepdims: bool) -> Tensor:
-    x, keepdims = as_tensor(x), _flag(name, keepdims)
-    axis = None if axis is None else normalize_axis(name, axis, x.ndim)
-    if (x.size if axis is None else x.shape[axis]) == 0:
-        raise ValueError(f"{name}: no elements along axis {axis} of shape {x.shape}")
-    return wrap(by_numpy(_as_array, rule, x._data, axis, keepdims))
-
-
-def _as_array(rule: Any, x: np.ndarray, axis: int | None, keepdims: bool) -> np.ndarray:
-    return np.asarray(rule(x, axis=axis, keepdims=keepdims))
 
 
 def _rows(name: str, x: Tensor, axis: Axis) -> Tensor:

@@ -44,5 +44,6 @@ OF_PLACES: dict[str, Sampler] = {
     "fold_padding": fold_padding,
     "triangle": triangle,
     "sort_rows": lambda rng: ((short_rows(rng),), {}),
+    "extremum_places": lambda rng: ((short_rows(rng), bool(rng.random() < 0.5)), {}),
     "permute_rows": permute_rows,
 }

@@ -360,3 +360,23 @@ def test_no_warnings_from_the_reference():
         warnings.simplefilter("error")
         reference.unary("log", np.array([0.0, -1.0]))
         reference.binary("div", np.array([1.0]), np.array([0.0]))
+
+
+@kernels
+@dtypes
+def test_floor_between_whole_numbers(kernels, dtype):
+    """Halves and their neighbours, where numbers begin to be whole, too; -0 stays -0."""
+    last = 1 / np.finfo(dtype).eps
+    around = np.concatenate(
+        [
+            np.arange(-3, 3.5, 0.5),
+            *[s * last * m + np.arange(-2, 2.5, 0.5) for s in (-1, 1) for m in (0.5, 1, 2)],
+        ]
+    )
+    x = around.astype(dtype)
+    x = np.concatenate(
+        [x, np.nextafter(x, dtype(np.inf)), np.nextafter(x, dtype(-np.inf)), dtype([-0.0, 0.0])]
+    )
+    y = kernels.unary("floor", x)
+    same(y, np.floor(x))
+    assert (np.signbit(y) == np.signbit(np.floor(x))).all()

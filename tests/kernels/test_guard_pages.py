@@ -47,6 +47,7 @@ NUMPY_COPYING = SimpleNamespace(
     fold_padding=uncompiled.fold_padding,
     triangle=uncompiled.triangle,
     sort_rows=uncompiled.sort_rows,
+    extremum_places=uncompiled.extremum_places,
     permute_rows=uncompiled.permute_rows,
 )
 

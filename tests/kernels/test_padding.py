@@ -148,3 +148,30 @@ def test_orders_that_do_not_fit():
                 K.permute_rows(x, np.full((2, 3), place), undo)
     with pytest.raises(ValueError, match="16 elements or fewer"):
         K.sort_rows(np.ones((2, 17)))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(
+    "shape", [(1, 1), (3, 1), (31, 4), (32, 24), (33, 2), (5, 100), (20001, 4), (0, 3)], ids=str
+)
+def test_extremum_places(shape, dtype):
+    """The first of equal elements, and the first NaN; of -0 and infinite numbers too, and however x lies in memory."""
+    values = [0.0, -0.0, 1.0, -1.0, np.nan, np.inf, -np.inf, 3.0, 1e-40, -7.0]
+    rng = np.random.default_rng(0)
+    x = rng.choice(values, shape).astype(dtype)
+    for given in (
+        x,
+        rng.choice([0.0, -0.0, 2.0], shape).astype(dtype),
+        np.asfortranarray(x),
+        x[:, ::-1],
+        np.full_like(x, -np.inf),
+    ):
+        for greatest, rule in ((True, np.argmax), (False, np.argmin)):
+            places = K.extremum_places(given, greatest)
+            np.testing.assert_array_equal(places, rule(given, 1))
+            assert places.dtype == np.int64
+
+
+def test_extremum_places_of_nothing():
+    with pytest.raises(ValueError, match="extremum_places: expected rows of 1 to"):
+        K.extremum_places(np.zeros((3, 0)), True)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from minidl import _kernels as K
+from minidl._kernels.arrays.buffers import are_signs
 from minidl._kernels.reference import selection as reference
 
 from .test_elementwise import CHUNK, array, layouts, same
@@ -131,6 +132,21 @@ def test_same_bits_for_any_number_of_threads(kernels, dtype):
     finally:
         K.set_num_threads(before)
     assert all(result == results[0] for result in results)
+
+
+@dtypes
+def test_signs(dtype):
+    x = np.sign(array((3, 67), dtype))
+    assert are_signs(x)
+    assert are_signs(x.T)
+    assert are_signs(x.astype(int))
+    assert are_signs(x[:0])
+    for wrong in (0, -0.0, 2, 0.5, np.nextafter(dtype(1), dtype(2)), -np.inf, np.nan):
+        for place in (0, 64, 200):
+            y = x.copy()
+            y.reshape(-1)[place] = wrong
+            assert not are_signs(y)
+            assert not are_signs(y.T)
 
 
 @kernels

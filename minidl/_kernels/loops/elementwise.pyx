@@ -21,11 +21,10 @@ from minidl._kernels.math.compensated cimport cosh_, expm1_, sinh_
 from minidl._kernels.math.elementary cimport real, abs_, exp_, log1p_, log2_, log_
 from minidl._kernels.math.normal cimport erf_
 from minidl._kernels.math.power cimport pow_
-from minidl._kernels.math.rounding cimport floored_, is_steep, steep_floored_
+from minidl._kernels.math.rounding cimport floor_, floored_, is_steep, steep_floored_
 from minidl._kernels.math.trigonometric cimport any_sin_, any_cos_, any_tan_, arctan_, cos_, is_far, sin_, tan_
 
-from minidl._kernels.reference.elementwise import binary as _numpy_binary
-from minidl._kernels.reference.elementwise import broadcast_to as _numpy_broadcast_to
+from minidl._kernels.reference.elementwise import binary as _numpy_binary, broadcast_to as _numpy_broadcast_to
 from minidl._kernels.reference.elementwise import unary as _numpy_unary
 from minidl._kernels.runtime.prepared import by_numpy as _by_numpy
 
@@ -38,7 +37,6 @@ cdef extern from "numpy/arrayobject.h":
 
 cdef enum:
     BLOCK = 512
-
 
 # ── The formulas ─────────────────────────────────────────────────────────────────────────────────────────────────────
 # The gradients of operations with one operand are here as operations with two: what was saved, and gy.
@@ -75,6 +73,7 @@ cdef extern from *:  # tags
     ctypedef struct Cosh "char"
     ctypedef struct Erf "char"
     ctypedef struct Rsqrt "char"
+    ctypedef struct Floor "char"
     ctypedef struct AbsBackward "char"
     ctypedef struct SquareBackward "char"
     ctypedef struct CubeBackward "char"
@@ -113,6 +112,7 @@ ctypedef fused Rule:
     Cosh
     Erf
     Rsqrt
+    Floor
     AbsBackward
     SquareBackward
     CubeBackward
@@ -137,6 +137,8 @@ ctypedef fused Rare:  # and those of which one loop will do
     Arctan
     Sinh
     Cosh
+    Rsqrt
+    Floor
 
 
 cdef inline real rule(Rule* tag, real x, real z) noexcept nogil:
@@ -178,6 +180,7 @@ cdef inline real rule(Rule* tag, real x, real z) noexcept nogil:
     elif Rule is Cosh: return cosh_(x)
     elif Rule is Erf: return erf_(x)
     elif Rule is Rsqrt: return one / (sqrtf(x) if real is float else sqrt(x))
+    elif Rule is Floor: return floor_(x)
 
 
 cdef inline bint some_far(const real* x, Py_ssize_t n, Py_ssize_t stride) noexcept nogil:
@@ -331,6 +334,7 @@ LOOPS["sinh"] = loops_of[Sinh](NULL, 6)
 LOOPS["cosh"] = loops_of[Cosh](NULL, 6)
 LOOPS["erf"] = loops_of[Erf](NULL, 8)
 LOOPS["rsqrt"] = loops_of[Rsqrt](NULL, 3)
+LOOPS["floor"] = loops_of[Floor](NULL, 1)
 
 
 cdef cnp.ndarray run_flat(Loops loops, cnp.ndarray x, cnp.ndarray z, Py_ssize_t sx, Py_ssize_t sz):

@@ -49,7 +49,7 @@ UNARY: dict[str, Any] = {
     "cosh": np.cosh,
     "erf": lambda x, out=None: np.multiply(_erf(x), x.dtype.type(1), out=out),
     "rsqrt": lambda x, out=None: np.divide(1, np.sqrt(x), out=out),
-    "floor": np.floor,  # has no loop of its own: NumPy computes it
+    "floor": np.floor,
 }
 
 

@@ -1,7 +1,4 @@
-"""Elementary functions, element by element: each a class with its value and the textbook's slope.
-
-`K.unary` runs a compiled loop for all but `floor`, which NumPy computes.
-"""
+"""Elementary functions, element by element: each a class with its value and the textbook's slope."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Running sums and sorting along an axis. NumPy sorts all but short rows; a captured step calls it again."""
+"""Running sums along an axis, sorting, and where the extrema are. NumPy does the latter two for all but short rows; a
+captured step calls it again.
+"""
 
 from __future__ import annotations
 
@@ -8,15 +10,18 @@ from typing import Any
 import numpy as np
 
 from minidl import _kernels as K
+from minidl import check
 from minidl._kernels.runtime.prepared import by_numpy
 from minidl.autograd.op import Op
 from minidl.autograd.tape import will_record
-from minidl.autograd.tensor import Tensor, wrap
+from minidl.autograd.tensor import Tensor, as_tensor, wrap
+from minidl.ops.args import normalize_axis
 from minidl.ops.arrays.rearranging import along
 
-__all__ = ["argsort", "cumsum", "sort"]
+__all__ = ["argmax", "argmin", "argsort", "cumsum", "sort"]
 
 SHORT, LONG = 16, 64  # elements of a row
+CHOSEN = 24  # of one in which a kernel finds the greatest before NumPy has begun with the row
 
 
 class CumSum(Op):
@@ -71,9 +76,9 @@ def _order(x: np.ndarray, axis: int) -> np.ndarray:
     return by_numpy(_stable_order, x, axis)
 
 
-def _short_rows(x: np.ndarray, axis: int) -> np.ndarray | None:
-    """x as rows that a kernel sorts, if it does."""
-    if x.dtype.kind == "f" and axis == x.ndim - 1 and x.shape[axis] <= SHORT:
+def _short_rows(x: np.ndarray, axis: int, most: int = SHORT) -> np.ndarray | None:
+    """x as rows for a kernel, if there are at most so many elements in each."""
+    if x.dtype.kind == "f" and axis == x.ndim - 1 and x.shape[axis] <= most:
         return K.reshape(x, (math.prod(x.shape[:-1]), x.shape[-1]))
     return None
 
@@ -132,3 +137,34 @@ def argsort(x: Any, axis: int | None = -1) -> Tensor:
     """
     x, axis = along("argsort", x, axis)
     return wrap(_order(x._data, axis))
+
+
+def argmax(x: Any, axis: int | None = None, keepdims: bool = False) -> Tensor:
+    """The place of the greatest element along an axis (None: in x in one row), as int64, without a gradient.
+
+    The first of equal ones; a NaN counts as the greatest. ValueError: an axis that x does not have, or no elements.
+    """
+    return _place("argmax", np.argmax, x, axis, keepdims)
+
+
+def argmin(x: Any, axis: int | None = None, keepdims: bool = False) -> Tensor:
+    """The place of the smallest element along an axis (None: in x in one row); a NaN counts as the smallest.
+
+    Without a gradient; the rest as for `argmax`.
+    """
+    return _place("argmin", np.argmin, x, axis, keepdims)
+
+
+def _place(name: str, rule: Any, x: Any, axis: int | None, keepdims: bool) -> Tensor:
+    x, keepdims = as_tensor(x), check.flag(name, "keepdims", keepdims)
+    axis = None if axis is None else normalize_axis(name, axis, x.ndim)
+    if (x.size if axis is None else x.shape[axis]) == 0:
+        raise ValueError(f"{name}: no elements along axis {axis} of shape {x.shape}")
+    if axis is not None and (rows := _short_rows(x._data, axis, CHOSEN)) is not None:
+        places = K.extremum_places(rows, name == "argmax")
+        return wrap(places.reshape((*x.shape[:-1], 1) if keepdims else x.shape[:-1]))
+    return wrap(by_numpy(_as_array, rule, x._data, axis, keepdims))
+
+
+def _as_array(rule: Any, x: np.ndarray, axis: int | None, keepdims: bool) -> np.ndarray:
+    return np.asarray(rule(x, axis=axis, keepdims=keepdims))

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from minidl import check
+from minidl._kernels.arrays.buffers import are_signs
 from minidl._kernels.runtime.prepared import checks
 from minidl.autograd.tensor import Tensor, as_tensor
 from minidl.ops.args import as_float, one_float_dtype
@@ -98,6 +99,6 @@ def cosine_embedding_loss(
 
 
 def _check_signs(name: str, t: np.ndarray) -> None:
-    if not (np.abs(t) == 1).all():
+    if not are_signs(t):
         wrong = t[(t != 1) & (t != -1)].flat[0]
         raise ValueError(f"{name}: target: expected -1 or 1, got {wrong:g}")
