@@ -325,7 +325,11 @@ def _only_in_a_recording(*_: Any) -> NoReturn:
     raise AssertionError("nothing is recorded without compiled modules")
 
 
-argument_for = begins = buffer_for = fits = is_older = note = put = reads = taken_out = (
+argument_for = begins = buffer_for = do_again = fits = is_older = note = put = reads = taken_out = (
     _only_in_a_recording
 )
 Fields = _only_in_a_recording
+
+
+class Effect:
+    """What must hold before a captured step is replayed."""

@@ -31,5 +31,5 @@ cpdef Tensor wrap(object array, object op=*, Changes changes=*, bint requires_gr
 cpdef Tensor as_tensor(object x, object dtype=*)
 @cython.locals(tensor=Tensor)
 cpdef zero_grads(list tensors)
-@cython.locals(tensor=Tensor)
+@cython.locals(tensor=Tensor, changes=Changes)
 cpdef mark_changed(list tensors)

@@ -431,7 +431,8 @@ def zero_grads(tensors: list) -> None:
 def mark_changed(tensors: list) -> None:
     """`_mark_changed` of all of them, in one step too."""
     for tensor in tensors:
-        tensor._shared_changes().mark()
+        changes = tensor._changes or tensor._shared_changes()
+        changes.mark()
     if recorder.on and capturing():
         note("changed", tensors)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from minidl._kernels.runtime.fields import Fields
+from minidl._kernels.runtime.fields import Effect, Fields
 from minidl._kernels.runtime.prepared import is_older
 from minidl.autograd.tensor import Tensor
 
@@ -47,7 +47,7 @@ def state_of(optimizer: Any, stepped: list) -> list:
     return lists
 
 
-class StepAgain:
+class StepAgain(Effect):
     """What is done before each replay. `recorded` is the call: a kernel's `Recorded`."""
 
     def __init__(self, optimizer: Any, recorded: Any, stepped: list[Tensor]) -> None:

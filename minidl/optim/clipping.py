@@ -9,6 +9,7 @@ from numbers import Real
 
 from minidl import _kernels as K
 from minidl import check
+from minidl._kernels.runtime.fields import Effect
 from minidl._kernels.runtime.prepared import begins, capturing, is_older, note, recorder, refuse
 from minidl.atomic import at_once
 from minidl.autograd.tensor import Tensor, mark_changed, wrap
@@ -84,7 +85,7 @@ def _gradients(name: str, params: Tensor | Iterable[Tensor]) -> list[Tensor]:
     return grads
 
 
-class _NoGradients:
+class _NoGradients(Effect):
     """A captured step that clips is right as long as these have none, which would be clipped or count in the norm."""
 
     def __init__(self, tensors: list[Tensor]) -> None:

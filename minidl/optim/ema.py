@@ -11,6 +11,7 @@ import numpy as np
 
 from minidl import _kernels as K
 from minidl import check
+from minidl._kernels.runtime.fields import Effect
 from minidl._kernels.runtime.prepared import begins, capturing, note, outside_of_steps, recorder
 from minidl.atomic import at_once, starmap
 from minidl.autograd.tensor import mark_changed
@@ -185,7 +186,7 @@ def _listed(arrays: Mapping[str, np.ndarray]) -> str:
     return ", ".join(f"{name}{list(array.shape)}" for name, array in arrays.items())
 
 
-class _Unchanged:
+class _Unchanged(Effect):
     """A captured update is right as long as the parameters have these arrays, and the decay is the same."""
 
     def __init__(self, ema: EMA, weights: list[np.ndarray]) -> None:

@@ -13,8 +13,8 @@ cdef class Captured:
     cdef public list _records
     cdef public bint _strict, _copies, _gave_up
     cdef public Count _running
-    @cython.locals(given=list, records=list, record=Record)
+    @cython.locals(given=tuple, records=list, record=Record)
     cdef _run(self, tuple args, dict options)
     cdef _keep(self, list records)
 
-cpdef bint all_arrays(list given)
+cpdef bint all_arrays(tuple given)

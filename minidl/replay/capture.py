@@ -83,10 +83,11 @@ class Captured:
 
     def _run(self, args: tuple, options: dict) -> Any:
         """Replays a record that fits, or makes one."""
-        given, spec = list(args), None
-        if options or not all_arrays(given):
-            given = []
-            spec = _flattened((args, options), given)
+        given, spec = args, None
+        if options or not all_arrays(args):
+            found: list = []
+            spec = _flattened((args, options), found)
+            given = tuple(found)
         records = self._records
         for record in records:
             if record.fits(given, spec):
@@ -101,7 +102,7 @@ class Captured:
         had = [leaf for earlier in records for leaf in earlier.with_gradients()]
         return self._record(given, spec, args, options, had)
 
-    def _record(self, given: list, spec: Any, args: tuple, options: dict, had: list) -> Any:
+    def _record(self, given: tuple, spec: Any, args: tuple, options: dict, had: list) -> Any:
         plan = Plan(self._strict)
         if (
             not plan.start()
@@ -163,22 +164,22 @@ class Step(Captured):
         return self._records[0].plan if self._records else None
 
 
-def all_arrays(given: list) -> bool:
+def all_arrays(given: tuple) -> bool:
     for x in given:  # noqa: SIM110 (a generator takes longer)
         if type(x) is not Tensor and type(x) is not ndarray:
             return False
     return True
 
 
-def _flattened(x: Any, given: list) -> Any:
-    """x with its tensors and arrays taken out, to `given`."""
+def _flattened(x: Any, found: list) -> Any:
+    """x with its tensors and arrays taken out, to `found`."""
     if isinstance(x, ARRAYS):
-        given.append(x)
+        found.append(x)
         return ARRAYS
     if type(x) in (tuple, list):
-        return type(x), [_flattened(item, given) for item in x]
+        return type(x), [_flattened(item, found) for item in x]
     if type(x) is dict:
-        return {key: _flattened(value, given) for key, value in x.items()}
+        return {key: _flattened(value, found) for key, value in x.items()}
     return type(x), repr(x) if isinstance(x, float) else x  # (0.0 and -0.0 are equal)
 
 

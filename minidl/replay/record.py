@@ -16,6 +16,7 @@ from minidl._kernels.arrays.buffers import fits, put, references, taken_out
 from minidl._kernels.runtime.memory import empty, owner
 from minidl._kernels.runtime.prepared import (
     argument_for,
+    do_again,
     is_older,
     reads,
     refuse,
@@ -99,9 +100,9 @@ class Leaf:
 class Record:
     """One plan, and what must hold for it to be replayed."""
 
-    def __init__(self, plan: Any, given: list, spec: Any) -> None:
+    def __init__(self, plan: Any, given: tuple, spec: Any) -> None:
         self.plan, self.spec = plan, spec
-        self.checks, self.play = plan.checks, plan.replay
+        self.checks = plan.checks
         self.kinds = [type(x) for x in given]
         self.fits_without_gradients = (
             False  # as `fits` found last: only gradients of earlier calls were in the way
@@ -196,7 +197,7 @@ class Record:
             if self.plan.in_use(kept):
                 refuse("a tensor that was made in it is kept after the call: return it")
 
-    def give_back(self, given: list) -> None:
+    def give_back(self, given: tuple) -> None:
         """Where nothing is recorded after all: arguments that the function has changed in place are changed, too."""
         for argument, x in zip(self.arguments, given, strict=True):
             if argument.buffer.tobytes() != array_of(x).tobytes():
@@ -222,7 +223,7 @@ class Record:
 
     # ── Replaying ────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def fits(self, given: list, spec: Any) -> bool:
+    def fits(self, given: tuple, spec: Any) -> bool:
         """Whether it may be replayed with these arguments, now; if so, its optimizers have given their settings."""
         self.fits_without_gradients = False
         if spec is not self.spec and spec != self.spec:
@@ -271,7 +272,7 @@ class Record:
                     return True
         return False
 
-    def replay(self, given: list) -> Any:
+    def replay(self, given: tuple) -> Any:
         """The step, with arguments that fit."""
         try:
             for i, argument in enumerate(self.arguments):
@@ -282,7 +283,7 @@ class Record:
                 function(*inputs)
             for draw, drawn in self.draws:
                 drawn.set(draw())
-            self.play()
+            do_again(self.plan)
         finally:
             for argument in self.arguments:
                 argument.leave()
@@ -315,7 +316,10 @@ def _filled(outline: Any, results: list) -> Any:
 
 def array_of(x: Any) -> np.ndarray:
     """The array of a tensor, or the array itself."""
-    return x._data if isinstance(x, Tensor) else x
+    if isinstance(x, Tensor):
+        tensor = x
+        return tensor._data
+    return x
 
 
 def _references_of_one() -> int:

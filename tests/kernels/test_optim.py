@@ -83,6 +83,18 @@ def test_step(kernels, name, most, used, settings, dtype):
         assert_close(ours, theirs, dtype)
 
 
+@pytest.mark.parametrize("beta", [0.0, 0.5, 0.9, 0.999, 1 - 1e-6, -0.9])
+@pytest.mark.parametrize("kernels", LEVELS)
+def test_bias_after_many_steps(kernels, beta):
+    """1 - beta^t has the same bits where the kernel computes no power any more."""
+    limit = int(40 / (1 - beta))
+    for steps in (0, limit - 2, limit - 1, limit, limit + 1, 2 * limit, 100 * limit):
+        p, g, m, v = (np.array([x]) for x in (0.0, 1.0, 0.0, 0.0))
+        group = ([p], [g], [m], [v], None, [np.array(steps)], [1.0], [0.0], beta, 0.0, 0.0, False)
+        kernels.adam_step([group])
+        assert p == -(1 / (1 - beta ** (steps + 1))) * (1 - beta)
+
+
 @pytest.mark.parametrize("kernels", LEVELS)
 def test_bits_do_not_depend_on_the_number_of_threads(kernels):
     before = K.get_num_threads()

@@ -1,5 +1,8 @@
 cimport numpy as cnp
 
+cdef extern from "Python.h":
+    Py_ssize_t Py_REFCNT(object x) noexcept
+
 # Whether x is an array like the buffer: of its dtype, shape and layout.
 cpdef bint fits(cnp.ndarray buffer, object x)
 
@@ -13,7 +16,9 @@ cpdef cnp.ndarray taken_out(cnp.ndarray x)
 cpdef bint within(cnp.ndarray ids, Py_ssize_t n) except -1
 
 # How many references there are to x, to the object that holds it, and to the owner of its memory.
-cpdef Py_ssize_t references(object holder, cnp.ndarray x, object owner)
+cpdef inline Py_ssize_t references(object holder, cnp.ndarray x, object owner) noexcept:
+    return Py_REFCNT(holder) + Py_REFCNT(x) + Py_REFCNT(owner)
+
 
 
 cdef struct Pointer:

@@ -12,9 +12,6 @@ cnp.import_array()
 cdef enum:
     LANES = 8  # words that are looked at together
 
-cdef extern from "Python.h":
-    Py_ssize_t Py_REFCNT(object x)
-
 
 cpdef bint fits(cnp.ndarray buffer, object x):
     return isinstance(x, cnp.ndarray) and (
@@ -90,10 +87,6 @@ def are_signs(cnp.ndarray x not None):
     if is_double(x):
         return all_signs(<const cnp.uint64_t*>data, cnp.PyArray_SIZE(x), <cnp.uint64_t>0xBFF0000000000000)
     return all_signs(<const cnp.uint32_t*>data, cnp.PyArray_SIZE(x), <cnp.uint32_t>0xBF800000)
-
-
-cpdef Py_ssize_t references(object holder, cnp.ndarray x, object owner):
-    return Py_REFCNT(holder) + Py_REFCNT(x) + Py_REFCNT(owner)
 
 
 cdef dict arguments = {}

@@ -109,6 +109,11 @@ cdef inline void adam(Param* w, Py_ssize_t start, Py_ssize_t n, real* p) noexcep
             p[i] = keep * p[i] - lr * mi / (sqrt_(vi) * unbias + eps)
 
 
+cdef inline double bias(double beta, cnp.int64_t t) noexcept:
+    """1 - beta^t. As beta^t <= exp(-t (1 - beta)), it is 1 after many steps: then no power is computed."""
+    return 1 if beta >= 0 and t * (1 - beta) > 40 else 1 - pow(beta, t)
+
+
 cdef inline void settle_adam(Param* w, Py_ssize_t count) noexcept:
     """The numbers of Adam's next step, which depend on the steps before."""
     cdef Param* end = w + count
@@ -117,7 +122,7 @@ cdef inline void settle_adam(Param* w, Py_ssize_t count) noexcept:
     while w < end:
         if t != w.count[0] + 1 or beta1 != w.s.beta1 or beta2 != w.s.beta2:  # as a rule once for all parameters
             t, beta1, beta2 = w.count[0] + 1, w.s.beta1, w.s.beta2
-            bias1, bias2 = 1 - pow(beta1, t), 1 - pow(beta2, t)
+            bias1, bias2 = bias(beta1, t), bias(beta2, t)
         settle_decay(w)
         w.rate = w.lr / bias1
         w.unbias = 1 / sqrt(bias2)
@@ -172,7 +177,7 @@ cdef inline void settle_nadam(Param* w, Py_ssize_t count) noexcept:
         settle_decay(w)
         w.rate = w.lr * (1 - mu) / (1 - product)
         w.ahead = w.lr * ahead / (1 - product * ahead)
-        w.unbias = 1 / sqrt(1 - pow(w.s.beta2, t))
+        w.unbias = 1 / sqrt(bias(w.s.beta2, t))
         w += 1
 
 

@@ -13,3 +13,7 @@ cdef class Fields:
     cdef list kept
     cdef int add(self, PyObject** place, object owner, object name, object value) except -1
     cpdef bint same(self) except -1
+
+# What must hold before each replay, or is made so: an object that is noted as "before" while the step is recorded.
+cdef class Effect:
+    cpdef bint ready(self) except -1

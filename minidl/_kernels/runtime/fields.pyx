@@ -79,3 +79,9 @@ cdef class Fields:
             if found != field.value:
                 return False
         return True
+
+
+cdef class Effect:
+    cpdef bint ready(self) except -1:
+        """Whether the step may be replayed."""
+        raise NotImplementedError

@@ -56,3 +56,6 @@ cpdef int note(str kind, object thing) except -1
 
 # CaptureError, if this thread records a plan: what is done now cannot be recorded.
 cpdef int refuse(str why) except -1
+
+# All calls of a Plan, once more.
+cpdef int do_again(object captured) except -1

@@ -195,15 +195,6 @@ cdef class Plan:
 
     # ── Replaying ────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    cpdef replay(self):
-        """All calls. Every now and then (the replays 1, 2, 4, 8 ...) each is timed."""
-        cdef Py_ssize_t i
-        self.replays += 1
-        if self.replays & (self.replays - 1) == 0:
-            return self.replay_timed()
-        for i in range(self.count):
-            self.calls[i].call(self.calls[i].work)
-
     cdef int replay_timed(self) except -1:
         cdef long long before = perf_counter_ns(), after
         cdef Py_ssize_t i
@@ -225,6 +216,18 @@ cdef class Plan:
             lines.append(f"{self.calls[i].time / 1e3:9.2f} us  {op:32}  {', '.join(filled)}".rstrip())
         lines.append(f"{total / 1e3:9.2f} us  {self.count} calls, {self.nbytes:,} bytes, {self.replays} replays")
         return "\n".join(lines)
+
+
+cpdef int do_again(object captured) except -1:
+    """All calls of a plan. Every now and then (the replays 1, 2, 4, 8 ...) each is timed."""
+    cdef Plan plan = captured
+    cdef Py_ssize_t i
+    plan.replays += 1
+    if plan.replays & (plan.replays - 1) == 0:
+        return plan.replay_timed()
+    for i in range(plan.count):
+        plan.calls[i].call(plan.calls[i].work)
+    return 0
 
 
 # ── What is called while a plan is recorded ──────────────────────────────────────────────────────────────────────────
