@@ -15,7 +15,7 @@ cdef Recorder recorder
 @cython.locals(op=Op, root=Tensor, before=Py_ssize_t, in_order=bint, seen=set, order=list, known=Py_ssize_t)
 cdef list _consumers_first(list roots)
 
-@cython.locals(op=Op, root=Tensor, seeds=list, order=list, grads=dict, useful=set, wanted=set, own=set, gy=Tensor, fused=bint, quick=bint, part=bint,
+@cython.locals(op=Op, root=Tensor, seeds=list, order=list, grads=dict, useful=set, wanted=set, own=set, gy=Tensor, whole=Tensor, fused=bint, quick=bint, part=bint,
                declared=Declaration)
 cpdef dict walk(list roots, list gradients, set targets, bint retain_graph, bint create_graph, object arrived=*)
 

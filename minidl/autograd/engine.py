@@ -131,7 +131,8 @@ def walk(
                     begins(f"{type(op).__name__} backward")
                 part = fused and declared.adds is not None and not watching()
                 if part and op.edges[0] in own:
-                    declared.adds(op, gy._data, grads[op.edges[0]]._data)  # op.add_gradient
+                    whole = grads[op.edges[0]]
+                    declared.adds(op, gy._data, whole._data)  # op.add_gradient
                 else:
                     if quick:
                         result = declared.fused(op, gy._data)  # op.fused_backward, found faster

@@ -307,6 +307,8 @@ def _rows(name: str, x: Tensor, axis: Axis) -> Tensor:
     axes = normalize_axes(name, axis, x.ndim)
     if axes == (1,) and x.ndim == 2:  # rows already: no time is lost
         return x
+    if axes == (0,) and x.ndim == 2:
+        return Transpose((1, 0)).run((x,))
     if len(set(axes)) < len(axes):
         raise ValueError(f"{name}: an axis is named twice: {axis}")
     kept = [i for i in range(x.ndim) if i not in axes]

@@ -11,11 +11,15 @@ import numpy as np
 
 from minidl import _kernels as K
 from minidl import check
+from minidl._kernels import binary
 from minidl._kernels.arrays.buffers import within
 from minidl._kernels.runtime.prepared import by_numpy, capturing, reads, recorder, refuse
 from minidl.autograd.op import BroadcastTo, Op
 from minidl.autograd.tensor import Tensor, as_tensor, plain
 from minidl.ops.args import class_ids, normalize_axes, normalize_axis
+
+# NumPy 2.0 takes only by integers that any intp holds.
+TAKEN_BY = {np.dtype(kind) for kind in "bhilqBHILQ" if np.can_cast(kind, np.intp)}
 
 
 class Reshape(Op):
@@ -79,7 +83,7 @@ class Slice(GetItem):
 
     def add_gradient(self, gy: np.ndarray, gx: np.ndarray) -> None:
         part = _part(gx, self.index)
-        K.binary("add", part, gy, part)
+        binary("add", part, gy, part)
 
 
 def _part(x: np.ndarray, index: Any) -> np.ndarray:
@@ -137,13 +141,7 @@ class PutItem(Op):
 def _taken(index: Any, x: np.ndarray) -> np.ndarray:
     if _is_mask(index, x.shape):
         return x.reshape(index.size, *x.shape[index.ndim :]).compress(index.reshape(-1), 0)
-    # NumPy 2.0 takes only by indices that any intp holds.
-    if (
-        isinstance(index, np.ndarray)
-        and np.can_cast(index.dtype, np.intp)
-        and x.ndim
-        and index.dtype.kind != "b"
-    ):
+    if isinstance(index, np.ndarray) and index.dtype in TAKEN_BY and x.ndim:
         if not within(index, len(x)):
             return x.take(index, 0)  # the same in half the time
         # Into memory that was used before. Nothing is left to clip; "raise" would go through a copy of y.

@@ -173,3 +173,17 @@ def test_the_range_of_ids(kind):
         assert not within(outside, 5) and not within(outside[:: 1 if place else 2], 5)
     if kind != "uint8":
         assert not within(-inside, 5)
+
+
+@pytest.mark.parametrize("kind", ["int8", "int32", "int64"])
+def test_within_at_the_ends_of_a_dtype(kind):
+    x = np.arange(100).astype(kind) % 7
+    assert within(x, 7)
+    assert not within(x, 6)
+    assert within(x[:0], 0)
+    assert not within(x, 0)
+    for wrong in (-1, 7, np.iinfo(kind).min, np.iinfo(kind).max):
+        for place in (0, 50, 99):
+            y = x.copy()
+            y[place] = wrong
+            assert not within(y, 7)

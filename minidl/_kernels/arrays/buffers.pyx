@@ -39,11 +39,14 @@ ctypedef fused integer:
 
 
 cdef bint all_within(const integer* ids, Py_ssize_t count, Py_ssize_t n) noexcept nogil:
-    cdef bint outside = False
+    """Of an id outside, itself or what is left to the last is negative: its first bit is set."""
+    cdef cnp.uint64_t bits = 0, last = <cnp.uint64_t>(n - 1)
     cdef Py_ssize_t i
+    if n <= 0:
+        return count == 0
     for i in range(count):  # (to the end: so the loop vectorises)
-        outside |= (ids[i] < 0) | (ids[i] >= n)
-    return not outside
+        bits |= <cnp.uint64_t>ids[i] | (last - <cnp.uint64_t>ids[i])
+    return not bits >> 63
 
 
 cpdef bint within(cnp.ndarray ids, Py_ssize_t n) except -1:

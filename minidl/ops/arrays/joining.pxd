@@ -4,6 +4,7 @@ cimport cython
 from minidl._kernels.runtime.memory cimport alike, same_dtype
 from minidl.autograd.op cimport Op
 from minidl.autograd.tensor cimport Tensor
+from minidl.ops.shape cimport Slice
 from numpy cimport ndarray
 
 cdef class Concatenate(Op):

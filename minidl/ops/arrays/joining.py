@@ -42,6 +42,8 @@ class Concatenate(Op):
         return tuple([gy[(*lead, place, ...)] if self.needs(i) else None for i, place in parts])
 
     def fused_backward(self, gy: np.ndarray) -> tuple:
+        if self.axis == 0 and gy.ndim > 1:
+            return tuple([gy[place] for place in self.places()])
         lead = (slice(None),) * self.axis
         return tuple([gy[(*lead, place, ...)] for place in self.places()])
 
