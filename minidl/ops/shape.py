@@ -220,7 +220,7 @@ def reshape(x: Any, *shape: Any) -> Tensor:
     given = as_tensor(x)
     try:
         return Reshape(shape).run((given,))
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise ValueError(f"reshape: {error}") from None
 
 

@@ -134,8 +134,7 @@ def test_affine(gemm, dtype):
 def test_bias_gradient_rounds_little(gemm):
     gy = np.full((100_000, 3), 0.1, np.float32)
     _, gb = gemm.affine_weight_grad(np.zeros((100_000, 1), np.float32), gy)
-    if isinstance(gemm, Level):  # NumPy's own sum loses three digits here
-        np.testing.assert_allclose(gb, 10_000, rtol=2e-5)
+    np.testing.assert_allclose(gb, 10_000, rtol=2e-6 if isinstance(gemm, Level) else 1e-7)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -343,11 +342,11 @@ def test_reads_no_byte_beyond_its_operands(level):
 
 def test_bad_input_is_named(gemm):
     f = np.zeros
-    with pytest.raises(ValueError, match=r"\(2, 3\).*\(4, 5\)|size 4 is different from 3"):
+    with pytest.raises(ValueError, match=r"matmul: .*\(2, 3\).*\(4, 5\)"):
         gemm.matmul(f((2, 3)), f((4, 5)))
-    with pytest.raises(ValueError, match=r"batch axis 0|broadcast"):
+    with pytest.raises(ValueError, match="matmul: .*batch axis"):
         gemm.matmul(f((2, 3, 4)), f((3, 4, 5)))
-    with pytest.raises(ValueError, match=r"at least 1 axis|scalar|enough dimensions"):
+    with pytest.raises(ValueError, match="matmul: .*axis"):
         gemm.matmul(f(()), f((4, 5)))
     with pytest.raises(TypeError, match="float32"):
         gemm.matmul(f((2, 3), np.float32), f((3, 5)))

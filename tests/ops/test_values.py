@@ -255,6 +255,9 @@ def test_reshape():
     check(Tensor(np.ones(1)).reshape(()), np.ones(()))
     check(Tensor(np.zeros((0, 3))).reshape(3, 0), np.zeros((3, 0)))
     assert np.shares_memory(Tensor(x).reshape(6, 4).data, x)
+    for given in (x, x.T):  # (the latter is no view, whatever the shape)
+        with pytest.raises(ValueError, match="reshape: "):
+            ops.reshape(given, (10**30,))
 
 
 def test_transpose():
