@@ -344,9 +344,9 @@ def test_bad_input_is_named(gemm):
     f = np.zeros
     with pytest.raises(ValueError, match=r"matmul: .*\(2, 3\).*\(4, 5\)"):
         gemm.matmul(f((2, 3)), f((4, 5)))
-    with pytest.raises(ValueError, match="matmul: .*batch axis"):
+    with pytest.raises(ValueError, match=r"matmul: .*batch axis"):
         gemm.matmul(f((2, 3, 4)), f((3, 4, 5)))
-    with pytest.raises(ValueError, match="matmul: .*axis"):
+    with pytest.raises(ValueError, match=r"matmul: .*axis"):
         gemm.matmul(f(()), f((4, 5)))
     with pytest.raises(TypeError, match="float32"):
         gemm.matmul(f((2, 3), np.float32), f((3, 5)))

@@ -46,8 +46,8 @@ def _product(a, b):
             return np.matmul(a, b)
         except ValueError:
             raise ValueError(
-                f"matmul: shapes {a.shape} and {b.shape}: a's columns must be as many as b's rows, and of each batch axis "
-                "the lengths must be equal, or one of them 1"
+                f"matmul: shapes {a.shape} and {b.shape}: a's columns must be as many as b's rows, and of each "
+                "batch axis the lengths must be equal, or one of them 1"
             ) from None
     if not BLAS and a.size * b.shape[1] > MANY:
         return np.einsum("ik,kj->ij", a, b)
