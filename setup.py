@@ -115,8 +115,8 @@ LIGHT = {
     "checks", "memory", "padding", "pool", "sorting",
 }  # fmt: skip
 VECTORISE = [["-O2", "-ftree-vectorize", "-fvect-cost-model=dynamic", "-fpeel-loops"], ["-O2"]]
-# Compiled for size: what runs once, or only while a step is recorded.
-RARE = {"cpu", "cython_shared", "prepared", "shared"}
+# Compiled for size: what runs once, only while a step is recorded, or only calls what does the work.
+RARE = {"cpu", "cython_shared", "prepared", "shared", "steps"}
 # Kernels that go through a row in short blocks: they compute one and then store it, so that nobody need ask whether
 # rows overlap, or have as many partial results. As they are, gcc calls memcpy to store, which takes a block through the
 # stack; and both gcc and clang unroll loops of 16 steps before they would vectorise them.

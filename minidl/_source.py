@@ -54,6 +54,7 @@ RUNTIME = (
     "_kernels/arrays/copying",
     "_kernels/arrays/padding",
     "_kernels/arrays/sorting",
+    "_kernels/product/steps",
     "_kernels/runtime/cpu",
     "_kernels/runtime/cython_shared",
     "_kernels/runtime/epilogues",

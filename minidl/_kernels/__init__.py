@@ -81,6 +81,10 @@ def load(level: str, modules: tuple[str, ...] = MODULES) -> SimpleNamespace:
     if level == "reference":
         modules = REFERENCE
     found: dict = {}
+    if level != "reference":
+        from minidl._kernels.product.steps import in_steps
+
+        found["in_steps"] = partial(in_steps, f"minidl._kernels.{level}.gemm")
     for name in modules:
         module = import_module(f"minidl._kernels.{level}.{name}")
         if name == "gemm" and not getattr(module, "TILE_WINS", True):

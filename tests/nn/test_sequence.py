@@ -380,3 +380,23 @@ def test_attention_of_heads_that_share_their_keys():
         both.append([y.numpy(), *[leaf.grad.numpy() for leaf in leaves]])
     for one, other in zip(*both, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-10)
+
+
+@pytest.mark.parametrize("kind", ["rnn", "lstm", "gru"])
+def test_operands_and_gradients_may_lie_in_memory_as_they_like(kind):
+    """Those of a sum have no memory of their own; transposed ones no rows."""
+    gates, rng = {"rnn": 1, "lstm": 4, "gru": 3}[kind], np.random.default_rng(0)
+    arrays = [rng.standard_normal(s) for s in ((6, 3, 4), (5, 3), (4, gates * 5), (5, gates * 5))]
+    bias = rng.standard_normal((gates * 5, 2))
+    results = []
+    for copy in (np.ascontiguousarray, lambda x: x):
+        x, h, w, wh = (
+            md.Tensor(copy(a.T if a.ndim == 2 else a[::2]), requires_grad=True) for a in arrays
+        )
+        b = md.Tensor(copy(bias[:, 0]), requires_grad=True)
+        state = (h, h) if kind == "lstm" else h
+        y = getattr(F, kind)(x, state, w, wh, b, b)[0]
+        y.sum().backward()
+        results.append([y.data, *[p.grad.data for p in (x, h, w, wh, b)]])
+    for found, expected in zip(*results, strict=True):
+        np.testing.assert_allclose(found, expected, 1e-11, 1e-12)

@@ -375,6 +375,33 @@ def affine_weight_grad(x, gy, gw_out=None):
     return gw, gb
 
 
+# ── For recurrences (steps.pyx) ───────────────────────────────────────────────────────────────────
+
+cdef extern from *:
+    """
+    /* y may be x or z, which the compiler would otherwise take for rows that overlap. */
+    #if defined(__GNUC__) && !defined(__clang__)
+      #define GEMM_APART _Pragma("GCC ivdep")
+    #else
+      #define GEMM_APART
+    #endif
+    #define GEMM_LOOP(real, op) GEMM_APART for (Py_ssize_t i = 0; i < n; i++) \\
+      ((real*)y)[i] = ((const real*)x)[i] op ((const real*)z)[i];
+    #define GEMM_CHOICE(real) \\
+      if (kind == 0) { GEMM_LOOP(real, +) } else if (kind == 1) { GEMM_LOOP(real, -) } else { GEMM_LOOP(real, *) }
+    static void gemm_combine(int kind, int wide, const void* x, const void* z, void* y, Py_ssize_t n) {
+      if (wide) { GEMM_CHOICE(double) } else { GEMM_CHOICE(float) }
+    }
+    """
+    void combine "gemm_combine"(
+        int kind, bint wide, const void* x, const void* z, void* y, Py_ssize_t n) noexcept nogil
+
+
+cdef epilogues.Products _products = epilogues.products_of(__name__)
+_products.multiply = [<epilogues.multiply_t> multiply[float], <epilogues.multiply_t> multiply[double]]
+_products.combine = combine
+
+
 # ── The choice ────────────────────────────────────────────────────────────────────────────────────
 
 cdef extern from *:

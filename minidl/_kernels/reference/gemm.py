@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
-from minidl._kernels.reference.activations import activation_forward
+from minidl._kernels.reference.activations import activation_backward, activation_forward
 
-__all__ = ["affine_forward", "affine_weight_grad", "matmul"]
+__all__ = ["affine_forward", "affine_weight_grad", "in_steps", "matmul"]
 
 PART_FLOPS = 4 * 10**9  # some 0.1 s on one core
 # In a browser NumPy has no BLAS: beyond so many products einsum is twice as fast as matmul there, in which nothing is
@@ -86,3 +88,25 @@ def affine_weight_grad(x, gy, gw_out=None):
         # (Along axis 0 NumPy adds row after row: a float32 sum of 108,000 of them was wrong by 1.5e-5 of itself.)
         gb = gy_rows.sum(axis=0, dtype=np.float64).astype(gy.dtype)
         return matmul(gy_rows.T, rows, out=gw_out), gb
+
+
+def in_steps(steps, reverse, program):
+    arithmetic = {"add": np.add, "sub": np.subtract, "mul": np.multiply}
+
+    def at(x: Any, step: int) -> Any:
+        if isinstance(x, tuple):
+            return at(x[0], step - 1) if step else x[1]
+        return x[steps - 1 - step if reverse else step] if np.ndim(x) == 3 else x
+
+    for step in range(steps):
+        for name, y, x, z in program:
+            to, a, b = at(y, step), at(x, step), at(z, step)
+            with np.errstate(all="ignore"):
+                if name in arithmetic:
+                    to[...] = arithmetic[name](a, b)
+                elif name in ("product", "more"):
+                    to[...] = a @ b + (to if name == "more" else 0)
+                elif name.endswith("_slope"):
+                    to[...] = activation_backward(name.removesuffix("_slope"), a, b, from_y=True)
+                else:
+                    to[...] = activation_forward(name, a)

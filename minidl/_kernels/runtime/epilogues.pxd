@@ -22,6 +22,17 @@ cdef dict activations_of(str module)
 # ValueError for a name that is not there.
 cdef Loops find(dict activations, str name)
 
+ctypedef void (*multiply_t)(void* kind, const void* product) noexcept nogil
+
+ctypedef void (*combine_t)(int kind, bint wide, const void* x, const void* z, void* y, Py_ssize_t n) noexcept nogil
+
+cdef class Products:  # what product/steps.pyx needs of product/gemm.pyx
+    cdef multiply_t[2] multiply  # for float32 and float64
+    cdef combine_t combine  # y = x + z, x - z or x * z
+
+# Those of the CPU level that a module belongs to. The level's gemm.pyx fills it.
+cdef Products products_of(str module)
+
 
 cdef inline void activate_in_place(activation_t loop, void* y, Py_ssize_t n, double a, double b) noexcept nogil:
     """n elements of y, in place."""

@@ -2,8 +2,8 @@
 
 The inputs of all steps meet their weights in one product, beforehand: x (T, N, C) becomes gx (T, N, gates * H). The
 rest depends on the step before, and is one op. Its `steps` is the textbook's formula, in Tensor operations, which is
-differentiated where gradients are to have gradients; `forward` and `fused_backward` do the same on arrays, without a
-graph of all steps. Gates lie side by side, in PyTorch's order.
+differentiated where gradients are to have gradients; `forward` and `fused_backward` are the same as a program for
+K.in_steps, which does all steps in one call. Gates lie side by side, in PyTorch's order.
 """
 
 from __future__ import annotations
@@ -63,10 +63,24 @@ class Recurrence(Op):
         found = dict(zip(wanted, grads, strict=True))
         return tuple(found.get(i) for i in range(len(xs)))
 
-    def before(self, y: np.ndarray, h: np.ndarray, t: int, steps: int) -> np.ndarray:
-        """The h that step t began with: that of the step before, or the first."""
-        place = t + 1 if self.reverse else t - 1
-        return y[place] if 0 <= place < steps else h
+    def in_steps(self, steps: int, *program: tuple) -> None:
+        """The program in the order of the steps; with -steps against it."""
+        K.in_steps(abs(steps), self.reverse == (steps > 0), list(program))
+
+    def rooms(self, gx: np.ndarray, *widths: int) -> list[np.ndarray]:
+        """For what each step computes; without a backward, which would ask for it, the steps take the same place."""
+        lead = gx.shape[:2] if self.recorded else gx.shape[1:2]
+        return [K.empty((*lead, n), gx.dtype) for n in widths]
+
+    def states(self, gx: np.ndarray, c: np.ndarray) -> tuple:
+        """Places for c before and after all steps, and those of the first and the last c."""
+        if not self.recorded:
+            (every,) = self.rooms(gx, c.shape[1])
+            return (every,) * 4
+        every = K.empty((len(gx) + 1, *c.shape), gx.dtype)
+        if self.reverse:
+            return every[1:], every[:-1], every[-1], every[0]
+        return every[:-1], every[1:], every[0], every[-1]
 
     def weight_grad(self, y: np.ndarray, h: np.ndarray, gu: np.ndarray) -> tuple:
         """The gradients of w and b, of u[t] = h[t - 1] wᵀ + b: one product for all steps but the first."""
@@ -93,20 +107,26 @@ class RNN(Recurrence):
         return self.in_time(found)
 
     def forward(self, gx: np.ndarray, h: np.ndarray, w: np.ndarray) -> np.ndarray:
-        y = K.empty(gx.shape, gx.dtype)
-        for t in self.order(len(gx)):
-            z = K.binary("add", gx[t], K.affine_forward(h, w))
-            h = K.activation_forward(self.activation, z, out=z)
-            K.assign(y[t], h)
+        gx = dense(gx)
+        y, u, z = (K.empty(shape, gx.dtype) for shape in (gx.shape, h.shape, h.shape))
+        self.in_steps(
+            len(gx),
+            ("product", u, (y, dense(h)), turned(w, len(gx))),
+            ("add", z, gx, u),
+            (self.activation, y, z, None),
+        )
         return y
 
     def fused_backward(self, gy: np.ndarray) -> tuple:
+        gy = dense(gy)
         h0, w, y = self.input(1)._data, self.input(2)._data, self.output()._data
-        gz, gh = K.empty(gy.shape, gy.dtype), None
-        for t in reversed(self.order(len(gy))):
-            g = gy[t] if gh is None else K.binary("add", gy[t], gh)
-            K.assign(gz[t], K.activation_backward(self.activation, y[t], g, from_y=True))
-            gh = K.matmul(gz[t], w)
+        gz, g, gh = K.empty(gy.shape, gy.dtype), K.empty(h0.shape, gy.dtype), zeros(h0)
+        self.in_steps(
+            -len(gy),
+            ("add", g, gy, gh),
+            (f"{self.activation}_slope", gz, y, g),
+            ("product", gh, gz, w),
+        )
         return gz, gh, self.weight_grad(y, h0, gz)[0] if self.needs(2) else None
 
 
@@ -123,42 +143,53 @@ class LSTM(Recurrence):
         return self.in_time(found, c)
 
     def forward(self, gx: np.ndarray, h: np.ndarray, c: np.ndarray, w: np.ndarray) -> np.ndarray:  # type: ignore[override]
-        n, self.kept = h.shape[1], []
-        y = K.empty((len(gx) + 1, *h.shape), gx.dtype)
-        for t in self.order(len(gx)):
-            u = K.affine_forward(h, w)
-            s, g, o = (
-                activated(name, gx[t], u, a * n, b * n)
-                for name, a, b in (("sigmoid", 0, 2), ("tanh", 2, 3), ("sigmoid", 3, 4))
-            )
-            before, i, f = c, s[:, :n], s[:, n:]
-            c = K.binary("mul", f, c)
-            c = K.binary("add", c, K.binary("mul", i, g), out=c)
-            th = K.activation_forward("tanh", c)
-            h = K.binary("mul", o, th, out=y[t])
-            if self.recorded:
-                self.kept.append((t, before, s, g, o, th))
-        K.assign(y[len(gx)], c)
+        gx, n, steps = dense(gx), h.shape[1], len(gx)
+        y, u = K.empty((steps + 1, *h.shape), gx.dtype), K.empty(gx.shape[1:], gx.dtype)
+        s, g, o, th, ic = self.rooms(gx, 2 * n, n, n, n, n)
+        before, after, first, last = self.states(gx, c)
+        K.assign(first, c)
+        self.in_steps(
+            steps,
+            ("product", u, (y[:steps], dense(h)), turned(w, len(gx))),
+            ("add", s, gx[:, :, : 2 * n], u[:, : 2 * n]),
+            ("sigmoid", s, s, None),
+            ("add", g, gx[:, :, 2 * n : 3 * n], u[:, 2 * n : 3 * n]),
+            ("tanh", g, g, None),
+            ("add", o, gx[:, :, 3 * n :], u[:, 3 * n :]),
+            ("sigmoid", o, o, None),
+            ("mul", ic, s[..., :n], g),
+            ("mul", after, s[..., n:], before),
+            ("add", after, after, ic),
+            ("tanh", th, after, None),
+            ("mul", y, o, th),
+        )
+        K.assign(y[steps], last)
+        self.kept = s, g, o, th, before
         return y
 
     def fused_backward(self, gy: np.ndarray) -> tuple:
+        gy = dense(gy)
         h0, w, y = self.input(1)._data, self.input(3)._data, self.output()._data
         gz, n = K.empty(self.input(0).shape, gy.dtype), h0.shape[1]
-        gh, gc = None, gy[-1]
-        for t, c, s, g, o, th in reversed(self.kept):
-            go = gy[t] if gh is None else K.binary("add", gy[t], gh)
-            gth = K.activation_backward("tanh", th, K.binary("mul", go, o), from_y=True)
-            gc = K.binary("add", gc, gth, out=gth)
-            gs = K.empty(s.shape, s.dtype)
-            K.binary("mul", gc, g, out=gs[:, :n])
-            K.binary("mul", gc, c, out=gs[:, n:])
-            K.assign(gz[t, :, : 2 * n], K.activation_backward("sigmoid", s, gs, from_y=True))
-            gg = K.binary("mul", gc, s[:, :n])
-            K.assign(gz[t, :, 2 * n : 3 * n], K.activation_backward("tanh", g, gg, from_y=True))
-            go = K.binary("mul", go, th)
-            K.assign(gz[t, :, 3 * n :], K.activation_backward("sigmoid", o, go, from_y=True))
-            gc = K.binary("mul", gc, s[:, n:], out=gc)
-            gh = K.matmul(gz[t], w)
+        gh, gc, (s, g, o, th, c) = zeros(h0), K.copy(gy[-1]), self.kept
+        go, more, gth = (K.empty(h0.shape, gy.dtype) for _ in range(3))
+        gs = K.empty((len(h0), 2 * n), gy.dtype)
+        self.in_steps(
+            1 - len(gy),
+            ("add", go, gy, gh),
+            ("mul", more, go, o),
+            ("tanh_slope", gth, th, more),
+            ("add", gc, gc, gth),
+            ("mul", gs[:, :n], gc, g),
+            ("mul", gs[:, n:], gc, c),
+            ("sigmoid_slope", gz[:, :, : 2 * n], s, gs),
+            ("mul", more, gc, s[:, :, :n]),
+            ("tanh_slope", gz[:, :, 2 * n : 3 * n], g, more),
+            ("mul", more, go, th),
+            ("sigmoid_slope", gz[:, :, 3 * n :], o, more),
+            ("mul", gc, gc, s[:, :, n:]),
+            ("product", gh, gz, w),
+        )
         return gz, gh, gc, self.weight_grad(y[:-1], h0, gz)[0] if self.needs(3) else None
 
 
@@ -176,45 +207,64 @@ class GRU(Recurrence):
         return self.in_time(found)
 
     def forward(self, gx: np.ndarray, h: np.ndarray, w: np.ndarray, b: np.ndarray) -> np.ndarray:  # type: ignore[override]
-        n, self.kept = h.shape[1], []
-        y = K.empty((len(gx), *h.shape), gx.dtype)
-        for t in self.order(len(gx)):
-            u = K.affine_forward(h, w, b)
-            s = activated("sigmoid", gx[t], u, 0, 2 * n)
-            new = K.binary("mul", s[:, :n], u[:, 2 * n :])
-            new = K.binary("add", gx[t, :, 2 * n :], new, out=new)
-            new = K.activation_forward("tanh", new, out=new)
-            far = K.binary("sub", h, new)
-            h = K.binary("add", new, K.binary("mul", s[:, n:], far), out=y[t])
-            if self.recorded:
-                self.kept.append((t, s, u, new, far))
+        gx, h, n = dense(gx), dense(h), h.shape[1]
+        y, run = K.empty((len(gx), *h.shape), gx.dtype), K.empty(h.shape, gx.dtype)
+        s, u, new, far = self.rooms(gx, 2 * n, 3 * n, n, n)
+        self.in_steps(
+            len(gx),
+            ("product", u, (y, h), turned(w, len(gx))),
+            ("add", u, u, dense(b)),
+            ("add", s, gx[:, :, : 2 * n], u[..., : 2 * n]),
+            ("sigmoid", s, s, None),
+            ("mul", run, s[..., :n], u[..., 2 * n :]),
+            ("add", run, gx[:, :, 2 * n :], run),
+            ("tanh", new, run, None),
+            ("sub", far, (y, h), new),
+            ("mul", run, s[..., n:], far),
+            ("add", y, new, run),
+        )
+        self.kept = s, u, new, far
         return y
 
     def fused_backward(self, gy: np.ndarray) -> tuple:
+        gy = dense(gy)
         h0, w, y = self.input(1)._data, self.input(2)._data, self.output()._data
-        shape, n = self.input(0).shape, h0.shape[1]
-        gx, gu, gh = K.empty(shape, gy.dtype), K.empty(shape, gy.dtype), None
-        for t, s, u, new, far in reversed(self.kept):
-            g = gy[t] if gh is None else K.binary("add", gy[t], gh)
-            gh = K.binary("mul", g, s[:, n:])
-            gn = K.activation_backward("tanh", new, K.binary("sub", g, gh), from_y=True)
-            gs = K.empty(s.shape, s.dtype)
-            K.binary("mul", gn, u[:, 2 * n :], out=gs[:, :n])
-            K.binary("mul", g, far, out=gs[:, n:])
-            gs = K.activation_backward("sigmoid", s, gs, from_y=True)
-            K.assign(gx[t, :, : 2 * n], gs)
-            K.assign(gx[t, :, 2 * n :], gn)
-            K.assign(gu[t, :, : 2 * n], gs)
-            K.binary("mul", gn, s[:, :n], out=gu[t, :, 2 * n :])
-            K.matmul(gu[t], w, out=gh, accumulate=True)
+        shape, n, (s, u, new, far) = self.input(0).shape, h0.shape[1], self.kept
+        gx, gu, gh = K.empty(shape, gy.dtype), K.empty(shape, gy.dtype), zeros(h0)
+        g, gn = (K.empty(h0.shape, gy.dtype) for _ in range(2))
+        gs = K.empty((len(h0), 2 * n), gy.dtype)
+        self.in_steps(
+            -len(gy),
+            ("add", g, gy, gh),
+            ("mul", gh, g, s[:, :, n:]),
+            ("sub", gn, g, gh),
+            ("tanh_slope", gx[:, :, 2 * n :], new, gn),
+            ("mul", gs[:, :n], gx[:, :, 2 * n :], u[:, :, 2 * n :]),
+            ("mul", gs[:, n:], g, far),
+            ("sigmoid_slope", gx[:, :, : 2 * n], s, gs),
+            ("sigmoid_slope", gu[:, :, : 2 * n], s, gs),
+            ("mul", gu[:, :, 2 * n :], gx[:, :, 2 * n :], s[:, :, :n]),
+            ("more", gh, gu, w),
+        )
         gw, gb = self.weight_grad(y, h0, gu) if self.needs(2) or self.needs(3) else (None, None)
         return gx, gh, gw, gb
 
 
-def activated(name: str, x: np.ndarray, u: np.ndarray, start: int, stop: int) -> np.ndarray:
-    """An activation of the sum of these columns of x and u."""
-    z = K.binary("add", x[:, start:stop], u[:, start:stop])
-    return K.activation_forward(name, z, out=z)
+def zeros(x: np.ndarray) -> np.ndarray:
+    """As x, in C order."""
+    y = K.empty(x.shape, x.dtype)
+    K.set_all(y, 0)
+    return y
+
+
+def turned(w: np.ndarray, steps: int) -> np.ndarray:
+    """wᵀ, in C order where it serves several products."""
+    return K.copy(w.T) if steps > 2 else w.T
+
+
+def dense(x: np.ndarray) -> np.ndarray:
+    """x in C order."""
+    return x if x.flags.c_contiguous else K.copy(x)
 
 
 # ── The public functions ─────────────────────────────────────────────────────────────────────────────────────────────
