@@ -6,10 +6,10 @@ product (x times a sigmoid) cancels or has lost its bits already; and it has its
 the product would be inf * 0. Slopes are right to a few ulp of 1.
 """
 
-from minidl._kernels.math.compensated cimport _expm1_times, _lowered_1_plus_exp, _lowered_1_plus_exp2, signed_
+from minidl._kernels.math.compensated cimport _expm1_times, _lowered_1_plus_exp, _lowered_1_plus_exp2, _lowered_power, signed_
 from minidl._kernels.math.elementary cimport (
-    _exp_times, _expm1_near, _horner3, _lifted_exp, _lost, _lost_by_sum, _minus_product, _plus, _plus_product, _power, _reduced,
-    _shifted_by_lift, _upper, abs_, capped_, chosen_, copysign_, floored_, least_, lift_, lowered, min_, near_, real,
+    FUSED, _exp_times, _expm1_near, _horner3, _lifted_exp, _lost, _lost_by_sum, _minus_product, _plus, _plus_product, _power,
+    _reduced, _shifted_by_lift, _upper, abs_, capped_, chosen_, copysign_, floored_, least_, lift_, lowered, min_, near_, real,
 )
 
 
@@ -18,11 +18,13 @@ cdef inline real softsign_(real x) noexcept nogil:
     cdef real farthest = 1e30 if real is float else 1e300
     # inf / inf is no limit. (float: least_ takes more time than to choose NaN at the end.)
     cdef real size = near_(x, farthest) if real is float else least_(x, farthest)
-    cdef real under = <real>1 + size, added = under - size
-    cdef real rest = (<real>1 - added) + (size - (under - added))  # of the sum, whichever is larger (Knuth)
-    cdef real inverse = <real>1 / under
-    cdef real y = size * inverse
-    y = signed_(_minus_product(y, inverse, _lost(y, under, size) + y * rest), x)
+    cdef real under = <real>1 + size, inverse = <real>1 / under, y = size * inverse, added, rest
+    if FUSED:  # (y - size) + y size up to 1, y - (1 - y) size beyond: the difference is exact
+        rest = _minus_product(y - chosen_[real](size > 1, 0, size), chosen_[real](size > 1, 1, 0) - y, size)
+    else:  # with what the sum lost, whichever is larger (Knuth)
+        added = under - size
+        rest = _lost(y, under, size) + y * ((<real>1 - added) + (size - (under - added)))
+    y = signed_(_minus_product(y, inverse, rest), x)
     if real is float:
         return y if x == x else x
     return y
@@ -48,8 +50,9 @@ cdef inline real tanhshrink_(real x) noexcept nogil:
     """
     cdef real size = abs_(x), square = x * x, cube = size * square
     cdef real limited = near_[real](x, 40)
-    cdef real under = _lowered_1_plus_exp(limited + limited)
-    cdef real q
+    cdef real near = 0, power = _lowered_power(limited + limited, &near), q
+    # Of 1 and a power of two beyond it, 1 and the rest of the exponential are added first: no digit of 1 is lost.
+    cdef real under = power + _plus(lowered[real](1), power, near)
     if real is float:
         q = _horner3[real](square, -1.0843981e-05, 2.5283645e-04, -5.7138992e-03, 1.19999995)
     else:

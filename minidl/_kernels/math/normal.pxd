@@ -160,11 +160,10 @@ cdef inline real gelu_(real x) noexcept nogil:
     where the product is not.
     """
     cdef real farthest = 15 if real is float else 39
-    cdef real nearest = 0.6875 if real is float else 0.625
+    cdef real nearest = 0.65625 if real is float else 0.625
     cdef real y = near_(x, farthest), square = y * y, c
     if real is float:
-        c = _horner3[real](square, 1.08860368e-04, -1.1876059e-03, 9.97462124e-03, -6.64906055e-02)
-        c = c * square + <real>3.98942292e-01
+        c = _horner3[real](square, -1.07743288e-03, 9.93695203e-03, -6.64857253e-02, 3.98942113e-01)
     else:
         c = _horner3[real](
             square, 2.2045978277154625e-09, -4.1295030690558688e-08, 6.6605973985023508e-07, -9.4446978452922197e-06,
