@@ -150,30 +150,34 @@ def to_idx(array: np.ndarray) -> bytes:
 
 
 def packed(content: bytes) -> bytes:
-    """The content of an IDX file of images (N, H, W), uint8, reordered: gzip then needs 15 % less for the digits.
+    """The content of an IDX file of images (N, H, W), uint8, reordered: gzip then needs 23 % less for the digits.
 
-    After the header: a bit for each pixel, whether it is 0 (the background) or not; then the values of those that are
-    not, by how many of their eight neighbours are not either. Values at the same distance from a line's edge are alike.
+    After the header: which pixels are 0 (the background), as lengths of runs, in turns of background and ink; then the
+    values of the others, by how many of their neighbours are not 0 either. Values at the same distance from a line's
+    edge are alike.
     """
     header, images = content[:16], np.frombuffer(content, np.uint8, offset=16)
-    inked = images.reshape(struct.unpack(">3I", header[4:])) != 0
-    return (
-        header
-        + np.packbits(inked).tobytes()
-        + images[inked.ravel()][_by_neighbours(inked)].tobytes()
-    )
+    inked = images != 0
+    lengths = bytearray()
+    for n in np.diff(np.flatnonzero(np.diff(inked, prepend=False)), prepend=0, append=inked.size):
+        while n > 255:
+            lengths += b"\xff\0"
+            n -= 255
+        lengths.append(n)
+    values = images[inked][_by_neighbours(inked.reshape(struct.unpack(">3I", header[4:])))]
+    return header + struct.pack(">I", len(lengths)) + lengths + values.tobytes()
 
 
 def unpacked(content: bytes) -> bytes:
     """What `packed` was given."""
-    shape = struct.unpack(">3I", content[4:16])
-    bits = (math.prod(shape) + 7) // 8
-    inked = np.unpackbits(np.frombuffer(content, np.uint8, bits, 16), count=math.prod(shape)).view(
-        bool
-    )
+    *shape, count = struct.unpack(">4I", content[4:20])
+    lengths = np.frombuffer(content, np.uint8, count, 20)
+    if lengths.sum(dtype=np.int64) != math.prod(shape):
+        raise ValueError("its runs do not fill the images")
+    inked = np.repeat(np.resize([False, True], count), lengths)
     values = np.empty(np.count_nonzero(inked), np.uint8)
     values[_by_neighbours(inked.reshape(shape))] = np.frombuffer(
-        content, np.uint8, offset=16 + bits
+        content, np.uint8, offset=20 + count
     )
     images = np.zeros(inked.size, np.uint8)
     images[inked] = values
@@ -181,8 +185,8 @@ def unpacked(content: bytes) -> bytes:
 
 
 def _by_neighbours(inked: np.ndarray) -> np.ndarray:
-    """The order of the pixels that are inked, by the number of their neighbours that are."""
+    """The order of the pixels that are inked, by the number of their neighbours that are; those beside count twice."""
     x = np.pad(inked.view(np.uint8), ((0, 0), (1, 1), (1, 1)))
-    x = x[:, :-2] + x[:, 1:-1] + x[:, 2:]
-    count = x[:, :, :-2] + x[:, :, 1:-1] + x[:, :, 2:]  # itself included
+    x = x[:, :-2] + 2 * x[:, 1:-1] + x[:, 2:]
+    count = x[:, :, :-2] + 2 * x[:, :, 1:-1] + x[:, :, 2:]  # itself included
     return np.argsort(count[inked], kind="stable")
