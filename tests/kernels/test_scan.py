@@ -105,3 +105,18 @@ def test_refusals(kernels):
             kernels.extremum_rows_backward(x, np.ones(3, np.float32), wrong)
     with pytest.raises(ValueError, match="prod_rows"):
         kernels.prod_rows(np.ones(3, np.float32))
+
+
+@kernels
+@dtypes
+def test_short_rows_of_factors_in_strips_that_are_not_full(kernels, dtype):
+    """Among rows that divide their product are some that cannot: of zeros, of what is not finite, out of range."""
+    rng = np.random.default_rng(0)
+    for rows, n in itertools.product((1, 15, 17, 129, 300), (1, 2, 3, 4, 7, 8, 15, 16, 17)):
+        x = (0.5 + rng.random((rows, n))).astype(dtype)
+        x *= rng.choice([-1, 1], x.shape).astype(dtype)
+        x[::5, 0], x[1::7, -1], x[2::11] = 0, np.inf, 1e-30
+        gy = rng.standard_normal(rows).astype(dtype)
+        with np.errstate(all="ignore"):
+            expected = (gy[:, None] * of_others(x)).astype(dtype)
+        np.testing.assert_allclose(kernels.prod_rows_backward(x, gy), expected, rtol=1e-6)

@@ -40,7 +40,6 @@ cdef enum:
 
 # ── The formulas ─────────────────────────────────────────────────────────────────────────────────────────────────────
 # The gradients of operations with one operand are here as operations with two: what was saved, and gy.
-
 cdef extern from *:  # tags
     ctypedef struct Add "char"
     ctypedef struct Sub "char"
@@ -138,6 +137,8 @@ ctypedef fused Rare:  # and those of which one loop will do
     Sinh
     Cosh
     Rsqrt
+    ReciprocalBackward
+    SqrtBackward
     Floor
 
 

@@ -4,16 +4,15 @@ Running sums go along the middle axis of (outer, n, inner), from either end. All
 float32 result does not grow with n. An outer place is a row: where inner is 1 its elements follow one another, else BLOCK
 columns are added side by side.
 
-The others are of (rows, n) in C order. A product is computed in double, LANES factors side by side. If it comes to 0, an
-infinity or NaN though no factor is one of these, it is computed again with exponents that have no bounds: one lane may
-have overflowed where another makes up for it.
+The others are of (rows, n) in C order. A product is computed in double, LANES factors side by side. If it comes to 0, inf or
+NaN though no factor does, it is computed again, with exponents without bounds: one lane may make up for another.
 """
 
 cimport numpy as cnp
 from libc.math cimport INFINITY, NAN, frexp, isinf, isnan, ldexp, signbit
 from minidl._kernels.arrays.checks cimport c_axes, dense
 from minidl._kernels.loops.driver cimport loop_t, of_dtype, run
-from minidl._kernels.math.elementary cimport real
+from minidl._kernels.math.elementary cimport abs_, real
 from minidl._kernels.product.squares cimport turn
 from minidl._kernels.rows.exponentials cimport LANES as STRIP
 from minidl._kernels.rows.softmax_columns cimport to_columns
@@ -27,8 +26,7 @@ cdef enum:
     COST = 2  # of an element, in additions
     LANES = 16
     STRIPS = 8
-    ROW_COST = 2
-    QUOTIENT_COST = 6
+    ROW_COST = 2, QUOTIENT_COST = 6
 
 
 cdef struct Scan:
@@ -194,8 +192,7 @@ cdef inline double checked(double p, const real* x, Py_ssize_t n, Py_ssize_t ste
 cdef inline void store_checked(
     const double* p, const real* x, real* y, Py_ssize_t count, Py_ssize_t n, Py_ssize_t step, Py_ssize_t apart
 ) noexcept nogil:
-    """So many products, of n factors that are `step` apart; the factors of one begin so many elements behind those of
-    the one before."""
+    """So many products, of n factors that are `step` apart; those of one begin so many elements behind the last one's."""
     cdef Py_ssize_t j
     cdef bint found = False
     for j in range(count):
@@ -212,26 +209,31 @@ cdef inline double product(const real* x, Py_ssize_t n) noexcept nogil:
 
 cdef void products(void* tag, Work* w, Py_ssize_t first, Py_ssize_t last, real* y) noexcept nogil:
     cdef Py_ssize_t r
-    if w.n < STRIP:
-        while first < last:
-            products_of_strips(w, first, min(last - first, <Py_ssize_t>STRIPS * STRIP), y)
-            first += STRIPS * STRIP
-        return
+    while w.n < STRIP and first < last:
+        products_of_strips(w, first, min(last - first, <Py_ssize_t>STRIPS * STRIP), y)
+        first += STRIPS * STRIP
     for r in range(first, last):
         y[r] = <real>product(<const real*>w.x + r * w.n, w.n)
 
 
+cdef void strips_of(const real* x, real* columns, Py_ssize_t count, Py_ssize_t n) noexcept nogil:
+    """Short rows column by column, STRIP of them side by side, or what is left of them."""
+    cdef Py_ssize_t start = 0
+    while start < count:
+        to_columns(x + start * n, columns + start * STRIP, min(count - start, <Py_ssize_t>STRIP), n)
+        start += STRIP
+
+
+cdef void turned_back(const real* columns, real* out, Py_ssize_t rows, Py_ssize_t n) noexcept nogil: turn(columns, STRIP, out, n, n, rows)
+
+
 cdef void products_of_strips(Work* w, Py_ssize_t first, Py_ssize_t count, real* y) noexcept nogil:
-    """Of short rows, STRIP of them side by side, or what is left of them. (STRIPS are turned before the first is read: what
-    was written just now, in shorter vectors, would be waited for.)
-    """
+    """Of short rows. (STRIPS are turned first: what was just written, in shorter vectors, would be waited for.)"""
     cdef real[STRIPS * STRIP * STRIP] columns
     cdef double[STRIP] p
     cdef Py_ssize_t strip, start, i, j
     cdef const real* x = <const real*>w.x + first * w.n
-    for strip in range((count + STRIP - 1) // STRIP):
-        start = strip * STRIP
-        to_columns(x + start * w.n, <real*>columns + start * STRIP, min(count - start, <Py_ssize_t>STRIP), w.n)
+    strips_of(x, <real*>columns, count, w.n)
     for strip in range((count + STRIP - 1) // STRIP):
         start = strip * STRIP
         for j in range(STRIP):
@@ -265,7 +267,7 @@ cdef void products_beside(void* tag, Work* w, Py_ssize_t first, Py_ssize_t last,
         first += count
 
 
-cdef inline void products_of_others(const real* x, real g, real* gx, Py_ssize_t n) noexcept nogil:
+cdef void products_of_others(const real* x, real g, real* gx, Py_ssize_t n) noexcept nogil:
     """Where a quotient would not do: factors that are 0 or not finite, or a product out of range. g is a factor, too: 0
     times a product that overflows is 0.
     """
@@ -283,22 +285,56 @@ cdef void products_backward(void* tag, Work* w, Py_ssize_t first, Py_ssize_t las
     where y is too small for a double.
     """
     cdef Py_ssize_t r, i, n = w.n
-    cdef double p, size
+    cdef double p
     cdef real g
     cdef const real* x
     cdef real* gx
+    while 1 < n < STRIP and first < last:
+        quotients_of_strips(w, first, min(last - first, <Py_ssize_t>STRIPS * STRIP), out)
+        first += STRIPS * STRIP
     for r in range(first, last):
         x, gx, g = <const real*>w.x + r * n, out + r * n, (<const real*>w.gy)[r]
         p = product(x, n)
-        size = -p if p < 0 else p
-        if 1e-290 < size < 1e290 or real is float and size < INFINITY and are_plain(x, n):
+        if is_moderate(p) or real is float and abs_[double](p) < INFINITY and are_plain(x, n):
             for i in range(n):
                 gx[i] = <real>(<double>g * (p / x[i]))
         else:
             products_of_others(x, g, gx, n)
 
 
+cdef inline bint is_moderate(double p) noexcept nogil: return (abs_[double](p) > 1e-290) & (abs_[double](p) < 1e290)
+
+
+cdef void quotients_of_strips(Work* w, Py_ssize_t first, Py_ssize_t count, real* out) noexcept nogil:
+    """The same of short rows, side by side as in products_of_strips; where that will not do, row by row once more."""
+    cdef real[STRIPS * STRIP * STRIP] columns
+    cdef double[STRIP] p, g
+    cdef Py_ssize_t strip, start, rows, i, j, at, n = w.n
+    cdef real* x
+    strips_of(<const real*>w.x + first * n, <real*>columns, count, n)
+    for strip in range((count + STRIP - 1) // STRIP):
+        start = strip * STRIP
+        rows, x = min(count - start, <Py_ssize_t>STRIP), <real*>columns + start * STRIP
+        for j in range(STRIP):
+            p[j], g[j] = 1, (<const real*>w.gy)[first + min(start + j, count - 1)]
+        for i in range(n):
+            for j in range(STRIP):
+                p[j] *= x[i * STRIP + j]
+        for i in range(n):
+            for j in range(STRIP):
+                x[i * STRIP + j] = <real>(g[j] * (p[j] / x[i * STRIP + j]))
+        turned_back(<const real*>x, out + (first + start) * n, rows, n)
+        for j in range(rows):
+            at = (first + start + j) * n
+            if not is_moderate(p[j]):
+                products_of_others(<const real*>w.x + at, <real>g[j], out + at, n)
+
+
 # ── Extrema ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+cdef inline bint same(real x, real y) noexcept nogil:
+    return (x == y) | ((x != x) & (y != y))
+
 
 cdef void extremum_shares(void* tag, Work* w, Py_ssize_t first, Py_ssize_t last, real* out) noexcept nogil:
     """gx = gy / k where x is y, of which there are k in the row, and 0 elsewhere; NaN is NaN."""
@@ -325,10 +361,6 @@ cdef void extremum_shares(void* tag, Work* w, Py_ssize_t first, Py_ssize_t last,
                 gx[i] = share if x[i] != x[i] else zero
 
 
-cdef inline bint same(real x, real y) noexcept nogil:
-    return (x == y) | ((x != x) & (y != y))
-
-
 cdef void shares_of_strips(Work* w, Py_ssize_t first, Py_ssize_t count, real* out) noexcept nogil:
     """The same of short rows, side by side as in products_of_strips."""
     cdef real[STRIPS * STRIP * STRIP] columns
@@ -336,10 +368,7 @@ cdef void shares_of_strips(Work* w, Py_ssize_t first, Py_ssize_t count, real* ou
     cdef Py_ssize_t strip, start, i, j, n = w.n, last = first + count - 1
     cdef real zero = 0, one = 1
     cdef real* x
-    for strip in range((count + STRIP - 1) // STRIP):
-        start = strip * STRIP
-        to_columns(<const real*>w.x + (first + start) * n, <real*>columns + start * STRIP,
-                   min(count - start, <Py_ssize_t>STRIP), n)
+    strips_of(<const real*>w.x + first * n, <real*>columns, count, n)
     for strip in range((count + STRIP - 1) // STRIP):
         start = strip * STRIP
         x = <real*>columns + start * STRIP
@@ -355,7 +384,7 @@ cdef void shares_of_strips(Work* w, Py_ssize_t first, Py_ssize_t count, real* ou
         for i in range(n):
             for j in range(STRIP):
                 x[i * STRIP + j] = share[j] if same(x[i * STRIP + j], y[j]) else zero
-        turn(<const real*>x, STRIP, out + (first + start) * n, n, n, min(count - start, <Py_ssize_t>STRIP))
+        turned_back(<const real*>x, out + (first + start) * n, min(count - start, <Py_ssize_t>STRIP), n)
 
 
 # ── The entry points ─────────────────────────────────────────────────────────────────────────────────────────────────
