@@ -156,7 +156,7 @@ def in_steps(str module, Py_ssize_t steps, bint reverse, list program):
     cdef Products level = epilogues.products_of(module)
     cdef dict activations = epilogues.activations_of(module)
     cdef Py_ssize_t size, matrices = 0, cost = 0, per_row
-    cdef set made = set()
+    cdef set made = set() if prepared.capturing() else None  # what the program computes itself, a plan need not know of
     memset(&w, 0, sizeof(Work))
     if not 0 < len(program) <= MOST:
         raise ValueError(f"in_steps: expected 1 to {MOST} instructions, got {len(program)}")
@@ -191,7 +191,8 @@ def in_steps(str module, Py_ssize_t steps, bint reverse, list program):
         do.dense = do.x.row == per_row and do.y.row == per_row and (do.kind == ACTIVATE or do.z.row == per_row)
         if w.rows and do.kind >= PRODUCT and do.y.row != per_row or not cnp.PyArray_ISWRITEABLE(y):
             raise ValueError("in_steps: unexpected result")
-        made.add(id(owner(y)))
+        if made is not None:
+            made.add(id(owner(y)))
     w.per_task = max(ceil_div(w.rows, TASKS), <Py_ssize_t>(ROWS if matrices <= NEAR_BYTES else MANY_ROWS))
     w.ns = steps * w.rows * cost // ADDITIONS
     if w.rows == 0:
