@@ -62,14 +62,15 @@ cdef inline real _expm1_times(real x, real factor, real log2_factor, real* rest)
     return total
 
 
-cdef inline real _lowered_power(real x, real* near) noexcept nogil:
-    """power and near, so that exp(x) / lift = power (1 + near), 0 <= x <= 125 (double: 790)."""
+cdef inline real _lowered_power(real x, real* near, bint close) noexcept nogil:
+    """power and near, so that exp(x) / lift = power (1 + near), 0 <= x <= 125 (double: 790). close: with what r lost, too."""
+    cdef real ln2_first = 0.693145751953125 if real is float else 6.93147180369123816490e-01
+    cdef real ln2_rest = 1.42860682030941723212e-06 if real is float else 1.90821492927058770002e-10
     cdef real shifted = _shifted_for_power(x, -_log2_lift(x))
     cdef real k = shifted - _shifted_for_power[real](0, -_log2_lift(x))
     cdef real r = _reduced(x, k), curved = _expm1_rest(r)
-    if not FUSED:  # where a product is rounded before a sum, there is no room for what r lost
-        curved += _reduced_rest(x, k, r)
-    near[0] = r + curved
+    # Where a product is rounded before a sum, there is no room for what r lost. (x - k ln2_first has no rounding error.)
+    near[0] = (x - k * ln2_first) + _minus_product(curved, k, ln2_rest) if close or not FUSED else r + curved
     return _power(shifted)
 
 
@@ -83,7 +84,7 @@ cdef inline real _lowered_1_plus(real power, real near) noexcept nogil:
 cdef inline real _lowered_1_plus_exp(real x) noexcept nogil:
     """(1 + exp(x)) / lift, 0 <= x <= 125 (double: 790)."""
     cdef real near = 0
-    cdef real power = _lowered_power(x, &near)
+    cdef real power = _lowered_power(x, &near, False)
     return _lowered_1_plus(power, near)
 
 
@@ -178,7 +179,7 @@ cdef inline real sigmoid_(real x) noexcept nogil:
     """q = 1 / (1 + exp(|x|)) for x < 0, else 1 - q."""
     cdef real farthest = 125 if real is float else 790
     cdef real near = 0, one = lowered[real](1)
-    cdef real power = _lowered_power(least_(x, farthest), &near)
+    cdef real power = _lowered_power(least_(x, farthest), &near, real is double)
     cdef real start = power + one, under = start + power * near
     cdef real rest
     if real is float and FUSED:
@@ -230,7 +231,7 @@ cdef inline real softplus_times_(real x, real factor, real inverse) noexcept nog
     if real is float:
         p = <real>0.0519168526 * e - <real>0.129624307
         p = _pair[real](e, square, p, 0.191685855, -0.249010831)
-        p = (p * e + <real>0.333277971) * e - <real>0.499998957  # not as a pair, for one rounding error instead of two
+        p = (p * e + <real>0.333277971) * e - <real>0.499998957  # no pairs: one rounding error instead of two
     else:
         p = <real>0.0063730032457611462 * e - <real>0.024954336471055518
         p = _pair[real](e, square, p, 0.050074664514319259, -0.071901213750934501)
@@ -238,7 +239,7 @@ cdef inline real softplus_times_(real x, real factor, real inverse) noexcept nog
         p = _pair[real](e, square, p, 0.11097062398844483, -0.12498271872438108)
         p = _pair[real](e, square, p, 0.14285563268542117, -0.16666657605973006)
         p = _pair[real](e, square, p, 0.19999999646445482, -0.24999999991789432)
-        p = _pair[real](e, square, p, 0.33333333333236664, -0.499999999999996)
+        p = (p * e + <real>0.33333333333236664) * e - <real>0.499999999999996
     curved = _plus_product(_minus_product(curved, k, ln2_first_rest), e_grown, p)  # (rounded, it would cost the baseline 0.1 ulp)
     cdef real far = power + power * (r_first + curved)
     far = far * lowered(inverse) + (<real>0 if x < 0 else x)

@@ -50,7 +50,7 @@ cdef inline real tanhshrink_(real x) noexcept nogil:
     """
     cdef real size = abs_(x), square = x * x, cube = size * square
     cdef real limited = near_[real](x, 40)
-    cdef real near = 0, power = _lowered_power(limited + limited, &near), q
+    cdef real near = 0, power = _lowered_power(limited + limited, &near, False), q
     # Of 1 and a power of two beyond it, 1 and the rest of the exponential are added first: no digit of 1 is lost.
     cdef real under = power + _plus(lowered[real](1), power, near)
     if real is float:
