@@ -106,7 +106,8 @@ def stack(xs: Sequence[Any], axis: int = 0) -> Tensor:
 
 
 def _tensors(name: str, xs: Sequence[Any]) -> tuple[Tensor, ...]:
-    xs = check.items(name, "xs", xs, "tensors")
+    if type(xs) is not list and type(xs) is not tuple:
+        xs = check.items(name, "xs", xs, "tensors")
     if not xs:
         raise ValueError(f"{name}: expected at least one tensor, got none")
     return operands(*xs)
