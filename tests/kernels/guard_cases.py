@@ -389,7 +389,7 @@ NO_ARRAYS = {"random_words"}  # (and `evenly`, of what is compiled once)
 # What once read beyond its operands.
 KNOWN = {"conv_weight_grad": [groups_of_a_vector(*sizes) for sizes in ((2, 4), (2, 8), (4, 16))]}
 # What is written must lie in one piece, or (in the second line) anywhere, if only each element has a place of its own.
-DENSE = {*STEPS, "clip_norm", "fold_padding"}
+DENSE = {*STEPS, "clip_norm", "fold_padding", "in_steps"}
 DENSE |= {"prelu_forward", "prelu_backward"}  # these want C order
 APART = {"matmul", "affine_weight_grad", "binary", "unary", "assign", "join", "set_all"}
 APART |= {"batch_norm_track", "permute_rows"}

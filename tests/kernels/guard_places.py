@@ -1,4 +1,4 @@
-"""What test_guard_pages.py gives the kernels that put elements elsewhere: padding, triangles, sorted rows."""
+"""What test_guard_pages.py gives kernels that put elements elsewhere, such as padding and sorting, and recurrences."""
 
 import numpy as np
 
@@ -39,6 +39,29 @@ def permute_rows(rng) -> Sample:
     return (x, np.argsort(array(rng, *x.shape), 1), bool(rng.random() < 0.5)), {}
 
 
+def in_steps(rng) -> Sample:
+    """An instruction of each kind; what an operand is, none of them has computed."""
+    steps, rows, n = (int(rng.integers(1, most)) for most in (4, 40, 20))
+
+    def part(width):
+        """What belongs to a step, or to all."""
+        return array(rng, *((steps, rows, width) if rng.random() < 0.5 else (rows, width)))
+
+    def before(width):
+        return array(rng, steps, rows, width), array(rng, rows, width)
+
+    program = [
+        ("product", part(2 * n), before(n), array(rng, n, 2 * n)),
+        ("add", part(2 * n), part(2 * n), array(rng, 2 * n)),
+        ("sub", part(n), part(n), part(n)),
+        ("mul", part(n), part(n), before(n)),
+        ("sigmoid", part(n), part(n), None),
+        ("tanh_slope", part(n), part(n), part(n)),
+        ("more", part(n), part(2 * n), array(rng, 2 * n, n)),
+    ]
+    return (steps, bool(rng.random() < 0.5), program), {}
+
+
 OF_PLACES: dict[str, Sampler] = {
     "pad": pad,
     "fold_padding": fold_padding,
@@ -46,4 +69,5 @@ OF_PLACES: dict[str, Sampler] = {
     "sort_rows": lambda rng: ((short_rows(rng),), {}),
     "extremum_places": lambda rng: ((short_rows(rng), bool(rng.random() < 0.5)), {}),
     "permute_rows": permute_rows,
+    "in_steps": in_steps,
 }
