@@ -51,6 +51,9 @@ def cable() -> Iterator[None]:
             ip("-n", name, "address", "add", f"{address}/24", "dev", f"minidl{i}")
             ip("-n", name, "link", "set", f"minidl{i}", "up")
             ip("-n", name, "link", "set", "lo", "up")
+        until = time.monotonic() + 10
+        while not all(map(is_up, NAMES)) and time.monotonic() < until:
+            time.sleep(0.05)
         yield
     finally:
         remove()
@@ -59,6 +62,14 @@ def cable() -> Iterator[None]:
 def remove() -> None:
     for name in NAMES:
         subprocess.run(["ip", "netns", "delete", name], capture_output=True)
+
+
+def is_up(name: str) -> bool:
+    """Whether the system says so of the cable's end: it may take a second to notice, and MPI looks there."""
+    states = subprocess.run(
+        inside(name, "sh", "-c", "cat /sys/class/net/minidl*/operstate"), capture_output=True
+    )
+    return states.stdout == b"up\n"
 
 
 def sent() -> int:
