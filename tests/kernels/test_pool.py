@@ -111,7 +111,7 @@ def test_short_calls_run_in_the_way_that_takes_less_time(seconds, shared):
     """Calls with nothing to do lose by being shared, those of 4 times 10 us gain."""
 
     def shared_calls():
-        """Of 30 moments in 3,840 calls, after some for the trial: at how many such calls were shared."""
+        """At how many of 60 moments, 128 calls apart, such calls were shared."""
         pool.set_num_threads(2)
         count = 0
         for _ in range(60):

@@ -20,7 +20,6 @@ cpdef inline Py_ssize_t references(object holder, cnp.ndarray x, object owner) n
     return Py_REFCNT(holder) + Py_REFCNT(x) + Py_REFCNT(owner)
 
 
-
 cdef struct Pointer:
     char** place       # where it is, in the struct of a prepared call
     Py_ssize_t offset  # of what it points to, from the beginning of the argument

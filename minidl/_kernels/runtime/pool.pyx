@@ -15,11 +15,11 @@ are likely to come. And where a worker loses its core to another program in the 
 short calls alone.
 
 Whether short calls gain by workers that are awake is found out by trying. Handing over a call takes some trips of a cache
-line from core to core, and so does each line of an array that one core wrote and the other reads. How long a trip takes depends
-on where the system, or the host of a virtual machine, has put the threads: 250 ns was measured, and much less a few minutes
-later. What a call gains depends on the calls before and after it, too: if all of a chain are shared, each core goes on with the
-part of the arrays that its cache holds. So all short calls are shared for a while, or none; what is compared is the time that
-passes (`end_window`).
+line from core to core, and so does each line of an array that one core wrote and the other reads. How long a trip takes
+depends on where the system, or the host of a virtual machine, has put the threads: 250 ns was measured, and a few minutes
+later programs gained by a second thread that had lost before. What a call gains depends on the calls before and after it,
+too: if all of a chain are shared, each core goes on with the part of the arrays that its cache holds. So all short calls are
+shared for a while, or none; what is compared is the time that passes (`end_window`).
 
 Python runs the handlers of signals in the main thread, between two instructions of its interpreter; during a kernel that
 takes seconds it cannot. So the caller looks for signals itself: between two tasks, if LOOK_NS have passed since it last did.

@@ -1,5 +1,5 @@
-"""What the runtime needs of the operating system, in C.
+"""What the runtime needs of the operating system.
 
-`platform`, for the thread pool: atomic words, sleeping and waking, starting threads, signals, forks. `pages`: memory.
-`limits`, in Python: how many processors and how much memory this process may use.
+`platform`, in C, for the thread pool: atomic words, sleeping and waking, starting threads, signals, forks. `pages`, in
+C: memory. `limits`, in Python: how many processors and how much memory this process may use.
 """

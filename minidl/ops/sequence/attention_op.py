@@ -21,9 +21,8 @@ from minidl.ops.arithmetic import where
 from minidl.ops.linalg import matmul, swap
 from minidl.ops.reduction import sum
 
-CACHED = (
-    1 << 20
-)  # bytes of scores, which caches hold, and of as many weights: so many matrices that each thread has some
+# Bytes of scores, which caches hold, and of as many weights: so many matrices that each thread has some.
+CACHED = 1 << 20
 PART = 1 << 17  # bytes of those of one matrix
 SHORTEST = 64  # queries of a block, at least
 CAUSAL = 4  # blocks of queries that attend to earlier keys only: what no query of a block sees is left out
