@@ -63,9 +63,9 @@ class Recurrence(Op):
         found = dict(zip(wanted, grads, strict=True))
         return tuple(found.get(i) for i in range(len(xs)))
 
-    def in_steps(self, steps: int, *program: tuple) -> None:
-        """The program in the order of the steps; with -steps against it."""
-        K.in_steps(abs(steps), self.reverse == (steps > 0), list(program))
+    def in_steps(self, steps: int, *program: tuple, back: bool = False) -> None:
+        """The program in the order of the steps, or `back`, against it."""
+        K.in_steps(steps, self.reverse != back, list(program))
 
     def rooms(self, gx: np.ndarray, *widths: int) -> list[np.ndarray]:
         """For what each step computes; without a backward, which would ask for it, the steps take the same place."""
@@ -122,10 +122,11 @@ class RNN(Recurrence):
         h0, w, y = self.input(1)._data, self.input(2)._data, self.output()._data
         gz, g, gh = K.empty(gy.shape, gy.dtype), K.empty(h0.shape, gy.dtype), zeros(h0)
         self.in_steps(
-            -len(gy),
+            len(gy),
             ("add", g, gy, gh),
             (f"{self.activation}_slope", gz, y, g),
             ("product", gh, gz, w),
+            back=True,
         )
         return gz, gh, self.weight_grad(y, h0, gz)[0] if self.needs(2) else None
 
@@ -175,7 +176,7 @@ class LSTM(Recurrence):
         go, more, gth = (K.empty(h0.shape, gy.dtype) for _ in range(3))
         gs = K.empty((len(h0), 2 * n), gy.dtype)
         self.in_steps(
-            1 - len(gy),
+            len(gy) - 1,
             ("add", go, gy, gh),
             ("mul", more, go, o),
             ("tanh_slope", gth, th, more),
@@ -189,6 +190,7 @@ class LSTM(Recurrence):
             ("sigmoid_slope", gz[:, :, 3 * n :], o, more),
             ("mul", gc, gc, s[:, :, n:]),
             ("product", gh, gz, w),
+            back=True,
         )
         return gz, gh, gc, self.weight_grad(y[:-1], h0, gz)[0] if self.needs(3) else None
 
@@ -234,7 +236,7 @@ class GRU(Recurrence):
         g, gn = (K.empty(h0.shape, gy.dtype) for _ in range(2))
         gs = K.empty((len(h0), 2 * n), gy.dtype)
         self.in_steps(
-            -len(gy),
+            len(gy),
             ("add", g, gy, gh),
             ("mul", gh, g, s[:, :, n:]),
             ("sub", gn, g, gh),
@@ -245,6 +247,7 @@ class GRU(Recurrence):
             ("sigmoid_slope", gu[:, :, : 2 * n], s, gs),
             ("mul", gu[:, :, 2 * n :], gx[:, :, 2 * n :], s[:, :, :n]),
             ("more", gh, gu, w),
+            back=True,
         )
         gw, gb = self.weight_grad(y, h0, gu) if self.needs(2) or self.needs(3) else (None, None)
         return gx, gh, gw, gb
