@@ -383,6 +383,7 @@ SAMPLERS: dict[str, Sampler] = {
     "copy": one,
     "join": join,
     "set_all": lambda rng: ((*one(rng)[0], 0.5), {}),
+    "standard_normal": lambda rng: ((*one(rng)[0], 7), {}),
     "reshape": reshape,
 }
 NO_ARRAYS = {"random_words"}  # (and `evenly`, of what is compiled once)
@@ -390,7 +391,7 @@ NO_ARRAYS = {"random_words"}  # (and `evenly`, of what is compiled once)
 KNOWN = {"conv_weight_grad": [groups_of_a_vector(*sizes) for sizes in ((2, 4), (2, 8), (4, 16))]}
 # What is written must lie in one piece, or (in the second line) anywhere, if only each element has a place of its own.
 DENSE = {*STEPS, "clip_norm", "fold_padding", "in_steps"}
-DENSE |= {"prelu_forward", "prelu_backward"}  # these want C order
+DENSE |= {"prelu_forward", "prelu_backward", "standard_normal"}  # these want C order
 APART = {"matmul", "affine_weight_grad", "binary", "unary", "assign", "join", "set_all"}
 APART |= {"batch_norm_track", "permute_rows"}
 

@@ -1,5 +1,7 @@
 """The generator: published answers, the numbers made of its words, and which element gets which."""
 
+import math
+
 import numpy as np
 import pytest
 
@@ -30,7 +32,7 @@ def test_known_answers(rounds, counter, key, words):
     assert [int(w[0]) for w in _threefry(counter, key, rounds)] == words
     if rounds == 13:
         for level in LEVELS:
-            assert K.load(level).random_words(counter, key)[:, 0].tolist() == words
+            assert K.load(level).random_words(np.uint32([*counter, *key]))[:, 0].tolist() == words
 
 
 @every_level
@@ -38,7 +40,7 @@ def test_lanes_are_consecutive_counters(level):
     kernels, rng = K.load(level), np.random.default_rng(0)
     for _ in range(20):
         counter, key = rng.integers(0, 2**32 - 16, (2, 4)).tolist()
-        words = kernels.random_words(counter, key)
+        words = kernels.random_words(np.uint32([*counter, *key]))
         assert words.dtype == np.uint32 and words.shape == (4, 16)
         for lane in range(16):
             alone = _threefry([counter[0] + lane, *counter[1:]], key)
@@ -99,6 +101,84 @@ def test_uniform(dtype):
         assert abs(np.corrcoef(u[:-lag], u[lag:])[0, 1]) < 5 / np.sqrt(n), f"lag {lag}"
     other = draws(K, n, 4243, dtype).astype("float64")
     assert abs(np.corrcoef(u, other)[0, 1]) < 5 / np.sqrt(n)
+
+
+def normals(kernels, n, key, dtype):
+    return kernels.standard_normal(np.empty(n, dtype), key)
+
+
+@every_level
+def test_normal_numbers_of_float32_are_those_of_float64(level):
+    single, double = (normals(K.load(level), 100_003, 7, dtype) for dtype in ("float32", "float64"))
+    np.testing.assert_array_equal(single, double.astype("float32"))
+    assert (double != single).mean() > 0.99  # the lower bits are there
+
+
+def test_every_level_draws_the_same_normal_numbers():
+    expected = normals(K.load("reference"), 200_011, 2**53 - 5, "float64")
+    for level in K.available:
+        y = normals(K.load(level), 200_011, 2**53 - 5, "float64")
+        np.testing.assert_allclose(y, expected, rtol=3e-15, atol=1e-15)
+
+
+@every_level
+@every_dtype
+def test_an_element_keeps_its_normal_number(level, dtype):
+    kernels, before = K.load(level), K.get_num_threads()
+    long = normals(kernels, 70_000, 99, dtype)
+    for n in (0, 1, 31, 32, 33, 63, 64, 65, 511, 513, 8191, 8193, 40_001):
+        np.testing.assert_array_equal(normals(kernels, n, 99, dtype), long[:n])
+    try:
+        for threads in (1, 2, 3, 4):
+            K.set_num_threads(threads)
+            np.testing.assert_array_equal(normals(kernels, 70_000, 99, dtype), long)
+    finally:
+        K.set_num_threads(before)
+    np.testing.assert_array_equal(
+        kernels.standard_normal(np.empty((70, 10, 100), dtype), 99).ravel(), long
+    )
+
+
+@every_dtype
+def test_normal_distribution(dtype):
+    """Moments, every bucket's share, the tails, and no correlation of numbers or squares with neighbours."""
+    n = 4_000_000
+    z = normals(K, n, 2024, dtype).astype("float64")
+    for power, expected in enumerate([0, 1, 0, 3, 0, 15, 0, 105], 1):
+        variance = math.prod(range(1, 2 * power, 2)) - expected**2
+        assert abs((z**power).mean() - expected) < 5 * np.sqrt(variance / n), f"moment {power}"
+    share = 0.5 + 0.5 * np.vectorize(math.erf)(np.linspace(-4, 4, 257) / math.sqrt(2))
+    share = np.diff(np.concatenate([[0], share, [1]])) * n
+    counts = np.bincount(np.clip(np.floor(z * 32) + 129, 0, 257).astype(int), minlength=258)
+    chi_square = ((counts - share) ** 2 / share).sum()
+    assert 257 - 5 * np.sqrt(2 * 257) < chi_square < 257 + 5 * np.sqrt(2 * 257)
+    assert 4.5 < np.abs(z).max() < 8.7
+    for lag in (1, 2, 15, 16, 31, 32, 33, 64, 512, 8192):
+        assert abs(np.corrcoef(z[:-lag], z[lag:])[0, 1]) < 5 / np.sqrt(n), f"lag {lag}"
+        assert abs(np.corrcoef(z[:-lag] ** 2, z[lag:] ** 2)[0, 1]) < 5 / np.sqrt(n), (
+            f"lag {lag}, squares"
+        )
+
+
+@pytest.mark.parametrize("level", K.available)
+def test_normal_numbers_go_into_what_is_given_or_nothing_is_changed(level):
+    kernels = K.load(level)
+    fixed = np.zeros(3)
+    fixed.flags.writeable = False
+    wide = np.zeros((4, 4))
+    for y in (
+        wide[:, ::2],
+        wide[:, :3].T,
+        fixed,
+        np.zeros(4, "int64"),
+        np.zeros(4, ">f4"),
+        [0.0, 0.0],
+    ):
+        with pytest.raises(TypeError, match="standard_normal: y must be a writable array"):
+            kernels.standard_normal(y, 1)
+        assert not np.any(y)
+    y = np.zeros((3, 5), "float32")
+    assert kernels.standard_normal(y, 1) is y
 
 
 @every_level

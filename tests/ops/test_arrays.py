@@ -116,10 +116,14 @@ def test_new_tensors():
         np.testing.assert_array_equal(y, expected)
         assert y.dtype == (np.float32 if expected.dtype.kind == "f" else np.int64)
     assert md.arange(3, dtype="float64").dtype == np.float64
-    expected = np.random.default_rng(7).standard_normal((2, 3), "float32")
-    np.testing.assert_array_equal(md.randn(2, 3, rng=7).data, expected)
+    y = md.randn(200, 300, rng=7)
+    assert y.shape == (200, 300) and y.dtype == np.float32
+    assert abs(y.data.mean()) < 0.02 and abs(y.data.std() - 1) < 0.02
     md.manual_seed(7)
-    np.testing.assert_array_equal(md.randn((2, 3)).data, expected)
+    np.testing.assert_array_equal(md.randn((200, 300)).data, y.data)
+    assert not np.any(md.randn((200, 300)).data == y.data[::-1])
+    wide = md.randn(200, 300, dtype="float64", rng=7)
+    np.testing.assert_array_equal(wide.data.astype("float32"), y.data)
 
 
 # ── Operators ────────────────────────────────────────────────────────────────────────────────────

@@ -35,10 +35,24 @@ def _threefry(counter, key, rounds=13):
     return x
 
 
-def random_words(counter, key):
-    first, *others = counter
+def standard_normal(y, key):
+    """Box and Muller: elements i and i + 2 LANES of a draw are the coordinates of one point."""
+    draws = -(-y.size // (4 * LANES))
+    high, low = (_words(4 * LANES * draws, key, k).reshape(draws, 2, 2 * LANES) for k in (0, 1))
+    u = (high[:, 0] // 2 * 2.0**22 + low[:, 0] // 2**10 + 0.5) * 2.0**-53
+    octant = high[:, 1] >> np.uint32(29)
+    angle = (high[:, 1] % 2**29 * 2.0**26 + low[:, 1] // 2**6 + 0.5) * 2.0**-55 * (math.pi / 4)
+    point = np.where(octant & 4, [np.sin(angle), np.cos(angle)], [np.cos(angle), np.sin(angle)])
+    signs = 1.0 - np.stack([octant & 2, 2 * (octant & 1)])
+    z = (np.sqrt(-2 * np.log(u)) * point * signs).transpose(1, 0, 2)
+    y[...] = z.reshape(-1)[: y.size].reshape(y.shape)
+    return y
+
+
+def random_words(given):
+    first, *others = given[:4].tolist()
     lanes = np.arange(first, first + LANES, dtype=np.uint64).astype(np.uint32)  # modulo 2^32
-    words = _threefry((lanes, *others), key)
+    words = _threefry((lanes, *others), given[4:])
     return np.stack([np.broadcast_to(w, LANES) for w in words])
 
 

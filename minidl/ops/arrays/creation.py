@@ -11,7 +11,7 @@ from minidl import _kernels as K
 from minidl import check
 from minidl._kernels.runtime.prepared import by_numpy
 from minidl.autograd.tensor import Tensor, wrap
-from minidl.random import generator
+from minidl.ops.activations.noise import draw_key
 
 __all__ = ["arange", "full", "ones", "randn", "zeros"]
 
@@ -80,22 +80,20 @@ def randn(
 
     Args:
         dtype: float32 or float64.
-        rng: numpy Generator or int seed; None takes the library's (`minidl.manual_seed`).
+        rng: numpy Generator or int seed; None takes the library's (`minidl.manual_seed`). It gives the key of a
+            counter-based generator. The same seed gives the same numbers for any number of threads; those of float32
+            are those of float64, rounded.
 
     The other arguments and errors as for `zeros`. A captured step draws anew in each replay.
 
-    Source: Marsaglia & Tsang, The Ziggurat Method for Generating Random Variables, Journal of Statistical Software 5,
-    2000 (in NumPy's Generator).
+    Source: Box & Muller, A Note on the Generation of Random Normal Deviates, Annals of Mathematical Statistics 29,
+    1958.
     """
     lengths, dtype = _lengths("randn", shape), _dtype("randn", dtype)
     if dtype.kind != "f":
         raise TypeError(f"randn: dtype: expected float32 or float64, got {dtype}")
-    generator(rng, "randn")  # (says what is wrong with it)
-    return _new("randn", by_numpy(_normal, rng, lengths, dtype), requires_grad)
-
-
-def _normal(rng: Any, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
-    return np.asarray(generator(rng, "randn").standard_normal(shape, dtype))
+    key = draw_key(rng, "randn")
+    return _new("randn", K.standard_normal(K.empty(lengths, dtype), key), requires_grad)
 
 
 def _full(name: str, shape: tuple, value: Any, dtype: Any, requires_grad: bool) -> Tensor:
