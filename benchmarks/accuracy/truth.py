@@ -1,4 +1,4 @@
-"""ulp.c, compiled for this machine: true values in a wider type, and comparisons with them, for 10^8 numbers a second.
+"""truth.c, compiled for this machine: true values in a wider type, and comparisons with them, 10^8 numbers in seconds.
 
 float32 is compared with double, float64 with long double (64 bits of mantissa on x86). `against_mpmath` checks both.
 """
@@ -21,7 +21,7 @@ _VECTORS = ["-DVECTOR_LIBRARY", "-mprefer-vector-width=512", "-lmvec"]  # where 
 
 
 class Findings(ctypes.Structure):
-    """What `judge` found so far: see ulp.c."""
+    """What `judge` found so far: see truth.c."""
 
     _fields_ = [
         *((name, ctypes.c_double) for name in ("error", "at", "near_1", "near_1_at")),
@@ -32,10 +32,13 @@ class Findings(ctypes.Structure):
     def __init__(self) -> None:
         super().__init__(last=-np.inf)
 
+    def to_dict(self) -> dict[str, float]:
+        return {name: getattr(self, name) for name, _ in self._fields_}
+
 
 @cache
 def library() -> ctypes.CDLL:
-    source = Path(__file__).with_name("ulp.c")
+    source = Path(__file__).with_name("truth.c")
     try:
         return compiler.compiled(source, [*_FLAGS, *_VECTORS, "-lm"])
     except OSError:
@@ -75,6 +78,14 @@ def judge(x: np.ndarray, y: np.ndarray, t: np.ndarray, findings: Findings) -> No
     compare(_address(x), _address(y), _address(t), ctypes.c_ssize_t(len(x)), ctypes.byref(findings))
 
 
+def classes_differ(x: np.ndarray, y: np.ndarray, other: np.ndarray) -> tuple[int, float]:
+    """How often one is NaN, 0, -0 or an infinity where the other is not, and the first x of these: see truth.c."""
+    at, find = ctypes.c_double(), getattr(library(), f"apart_{x.dtype.name}")
+    find.restype = ctypes.c_int64
+    arrays = (_address(x), _address(y), _address(other))
+    return find(*arrays, ctypes.c_ssize_t(len(x)), ctypes.byref(at)), at.value
+
+
 def exactly(number: np.floating) -> mp.mpf:
     """A long double as an mpf: in two doubles."""
     high = float(number)
@@ -94,4 +105,17 @@ def against_mpmath(name: str, exact: Callable, x: np.ndarray, *params: float) ->
             size = max(abs(want), mp.mpf(float(info.tiny)))
             ulp = mp.mpf(2) ** (int(mp.floor(mp.log(size, 2))) - info.nmant)
             worst = max(worst, float(abs(exactly(found) - want) / ulp))
+    return worst
+
+
+def slope_against_mpmath(name: str, exact: Callable, x: np.ndarray, *params: float) -> float:
+    """The largest error of the true slope, in ulp of the slope or of 1, whichever is larger. No x is at a kink."""
+    worst, info = 0.0, np.finfo(x.dtype)
+    padded = (*params, 0.0, 0.0)[:2]
+    for at, found in zip(x, true(name, x, *padded, slope=True), strict=True):
+        with mp.workdps(100):
+            h = mp.mpf(10) ** -30 * abs(mp.mpf(float(at)))
+            want = (exact(mp.mpf(float(at)) + h) - exact(mp.mpf(float(at)) - h)) / (2 * h)
+        ulp = mp.mpf(2) ** (int(mp.floor(mp.log(max(abs(want), 1), 2))) - info.nmant)
+        worst = max(worst, float(abs(exactly(found) - want) / ulp))
     return worst

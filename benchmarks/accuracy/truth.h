@@ -1,21 +1,32 @@
-/* The true values, once for each precision: ulp.c includes this with REAL and F(exp) defined as double and exp, or as long
+/* The true values, once for each precision: truth.c includes this with REAL and F(exp) defined as double and exp, or as long
    double and expl. WIDE keeps products whose rounding would count.
 
    x is a number of the narrower type, exact. Every formula is right to some ulp of REAL, from the smallest subnormal number
    to inf. The sign of a zero is that of the limit. `pick` computes both its values, so that loops vectorise. */
 
 static inline REAL NAME(pick)(int first, REAL a, REAL b) { return first ? a : b; }
+/* In double no farther than the range of float needs, with room to spare: beyond, exp of a vector takes ten times as long. */
+static inline REAL NAME(exp)(REAL x) {
+    const REAL limit = sizeof(NARROW) == 4 ? 700 : INFINITY;
+    return F(exp)(NAME(pick)(F(fabs)(x) > limit, F(copysign)(limit, x), x));
+}
 static inline REAL NAME(expm1)(REAL x) { return NAME(pick)(x == 0, x, F(expm1)(x)); }
-static inline REAL NAME(logistic)(REAL x) { return 1 / (1 + F(exp)(-x)); }
+static inline REAL NAME(logistic)(REAL x) { return 1 / (1 + NAME(exp)(-x)); }
+
+static inline REAL NAME(logistic_slope)(REAL x) { /* the product of the logistic function at x and at -x */
+    const REAL e = NAME(exp)(-F(fabs)(x));
+    return e / (1 + e) / (1 + e);
+}
 
 /* exp(-x^2 / 2) / sqrt(2 pi) and P(Z <= x). In the tails x^2 / 2 and x / sqrt(2) lose digits that count, which are put
    back to first order. */
 static inline REAL NAME(bell)(REAL x) {
     const REAL half = x * x / 2, lost = (WIDE)x * x / 2 - half;
-    return F(exp)(-half) * (1 - lost) * (REAL)0.398942280401432677939946059934L;
+    return NAME(exp)(-half) * (1 - lost) * (REAL)0.398942280401432677939946059934L;
 }
 static inline REAL NAME(cdf)(REAL x) {
-    const REAL y = NAME(pick)(F(fabs)(x) > 60, F(copysign)(60, x), x); /* beyond, 0 or 1 */
+    const REAL limit = sizeof(NARROW) == 4 ? 37 : 60; /* beyond, 0 or 1 */
+    const REAL y = NAME(pick)(F(fabs)(x) > limit, F(copysign)(limit, x), x);
     const REAL z = y * (REAL)0.707106781186547524400844362105L, lost = y * (WIDE)ROOT_HALF - z;
     return F(erfc)(-z) / 2 + lost * (REAL)1.41421356237309504880168872421L * NAME(bell)(y);
 }
@@ -28,7 +39,7 @@ static inline REAL NAME(gelu_slope)(REAL x) {
 static inline REAL NAME(exp_minus_v)(REAL x) {
     const WIDE exact = (WIDE)TWO_ROOT_2_BY_PI * (x + (WIDE)x * x * x * (WIDE)GELU_CUBE);
     const REAL v = exact;
-    return F(exp)(-v) * (1 - (REAL)(exact - v));
+    return NAME(exp)(-v) * (1 - (REAL)(exact - v));
 }
 static inline REAL NAME(gelu_tanh)(REAL x) {
     const REAL y = NAME(pick)(F(fabs)(x) > 30, F(copysign)(30, x), x);
@@ -43,18 +54,20 @@ static inline REAL NAME(gelu_tanh_slope)(REAL x) {
     return NAME(pick)(x < -limit, 0, NAME(pick)(x > limit, 1, slope));
 }
 
-/* tanh(log(1 + e^x)) = n / (n + 2), n = e^x (e^x + 2) */
+/* tanh(log(1 + e^x)) = n / d, n = e^x (e^x + 2), d = n + 2; for x > 0 both times e^-2x. With e = e^-|x| only. */
 static inline REAL NAME(mish)(REAL x) {
-    const REAL e = F(exp)(NAME(pick)(x > 60, 60, x)), n = e * (e + 2);
-    return NAME(pick)(x == -INFINITY, -(REAL)0, x * (n / (n + 2)));
+    const REAL e = NAME(exp)(-F(fabs)(x)), n = NAME(pick)(x < 0, e * (e + 2), 1 + 2 * e);
+    const REAL d = n + NAME(pick)(x < 0, 2, 2 * e * e);
+    return NAME(pick)(x == -INFINITY, -(REAL)0, x * (n / d));
 }
 static inline REAL NAME(mish_slope)(REAL x) {
-    const REAL e = F(exp)(NAME(pick)(x > 60, 60, x)), n = e * (e + 2), d = n + 2;
-    return n / d + NAME(pick)(x > 60 || x == -INFINITY, 0, x * (4 * e * (1 + e) / d / d));
+    const REAL e = NAME(exp)(-F(fabs)(x)), n = NAME(pick)(x < 0, e * (e + 2), 1 + 2 * e);
+    const REAL d = n + NAME(pick)(x < 0, 2, 2 * e * e), more = 4 * (1 + e) * NAME(pick)(x < 0, e, e * e);
+    return n / d + NAME(pick)(F(fabs)(x) == INFINITY, 0, x * (more / d / d));
 }
 static inline REAL NAME(silu)(REAL x) { return NAME(pick)(x == -INFINITY, -(REAL)0, x * NAME(logistic)(x)); }
 static inline REAL NAME(silu_slope)(REAL x) {
-    const REAL e = F(exp)(-F(fabs)(x)), d = 1 + e; /* s (1 - s) = e / d^2 */
+    const REAL e = NAME(exp)(-F(fabs)(x)), d = 1 + e; /* s (1 - s) = e / d^2 */
     return NAME(pick)(x < 0, e, 1) / d + NAME(pick)(F(fabs)(x) == INFINITY, 0, x * (e / d / d));
 }
 
@@ -70,7 +83,7 @@ static inline REAL NAME(tanhshrink)(REAL x) {
     return NAME(pick)(F(fabs)(x) < (REAL)0.25, p * z * x, x - F(tanh)(x));
 }
 static inline REAL NAME(logsigmoid)(REAL x) {
-    const REAL far = F(log1p)(F(exp)(-F(fabs)(x)));
+    const REAL far = F(log1p)(NAME(exp)(-F(fabs)(x)));
     return NAME(pick)(x < 0, x - far, -far);
 }
 static inline REAL NAME(softsign)(REAL x) {
@@ -83,17 +96,17 @@ static inline REAL NAME(softsign)(REAL x) {
 #define TRUTHS(EACH)                                                                                                   \
     EACH(relu, x <= 0 ? 0 : x, x <= 0 ? 0 : 1)                                                                         \
     EACH(leaky_relu, x <= 0 ? a * x : x, x <= 0 ? a : 1)                                                               \
-    EACH(elu, NAME(pick)(x <= 0, a * NAME(expm1)(x), x), NAME(pick)(x <= 0, a * F(exp)(x), 1))                         \
-    EACH(selu, SCALE * NAME(pick)(x <= 0, ALPHA * NAME(expm1)(x), x), SCALE * NAME(pick)(x <= 0, ALPHA * F(exp)(x), 1)) \
-    EACH(celu, NAME(pick)(x <= 0, a * NAME(expm1)(x / a), x), NAME(pick)(x <= 0, F(exp)(x / a), 1))                    \
-    EACH(sigmoid, NAME(logistic)(x), NAME(logistic)(x) * NAME(logistic)(-x))                                           \
+    EACH(elu, NAME(pick)(x <= 0, a * NAME(expm1)(x), x), NAME(pick)(x <= 0, a * NAME(exp)(x), 1))                      \
+    EACH(selu, SCALE * NAME(pick)(x <= 0, ALPHA * NAME(expm1)(x), x), SCALE * NAME(pick)(x <= 0, ALPHA * NAME(exp)(x), 1)) \
+    EACH(celu, NAME(pick)(x <= 0, a * NAME(expm1)(x / a), x), NAME(pick)(x <= 0, NAME(exp)(x / a), 1))                 \
+    EACH(sigmoid, NAME(logistic)(x), NAME(logistic_slope)(x))                                                          \
     EACH(logsigmoid, NAME(logsigmoid)(x), NAME(logistic)(-x))                                                          \
     EACH(hardsigmoid, x <= -3 ? 0 : x >= 3 ? 1 : (x + 3) / 6, x <= -3 || x >= 3 ? 0 : 1 / (REAL)6)                     \
-    EACH(tanh, F(tanh)(x), 4 * NAME(logistic)(2 * x) * NAME(logistic)(-2 * x))                                         \
+    EACH(tanh, F(tanh)(x), 4 * NAME(logistic_slope)(2 * x))                                                            \
     EACH(hardtanh, x <= a ? a : x >= b ? b : x, x <= a || x >= b ? 0 : 1)                                              \
     EACH(relu6, x <= 0 ? 0 : x >= 6 ? 6 : x, x <= 0 || x >= 6 ? 0 : 1)                                                 \
     EACH(softsign, NAME(softsign)(x), 1 / (1 + F(fabs)(x)) / (1 + F(fabs)(x)))                                         \
-    EACH(softplus, (x > 0 ? x : 0) + F(log1p)(F(exp)(-F(fabs)(a * x))) / a, NAME(logistic)(a * x))                     \
+    EACH(softplus, (x > 0 ? x : 0) + F(log1p)(NAME(exp)(-F(fabs)(a * x))) / a, NAME(logistic)(a * x))                  \
     EACH(silu, NAME(silu)(x), NAME(silu_slope)(x))                                                                     \
     EACH(hardswish, x <= -3 ? 0 : x >= 3 ? x : x * (x + 3) / 6, x <= -3 ? 0 : x >= 3 ? 1 : (2 * x + 3) / 6)            \
     EACH(mish, NAME(mish)(x), NAME(mish_slope)(x))                                                                     \
@@ -103,7 +116,7 @@ static inline REAL NAME(softsign)(REAL x) {
     EACH(softshrink, x > a ? x - a : x < -a ? x + a : 0, F(fabs)(x) > a)                                               \
     EACH(hardshrink, F(fabs)(x) > a ? x : 0, F(fabs)(x) > a)                                                           \
     EACH(threshold, x <= a ? b : x, x > a)                                                                             \
-    EACH(exp, F(exp)(x), 0)                                                                                            \
+    EACH(exp, NAME(exp)(x), 0)                                                                                         \
     EACH(expm1, NAME(expm1)(x), 0)                                                                                     \
     EACH(log, NAME(pick)(x < 0, NAN, F(log)(x)), 0)                                                                    \
     EACH(log1p, NAME(pick)(x < -1, NAN, F(log1p)(x)), 0)                                                               \
