@@ -121,9 +121,10 @@ VECTORISE = [["-O2", "-ftree-vectorize", "-fvect-cost-model=dynamic", "-fpeel-lo
 # Compiled for size: what runs once, only while a step is recorded, or only calls what does the work.
 RARE = {"cpu", "cython_shared", "prepared", "shared", "steps"}
 # Kernels that go through a row in short blocks: they compute one and then store it, so that nobody need ask whether
-# rows overlap, or have as many partial results. As they are, gcc calls memcpy to store, which takes a block through the
-# stack; and both gcc and clang unroll loops of 16 steps before they would vectorise them.
-BLOCKWISE = {"gates", "normalization", "prelu", "reduction", "softmax"}
+# rows overlap, or have as many partial results; and activations, which keep a block between two loops. As they are,
+# gcc calls memcpy to store, which takes a block through the stack; and both gcc and clang unroll loops of 16 steps
+# before they would vectorise them.
+BLOCKWISE = {"activations", "gates", "normalization", "prelu", "reduction", "softmax"}
 KEEP_LOOPS = [
     ["-fno-tree-loop-distribute-patterns", "--param=max-completely-peel-times=8"],
     ["-mllvm", "-unroll-full-max-count=8"],

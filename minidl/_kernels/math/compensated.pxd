@@ -38,28 +38,40 @@ cdef inline real _reduced_rest(real x, real k, real r) noexcept nogil:
     return ((x - k * ln2_first) - r) - k * ln2_rest
 
 
-cdef inline real _expm1_times(real x, real factor, real log2_factor, real* rest) noexcept nogil:
-    """(exp(x) - 1) factor, -40 <= x, up to overflow: (2^k - 1) factor + 2^k (r + r^2 q(r)) factor. 2^k alone may overflow."""
+cdef inline void _expm1_begun(real x, real log2_factor, real* power, real* r, real* curved) noexcept nogil:
+    """exp(x) factor = power (1 + r + curved), -40 <= x, up to overflow, factor a power of two."""
     cdef real shifted = _shifted_for_power[real](x, log2_factor)
     cdef real k = shifted - _shifted_for_power[real](0, log2_factor)
-    cdef real power = _power(shifted)
-    cdef real r = _reduced(x, k), square = r * r, q
+    power[0] = _power(shifted)
+    r[0] = _reduced(x, k)
+    cdef real square = r[0] * r[0], q
     # As _expm1_rest, but fitted for the error relative to exp(r) - 1.
     if real is float:
-        q = <real>1.68284721e-04 * r + <real>1.39325461e-03
-        q = _pair[real](r, square, q, 8.33834428e-03, 4.16665003e-02)
-        q = _pair[real](r, square, q, 1.66666478e-01, 0.5)
+        q = <real>1.68284721e-04 * r[0] + <real>1.39325461e-03
+        q = _pair[real](r[0], square, q, 8.33834428e-03, 4.16665003e-02)
+        q = _pair[real](r[0], square, q, 1.66666478e-01, 0.5)
     else:
-        q = <real>2.0875328214191862e-09 * r + <real>2.5109024019076017e-08
-        q = _pair[real](r, square, q * r + <real>2.7557402785385635e-07, 2.7557244255886698e-06, 2.4801587172211469e-05)
-        q = _pair[real](r, square, q, 1.9841269886071252e-04, 1.3888888888962615e-03)
-        q = _pair[real](r, square, q, 8.3333333333216551e-03, 4.1666666666666505e-02)
-        q = _pair[real](r, square, q, 1.6666666666666677e-01, 0.5)
-    cdef real curved = square * q + _reduced_rest(x, k, r)
+        q = <real>2.0875328214191862e-09 * r[0] + <real>2.5109024019076017e-08
+        q = _pair[real](r[0], square, q * r[0] + <real>2.7557402785385635e-07, 2.7557244255886698e-06, 2.4801587172211469e-05)
+        q = _pair[real](r[0], square, q, 1.9841269886071252e-04, 1.3888888888962615e-03)
+        q = _pair[real](r[0], square, q, 8.3333333333216551e-03, 4.1666666666666505e-02)
+        q = _pair[real](r[0], square, q, 1.6666666666666677e-01, 0.5)
+    curved[0] = square * q + _reduced_rest(x, k, r[0])
+
+
+cdef inline real _expm1_ended(real power, real r, real curved, real factor, real* rest) noexcept nogil:
+    """(exp(x) - 1) factor as (2^k - 1) factor + 2^k (r + curved) factor; 2^k alone may overflow."""
     cdef real start = power - factor
     cdef real total = start + power * (r + curved)
     rest[0] = power * curved + (power * r + (start - total))
     return total
+
+
+cdef inline real _expm1_times(real x, real factor, real log2_factor, real* rest) noexcept nogil:
+    """(exp(x) - 1) factor, -40 <= x, up to overflow."""
+    cdef real power = 0, r = 0, curved = 0
+    _expm1_begun(x, log2_factor, &power, &r, &curved)
+    return _expm1_ended(power, r, curved, factor, rest)
 
 
 cdef inline real _lowered_power(real x, real* near, bint close) noexcept nogil:
@@ -81,25 +93,21 @@ cdef inline real _lowered_1_plus(real power, real near) noexcept nogil:
     return start + (power * near + (one - (start - power)))
 
 
-cdef inline real _lowered_1_plus_exp(real x) noexcept nogil:
-    """(1 + exp(x)) / lift, 0 <= x <= 125 (double: 790)."""
-    cdef real near = 0
-    cdef real power = _lowered_power(x, &near, False)
-    return _lowered_1_plus(power, near)
-
-
-cdef inline real _lowered_1_plus_exp2(real a, real high, real low) noexcept nogil:
-    """(1 + 2^(a (high + low))) / lift, a (high + low) from 0 to 180 (double: 1140)."""
-    cdef real ln2 = 0.69314718055994531
-    cdef real ln2_rest = -1.9046543e-09 if real is float else 2.3190468138462996e-17
+cdef inline void _lowered_exp2_begun(real a, real high, real low, real* power, real* f, real* f_lost) noexcept nogil:
+    """2^(a (high + low)) / lift = power 2^(f + f_lost), a (high + low) from 0 to 180 (double: 1140)."""
     cdef real shifted_0 = _shifted_for_power[real](0, -_log2_lift(a))
     cdef real shifted = a * high + shifted_0
-    cdef real k = shifted - shifted_0
-    cdef real power = _power(shifted)
-    cdef real first = _lost(a, high, k), f = first + a * low
-    cdef real f_lost = (first - f) + a * low
-    cdef real near = _plus_product(_expm1_rest(f * ln2) + _plus(f * ln2_rest, f_lost, ln2), f, ln2)
-    return _lowered_1_plus(power, near)
+    cdef real first = _lost(a, high, shifted - shifted_0)
+    f[0] = first + a * low
+    f_lost[0] = (first - f[0]) + a * low
+    power[0] = _power(shifted)
+
+
+cdef inline real _exp2_near(real f, real f_lost) noexcept nogil:
+    """2^(f + f_lost) - 1"""
+    cdef real ln2 = 0.69314718055994531
+    cdef real ln2_rest = -1.9046543e-09 if real is float else 2.3190468138462996e-17
+    return _plus_product(_expm1_rest(f * ln2) + _plus(f * ln2_rest, f_lost, ln2), f, ln2)
 
 
 cdef inline real _expm1_between(real x) noexcept nogil:
@@ -115,10 +123,21 @@ cdef inline real expm1_(real x) noexcept nogil:
     return y if abs_(x) >= <real>1e-18 else x
 
 
+cdef inline void expm1_below_begun(real x, real* power, real* r, real* curved) noexcept nogil:
+    _expm1_begun[real](-near_[real](x, 40), -1, power, r, curved)
+
+
+cdef inline real expm1_below_ended(real x, real power, real r, real curved) noexcept nogil:
+    cdef real rest = 0
+    cdef real half = _expm1_ended[real](power, r, curved, 0.5, &rest)
+    return <real>2 * (half + rest) if abs_(x) >= <real>1e-18 else x
+
+
 cdef inline real expm1_below_(real x) noexcept nogil:
     """expm1 where x <= 0, in fewer steps."""
-    cdef real y = _expm1_between(-near_[real](x, 40))
-    return y if abs_(x) >= <real>1e-18 else x
+    cdef real power = 0, r = 0, curved = 0
+    expm1_below_begun(x, &power, &r, &curved)
+    return expm1_below_ended(x, power, r, curved)
 
 
 cdef inline real _quarter_expm1(real size, real* rest) noexcept nogil:
@@ -143,7 +162,18 @@ cdef inline real cosh_(real x) noexcept nogil:
     return y if x == x else x
 
 
-cdef inline real tanh_(real x) noexcept nogil:
+cdef inline real tanh_begun(real x) noexcept nogil:
+    """exp(2 |x|) + 1"""
+    cdef real farthest = 10 if real is float else 20
+    cdef real near = near_(x, farthest)
+    cdef real twice = near + near
+    cdef real shifted = _shifted_for_power[real](twice, 0)
+    cdef real power = _power(shifted)
+    cdef real r = _reduced_once(twice, shifted - _shifted_for_power[real](0, 0))
+    return (power + <real>1) + power * _expm1_near(r)
+
+
+cdef inline real tanh_ended(real x, real under) noexcept nogil:
     """x - x^3 / q(x^2) near 0, q from the continued fraction 3 + x^2 / (5 + ...); from there on 1 - 2 / u with
     u = exp(2 |x|) + 1, written as 3/4 - (2 - u / 4) / u.
 
@@ -151,13 +181,7 @@ cdef inline real tanh_(real x) noexcept nogil:
     rounded but the difference: where u grows with x, so does the result. (2 - u / 4 is exact; 1 as the first number would
     leave a larger quotient.) Beyond 10 (double: 20) it is 1.
     """
-    cdef real farthest = 10 if real is float else 20
-    cdef real size = abs_(x), near = near_(x, farthest)
-    cdef real twice = near + near
-    cdef real shifted = _shifted_for_power[real](twice, 0)
-    cdef real power = _power(shifted)
-    cdef real r = _reduced_once(twice, shifted - _shifted_for_power[real](0, 0))
-    cdef real under = (power + <real>1) + power * _expm1_near(r)
+    cdef real size = abs_(x)
     cdef real start = 0.68 if real is float else 0.75
     cdef real square = size * size, q
     if real is float:
@@ -175,11 +199,19 @@ cdef inline real tanh_(real x) noexcept nogil:
     return signed_(first - over / under, x)
 
 
-cdef inline real sigmoid_(real x) noexcept nogil:
-    """q = 1 / (1 + exp(|x|)) for x < 0, else 1 - q."""
+cdef inline real tanh_(real x) noexcept nogil:
+    return tanh_ended(x, tanh_begun(x))
+
+
+cdef inline void sigmoid_begun(real x, real* power, real* near) noexcept nogil:
+    """exp(|x|) / lift as power (1 + near)."""
     cdef real farthest = 125 if real is float else 790
-    cdef real near = 0, one = lowered[real](1)
-    cdef real power = _lowered_power(least_(x, farthest), &near, real is double)
+    power[0] = _lowered_power(least_(x, farthest), near, real is double)
+
+
+cdef inline real sigmoid_ended(real x, real power, real near) noexcept nogil:
+    """q = 1 / (1 + exp(|x|)) for x < 0, else 1 - q."""
+    cdef real one = lowered[real](1)
     cdef real start = power + one, under = start + power * near
     cdef real rest
     if real is float and FUSED:
@@ -189,6 +221,12 @@ cdef inline real sigmoid_(real x) noexcept nogil:
     cdef real inverse = <real>1 / under
     cdef real q = _minus_product(inverse, inverse, _lost(inverse, under, <real>1) + inverse * rest)
     return lowered(q) if x < 0 else <real>1 - lowered(q)
+
+
+cdef inline real sigmoid_(real x) noexcept nogil:
+    cdef real power = 0, near = 0
+    sigmoid_begun(x, &power, &near)
+    return sigmoid_ended(x, power, near)
 
 
 cdef inline real softplus_times_(real x, real factor, real inverse) noexcept nogil:

@@ -6,7 +6,7 @@ product (x times a sigmoid) cancels or has lost its bits already; and it has its
 the product would be inf * 0. Slopes are right to a few ulp of 1.
 """
 
-from minidl._kernels.math.compensated cimport _expm1_times, _lowered_1_plus_exp, _lowered_1_plus_exp2, _lowered_power, signed_
+from minidl._kernels.math.compensated cimport _exp2_near, _expm1_ended, _lowered_1_plus, _lowered_exp2_begun, _lowered_power, signed_
 from minidl._kernels.math.elementary cimport (
     FUSED, _exp_times, _expm1_near, _horner3, _lifted_exp, _lost, _lost_by_sum, _minus_product, _plus, _plus_product, _power,
     _reduced, _shifted_by_lift, _upper, abs_, capped_, chosen_, copysign_, floored_, least_, lift_, lowered, min_, near_, real,
@@ -30,15 +30,15 @@ cdef inline real softsign_(real x) noexcept nogil:
     return y
 
 
-cdef inline real selu_(real x) noexcept nogil:
+cdef inline real selu_ended(real x, real power, real r, real curved) noexcept nogil:
     """scale x for x > 0, scale alpha expm1(x) otherwise. Both factors are in two parts: their rounding would cost an ulp, and
-    the largest x would become inf.
+    the largest x would become inf. (expm1 begins in compensated.pxd.)
     """
     cdef real scale_rest = 0.050700987355480493  # less 1
     cdef real factor = 1.7580993408473768
     cdef real factor_rest = 2.3296717680252718e-8 if real is float else 1.4153519380084498e-17
     cdef real rest = 0, twice = 2
-    cdef real y = twice * _expm1_times[real](-near_[real](x, 40), 0.5, -1, &rest)
+    cdef real y = twice * _expm1_ended[real](power, r, curved, 0.5, &rest)
     y = y if abs_(x) >= <real>1e-18 else x
     y = _plus_product(_plus(factor_rest * y, twice * factor, rest), factor, y)
     return y if x < 0 else x + scale_rest * x
@@ -77,12 +77,18 @@ cdef inline real tanhshrink_(real x) noexcept nogil:
     return copysign_(chosen_(size > 1, y + (size - <real>1), y_near), x)
 
 
-cdef inline real silu_(real x) noexcept nogil:
+cdef inline void silu_begun(real x, real* power, real* near) noexcept nogil:
+    """exp(|x|) / lift as power (1 + near)."""
+    cdef real farthest = 125 if real is float else 790
+    power[0] = _lowered_power(near_(x, farthest), near, False)
+
+
+cdef inline real silu_ended(real x, real power, real near) noexcept nogil:
     """x / (1 + exp(-x)) = max(x, 0) - |x| / (1 + exp(|x|))."""
     cdef real farthest = 125 if real is float else 790
     cdef real y = near_(x, farthest)
     # The sign is x's, of 0 too: compilers differ in the sign of a zero that they select.
-    return copysign_((<real>0 if x < 0 else x) - lowered(y / _lowered_1_plus_exp(y)), x)
+    return copysign_(_minus_product(<real>0 if x < 0 else x, y / _lowered_1_plus(power, near), lowered[real](1)), x)
 
 
 cdef inline real silu_slope_(real x) noexcept nogil:
@@ -95,18 +101,24 @@ cdef inline real silu_slope_(real x) noexcept nogil:
     return below if x < 0 else <real>1 - below
 
 
-cdef inline real mish_(real x) noexcept nogil:
+cdef inline void mish_begun(real x, real* power, real* near) noexcept nogil:
+    """lift exp(x) as power (1 + near)."""
+    cdef real least = -125 if real is float else -790
+    cdef real farthest = 20 if real is float else 40
+    cdef real z = capped_(floored_(x, least), farthest)
+    cdef real shifted = _shifted_by_lift(z)
+    power[0] = _power(shifted)
+    near[0] = _expm1_near(_reduced(z, shifted - _shifted_by_lift[real](0)))
+
+
+cdef inline real mish_ended(real x, real power, real near) noexcept nogil:
     """x tanh(log(1 + exp(x))) = x (1 - 2 / d), d = 1 + (1 + e)^2, as x / 2 or x and a smaller quotient times x:
 
     * x > -0.75: x / 2 + x (d / 2 - 2) / d;
     * below: e (x - x e (1 + e) / d), in which e = 2^k (1 + near) is multiplied in two parts.
     """
     cdef real least = -125 if real is float else -790
-    cdef real farthest = 20 if real is float else 40
-    cdef real floored = floored_(x, least), z = capped_(floored, farthest)
-    cdef real shifted = _shifted_by_lift(z)
-    cdef real power = _power(shifted)
-    cdef real near = _expm1_near(_reduced(z, shifted - _shifted_by_lift[real](0)))
+    cdef real floored = floored_(x, least)
     cdef real step = lowered(power), grown = step * near
     cdef real e = step + grown
     # 1 + (1 + step)^2 and what e - step adds
@@ -130,8 +142,8 @@ cdef inline real mish_slope_(real x) noexcept nogil:
     return _plus(first, inverse, _plus(over, <real>4 * z, grown * inverse))
 
 
-cdef inline real gelu_tanh_(real x) noexcept nogil:
-    """x / (1 + 2^-v) = max(x, 0) - |x| / (1 + 2^|v|), v = line x + cube x^3 = 2 sqrt(2/pi) log2(e) (x + 0.044715 x^3).
+cdef inline void gelu_tanh_begun(real x, real* power, real* f, real* f_lost) noexcept nogil:
+    """2^|v| / lift as power 2^(f + f_lost), v = line x + cube x^3 = 2 sqrt(2/pi) log2(e) (x + 0.044715 x^3).
 
     2^v has the error of v times v, up to 100 ulp: the factor of x in v is a sum of two numbers.
     """
@@ -144,9 +156,16 @@ cdef inline real gelu_tanh_(real x) noexcept nogil:
     cdef real square = y * y
     cdef real high = _upper(line + cube * square)
     cdef real rest = line_rest + cube_rest * square + cube * _lost(y, y, square)
-    cdef real under = _lowered_1_plus_exp2(y, high, _lost(cube, square, high - line) + rest)
+    _lowered_exp2_begun(y, high, _lost(cube, square, high - line) + rest, power, f, f_lost)
+
+
+cdef inline real gelu_tanh_ended(real x, real power, real f, real f_lost) noexcept nogil:
+    """x / (1 + 2^-v) = max(x, 0) - |x| / (1 + 2^|v|)"""
+    cdef real farthest = 11 if real is float else 22
+    cdef real y = near_(x, farthest)
     # The sign is x's, of 0 too: compilers differ in the sign of a zero that they select.
-    return copysign_((<real>0 if x < 0 else x) - lowered(y / under), x)
+    cdef real under = _lowered_1_plus(power, _exp2_near(f, f_lost))
+    return copysign_(_minus_product(<real>0 if x < 0 else x, y / under, lowered[real](1)), x)
 
 
 cdef inline real gelu_tanh_slope_(real x) noexcept nogil:

@@ -7,8 +7,8 @@ from minidl._kernels.math.elementary cimport (
 )
 
 
-cdef inline real _lifted_exp_product(real a, real b, real factor, real rest, bint short) noexcept nogil:
-    """lift * exp(a b) (factor + rest), a b as x of _exp_times; the rounding of a b would cost a b ulp.
+cdef inline real _exp_product(real a, real b, real factor, real rest, bint short, real* power) noexcept nogil:
+    """exp(a b) (factor + rest) lift / power, a b as x of _exp_times; the rounding of a b would cost a b ulp.
 
     short: in fewer steps where products are fused with sums, for up to half an ulp more (float).
     """
@@ -17,16 +17,18 @@ cdef inline real _lifted_exp_product(real a, real b, real factor, real rest, bin
     cdef real x = a * b, shifted = _shifted_by_lift(x)
     cdef real k = shifted - _shifted_by_lift[real](0)
     cdef real r_first = x - k * ln2_first, r_rest = _lost(a, b, x) - k * ln2_rest  # r_first has no rounding error
+    power[0] = _power(shifted)
     if real is float and FUSED and short:
-        return _power(shifted) * (factor + _plus_product(rest, factor, _expm1_near(r_first + r_rest)))
+        return factor + _plus_product(rest, factor, _expm1_near(r_first + r_rest))
     cdef real curved = _expm1_rest(r_first + r_rest) + r_rest
     rest = _minus_product(rest, -factor, curved)
-    return _power(shifted) * (factor + _plus_product(rest, factor, r_first))
+    return factor + _plus_product(rest, factor, r_first)
 
 
-cdef inline real _bell(real x, real half, real factor, real rest, bint short) noexcept nogil:
+cdef inline real _bell(real x, real half, real factor, real rest) noexcept nogil:
     """exp(-half x^2) (factor + rest), half = 1/2 or 1, half x^2 within the range of _exp_times."""
-    return lowered(_lifted_exp_product[real](-half * x, x, factor, rest, short))
+    cdef real power = 0, y = _exp_product[real](-half * x, x, factor, rest, False, &power)
+    return lowered(power * y)
 
 
 cdef inline real _erf_near(real y) noexcept nogil:
@@ -89,7 +91,7 @@ cdef inline real erf_(real x) noexcept nogil:
     cdef real y = min_[real](abs_(x), 6)
     cdef real root2 = 1.4142135623730951, rest = 0
     cdef real tail = _tail_far(y * root2, &rest)
-    cdef real far = <real>1 - <real>2 * _bell[real](y, 1, tail, 0, False)
+    cdef real far = <real>1 - <real>2 * _bell[real](y, 1, tail, 0)
     return _erf_near(x) if y < <real>0.84375 else copysign_(far, x)
 
 
@@ -118,38 +120,43 @@ cdef inline real normal_cdf_(real x) noexcept nogil:
     cdef real y = near_(x, farthest)
     cdef real rest = 0
     cdef real tail = _tail_far(y, &rest)
-    cdef real far = _bell[real](y, 0.5, tail, rest, False)
+    cdef real far = _bell[real](y, 0.5, tail, rest)
     far = far if x < 0 else <real>1 - far
     far = _normal_near(x) if y < <real>1.0625 else far
     return far if x == x else x
 
 
-cdef inline real _tail_times_x(real x, real* rest) noexcept nogil:
-    """x exp(x^2 / 2) P(Z > x) for x >= 0.5: its value at `middle`, and w p(w), w = (x - middle) / (x + K); in `rest`, what
-    the sum lost. The last steps are Horner's, whose errors are the smaller the later.
+cdef inline real _lowered_pair(real x, real square, real p, real c1, real c0) noexcept nogil:
+    return _pair(x, square, p, lowered(c1), lowered(c0))
+
+
+cdef inline real _lowered_tail(real x, real* rest) noexcept nogil:
+    """x exp(x^2 / 2) P(Z > x) / lift for x >= 0.5: its value at `middle`, and w p(w), w = (x - middle) / (x + K); in `rest`,
+    what the sum lost. The last steps are Horner's, whose errors are the smaller the later. (The compiler divides the
+    coefficients by lift, so that nothing is left to do once the exponential is there.)
     """
     cdef real K = 3 if real is float else 6
     cdef real middle = 1.4921875 if real is float else 0.9609375  # where the value is next to a number
-    cdef real start = 0.30811890959739685 if real is float else 0.25660909374651975
+    cdef real start = lowered[real](0.30811890959739685 if real is float else 0.25660909374651975)
     cdef real w = (x - middle) / (x + K), square = w * w, t, p
     if real is float:
-        p = <real>-5.41680539e-03 * w + <real>1.06003564e-02
-        p = _pair[real](w, square, p, 1.33899413e-02, -3.6823906e-02)
-        p = _pair[real](w, square, p, -6.26248494e-02, 2.98509508e-01)
-        p = (p * w - <real>4.45604891e-01) * w + <real>3.18777114e-01
+        p = lowered[real](-5.41680539e-03) * w + lowered[real](1.06003564e-02)
+        p = _lowered_pair[real](w, square, p, 1.33899413e-02, -3.6823906e-02)
+        p = _lowered_pair[real](w, square, p, -6.26248494e-02, 2.98509508e-01)
+        p = (p * w - lowered[real](4.45604891e-01)) * w + lowered[real](3.18777114e-01)
     else:
         t = (w + w) - <real>0.796875  # between -1 and 1
         square = t * t
-        p = <real>-1.4859756752543813e-09 * t + <real>1.5036314607761446e-09
-        p = _pair[real](t, square, p, 2.0122949311688859e-08, -4.3957440234581125e-08)
-        p = _pair[real](t, square, p, -1.5693728984106323e-07, 8.0266415890491808e-07)
-        p = _pair[real](t, square, p, -4.9096163430980701e-08, -9.6711284779043706e-06)
-        p = _pair[real](t, square, p, 3.2620787202169169e-05, 4.3399441263156459e-06)
-        p = _pair[real](t, square, p, -0.00049572267282492119, 0.0026774001963486903)
-        p = _pair[real](t, square, p, -0.0093608026673237948, 0.025416493367621511)
-        p = _pair[real](t, square, p, -0.057083151934258287, 0.109174140650528)
-        p = _pair[real](t, square, p, -0.18026094820066724, 0.25785914103563551)
-        p = (p * t - <real>0.31732080562476939) * t + <real>0.3276759710666175
+        p = lowered[real](-1.4859756752543813e-09) * t + lowered[real](1.5036314607761446e-09)
+        p = _lowered_pair[real](t, square, p, 2.0122949311688859e-08, -4.3957440234581125e-08)
+        p = _lowered_pair[real](t, square, p, -1.5693728984106323e-07, 8.0266415890491808e-07)
+        p = _lowered_pair[real](t, square, p, -4.9096163430980701e-08, -9.6711284779043706e-06)
+        p = _lowered_pair[real](t, square, p, 3.2620787202169169e-05, 4.3399441263156459e-06)
+        p = _lowered_pair[real](t, square, p, -0.00049572267282492119, 0.0026774001963486903)
+        p = _lowered_pair[real](t, square, p, -0.0093608026673237948, 0.025416493367621511)
+        p = _lowered_pair[real](t, square, p, -0.057083151934258287, 0.109174140650528)
+        p = _lowered_pair[real](t, square, p, -0.18026094820066724, 0.25785914103563551)
+        p = (p * t - lowered[real](0.31732080562476939)) * t + lowered[real](0.3276759710666175)
     cdef real y = start + w * p
     rest[0] = _lost_by_sum(start, w, p, y)
     return y
@@ -161,20 +168,21 @@ cdef inline real gelu_(real x) noexcept nogil:
     """
     cdef real farthest = 15 if real is float else 39
     cdef real nearest = 0.65625 if real is float else 0.625
-    cdef real y = near_(x, farthest), square = y * y, c
+    cdef real y = near_(x, farthest), half = <real>-0.5 * y, h = half * y, c  # h = -y^2 / 2
     if real is float:
-        c = _horner3[real](square, -1.07743288e-03, 9.93695203e-03, -6.64857253e-02, 3.98942113e-01)
+        c = _horner3[real](h, -0.017238926, -0.079495616, -0.2659429, -0.7978842)
     else:
         c = _horner3[real](
-            square, 2.2045978277154625e-09, -4.1295030690558688e-08, 6.6605973985023508e-07, -9.4446978452922197e-06,
+            h, -1.1287540877903168e-06, -1.0571527856783024e-05, -8.525564670083009e-05, -0.0006044606620987021,
         )
-        c = _horner3[real](square, c, 0.00011543469750371667, -0.0011873282167690522, 0.0099735570101239235)
-        c = (c * square - <real>0.066490380066908161) * square + <real>0.3989422804014327
-    cdef real near = _plus(<real>0.5 * x, square, c)
-    cdef real rest = 0
-    cdef real tail = _tail_times_x(y, &rest)
+        c = _horner3[real](h, c, -0.0036939103201189334, -0.018997251468304836, -0.07978845608099139)
+        c = (c * h - <real>0.26596152026763265) * h - <real>0.7978845608028654
+    cdef real near = _plus(<real>0.5 * x, h, c)
+    cdef real rest = 0, power = 0
+    cdef real tail = _lowered_tail(y, &rest)
+    cdef real value = _exp_product(half, y, tail, rest, True, &power)
     # The sign is x's, of 0 too: compilers differ in the sign of a zero that they select.
-    cdef real far = (<real>0 if x < 0 else x) - _bell[real](y, 0.5, tail, rest, True)
+    cdef real far = _minus_product(<real>0 if x < 0 else x, power, value)
     return copysign_(near if y < nearest else far, x)
 
 
