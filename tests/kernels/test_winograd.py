@@ -14,11 +14,11 @@ from minidl._kernels.reference import conv as reference
 # (N, C, O, size, kernel, stride, padding); the kernels use the algorithm for all but the last two
 CASES = {
     "3x3": (2, 16, 17, (8, 9), 3, 1, (1, 1)),
-    "3x3, no padding": (3, 20, 16, (7, 10), 3, 1, (0, 0)),
-    "3x3, more padding": (3, 16, 16, (6, 5), 3, 1, (2, 3)),
-    "4x4": (3, 32, 33, (10, 12), 4, 2, (1, 1)),
+    "3x3, no padding": (3, 20, 17, (7, 10), 3, 1, (0, 0)),
+    "3x3, more padding": (3, 17, 17, (6, 5), 3, 1, (2, 3)),
+    "4x4": (3, 33, 33, (10, 12), 4, 2, (1, 1)),
     "4x4, no padding": (5, 33, 32, (11, 12), 4, 2, (0, 0)),
-    "4x4, odd padding": (4, 32, 32, (9, 10), 4, 2, (2, 3)),
+    "4x4, odd padding": (4, 36, 34, (9, 10), 4, 2, (2, 3)),
     "2x2": (2, 3, 4, (5, 6), 2, 1, (0, 1)),
     "6x6": (2, 3, 4, (15, 12), 6, 2, (2, 1)),
 }
@@ -101,7 +101,7 @@ def test_the_switch_decides(name, case, level):
 def test_the_variable_turns_it_off():
     program = (
         "import numpy as np; from minidl import _kernels as K\n"
-        "x, w = np.ones((1, 16, 8, 8), 'f'), np.ones((16, 16, 3, 3), 'f'); x[0, 0, 4, 4] = np.inf\n"
+        "x, w = np.ones((1, 17, 8, 8), 'f'), np.ones((17, 17, 3, 3), 'f'); x[0, 0, 4, 4] = np.inf\n"
         "print(K.winograd, np.isnan(K.conv_forward(x, w, padding=(1, 1))).any())"
     )
     for value, expected in (("0", "False False"), ("1", "True True")):

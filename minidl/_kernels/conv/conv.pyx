@@ -7,7 +7,8 @@ Ways to compute the same three sums, each faster on some shapes and harder to re
     phases     phases.pxd             which taps a pixel sees, given a stride: what runs for any kernel
     depthwise  depthwise.pxd          each channel by itself: vectors along the channels
     pointwise  pointwise.pxd          a single tap, images in C order: vectors along the pixels, nothing is transposed
-    runs       runs_convolution.pxd   few output channels: vectors along the pixels instead of the channels
+    runs       runs_convolution.pxd   few output channels: vectors along the pixels instead of the channels; for images in
+                                      C order also with up to 16 of them
     overlap    overlap.pxd            the same, transposed: a product, added up where its results overlap
     lines      lines.pxd              or only along the rows: what comes from several rows is summed on the tile
     Winograd   winograd.pxd           fewer products, for 3 x 3 taps and for 4 x 4 with stride 2 (docs/winograd.md)
@@ -33,8 +34,8 @@ from minidl._kernels.conv.lines cimport convolve_lines, lines_cost
 from minidl._kernels.math.elementary cimport real
 from minidl._kernels.conv.overlap cimport convolve_overlap, overlap_cost, runs_cost
 from minidl._kernels.conv.phases cimport Job, Window, convolve
-from minidl._kernels.conv.pointwise cimport convolve_pointwise, pointwise_pays
-from minidl._kernels.conv.runs cimport are_apart, runs_pay
+from minidl._kernels.conv.pointwise cimport TURNING, convolve_pointwise, in_planes, pointwise_pays
+from minidl._kernels.conv.runs cimport are_apart, runs_fit, runs_pay
 from minidl._kernels.conv.runs_convolution cimport convolve_runs
 from minidl._kernels.conv.runs_gradient cimport (
     gradient_runs_pay, runs_gradient, swapped_runs_gradient, swapped_runs_pay,
@@ -42,10 +43,16 @@ from minidl._kernels.conv.runs_gradient cimport (
 from minidl._kernels.conv.winograd_sums cimport (
     LEAST_CHANNELS, LEAST_PAIRS, winograd_convolve, winograd_pays, winograd_weight_gradient,
 )
-
+from minidl._kernels.product.product cimport ceil_div
+from minidl._kernels.product.tile cimport TILE_BYTES, TILE_VECTORS
 from minidl._kernels.runtime.sizes cimport plus, times
 
 cnp.import_array()
+
+cdef enum:
+    MOST_OUTPUTS = 16           # of a group, along the pixels
+    WALKING = 24                # products of a vector take as long as what direct.pxd does for each pixel and panel
+    COPYING = 16                # products of a lane take as long as copying a number
 
 cdef Py_ssize_t SETTING_LIMIT = 2 ** 31 - 1  # of a stride, a padding, a dilation
 cdef Py_ssize_t REACH_LIMIT = 2 ** 40        # pixels that a kernel may span, and its steps together
@@ -158,7 +165,30 @@ cdef enum Way:
     DIRECT, DEPTHWISE, POINTWISE, RUNS, OVERLAP, LINES, WINOGRAD
 
 
-cdef inline Way way_of(real* kind, const Window* w, const Job* job) noexcept nogil:
+cdef bint planes_pay(Py_ssize_t size, const Window* w, const Job* job) noexcept nogil:
+    """Whether outputs that fill vectors are summed along the pixels, too: of an image in planes, which direct.pxd would
+    transpose, unless many sums between two rows or beyond the last one would be left behind. Costs are in products of a
+    lane, for a pixel of y. (A convolution to more channels is likelier to be followed by one that wants them innermost.)"""
+    cdef Py_ssize_t inputs = job.x.c // w.groups, outputs = job.y.c // w.groups, columns = job.y.size[2], rows = job.y.size[1]
+    cdef Py_ssize_t reach = (w.kernel[2] - 1) * w.dilation[2], lane = max(1, TILE_BYTES // size), pitch = columns, sums
+    cdef Py_ssize_t low = reach - w.padding[2] if job.transposed else w.padding[2]
+    cdef double direct, runs = inputs + outputs
+    cdef bint apart = are_apart(w, job)
+    if (outputs > MOST_OUTPUTS or w.stride[1] > 1 or w.stride[2] > 1 or not (job.x.c == 1 or in_planes(size, &job.x))
+            or not runs_fit(size, w, job, apart)):
+        return False
+    if apart:
+        runs = inputs * (1 + w.kernel[2])
+    else:
+        pitch = max(columns, max(job.x.size[2] + low, columns + reach - low))
+    sums = ceil_div((rows - 1) * pitch + columns, lane * TILE_VECTORS) * lane * TILE_VECTORS
+    # (A tile of a single vector reads an operand for each product.)
+    direct = ceil_div(outputs, lane) * lane * (
+        inputs * w.taps * (1.125 if outputs <= lane else 1.0) + WALKING) + TURNING * inputs
+    return <double> inputs * w.taps * outputs * sums / (rows * columns) + COPYING * runs < direct
+
+
+cdef Way way_of(real* kind, const Window* w, const Job* job) noexcept nogil:
     """How a convolution is computed, which its shape alone decides."""
     cdef Py_ssize_t phases = w.stride[1] if job.transposed else 1
     cdef double lines, overlap
@@ -171,7 +201,7 @@ cdef inline Way way_of(real* kind, const Window* w, const Job* job) noexcept nog
     lines, overlap = lines_cost(kind, w, job), overlap_cost(kind, w, job)
     if min(lines, overlap) <= runs_cost(kind, w, job):
         return LINES if lines <= overlap else OVERLAP
-    return RUNS if runs_pay(kind, w, job, are_apart(w, job)) else DIRECT
+    return RUNS if runs_pay(kind, w, job, are_apart(w, job)) or planes_pay(sizeof(real), w, job) else DIRECT
 
 
 cdef inline bint compute(real* kind, const Window* w, Job* job, Way way) noexcept nogil:

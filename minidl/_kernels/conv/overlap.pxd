@@ -72,7 +72,7 @@ cdef inline double overlap_cost(real* kind, const Window* w, const Job* job) noe
     if (not job.transposed or w.groups > 1 or w.dilation[2] > 1 or job.x.n < TASKS or sample > SAMPLE_BYTES
             or EMPTY * job.y.c > (EMPTY - 1) * lanes(kind) or times(run, rows) > SAMPLE_BYTES):
         return INFINITY
-    if in_planes(kind, &job.x):
+    if in_planes(sizeof(real), &job.x):
         cost += <double> TURNING * job.x.c / lanes(kind)
     return cost + ADDITION * rows * ceil_div(run, lanes(kind))
 

@@ -40,15 +40,15 @@ cdef struct Plan:
     bint failed             # for lack of memory
 
 
-cdef inline bint in_planes(real* kind, const Image* x) noexcept nogil:
-    """Whether the pixels of a channel lie side by side, and not the channels of a pixel."""
-    cdef Py_ssize_t expected = sizeof(real)
+cdef inline bint in_planes(Py_ssize_t size, const Image* x) noexcept nogil:
+    """Whether the pixels of a channel, each of `size` bytes, lie side by side, and not the channels of a pixel."""
+    cdef Py_ssize_t expected = size
     cdef int axis
     for axis in range(AXES - 1, -1, -1):
         if x.size[axis] > 1 and x.steps[axis] != expected:
             return False
         expected *= x.size[axis]
-    return x.c_step != sizeof(real)
+    return x.c_step != size
 
 
 cdef inline bint pointwise_pays(real* kind, const Window* w, const Job* job) noexcept nogil:
@@ -63,7 +63,7 @@ cdef inline bint pointwise_pays(real* kind, const Window* w, const Job* job) noe
         pixels *= job.x.size[axis]
     whole = lanes(kind) * ceil_div(<Py_ssize_t> pixels, lanes(kind))
     return (
-        w.taps == 1 and job.x.c > 1 and in_planes(kind, &job.x)
+        w.taps == 1 and job.x.c > 1 and in_planes(sizeof(real), &job.x)
         and job.x.n * outputs * (whole - pixels) < TURNING * (job.x.n * pixels + outputs)
     )
 

@@ -26,7 +26,9 @@ from minidl._kernels.conv.image cimport AXES, Image
 from minidl._kernels.conv.phases cimport Job, Window, phases_of
 from minidl._kernels.math.elementary cimport real
 from minidl._kernels.product.product cimport ceil_div
-from minidl._kernels.product.tile cimport One, TILE_LANES, Three, Two, doubles, floats, lanes, loaded, transpose, vec
+from minidl._kernels.product.tile cimport (
+    TILE_BYTES, TILE_LANES, TILE_ROWS, One, Three, Two, doubles, floats, lanes, loaded, transpose, vec,
+)
 from minidl._kernels.runtime.sizes cimport plus, times
 
 cdef extern from *:
@@ -80,7 +82,7 @@ cdef struct Runs:
     Taps** axes                 # what the phases of each axis see
     Py_ssize_t[AXES] phases, step  # pixels of x from one output pixel of a phase to the next
     bint apart                  # a copy for each column of taps
-    Py_ssize_t low, padded      # zeros before a row of x, and its length with those before and after it
+    Py_ssize_t low, padded      # zeros before a row of x; from one row to the next
     Py_ssize_t top              # the least row that row 0 of y sees
     Py_ssize_t band, bands      # rows of a phase that a task computes
     Py_ssize_t seen             # rows of each class (modulo the step) that they see
@@ -98,17 +100,21 @@ cdef inline bint are_apart(const Window* w, const Job* job) noexcept nogil:
 
 
 cdef inline bint runs_pay(real* kind, const Window* w, const Job* job, bint apart) noexcept nogil:
-    """Whether outputs leave a good part of a vector empty, there are enough pixels for vectors of them, and the copies fit
-    the cache."""
+    """Whether outputs leave a good part of a vector empty, and the rest of it."""
+    return EMPTY * (job.y.c // w.groups) <= (EMPTY - 1) * lanes(kind) and runs_fit(sizeof(real), w, job, apart)
+
+
+cdef inline bint runs_fit(Py_ssize_t size, const Window* w, const Job* job, bint apart) noexcept nogil:
+    """Whether there are enough pixels for vectors of them, and the copies fit the cache."""
     cdef Py_ssize_t rows = ceil_div(job.y.size[1], phases_of(w, job, 1)), reach, width
     cdef Py_ssize_t columns = ceil_div(job.y.size[2], phases_of(w, job, 2))
     reach = plus(times(w.kernel[1], w.dilation[1]), w.stride[1])
     width = plus(plus(job.x.size[2], w.padding[2]), plus(times(w.kernel[2], w.dilation[2]), times(
         columns, 1 if job.transposed else w.stride[2])))
     return (
-        EMPTY * (job.y.c // w.groups) <= (EMPTY - 1) * lanes(kind) and rows * columns >= LEAST_VECTORS * lanes(kind)
+        rows * columns * size >= LEAST_VECTORS * max(size, TILE_BYTES)
         and phases_of(w, job, 0) * phases_of(w, job, 1) * phases_of(w, job, 2) <= MOST_PHASES
-        and times(times(job.x.c // w.groups, sizeof(real)), times(reach, times(w.kernel[0], plus(
+        and times(times(job.x.c // w.groups, size), times(reach, times(w.kernel[0], plus(
             width, times(w.kernel[2], columns)) if apart else width))) <= BAND_BYTES
     )
 
@@ -124,7 +130,8 @@ cdef inline void lay_runs(
     for axis in range(AXES):
         s.phases[axis] = phases_of(w, job, axis)
         s.step[axis] = 1 if job.transposed else w.stride[axis]
-    s.low, s.padded = low[2], max(low[2] + job.x.size[2] + high[2], axes[2][0].pixels)
+    # The zeros behind a row are those before the next one, too.
+    s.low, s.padded = low[2], max(job.x.size[2] + max(low[2], high[2]), axes[2][0].pixels)
     s.top = job.x.size[1]
     for phase in range(s.phases[1]):
         t = &axes[1][phase]
@@ -141,13 +148,13 @@ cdef inline void lay_runs(
     s.bands = ceil_div(axes[1][0].pixels, s.band)
     s.band = ceil_div(axes[1][0].pixels, s.bands)
     s.seen = s.band + reach // s.step[1]
-    s.rows = s.seen * pitch + lanes(kind)  # (rows are copied in whole vectors)
+    s.rows = s.low + s.seen * pitch + lanes(kind)  # (rows are copied in whole vectors)
     s.plane = s.rows * s.step[1]
     s.staged = copies * s.plane
-    s.stage = s.seen * s.padded + lanes(kind)
+    s.stage = s.low + s.seen * s.padded + lanes(kind)
     s.sums = s.staged + (s.inputs * s.stage if apart else 0)
     s.sum_row = s.band * pitch + SUMS * TILE_LANES
-    s.room = s.sums + MOST_ROWS * s.sum_row
+    s.room = s.sums + max(MOST_ROWS, TILE_ROWS) * s.sum_row
 
 
 cdef inline Py_ssize_t pitch_of(const Runs* s, const Taps* columns) noexcept nogil:

@@ -3,8 +3,8 @@
 #
 #   for tasks: a block of samples, a group of channels, a depth of y, a band of its rows    over the threads
 #     for samples, for phases of the columns: the rows are copied
-#       for phases of the rows, for up to MOST_ROWS outputs, for SUMS vectors of their pixels
-#         for the terms of the sum, a channel and a tap each: SUMS products
+#       for phases of the rows, for up to TILE_ROWS outputs, for a few vectors of their pixels
+#         for the terms of the sum, a channel and a tap each: a product for each output and vector
 #
 # A single output reads a vector for each product. So where the columns have no stride, the taps in a row of its kernel are
 # taken for as many outputs, `columns`, that see one column of taps and read the same vectors. Each of their pixels is one
@@ -16,28 +16,53 @@ from minidl._kernels.conv.direct cimport SERIAL_FLOPS, Taps, Weights
 from minidl._kernels.conv.image cimport AXES, Image
 from minidl._kernels.conv.phases cimport Job, Window, lay_axes, weights_of
 from minidl._kernels.conv.runs cimport (
-    MOST_PHASES, MOST_ROWS, SUMS, Five, Four, Outputs, Runs, are_apart, copy_row, copy_rows, find_terms, lay_runs, pitch_of,
-    rows_of, together,
+    MOST_PHASES, SUMS, Runs, are_apart, copy_row, copy_rows, find_terms, lay_runs, pitch_of,
 )
 from minidl._kernels.math.elementary cimport real
 from minidl._kernels.product.dots cimport inside, keep
 from minidl._kernels.product.product cimport TASK_FLOPS, TASKS, activation_t, ceil_div, run_tasks, task_t
-from minidl._kernels.product.tile cimport One, Three, Two, broadcast, doubles, floats, lanes, loaded, vec, zeros
+from minidl._kernels.product.tile cimport (
+    TILE_ROWS, TILE_VECTORS, One, Three, Two, Whole, broadcast, doubles, floats, lanes, loaded, vec, zeros,
+)
 from minidl._kernels.runtime cimport memory
 from minidl._kernels.runtime.epilogues cimport activate_in_place
 from minidl._kernels.runtime.sizes cimport plus, times
 
 
 cdef enum:
+    HIGHEST = 8                 # outputs of a tile: TILE_ROWS is no more
     LEAST_TERMS = 8             # of a column's sum
     MOST_COLUMNS = 16
 
 
+# The outputs of a tile, as a type. Whole: TILE_ROWS of them, for TILE_VECTORS vectors of pixels.
+ctypedef fused Outputs:
+    One
+    Two
+    Three
+    Whole
+
+
+cdef inline int rows_of(Outputs* outputs) noexcept nogil:
+    return 1 if Outputs is One else 2 if Outputs is Two else 3 if Outputs is Three else TILE_ROWS
+
+
+cdef inline int vectors_of(int rows) noexcept nogil:
+    return TILE_VECTORS if rows == TILE_ROWS else SUMS // rows
+
+
+cdef inline Py_ssize_t next_rows(Py_ssize_t outputs) noexcept nogil:
+    """How many of so many outputs the next tile has: a whole one, if it leaves none or enough for another one, else 1 to 3."""
+    if outputs == TILE_ROWS or outputs > TILE_ROWS + 2:
+        return TILE_ROWS
+    return ceil_div(outputs, ceil_div(outputs, 3))
+
+
 cdef struct Tiles:
-    # Tiles side by side: SUMS vectors of results in each, as many of each output.
-    const char* w[MOST_ROWS]    # the weights, term after term
-    const char* bias[MOST_ROWS] # or NULL
-    char* out[MOST_ROWS]
+    # Tiles side by side: about SUMS vectors of results in each, as many of each output.
+    const char* w[HIGHEST]      # the weights, term after term
+    const char* bias[HIGHEST]   # or NULL
+    char* out[HIGHEST]
     const char* x               # where the runs of the first pixel would begin,
     const Py_ssize_t* shifts    # and how far from there those of each term do, in bytes
     Py_ssize_t terms
@@ -47,13 +72,13 @@ cdef struct Tiles:
 cdef inline void sum_tiles(Outputs* outputs, vec* kind, const Tiles* s) noexcept nogil:
     """(A loop over tiles, for the reason that tile() in product/tile.pxd is one. The sums, and the fewer of the two kinds of
     operands, are in registers.)"""
-    cdef vec[SUMS] sums
-    cdef vec[MOST_ROWS] held
-    cdef const char* w[MOST_ROWS]
+    cdef vec[HIGHEST * TILE_VECTORS] sums
+    cdef vec[TILE_VECTORS] held
+    cdef const char* w[HIGHEST]
     cdef vec one
     cdef Py_ssize_t number, left, t, size = sizeof(float) if vec is floats else sizeof(double)
     cdef const char* at
-    cdef int i, j, rows = rows_of(outputs), vectors = SUMS // rows_of(outputs)
+    cdef int i, j, rows = rows_of(outputs), vectors = vectors_of(rows_of(outputs))
     for i in range(rows):
         w[i] = s.w[i]
     for number in range(s.count):
@@ -88,11 +113,10 @@ ctypedef void (*tiles_t)(void* outputs, void* kind, const Tiles* s) noexcept nog
 
 cdef inline void any_tiles(vec* kind, Py_ssize_t rows, const Tiles* s) noexcept nogil:
     """(Through a pointer, as in product/tile.pxd.)"""
-    cdef tiles_t[MOST_ROWS] tiles
-    tiles[0], tiles[1], tiles[2] = (
-        <tiles_t> sum_tiles[One, vec], <tiles_t> sum_tiles[Two, vec], <tiles_t> sum_tiles[Three, vec])
-    tiles[3], tiles[4] = <tiles_t> sum_tiles[Four, vec], <tiles_t> sum_tiles[Five, vec]
-    tiles[rows - 1](NULL, NULL, s)
+    cdef tiles_t[4] tiles
+    tiles[0], tiles[1] = <tiles_t> sum_tiles[One, vec], <tiles_t> sum_tiles[Two, vec]
+    tiles[2], tiles[3] = <tiles_t> sum_tiles[Three, vec], <tiles_t> sum_tiles[Whole, vec]
+    tiles[min(rows, 4) - 1](NULL, NULL, s)
 
 
 cdef struct Plan:
@@ -240,7 +264,7 @@ cdef inline void sum_band(
         tiles.shifts, tiles.terms = s.shifts + s.start[phase], s.start[phase + 1] - s.start[phase]
         o = 0
         while o < s.outputs and rows > 0:
-            count = together(s.outputs - o)
+            count = next_rows(s.outputs - o)
             for i in range(count):
                 row = group * s.outputs + o + i
                 tiles.w[i] = s.packed + (row * s.terms + s.start[phase]) * size
@@ -258,7 +282,7 @@ cdef inline void sum_outputs(
     """The outputs of a tile in a phase of a band."""
     cdef const Runs* r = &s.runs
     cdef Py_ssize_t size = sizeof(real), pitch = pitch_of(r, columns), i, row
-    cdef Py_ssize_t wide = SUMS // count * lanes(kind), length = (rows - 1) * pitch + columns.pixels
+    cdef Py_ssize_t wide = vectors_of(<int> count) * lanes(kind), length = (rows - 1) * pitch + columns.pixels
     cdef bint dense = pitch == columns.pixels and s.y_step[1] == s.y_step[2] == 1 and length >= wide
     for i in range(count):
         tiles.out[i] = y + i * s.z.c_step if dense else <char*> (runs + r.sums + i * r.sum_row)

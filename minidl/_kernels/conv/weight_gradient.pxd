@@ -94,11 +94,11 @@ cdef inline bint weight_gradient(
         high[axis] = max(0, reach - w.padding[axis] - (x.size[axis] - 1))
         padded = padded or low[axis] + high[axis] > 0
     dense = dense and (gy.n_step == expected or gy.n == 1)
-    if in_planes(kind, gy) and times(times(w.taps * x.c // w.groups, gy.c), size) <= 2 * SUM_BYTES:
+    if in_planes(sizeof(real), gy) and times(times(w.taps * x.c // w.groups, gy.c), size) <= 2 * SUM_BYTES:
         dense = True
     xs = x[0]
     xs.scratch = NULL
-    if (padded or not in_planes(kind, x)) and not pad_image(kind, x, low, high, False, &xs, w.groups):
+    if (padded or not in_planes(sizeof(real), x)) and not pad_image(kind, x, low, high, False, &xs, w.groups):
         return False
     group_step = x.c // w.groups * xs.c_step
     if xs.scratch != NULL:  # a copy, in which each group is an image of its own
@@ -127,7 +127,7 @@ cdef inline bint sum_gradient(
     s.rows = s.count * s.c + 1
     s.c_step, s.o_step, s.pixel, s.n_step = x.c_step, gy.c_step, gy.c * size, gy.n_step
     s.run = gy.n * gy.size[0] * gy.size[1] * gy.size[2]
-    if in_planes(kind, gy):
+    if in_planes(sizeof(real), gy):
         s.pixel, s.run = size, s.run // gy.n
     axes = join_axes(w, x, gy, lengths, steps)
     s.k, s.step, s.spans = lengths[axes - 1], steps[axes - 1], 1

@@ -80,10 +80,12 @@ cdef inline bint winograd_pays(
     real* kind, const Window* w, const Image* x, const Image* y, Py_ssize_t least
 ) noexcept nogil:
     """Whether a convolution of x and y can be computed here and is faster: the transforms take whole
-    vectors of channels, and need enough pixels, and at least so many channels of x, to be worth it."""
+    vectors of channels, and need enough pixels, and at least so many channels of x, to be worth it (more
+    than that if y has no more than a vector of them)."""
     cdef Py_ssize_t pixels = x.n * min(x.size[1] * x.size[2], y.size[1] * y.size[2])
     return (
-        winograd_fits(w, x, y) and min(x.c, y.c) >= lanes(kind) and x.c >= least and pixels >= LEAST_PIXELS
+        winograd_fits(w, x, y) and min(x.c, y.c) >= lanes(kind) and x.c >= least
+        and x.c * y.c > least * lanes(kind) and pixels >= LEAST_PIXELS
     )
 
 
