@@ -40,6 +40,8 @@ def integers(
     owner: str, argument: str, value: Any, least: int | None = None, most: int | None = None
 ) -> tuple[int, ...]:
     """A tuple of ints from an int or a sequence of at least one."""
+    if type(value) is int:  # (to ask whether it is a sequence takes longer than all else)
+        return (integer(owner, argument, value, least, most),)
     items = (
         tuple(value)
         if isinstance(value, Sequence) and not isinstance(value, str | bytes)

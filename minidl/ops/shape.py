@@ -98,6 +98,8 @@ def _part(x: np.ndarray, index: Any) -> np.ndarray:
 
 
 def item_op(index: Any) -> GetItem:
+    if isinstance(index, np.ndarray):
+        return GetItem(index)
     basic = (int, np.integer, slice, type(None), type(Ellipsis))
     items = index if isinstance(index, tuple) else (index,)
     view = all(isinstance(item, basic) and not isinstance(item, bool) for item in items)

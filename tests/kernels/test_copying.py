@@ -44,29 +44,6 @@ def orders(x):
     return [x.transpose(order) for order in found]
 
 
-@pytest.mark.parametrize("new", [False, True], ids=["an axis", "a new axis"])
-@pytest.mark.parametrize("axis", [0, 1, 2])
-def test_join(new, axis):
-    """Small and large parts, dense or not, of one dtype or several, into dense memory or not."""
-    rng = np.random.default_rng(0)
-    for shape in ((2, 3, 40), (3, 0, 2), (2, 1, 1), (70, 3, 90)):
-        wide = rng.standard_normal((2, *shape))
-        for xs in (
-            (*wide,),
-            (*wide.astype(np.float32),),
-            (wide[0], wide[1].astype(np.float32)),
-            (wide[0][::-1], np.asfortranarray(wide[1]), wide[0][..., ::-1]),
-            (wide[0].astype(np.int64), wide[1].astype(np.int64)),
-        ):
-            expected = (np.stack if new else np.concatenate)(xs, axis)
-            for y in (
-                np.empty_like(expected),
-                np.empty((*expected.shape, 2), expected.dtype)[..., 0],
-            ):
-                K.join(y, xs, axis)
-                np.testing.assert_array_equal(y, expected)
-
-
 def check_assign(x):
     y = np.full(x.shape, -1, x.dtype)
     K.assign(y, x)

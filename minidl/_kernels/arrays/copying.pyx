@@ -14,7 +14,7 @@ from minidl._kernels.runtime cimport memory, prepared
 from minidl._kernels.arrays.axes cimport (
     Axes, Cursor, add_axis, advance, go_to, magnitude, merge_axes, sort_axes, stride_of, swap_axes,
 )
-from minidl._kernels.arrays.layout cimport in_elements, is_double, is_plain, same_shape
+from minidl._kernels.arrays.layout cimport in_elements, in_pieces, is_double, is_plain, same_shape
 from minidl._kernels.runtime.sizes cimport times
 
 cnp.import_array()
@@ -27,9 +27,12 @@ cdef enum:
     CHUNK = 16384  # elements of a chunk elsewhere, at most
     COST = 2  # of an element, in additions
     FEW = 8  # rows of a plane that are copied one by one, however they lie
+    PIECES = 32  # of a row, that one loop joins
+    PIECE = 512  # bytes of one that memcpy copies as quickly wherever it lies; from here to
+    LONG_PIECE = 4096  # this it does not (see moving.pxd)
     SMALL = 65536  # bytes of an array that is joined to others by one thread,
     WHOLE = 1 << 18  # or of all of them,
-    SHORT = 64  # and of a piece that is worth a call of memcpy
+    SHORT = 64  # and of a piece, on average, that is worth a call
     MANY = 1024  # elements that NumPy fills more slowly
 
 cdef double LARGEST = 3e38  # float32 holds it; of larger numbers NumPy says that they overflow
@@ -42,6 +45,13 @@ ctypedef fused number:
 ctypedef fused word:
     uint32_t
     uint64_t
+
+
+cdef inline void copy_piece(char* to, const char* source, Py_ssize_t n) noexcept nogil:
+    if PIECE < n < LONG_PIECE and moves.copy != NULL:
+        moves.copy(to, source, n)
+    else:
+        memcpy(to, source, n)
 
 
 cdef struct Plane:
@@ -85,7 +95,7 @@ cdef void copy_rows(Plane* p, const word* x, word* y, Py_ssize_t rows, Py_ssize_
     cdef Py_ssize_t row, i, sx = p.x[1], sy = p.y[1]
     for row in range(rows):
         if sx == 1 and sy == 1:
-            memcpy(y, x, n * sizeof(word))
+            copy_piece(<char*>y, <const char*>x, n * sizeof(word))
         elif sx == 0 and sy == 1:
             repeat(x[0], y, n)
         elif sx == -1 and sy == 1:  # with strides that the compiler knows, it turns whole vectors
@@ -203,9 +213,28 @@ cdef int copy_into(cnp.ndarray y, cnp.ndarray x) except -1:
     return fill(y, x, True)
 
 
+cdef loop_t converter(cnp.ndarray y, cnp.ndarray x) noexcept:
+    """A loop that makes floats of x's numbers, side by side in both; NULL if there is none. (A bool is a byte of 0 or 1.)"""
+    cdef int kind = cnp.PyArray_TYPE(x)
+    cdef bint wide = is_double(y)
+    if kind == cnp.PyArray_TYPE(y) or not is_plain(y) or not cnp.PyArray_ISCARRAY_RO(x):
+        return NULL
+    if kind == cnp.NPY_FLOAT or kind == cnp.NPY_DOUBLE:
+        return moves.from_float if wide else moves.from_double
+    if kind == cnp.NPY_INT64:
+        return moves.from_int[wide]
+    return moves.from_byte[wide] if kind == cnp.NPY_BOOL or kind == cnp.NPY_UINT8 else NULL
+
+
 cdef int fill(cnp.ndarray y, cnp.ndarray x, bint whole) except -1:
     cdef int axis, ndim = cnp.PyArray_NDIM(y)
+    cdef const char* data = cnp.PyArray_BYTES(x)
+    cdef loop_t loop = converter(y, x)
     cdef Work w
+    if loop != NULL and same_shape(x, y) and cnp.PyArray_ISWRITEABLE(y):
+        if prepared.capturing():
+            prepared.reads(x)
+        return run(loop, &data, sizeof(data), y, cnp.PyArray_SIZE(y), 1, 1, whole)
     if (cnp.PyArray_SIZE(y) == 0 or cnp.PyArray_TYPE(x) != cnp.PyArray_TYPE(y) or not same_shape(x, y)
             or not in_elements(x) or not in_elements(y) or not cnp.PyArray_ISWRITEABLE(y)):
         return prepared.assign(y, x)
@@ -264,11 +293,50 @@ def assign(y not None, x not None):
     copy_into(<cnp.ndarray?>y, <cnp.ndarray?>x)
 
 
-cdef bint joins(cnp.ndarray y, object item, Py_ssize_t outer, Py_ssize_t nbytes) except -1:
-    """Whether one thread copies `outer` pieces of so many bytes of it, by memcpy."""
-    cdef cnp.ndarray x = <cnp.ndarray?>item
-    return ((outer * nbytes <= SMALL or cnp.PyArray_NBYTES(y) <= WHOLE) and (outer == 1 or nbytes >= SHORT)
-            and cnp.PyArray_TYPE(x) == cnp.PyArray_TYPE(y) and cnp.PyArray_IS_C_CONTIGUOUS(x) and in_elements(x))
+cdef struct Pieces:
+    const char* x[PIECES]
+    Py_ssize_t[PIECES] nbytes, step  # of a piece; from it to that of the next row
+    Py_ssize_t count, start, row     # the bytes of y's row, and where the first of these pieces is in it
+
+
+cdef void copy_pieces(void* tag, Pieces* w, Py_ssize_t first, Py_ssize_t last, char* y) noexcept nogil:
+    cdef Py_ssize_t r, i
+    cdef char* to
+    for r in range(first, last):
+        to = y + w.start + r * w.row
+        for i in range(w.count):
+            copy_piece(to, w.x[i] + r * w.step[i], w.nbytes[i])
+            to += w.nbytes[i]
+
+
+cdef bint join_pieces(cnp.ndarray y, tuple xs, int axis, Py_ssize_t outer) except -1:
+    """Joins them on one thread, if all are in pieces and it is worth it."""
+    cdef Pieces w
+    cdef Py_ssize_t place = 0, count = len(xs), nbytes, step
+    cdef bint small = cnp.PyArray_NBYTES(y) <= WHOLE
+    if not cnp.PyArray_ISCARRAY(y) or not (cnp.PyArray_ISNUMBER(y) or cnp.PyArray_ISBOOL(y)) or outer == 0:
+        return False
+    w.row = cnp.PyArray_NBYTES(y) // outer
+    if outer > 1 and w.row < SHORT * count:
+        return False
+    for item in xs:
+        if not in_pieces(<cnp.ndarray?>item, y, axis, outer, &nbytes, &step) or not (small or outer * nbytes <= SMALL):
+            return False
+        place += nbytes
+    if place != w.row:
+        return False
+    w.start = w.count = place = 0
+    for item in xs:
+        in_pieces(<cnp.ndarray>item, y, axis, outer, &w.nbytes[w.count], &w.step[w.count])
+        w.x[w.count] = cnp.PyArray_BYTES(<cnp.ndarray>item)
+        if prepared.capturing():
+            prepared.reads(<cnp.ndarray>item)
+        place += w.nbytes[w.count]
+        w.count += 1
+        if w.count == PIECES or place == w.row:
+            run(<loop_t>copy_pieces, &w, sizeof(w), y, outer, 0, 0, False)
+            w.start, w.count = place, 0
+    return True
 
 
 def join(cnp.ndarray y not None, tuple xs, int axis):
@@ -277,22 +345,11 @@ def join(cnp.ndarray y not None, tuple xs, int axis):
     Their shapes must fit, and none may share y's memory.
     """
     cdef bint new = len(xs) and cnp.PyArray_NDIM(<cnp.ndarray?>xs[0]) < cnp.PyArray_NDIM(y)
-    cdef bint dense = cnp.PyArray_IS_C_CONTIGUOUS(y) and in_elements(y) and not prepared.capturing()
-    cdef Py_ssize_t outer = 1, place, nbytes, start = 0, n, i
-    cdef char* to = cnp.PyArray_BYTES(y)
-    cdef cnp.ndarray x
+    cdef Py_ssize_t outer = 1, start = 0, n
+    cdef int i
     for i in range(axis):
         outer *= cnp.PyArray_DIM(y, i)
-    place = cnp.PyArray_NBYTES(y) // max(outer * cnp.PyArray_DIM(y, axis), <Py_ssize_t>1)
-    for item in xs:
-        dense = dense and joins(y, item, outer, place * (1 if new else cnp.PyArray_DIM(<cnp.ndarray?>item, axis)))
-    if dense:
-        for i in range(outer):  # y is written from its first byte to its last
-            for item in xs:
-                x = <cnp.ndarray>item
-                nbytes = place * (1 if new else cnp.PyArray_DIM(x, axis))
-                memcpy(to, cnp.PyArray_BYTES(x) + i * nbytes, nbytes)
-                to += nbytes
+    if join_pieces(y, xs, axis, outer):
         return
     lead = (slice(None),) * axis
     for item in xs:

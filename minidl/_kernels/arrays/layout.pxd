@@ -51,3 +51,33 @@ cdef inline bint in_elements(cnp.ndarray x) noexcept:
         if cnp.PyArray_STRIDES(x)[axis] % <Py_ssize_t>cnp.PyArray_ITEMSIZE(x):
             return False
     return True
+
+
+cdef inline bint in_pieces(
+    cnp.ndarray x, cnp.ndarray y, int axis, Py_ssize_t outer, Py_ssize_t* nbytes, Py_ssize_t* step
+) noexcept:
+    """Whether x, from this axis on, is `outer` pieces of memory at equal distances, and each can be a piece of y (dense)."""
+    cdef Py_ssize_t next_step = 0
+    cdef int i
+    cdef bint single = True
+    if cnp.PyArray_TYPE(x) != cnp.PyArray_TYPE(y) or not cnp.PyArray_ISBEHAVED_RO(x):
+        return False
+    if cnp.PyArray_IS_C_CONTIGUOUS(x):
+        nbytes[0] = step[0] = cnp.PyArray_NBYTES(x) // outer
+        return cnp.PyArray_NBYTES(x) == outer * nbytes[0]
+    nbytes[0], step[0] = cnp.PyArray_ITEMSIZE(x), 0
+    for i in range(cnp.PyArray_NDIM(x) - 1, -1, -1):
+        if cnp.PyArray_DIM(x, i) == 1:
+            continue
+        if i >= axis:
+            if cnp.PyArray_STRIDE(x, i) != nbytes[0]:
+                return False
+            nbytes[0] *= cnp.PyArray_DIM(x, i)
+        else:
+            if single:
+                step[0] = next_step = cnp.PyArray_STRIDE(x, i)
+                single = False
+            if cnp.PyArray_STRIDE(x, i) != next_step:
+                return False
+            next_step *= cnp.PyArray_DIM(x, i)
+    return cnp.PyArray_NBYTES(x) == outer * nbytes[0]

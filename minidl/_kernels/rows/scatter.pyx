@@ -11,10 +11,12 @@ from minidl._kernels.loops.driver cimport loop_t, of_dtype, run
 from minidl._kernels.runtime cimport memory
 from minidl._kernels.runtime.prepared cimport do
 from minidl._kernels.arrays.checks cimport c_axes, c_order, dense
+from minidl._kernels.arrays.moving cimport offer
 from minidl._kernels.arrays.targets cimport as_ids, targets_of
 from minidl._kernels.math.elementary cimport real
 
 cnp.import_array()
+offer()  # (once in each level, from wherever)
 
 cdef enum:
     RANGES = 16
