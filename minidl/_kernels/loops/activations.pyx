@@ -23,7 +23,7 @@ from minidl._kernels.math.composed cimport (
     silu_slope_, softsign_, tanhshrink_,
 )
 from minidl._kernels.math.compensated cimport (
-    expm1_below_, expm1_below_begun, expm1_below_ended, sigmoid_begun, sigmoid_ended, softplus_, softplus_times_, tanh_,
+    expm1_below_, expm1_below_begun, expm1_below_ended, sigmoid_begun, sigmoid_ended, softplus_begun, softplus_ended, tanh_,
     tanh_begun, tanh_ended,
 )
 from minidl._kernels.math.elementary cimport abs_, exp_below_, real
@@ -62,6 +62,7 @@ cdef extern from *:  # tags
     ctypedef struct Relu6 "char"
     ctypedef struct SoftSign "char"
     ctypedef struct SoftPlus "char"
+    ctypedef struct SoftPlusOf1 "char"
     ctypedef struct Silu "char"
     ctypedef struct HardSwish "char"
     ctypedef struct Mish "char"
@@ -129,7 +130,6 @@ cdef inline real rule(Rule* tag, bint value, real x, real y, real a, real b) noe
         return y * (one - y)
 
     elif Rule is LogSigmoid:
-        if value: return -softplus_(-x)
         return -expm1_below_(y)
 
     elif Rule is HardSigmoid:
@@ -152,7 +152,6 @@ cdef inline real rule(Rule* tag, bint value, real x, real y, real a, real b) noe
         return one / (one + abs_(x)) / (one + abs_(x))
 
     elif Rule is SoftPlus:  # a: beta
-        if value: return softplus_times_(x, a, one / a)
         return -expm1_below_(-a * y)
 
     elif Rule is Silu:
@@ -194,7 +193,10 @@ ctypedef fused Halved:
     Selu
     Celu
     Sigmoid
+    LogSigmoid
     Tanh
+    SoftPlus
+    SoftPlusOf1
     Silu
     Mish
     GeluTanh
@@ -205,6 +207,9 @@ cdef inline void begun(Halved* tag, real x, real a, real* p, real* q, real* r) n
     if Halved is Elu or Halved is Selu: expm1_below_begun(x, p, q, r)
     elif Halved is Celu: expm1_below_begun(x / a, p, q, r)
     elif Halved is Sigmoid: sigmoid_begun(x, p, q)
+    elif Halved is LogSigmoid: softplus_begun[real](-x, 1, p, q, r)
+    elif Halved is SoftPlus: softplus_begun(x, a, p, q, r)
+    elif Halved is SoftPlusOf1: softplus_begun[real](x, 1, p, q, r)
     elif Halved is Tanh: p[0] = tanh_begun(x)
     elif Halved is Silu: silu_begun(x, p, q)
     elif Halved is Mish: mish_begun(x, p, q)
@@ -217,6 +222,9 @@ cdef inline real ended(Halved* tag, real x, real a, real p, real q, real r) noex
     elif Halved is Selu: return selu_ended(x, p, q, r)
     elif Halved is Celu: return a * expm1_below_ended(x / a, p, q, r) if x <= 0 else x
     elif Halved is Sigmoid: return sigmoid_ended(x, p, q)
+    elif Halved is LogSigmoid: return -softplus_ended[real](-x, 1, 1, p, q, r)
+    elif Halved is SoftPlus: return softplus_ended[real](x, a, <real>1 / a, p, q, r)
+    elif Halved is SoftPlusOf1: return softplus_ended[real](x, 1, 1, p, q, r)
     elif Halved is Tanh: return tanh_ended(x, p)
     elif Halved is Silu: return silu_ended(x, p, q)
     elif Halved is Mish: return mish_ended(x, p, q)
@@ -243,6 +251,10 @@ cdef void in_halves(Halved* tag, const Activation* w, Py_ssize_t first, Py_ssize
     cdef real a = <real>w.a
     cdef real[BLOCK] kept, p, q, r  # x is kept, because y may be where it was
     cdef Py_ssize_t i, n
+    if Halved is SoftPlus:
+        if a == 1:  # as by default: three products less
+            in_halves(<SoftPlusOf1*>NULL, w, first, last, y)
+            return
     while first < last:
         n = min(last - first, <Py_ssize_t>BLOCK)
         for i in range(n):

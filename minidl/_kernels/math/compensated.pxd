@@ -135,9 +135,8 @@ cdef inline real expm1_below_ended(real x, real power, real r, real curved) noex
 
 cdef inline real expm1_below_(real x) noexcept nogil:
     """expm1 where x <= 0, in fewer steps."""
-    cdef real power = 0, r = 0, curved = 0
-    expm1_below_begun(x, &power, &r, &curved)
-    return expm1_below_ended(x, power, r, curved)
+    cdef real y = _expm1_between(-near_[real](x, 40))
+    return y if abs_(x) >= <real>1e-18 else x
 
 
 cdef inline real _quarter_expm1(real size, real* rest) noexcept nogil:
@@ -229,7 +228,20 @@ cdef inline real sigmoid_(real x) noexcept nogil:
     return sigmoid_ended(x, power, near)
 
 
-cdef inline real softplus_times_(real x, real factor, real inverse) noexcept nogil:
+cdef inline void softplus_begun(real x, real factor, real* power, real* first, real* curved) noexcept nogil:
+    """lift exp(-|factor x|) as power (1 + first + curved)."""
+    cdef real farthest = 125 if real is float else 790
+    cdef real ln2_first = 0.693145751953125 if real is float else 6.93147180369123816490e-01
+    cdef real ln2_first_rest = 1.42860682030941723212e-06 if real is float else 1.90821492927058770002e-10
+    cdef real z = near_(factor * x, farthest)
+    cdef real shifted = _shifted_by_lift(-z)
+    cdef real k = shifted - _shifted_by_lift[real](0)
+    power[0] = _power(shifted)
+    first[0] = -z - k * ln2_first  # has no rounding error
+    curved[0] = _minus_product(_expm1_rest(first[0] - k * ln2_first_rest), k, ln2_first_rest)
+
+
+cdef inline real softplus_ended(real x, real factor, real inverse, real power, real first, real curved) noexcept nogil:
     """log(1 + exp(factor x)) inverse, factor > 0, inverse = 1 / factor. With z = factor x and e = exp(-|z|):
 
     * |z| < 1.04: ln 2 + z / 2 + log(cosh(z / 2)), the last as z^2 / 8 + z^4 c(z^2);
@@ -239,8 +251,6 @@ cdef inline real softplus_times_(real x, real factor, real inverse) noexcept nog
     what is known last.
     """
     cdef real farthest = 125 if real is float else 790
-    cdef real ln2_first = 0.693145751953125 if real is float else 6.93147180369123816490e-01
-    cdef real ln2_first_rest = 1.42860682030941723212e-06 if real is float else 1.90821492927058770002e-10
     cdef real z = near_(factor * x, farthest)
     cdef real ln2 = 0.69314718055994530942, ln2_rest = 2.3190468138462996e-17  # of double
     cdef real half = <real>0.5 * (factor * x), start = ln2 + half
@@ -259,11 +269,7 @@ cdef inline real softplus_times_(real x, real factor, real inverse) noexcept nog
     # z^2 / 8, the largest of what is added, comes last, and is not rounded.
     cdef real near = start + _plus_product(square * square * c + rest, <real>0.125 * z, z)
 
-    cdef real shifted = _shifted_by_lift(-z)
-    cdef real k = shifted - _shifted_by_lift[real](0)
-    cdef real power = _power(shifted)
-    cdef real r_first = -z - k * ln2_first, step = lowered(power)  # r_first has no rounding error
-    cdef real r = r_first - k * ln2_first_rest, curved = _expm1_rest(r), grown = r + curved
+    cdef real step = lowered(power), grown = first + curved
     cdef real e = step + step * grown, e_grown = e + e * grown
     square = e * e
     if real is float:
@@ -278,10 +284,16 @@ cdef inline real softplus_times_(real x, real factor, real inverse) noexcept nog
         p = _pair[real](e, square, p, 0.14285563268542117, -0.16666657605973006)
         p = _pair[real](e, square, p, 0.19999999646445482, -0.24999999991789432)
         p = (p * e + <real>0.33333333333236664) * e - <real>0.499999999999996
-    curved = _plus_product(_minus_product(curved, k, ln2_first_rest), e_grown, p)  # (rounded, it would cost the baseline 0.1 ulp)
-    cdef real far = power + power * (r_first + curved)
+    curved = _plus_product(curved, e_grown, p)  # (rounded, it would cost the baseline 0.1 ulp)
+    cdef real far = power + power * (first + curved)
     far = far * lowered(inverse) + (<real>0 if x < 0 else x)
     return near * inverse if z < <real>1.04 else far
+
+
+cdef inline real softplus_times_(real x, real factor, real inverse) noexcept nogil:
+    cdef real power = 0, first = 0, curved = 0
+    softplus_begun(x, factor, &power, &first, &curved)
+    return softplus_ended(x, factor, inverse, power, first, curved)
 
 
 cdef inline real softplus_(real x) noexcept nogil:
