@@ -3,6 +3,7 @@
 PROGRAMS = (
     "PINN",
     "LSTM by hand",
+    "GRU by hand",
     "tanh(x * x + x)",
     "products of 8 x 8",
     "CNN, one image",

@@ -63,6 +63,27 @@ def lstm(worker: Any) -> tuple:
     return step, [w, v, b]
 
 
+def gru(worker: Any) -> tuple:
+    """A GRU written by hand: 32 sequences of 30 steps, 64 hidden units."""
+    sigmoid, tanh, affine = map(worker.function, ("sigmoid", "tanh", "affine"))
+    xs, zeros = (
+        worker.tensor(normal((30, 32, 32), 20)),
+        worker.tensor(np.zeros((32, 64), np.float32)),
+    )
+    w, v, b, d = weights(worker, (192, 32), (192, 64), (192,), (192,))
+
+    def step():
+        h = zeros
+        for i in range(30):
+            given, kept = affine(xs[i], w, b), affine(h, v, d)
+            gates = sigmoid(given[:, :128] + kept[:, :128])
+            new = tanh(given[:, 128:] + gates[:, :64] * kept[:, 128:])
+            h = new + gates[:, 64:] * (h - new)
+        return (h * h).mean()
+
+    return step, [w, v, b, d]
+
+
 def chain(worker: Any) -> tuple:
     """tanh(x x + x) of 64,000 numbers: two operations that are short, and one that is not."""
     tanh = worker.function("tanh")
@@ -97,6 +118,7 @@ def cnn(worker: Any, training: bool) -> tuple:
 PROGRAMS = {
     "PINN": pinn,
     "LSTM by hand": lstm,
+    "GRU by hand": gru,
     "tanh(x * x + x)": chain,
     "products of 8 x 8": products,
     "CNN, one image": lambda worker: cnn(worker, training=False),
