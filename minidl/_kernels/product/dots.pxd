@@ -13,7 +13,7 @@ from minidl._kernels.product.product cimport (
     SERIAL_FLOPS, TASK_FLOPS, TASKS, Product, ceil_div, run_tasks, task_t,
 )
 from minidl._kernels.product.tile cimport (
-    TILE_LANES, TILE_LOG4, TILE_LOG8, TILE_ROWS, any_dots, copy_out, doubles, floats, lanes,
+    TILE_LANES, TILE_LOG4, TILE_LOG8, TILE_ROWS, copy_out, doubles, floats, lanes,
     tile_high4, tile_high8, tile_low4, tile_low8, vec, zeros,
 )
 
@@ -233,6 +233,56 @@ cdef inline void fold(vec* sums, int half) noexcept nogil:
     cdef int i
     for i in range(half):
         sums[i] = halves(sums[i], sums[half + i])
+
+
+cdef inline void dots(
+    vec* kind, const char** rows, const char* x, Py_ssize_t k, Py_ssize_t lane, vec* out
+) noexcept nogil:
+    """The products of TILE_ROWS contiguous rows and the contiguous x, folded as far as a vector has lanes; none of them if
+    x is shorter than a vector."""
+    cdef const char* row[TILE_ROWS]
+    cdef vec[TILE_ROWS] sums
+    cdef vec b
+    cdef Py_ssize_t p, last = (k - lane) * <Py_ssize_t> sizeof(vec) // lane
+    cdef const int* mask = dot_mask + TILE_LANES * (k % lane) // lane + (16 - TILE_LANES)
+    cdef int turns = TILE_LOG4 if vec is floats else TILE_LOG8, i
+    for i in range(TILE_ROWS):
+        row[i] = rows[i]
+        sums[i] = zeros(kind)
+    for p in range(k // lane):
+        for i in range(TILE_ROWS):
+            sums[i] = sums[i] + (<const vec*> row[i])[p] * (<const vec*> x)[p]
+    if k % lane and k > lane:  # the vector that ends with K; its first lanes were counted before
+        b = keep((<const vec*> (x + last))[0], mask)
+        for i in range(TILE_ROWS):
+            sums[i] = sums[i] + keep((<const vec*> (row[i] + last))[0], mask) * b
+    if turns > 0:
+        fold(sums, TILE_ROWS // 2)
+    if turns > 1:
+        fold(sums, TILE_ROWS // 4)
+    if turns > 2 and TILE_ROWS == 8:
+        fold(sums, 1)
+    for i in range(TILE_ROWS):
+        out[i] = sums[i]
+
+
+cdef inline void any_dots(
+    real* kind, const char** rows, const char* x, Py_ssize_t k, real* out
+) noexcept nogil:
+    """out[i] = the sum over p of rows[i][p] * x[p], for TILE_ROWS contiguous rows."""
+    cdef real[TILE_ROWS * TILE_LANES] sums
+    cdef Py_ssize_t lane = lanes(kind), p
+    cdef int i, folded = <int> min(lane, <Py_ssize_t> TILE_ROWS), vectors = TILE_ROWS // folded
+    if real is float:
+        dots(<floats*> NULL, rows, x, k, lane, <floats*> sums)
+    else:
+        dots(<doubles*> NULL, rows, x, k, lane, <doubles*> sums)
+    for i in range(TILE_ROWS):  # of a vector's lanes each is that of another row, and again
+        out[i] = 0
+        for p in range(lane // folded):
+            out[i] += sums[i % vectors * lane + i // vectors + p * folded]
+        for p in range(0 if k < lane else k, k):
+            out[i] += (<const real*> rows[i])[p] * (<const real*> x)[p]
 
 
 cdef inline int place(int number, int turns) noexcept nogil:

@@ -385,16 +385,22 @@ cdef extern from *:
     #else
       #define GEMM_APART
     #endif
-    #define GEMM_LOOP(real, op) GEMM_APART for (Py_ssize_t i = 0; i < n; i++) \\
-      ((real*)y)[i] = ((const real*)x)[i] op ((const real*)z)[i];
+    #define GEMM_LOOP(real, op) \\
+      for (; rows > 0; rows--, x += x_row, z += z_row, y += y_row) { \\
+        GEMM_APART for (Py_ssize_t i = 0; i < n; i++) \\
+          ((real*)y)[i] = ((const real*)x)[i] op ((const real*)z)[i]; \\
+      }
     #define GEMM_CHOICE(real) \\
       if (kind == 0) { GEMM_LOOP(real, +) } else if (kind == 1) { GEMM_LOOP(real, -) } else { GEMM_LOOP(real, *) }
-    static void gemm_combine(int kind, int wide, const void* x, const void* z, void* y, Py_ssize_t n) {
+    static void gemm_combine(
+        int kind, int wide, Py_ssize_t rows, Py_ssize_t n, const char* x, Py_ssize_t x_row, const char* z, Py_ssize_t z_row,
+        char* y, Py_ssize_t y_row) {
       if (wide) { GEMM_CHOICE(double) } else { GEMM_CHOICE(float) }
     }
     """
     void combine "gemm_combine"(
-        int kind, bint wide, const void* x, const void* z, void* y, Py_ssize_t n) noexcept nogil
+        int kind, bint wide, Py_ssize_t rows, Py_ssize_t n, const char* x, Py_ssize_t x_row, const char* z, Py_ssize_t z_row,
+        char* y, Py_ssize_t y_row) noexcept nogil
 
 
 cdef epilogues.Products _products = epilogues.products_of(__name__)

@@ -80,12 +80,12 @@ cdef void do_one(Work* w, const Instruction* do, Py_ssize_t step, Py_ssize_t row
         return
     if do.dense:
         rows, n = 1, rows * n
+    if do.kind < ACTIVATE:
+        w.combine(do.kind, w.wide, rows, n, x, do.x.row, z, do.z.row, y, do.y.row)
+        return
     for i in range(rows):
-        if do.kind < ACTIVATE:
-            w.combine(do.kind, w.wide, x, z, y, n)
-        else:
-            activation = Activation(x, z, 0, 0)
-            do.loop(NULL, &activation, 0, n, y)
+        activation = Activation(x, z, 0, 0)
+        do.loop(NULL, &activation, 0, n, y)
         x, z, y = x + do.x.row, z + do.z.row, y + do.y.row
 
 

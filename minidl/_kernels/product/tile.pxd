@@ -237,24 +237,6 @@ cdef inline void tile(Width* width, Height* height, vec* kind, const Strip* s) n
                 (<vec*> (s.out[i] + down))[j] = sums[i][j]
 
 
-cdef inline void dots(
-    vec* kind, const char** rows, const char* x, Py_ssize_t vectors, vec* sums
-) noexcept nogil:
-    """sums[i], lane by lane: the products of TILE_ROWS contiguous rows and the contiguous x."""
-    cdef const char* row[TILE_ROWS]
-    cdef vec[TILE_ROWS] acc
-    cdef Py_ssize_t p
-    cdef int i
-    for i in range(TILE_ROWS):
-        row[i] = rows[i]
-        acc[i] = zeros(kind)
-    for p in range(vectors):
-        for i in range(TILE_ROWS):
-            acc[i] = acc[i] + (<const vec*> row[i])[p] * (<const vec*> x)[p]
-    for i in range(TILE_ROWS):
-        sums[i] = acc[i]
-
-
 cdef inline void shuffle(vec* kind, vec* now, int count, int turns) noexcept nogil:
     """So many perfect shuffles of 2 ** turns vectors, which transpose them: the lanes of all, by turns, are what follows on
     in the first one, the second one ... (Stone, "Parallel processing with the perfect shuffle", 1971)."""
@@ -334,25 +316,6 @@ cdef inline void copy_out(
     for j in range(n):
         value = y[j] + x[j] if add else x[j]
         y[j] = value + bias[j] if bias != NULL else value
-
-
-cdef inline void any_dots(
-    real* kind, const char** rows, const char* x, Py_ssize_t k, real* out
-) noexcept nogil:
-    """out[i] = the sum over p of rows[i][p] * x[p], for TILE_ROWS contiguous rows."""
-    cdef real[TILE_ROWS * TILE_LANES] sums
-    cdef Py_ssize_t lane = lanes(kind), whole = k // lane * lane, p
-    cdef int i
-    if real is float:
-        dots(<floats*> NULL, rows, x, k // lane, <floats*> sums)
-    else:
-        dots(<doubles*> NULL, rows, x, k // lane, <doubles*> sums)
-    for i in range(TILE_ROWS):
-        out[i] = 0
-        for p in range(lane):
-            out[i] += sums[i * lane + p]
-        for p in range(whole, k):
-            out[i] += (<const real*> rows[i])[p] * (<const real*> x)[p]
 
 
 cdef inline void transpose(

@@ -24,11 +24,13 @@ cdef Loops find(dict activations, str name)
 
 ctypedef void (*multiply_t)(void* kind, const void* product) noexcept nogil
 
-ctypedef void (*combine_t)(int kind, bint wide, const void* x, const void* z, void* y, Py_ssize_t n) noexcept nogil
+ctypedef void (*combine_t)(
+    int kind, bint wide, Py_ssize_t rows, Py_ssize_t n, const char* x, Py_ssize_t x_row, const char* z, Py_ssize_t z_row,
+    char* y, Py_ssize_t y_row) noexcept nogil
 
 cdef class Products:  # what product/steps.pyx needs of product/gemm.pyx
     cdef multiply_t[2] multiply  # for float32 and float64
-    cdef combine_t combine  # y = x + z, x - z or x * z
+    cdef combine_t combine  # y = x + z, x - z or x * z; n numbers of each row, which are so many bytes apart
 
 # Those of the CPU level that a module belongs to. The level's gemm.pyx fills it.
 cdef Products products_of(str module)

@@ -242,8 +242,8 @@ class LSTM(_Recurrent):
     def _split(
         self, state: Any, count: int, samples: int, single: bool, name: str = "state"
     ) -> list:
-        pairs = zip(state, ("state: h", "state: c"), strict=True)
-        hs, cs = (super(LSTM, self)._split(s, count, samples, single, which) for s, which in pairs)
+        hs = super()._split(state[0], count, samples, single, "state: h")
+        cs = super()._split(state[1], count, samples, single, "state: c")
         return list(zip(hs, cs, strict=True))
 
     def _joined(self, last: list[Any], single: bool) -> Any:

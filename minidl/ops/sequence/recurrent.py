@@ -146,17 +146,26 @@ class LSTM(Recurrence):
     def forward(self, gx: np.ndarray, h: np.ndarray, c: np.ndarray, w: np.ndarray) -> np.ndarray:  # type: ignore[override]
         gx, n, steps = dense(gx), h.shape[1], len(gx)
         y, u = K.empty((steps + 1, *h.shape), gx.dtype), K.empty(gx.shape[1:], gx.dtype)
-        s, g, o, th, ic = self.rooms(gx, 2 * n, n, n, n, n)
+        th, ic = self.rooms(gx, n, n)
+        if len(h) == 1:  # the gates of one row lie side by side
+            (z,) = self.rooms(gx, 4 * n)
+            s, g, o = z[..., : 2 * n], z[..., 2 * n : 3 * n], z[..., 3 * n :]
+            sums = [("add", z, gx, u)]
+        else:
+            s, g, o = self.rooms(gx, 2 * n, n, n)
+            sums = [
+                ("add", s, gx[:, :, : 2 * n], u[:, : 2 * n]),
+                ("add", g, gx[:, :, 2 * n : 3 * n], u[:, 2 * n : 3 * n]),
+                ("add", o, gx[:, :, 3 * n :], u[:, 3 * n :]),
+            ]
         before, after, first, last = self.states(gx, c)
         K.assign(first, c)
         self.in_steps(
             steps,
             ("product", u, (y[:steps], dense(h)), turned(w, len(gx))),
-            ("add", s, gx[:, :, : 2 * n], u[:, : 2 * n]),
+            *sums,
             ("sigmoid", s, s, None),
-            ("add", g, gx[:, :, 2 * n : 3 * n], u[:, 2 * n : 3 * n]),
             ("tanh", g, g, None),
-            ("add", o, gx[:, :, 3 * n :], u[:, 3 * n :]),
             ("sigmoid", o, o, None),
             ("mul", ic, s[..., :n], g),
             ("mul", after, s[..., n:], before),
@@ -412,26 +421,22 @@ def _checked(
     for argument, value in (("weight_ih", w), ("weight_hh", wh)):
         if value is None:
             raise TypeError(f"{name}: {argument}: expected an array, got None")
-    given = [a for a in (w, wh, b, bh, *states) if a is not None]
-    made = iter(input_and_weights(x, *given))
-    x = next(made)
-    w, wh, b, bh, *states = [None if a is None else next(made) for a in (w, wh, b, bh, *states)]
+    given = [w, wh, b, bh, *states]
+    x, *made = input_and_weights(x, *[a for a in given if a is not None])
+    w, wh, b, bh, *states = [None if a is None else made.pop(0) for a in given]
     if wh.ndim != 2 or wh.shape[0] != gates * wh.shape[1]:
         raise ValueError(
             f"{name}: weight_hh: expected shape ({f'{gates} ' if gates > 1 else ''}H, H), got {wh.shape}"
         )
-    n, rows = wh.shape[1], wh.shape[0]
-    wanted = [
-        ("weight_ih", w, (rows, x.shape[2])),
-        ("bias_ih", b, (rows,)),
-        ("bias_hh", bh, (rows,)),
-    ]
-    wanted += [("state", s, (x.shape[1], n)) for s in states]
-    for argument, value, shape in wanted:
+    rows, n = wh.shape
+    state = (x.shape[1], n)
+    wanted = ("weight_ih", "bias_ih", "bias_hh", "state", "state")
+    shapes = ((rows, x.shape[2]), (rows,), (rows,), state, state)
+    for argument, value, shape in zip(wanted, (w, b, bh, *states), shapes, strict=False):
         if value is not None and value.shape != shape:
             raise ValueError(
                 f"{name}: {argument}: expected shape {shape} for x {x.shape} and weight_hh {wh.shape}, "
                 f"got {value.shape}"
             )
-    states = [filled((x.shape[1], n), 0.0, x.dtype) if s is None else s for s in states]
+    states = [filled(state, 0.0, x.dtype) if s is None else s for s in states]
     return x, states, w, wh, b, bh
