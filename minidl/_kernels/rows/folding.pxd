@@ -116,6 +116,12 @@ cdef inline double lanes(Fold* tag, real* s) noexcept nogil:
     cdef Py_ssize_t j
     for j in range(LANES // 2):
         s[j] = join(tag, s[j], s[j + LANES // 2])
+    return of_halves(tag, s)
+
+
+cdef inline double of_halves(Fold* tag, real* s) noexcept nogil:
+    """The same of the first half, onto which the other one was joined."""
+    cdef Py_ssize_t j
     for j in range(LANES // 4):
         s[j] = join(tag, s[j], s[j + LANES // 4])
     for j in range(LANES // 8):
@@ -123,42 +129,15 @@ cdef inline double lanes(Fold* tag, real* s) noexcept nogil:
     return join(tag, <double>s[0], <double>s[1])
 
 
-cdef inline void fill_lanes(Fold* tag, const real* x, Py_ssize_t n, real* s) noexcept nogil:
-    """The LANES partial sums of LANES to BLOCK elements, the last of which are read together with some before them."""
+cdef inline void fold_halves(Fold* tag, const real* x, Py_ssize_t n, real* results) noexcept nogil:
+    """The partial results of LANES to BLOCK elements, halves joined. Until then they are this function's own, which nothing
+    else can point at: where they are not, gcc asks in each step whether they overlap x, and keeps them in memory.
+    """
+    cdef real[LANES] s
     cdef Py_ssize_t j, left = n, old
     cdef real zero = 0
     for j in range(LANES):
-        s[j] = <real>start(tag)
-    while left >= 8 * LANES:
-        for j in range(LANES):
-            s[j] = join(tag, s[j], eight_apart(tag, x + j, LANES))
-        x += 8 * LANES
-        left -= 8 * LANES
-    if left >= 4 * LANES:
-        for j in range(LANES):
-            s[j] = join(tag, s[j], four_apart(tag, x + j, LANES))
-        x += 4 * LANES
-        left -= 4 * LANES
-    while left >= LANES:
-        for j in range(LANES):
-            s[j] = join(tag, s[j], x[j])
-        x += LANES
-        left -= LANES
-    if left > 0:
-        old = LANES - left
-        x -= old
-        for j in range(LANES):
-            s[j] += zero if j < old else x[j]
-
-
-cdef inline void choose_halves(Fold* tag, const real* x, Py_ssize_t n, real* results) noexcept nogil:
-    """The same of an extremum, halves joined. Its partial results are this function's own, which nothing else can point at:
-    where they are not, gcc asks in each step whether they overlap x, and keeps them in memory. (Sums it inlines.)
-    """
-    cdef real[LANES] s
-    cdef Py_ssize_t j, left = n
-    for j in range(LANES):
-        s[j] = x[n - LANES + j]  # to choose twice changes nothing
+        s[j] = zero if Fold is Sum else x[n - LANES + j]  # (to choose twice changes nothing)
     while left >= 8 * LANES:
         for j in range(LANES):
             s[j] = join(tag, s[j], eight_apart(tag, x + j, LANES))
@@ -171,6 +150,11 @@ cdef inline void choose_halves(Fold* tag, const real* x, Py_ssize_t n, real* res
         for j in range(LANES):
             s[j] = join(tag, s[j], x[j])
         x, left = x + LANES, left - LANES
+    if Fold is Sum and left > 0:  # the last ones are read together with some before them
+        old = LANES - left
+        x -= old
+        for j in range(LANES):
+            s[j] += zero if j < old else x[j]
     for j in range(LANES // 2):
         results[j] = join(tag, s[j], s[j + LANES // 2])
 
@@ -180,13 +164,8 @@ cdef inline double block_fold(Fold* tag, const real* x, Py_ssize_t n, Py_ssize_t
     cdef real[LANES] s
     cdef Py_ssize_t j
     if stride == 1 and n >= LANES:
-        if Fold is Sum:
-            fill_lanes(tag, x, n, &s[0])
-        else:
-            choose_halves(tag, x, n, &s[0])
-            for j in range(LANES // 2):
-                s[j + LANES // 2] = s[j]
-        return lanes(tag, &s[0])
+        fold_halves(tag, x, n, &s[0])
+        return of_halves(tag, &s[0])
     if n < 8 * LANES:
         return short_fold(tag, x, n, stride)
     for j in range(LANES):
@@ -205,18 +184,12 @@ cdef inline void rows_fold(
     """Of each of at most ROWS rows, `step` apart, of LANES to BLOCK elements. The partial results of all rows are joined at
     once, neighbours first: that of a single row would fill no vector.
     """
-    cdef real[LANES] s
     cdef real[HALVES] partial, other
     cdef real* source = partial
     cdef real* target = other
     cdef Py_ssize_t r, i, left = LANES // 2
     for r in range(rows):
-        if Fold is Sum:
-            fill_lanes(tag, x + r * step, n, &s[0])
-            for i in range(LANES // 2):
-                partial[r * (LANES // 2) + i] = s[i] + s[i + LANES // 2]
-        else:
-            choose_halves(tag, x + r * step, n, partial + r * (LANES // 2))
+        fold_halves(tag, x + r * step, n, partial + r * (LANES // 2))
     while left > 1:
         left //= 2
         target = results if left == 1 else target
