@@ -40,7 +40,7 @@ def pieces() -> tuple[dict[str, str], str]:
 
 
 def own_lines(name: str) -> str:
-    """Where the source says what the function is: its branches of `rule`, or its line in mathcheck.pyx."""
+    """Where the source says what the function is: its branches in activations.pyx, or its line in mathcheck.pyx."""
     text = RULES.read_text(encoding="utf-8")
     entry = re.search(rf'^ACTIVATIONS\["{name}"\] = .*', text, re.MULTILINE)
     if entry is None:
@@ -49,9 +49,13 @@ def own_lines(name: str) -> str:
             for found in re.finditer(r"y\[i\] = (?:any_)?(\w+)_\(x\[i\]\)", ELEMENTARY.read_text())
             if found[1] == name
         )
-    branches = re.split(r"\n    (?:el)?if Rule is ", text)[1:]
-    tags = re.findall(r"\[(\w+)\]\(NULL\)", entry[0])
-    return "".join(branch.split("\n# ──")[0] for branch in branches if branch.split(":")[0] in tags)
+    tags = set(re.findall(r"\[(\w+)\]\(NULL\)", entry[0]))
+    branches = re.split(r"\n    (?:el)?if (?=Rule is )", text)[1:]
+    return "".join(
+        branch.split("\n\n\n")[0]
+        for branch in branches
+        if tags & set(re.findall(r"Rule is (\w+)", branch.split(":")[0]))
+    )
 
 
 def source(name: str) -> str:
