@@ -137,7 +137,7 @@ def main() -> None:
     share = (
         "--all" if args.all else f"--curved {args.curved}" if args.curved else f"--every {every}"
     )
-    command = f"{share} --doubles {doubles:.6g}"
+    command = f"{share} --doubles {doubles:.6g}".replace("e+0", "e")
     text = page.page(groups, found, sample, reference, command)
     if args.write:
         args.write.write_text(text, encoding="utf-8")

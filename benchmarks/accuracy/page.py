@@ -41,10 +41,11 @@ parts.
 and that of PReLU, RReLU, CReLU and GLU. A NaN in the forward pass never becomes a finite gradient.
 
 """
-COMPARED = """The largest error found, in ulp (units in the last place of the true value), and where. Half an ulp is the
-best possible: the true value, rounded. float32: {floats}, from -inf to inf, subnormal ones among them. float64:
-{doubles:,} numbers of all sizes, half of them between 0.001 and 40. Values and slopes of every function were compared
-on all of them, at every level, with a wider type, whose own error, against mpmath, is at most {reference}."""
+COMPARED = """The largest error found, in ulp (units in the last place of the true value), and where. Half an ulp is
+the best possible: the true value, rounded. float32: {floats}, from -inf to inf, subnormal ones among them. float64:
+{doubles:,} numbers of all sizes and either sign, half of them of size 0.001 to 40. Values, and the slopes of activations,
+were compared on all of them, at every level, with a wider type, whose own error, against mpmath, is at most
+{reference}."""
 LIMITS = """With their default parameters (threshold: 0.5 and -0.25). The limits are 1 ulp for tanh, sigmoid, softplus,
 logsigmoid, elu, celu, softsign and hardsigmoid, and 2 ulp for all other activations and for slopes, which
 `tests/kernels/test_activation_accuracy.py` checks on samples. The levels differ because v3 and v4 round a product and a
