@@ -43,8 +43,8 @@ and that of PReLU, RReLU, CReLU and GLU. A NaN in the forward pass never becomes
 """
 COMPARED = """The largest error found, in ulp (units in the last place of the true value), and where. Half an ulp is
 the best possible: the true value, rounded. float32: {floats}, from -inf to inf, subnormal ones among them. float64:
-{doubles:,} numbers of all sizes and either sign, half of them of size 0.001 to 40. Values, and the slopes of activations,
-were compared on all of them, at every level, with a wider type, whose own error, against mpmath, is at most
+{doubles:,} numbers of all sizes, either sign, half of them of size 0.001 to 40. Values, and slopes of activations, were
+compared on all of them, at every level, with a wider type, whose own error, against mpmath, is at most
 {reference}."""
 LIMITS = """With their default parameters (threshold: 0.5 and -0.25). The limits are 1 ulp for tanh, sigmoid, softplus,
 logsigmoid, elu, celu, softsign and hardsigmoid, and 2 ulp for all other activations and for slopes, which
