@@ -7,6 +7,7 @@
                                                   and 10^6 of float64
     python benchmarks/ulp.py --curved 16          one block in 16 of these, and one in 1024 of the others: minutes
     python benchmarks/ulp.py --all --only tanh,gelu
+    python benchmarks/ulp.py --all activations --curved         the elementary functions as with --curved
     python benchmarks/ulp.py --all --doubles 1e8 --kept build/ulp.json --write docs/accuracy.md
 
 An ulp is the distance between the two floating-point numbers around the true value (2^-149 and 2^-1074 at least, so
@@ -75,15 +76,16 @@ class Progress:
             print(f"{told}: {now}" if now else told, file=sys.stderr, flush=True)
 
 
-def compare_all(sample: Sample, names: list[str], workers: int, kept: Kept) -> page.Found:
-    tasks = [(name, dtype) for name in names for dtype in DTYPES]
-    keys = {task: key(*task, sample) if kept.path else "" for task in tasks}
+def compare_all(samples: dict[str, Sample], workers: int, kept: Kept) -> page.Found:
+    """samples: which numbers, by function"""
+    tasks = [(name, dtype) for name in samples for dtype in DTYPES]
+    keys = {task: key(*task, samples[task[0]]) if kept.path else "" for task in tasks}
     found = {task: there for task in tasks if (there := kept.get(*task, keys[task]))}
     open_tasks = [task for task in tasks if task not in found]
     counter = multiprocessing.Value("q", 0)
-    progress = Progress(sum(sample.blocks(dtype) for _, dtype in open_tasks))
+    progress = Progress(sum(samples[name].blocks(dtype) for name, dtype in open_tasks))
     with ProcessPoolExecutor(workers, initializer=_in_worker, initargs=(counter,)) as pool:
-        running = {pool.submit(_compare, *task, sample): task for task in open_tasks}
+        running = {pool.submit(_compare, *task, samples[task[0]]): task for task in open_tasks}
         while running:
             finished, _ = wait(running, 1, FIRST_COMPLETED)
             for future in finished:
@@ -98,7 +100,11 @@ def compare_all(sample: Sample, names: list[str], workers: int, kept: Kept) -> p
 def options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
-        "--all", action="store_true", help="every float32 number (the same as --every 1)"
+        "--all",
+        nargs="?",
+        const="functions",
+        choices=("functions", "activations"),
+        help="every float32 number (the same as --every 1), of all functions or of the activations",
     )
     parser.add_argument(
         "--every", type=int, default=256, help="one block of float32 numbers in so many"
@@ -123,22 +129,26 @@ def options() -> argparse.Namespace:
 
 def main() -> None:
     args = options()
-    every = 1 if args.all else 64 * args.curved or args.every
-    doubles = int(args.doubles or (1e6 if args.curved else 1e7 / every))
-    sample = Sample(every, args.curved, doubles)
+    every = 64 * args.curved or args.every
+    doubles = int(args.doubles or (1e6 if args.curved else 1e7 / (1 if args.all else every)))
+    all_numbers, some = Sample(1, 0, doubles), Sample(every, args.curved, doubles)
+    by_group = {
+        "Activations": all_numbers if args.all else some,
+        "Elementary functions": all_numbers if args.all == "functions" else some,
+    }
     only = (
         args.only.split(",") if args.only else [name for names in GROUPS.values() for name in names]
     )
     groups = {title: [name for name in names if name in only] for title, names in GROUPS.items()}
     reference = check_reference()
     print(f"the reference is right to {reference}", file=sys.stderr, flush=True)
-    chosen = [name for names in groups.values() for name in names]
-    found = compare_all(sample, chosen, args.workers, Kept(args.kept))
-    share = (
-        "--all" if args.all else f"--curved {args.curved}" if args.curved else f"--every {every}"
-    )
+    samples = {name: by_group[title] for title, names in groups.items() for name in names}
+    found = compare_all(samples, args.workers, Kept(args.kept))
+    share = f"--curved {args.curved}" if args.curved else f"--every {every}"
+    if args.all:
+        share = "--all" if args.all == "functions" else f"--all activations {share}"
     command = f"{share} --doubles {doubles:.6g}".replace("e+0", "e")
-    text = page.page(groups, found, sample, reference, command)
+    text = page.page(groups, found, by_group, reference, command)
     if args.write:
         args.write.write_text(text, encoding="utf-8")
     else:

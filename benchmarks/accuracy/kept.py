@@ -49,13 +49,18 @@ def own_lines(name: str) -> str:
             for found in re.finditer(r"y\[i\] = (?:any_)?(\w+)_\(x\[i\]\)", ELEMENTARY.read_text())
             if found[1] == name
         )
-    tags = set(re.findall(r"\[(\w+)\]\(NULL\)", entry[0]))
-    branches = re.split(r"\n    (?:el)?if (?=Rule is )", text)[1:]
-    return "".join(
-        branch.split("\n\n\n")[0]
-        for branch in branches
-        if tags & set(re.findall(r"Rule is (\w+)", branch.split(":")[0]))
-    )
+    tags, said = set(re.findall(r"\[(\w+)\]\(NULL\)", entry[0])), ""
+    branches = [
+        (set(re.findall(r"[A-Z]\w+ is (\w+)", branch.split(":")[0])), branch.split("\n\n\n")[0])
+        for branch in re.split(r"\n    (?:el)?if (?=[A-Z]\w+ is )", text)[1:]
+    ]
+    every, new = set().union(*(of for of, _ in branches)), tags
+    while new:  # a branch may lead to another tag
+        more = "".join(branch for of, branch in branches if of & new)
+        said += more
+        new = every & set(re.findall(r"\w+", more)) - tags
+        tags |= new
+    return said
 
 
 def source(name: str) -> str:

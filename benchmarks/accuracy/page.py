@@ -43,7 +43,7 @@ and that of PReLU, RReLU, CReLU and GLU. A NaN in the forward pass never becomes
 """
 COMPARED = """The largest error found, in ulp (units in the last place of the true value), and where. Half an ulp is
 the best possible: the true value, rounded. float32: {floats}, from -inf to inf, subnormal ones among them. float64:
-{doubles:,} numbers of all sizes, either sign, half of them of size 0.001 to 40. Values, and slopes of activations, were
+{doubles} numbers of all sizes, either sign, half of them of size 0.001 to 40. Values, and slopes of activations, were
 compared on all of them, at every level, with a wider type, whose own error, against mpmath, is at most
 {reference}."""
 LIMITS = """With their default parameters (threshold: 0.5 and -0.25). The limits are 1 ulp for tanh, sigmoid, softplus,
@@ -141,10 +141,25 @@ def paragraph(text: str) -> str:
     return "\n".join(textwrap.wrap(text.replace("\n", " "), 120, break_on_hyphens=False))
 
 
+def numbers(samples: dict[str, Sample]) -> dict[str, str]:
+    """What was compared, in words; the groups have as many of float64, but maybe not of float32."""
+    first, *others = samples.items()
+    said = first[1].floats()
+    for title, sample in others:
+        if sample != first[1]:
+            said = f"of the {first[0].lower()} {said}, of the {title.lower()} {sample.floats()}"
+    return {"floats": said, "doubles": f"{first[1].doubles:,}"}
+
+
 def page(
-    groups: dict[str, list[str]], found: Found, sample: Sample, reference: str, command: str
+    groups: dict[str, list[str]],
+    found: Found,
+    samples: dict[str, Sample],
+    reference: str,
+    command: str,
 ) -> str:
-    compared = COMPARED.format(floats=sample.floats(), doubles=sample.doubles, reference=reference)
+    """samples: by group"""
+    compared = COMPARED.format(**numbers(samples), reference=reference)
     head = HEAD.format(
         compared=paragraph(compared),
         command=command,
