@@ -20,7 +20,7 @@ from minidl._kernels.arrays.layout cimport in_elements, is_double, is_float, is_
 from minidl._kernels.math.compensated cimport cosh_, expm1_, sinh_
 from minidl._kernels.math.elementary cimport real, abs_, exp_, log1p_, log2_, log_
 from minidl._kernels.math.normal cimport erf_
-from minidl._kernels.math.power cimport pow_
+from minidl._kernels.math.power cimport pow_, pow_block
 from minidl._kernels.math.rounding cimport floor_, floored_, is_steep, steep_floored_
 from minidl._kernels.math.trigonometric cimport any_sin_, any_cos_, any_tan_, arctan_, cos_, is_far, sin_, tan_
 
@@ -35,8 +35,7 @@ cdef extern from "numpy/arrayobject.h":
     object PyArray_New(void* subtype, int ndim, cnp.npy_intp* shape, int typenum,
                        cnp.npy_intp* strides, void* data, int itemsize, int flags, void* base)
 
-cdef enum:
-    BLOCK = 512
+cdef enum: BLOCK = 512
 
 # ── The formulas ─────────────────────────────────────────────────────────────────────────────────────────────────────
 # The gradients of operations with one operand are here as operations with two: what was saved, and gy.
@@ -255,9 +254,8 @@ cdef void row(
 cdef inline void row_by_blocks(
     Rule* tag, const real* x, const real* z, real* y, Py_ssize_t sx, Py_ssize_t sz, Py_ssize_t sy, Py_ssize_t n
 ) noexcept nogil:
-    """The same for long formulas, of which there is one copy for all strides: operands that are not dense are copied.
-
-    (A repeated operand, too: what depends on it alone would become branches.)
+    """The same for long formulas, of which there is one copy for all strides: operands that are not dense are copied. (A
+    repeated one, too: what depends on it alone would become branches.)
     """
     cdef real[BLOCK] xs, zs, ys
     cdef Py_ssize_t i, count
@@ -283,8 +281,10 @@ cdef inline void row_by_blocks(
 
 cdef inline void block(Rule* tag, const real* x, const real* z, real* ys, Py_ssize_t n) noexcept nogil:
     cdef Py_ssize_t i
-    for i in range(n):
-        ys[i] = rule(tag, x[i], z[i])
+    if Rule is Pow: pow_block(x, z, ys, n)
+    else:
+        for i in range(n):
+            ys[i] = rule(tag, x[i], z[i])
 
 
 cdef class Loops:

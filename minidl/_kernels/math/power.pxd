@@ -45,3 +45,26 @@ cdef inline real pow_(real x, real p) noexcept nogil:
     cdef double negative = sign * power if (q + rounder) - rounder == q else other
     power = negative if x_ <= 0 else power
     return <real>(1.0 if p_ == 0 else power)
+
+
+cdef inline double _power_of_float(double x, double p) noexcept nogil:
+    """|x|^p of floats, right to 2^-40 of itself, for a finite p: as in pow_, but 1^p is 1 only when it is rounded to float."""
+    return _exp2_of_float(p * _log2_of_float(fabs(x)))
+
+
+cdef inline void pow_block(const real* x, const real* p, real* y, Py_ssize_t n) noexcept nogil:
+    """y = x^p, most often for one p. Where none is whole, as 2.5, nothing depends on its sign or on whether it is odd."""
+    cdef double rounder = 6755399441055744.0, q
+    cdef bint whole = False
+    cdef Py_ssize_t i
+    if real is float:
+        for i in range(n):
+            q = min_[double](fabs(<double>p[i]), 16777216.0)  # (beyond it every float is; NaN passes for one)
+            whole |= not fabs((q + rounder) - rounder - q) > 0
+        if not whole:
+            for i in range(n):
+                q = _power_of_float(x[i], p[i])
+                y[i] = <real>(NAN if (x[i] < 0) & (x[i] != -INFINITY) else q)
+            return
+    for i in range(n):
+        y[i] = pow_(x[i], p[i])
