@@ -25,6 +25,20 @@ ALL_LAYOUTS = (*LAYOUTS, "one row repeated")
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("n", [64, 79, 1000, 2049, 4100])
+def test_a_vector_times_a_matrix(gemm, dtype, n):
+    """Rows of the matrix are added up, a few at a time, in parts, and by tasks of some columns."""
+    rng = np.random.default_rng(n)
+    for k, rows in ((0, "rows"), (1, "part"), (7, "rows"), (8, "part"), (513, "rows")):
+        a, b = matrix(rng, 1, k, dtype, "every other"), matrix(rng, k, n, dtype, rows)
+        truth = Truth(a, b)
+        truth.assert_close(gemm.matmul(a, b))
+        before = rng.standard_normal((1, n)).astype(dtype)
+        truth.assert_close(gemm.matmul(a, b, out=before.copy(), accumulate=True), before)
+        Truth(b.T, a.T).assert_close(gemm.matmul(b.T, np.ascontiguousarray(a.T)))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("seed", range(6))
 def test_random_shapes_and_strides(gemm, dtype, seed):
     rng = np.random.default_rng(seed)

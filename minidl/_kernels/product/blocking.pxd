@@ -20,7 +20,7 @@
 # If A is the smaller matrix it is cheaper to compute C^T = B^T A^T and to transpose that. So it is if
 # nothing needs packing, but C's columns fill fewer vectors than its rows would. Where also K is long
 # beside the rows or the columns of C, dot products (dots.pxd) save both. Where K is short and C has but a few columns, whole
-# squares of A are transposed in registers (narrow.pxd).
+# squares of A are transposed in registers (narrow.pxd). Where C is one row, rows of B are added up (row.pxd).
 #
 # Small products (small.pxd) are computed at once: to plan them takes longer.
 #
@@ -41,6 +41,7 @@ from minidl._kernels.product.panels cimport column, cut, cut_columns, pack, widt
 from minidl._kernels.product.product cimport (
     SERIAL_FLOPS, TASK_FLOPS, TASKS, Product, ceil_div, run_tasks, second_cache, swap_sides, task_t,
 )
+from minidl._kernels.product.row cimport multiply_row
 from minidl._kernels.product.small cimport multiply_small, multiply_small_turned
 from minidl._kernels.product.tile cimport TILE_ROWS, TILE_VECTORS, copy_out, lanes
 
@@ -82,8 +83,8 @@ cdef inline void multiply(real* kind, const Product* wanted) noexcept nogil:
         return
     if p.a_sums != NULL:
         sum_rows(kind, wanted)
-    if (p.m == 0 or p.n == 0 or multiply_vector(kind, wanted) or multiply_dots(kind, wanted)
-            or multiply_narrow(kind, wanted)):
+    if (p.m == 0 or p.n == 0 or multiply_vector(kind, wanted) or multiply_row(kind, wanted)
+            or multiply_dots(kind, wanted) or multiply_narrow(kind, wanted)):
         return
     turned = turning_pays(kind, wanted)
     if multiply_small_turned(kind, wanted) if turned else multiply_small(kind, wanted):
