@@ -117,13 +117,13 @@ def prelu(
         seen, slope = (1, 1, x.size), slope if slope.ndim == 1 else reshape(slope, (1,))
     else:
         axes = _slope_axes(base_axis, x.ndim)
-        expected = tuple(shape[a] for a in axes)
+        expected = tuple([shape[a] for a in axes])
         if slope.shape != expected:
             raise ValueError(
                 f"prelu: slope: expected shape {expected} (axes {axes} of x, shape {shape}) or one "
                 f"element, got {slope.shape}"
             )
-        if axes == tuple(range(axes[0], axes[-1] + 1)):
+        if len(axes) == 1 or axes == tuple(range(axes[0], axes[-1] + 1)):
             seen = (
                 math.prod(shape[: axes[0]]),
                 slope.size,
@@ -138,7 +138,7 @@ def prelu(
     if inplace:
         checks(_check_inplace, slope._data, will_record(slope))
     op = PReLUInPlace(seen) if inplace else PReLU(seen)
-    return op(x, slope)
+    return op.run((x, slope))
 
 
 def _wrong_call(unknown: dict[str, Any]) -> str:
@@ -164,6 +164,8 @@ def _check_inplace(slope: np.ndarray, learned: bool) -> None:
 def _slope_axes(base_axis: int | tuple[int, ...] | None, ndim: int) -> tuple[int, ...]:
     if base_axis is None:
         return tuple(range(1, ndim))
+    if type(base_axis) is int:  # (the usual case, in half the time)
+        return (normalize_axis("prelu: base_axis", base_axis, ndim),)
     axes = check.integers("prelu", "base_axis", base_axis)
     places = tuple([normalize_axis("prelu: base_axis", a, ndim) for a in axes])
     if len(set(places)) != len(places):
