@@ -21,7 +21,8 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def load(path: str):
-    spec = importlib.util.spec_from_file_location(Path(path).stem, ROOT / path)
+    name = Path(path).name.partition(".")[0]
+    spec = importlib.util.spec_from_file_location(name, ROOT / path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -168,6 +169,7 @@ sys.path.insert(0, "")
 import setup
 setup.modules = lambda: [setup.module("minidl/_kernels/loops/toy.pyx"), setup.module("minidl/autograd/modes.py")]
 setup.GNU_LEVELS["baseline"], setup.LEAN = ["-O0"], [os.environ.get("OF_THE_ENGINE", "-O0")]
+setup.FREE_THREADED = setup.FREE_THREADED or "FREE_THREADED" in os.environ
 sys.argv = ["setup.py", "-q", *sys.argv[1:]]
 setup.main()
 """
@@ -229,6 +231,17 @@ def test_a_module_is_compiled_again_if_its_flags_have_changed(used, command):
     build(*command, OF_THE_ENGINE="-O1")
     after = compiled()
     assert after["toy"] == before["toy"] and after["modes"] != before["modes"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="the flags are gcc's and clang's")
+def test_without_the_gil_functions_count_the_references_of_what_need_not_be_quick(used):
+    checkout, build = used
+    build("build_ext", "--inplace", FREE_THREADED="1")
+    flags = {path.name: path.read_text() for path in (checkout / "build").rglob("*.o.flags")}
+    counted = {name for name, its in flags.items() if "tools/counting.h" in its}
+    assert counted == {"toy.o.flags"} and "modes.o.flags" in flags
+    place = checkout / f"minidl/_kernels/baseline/toy{SUFFIX}"
+    assert load(str(place)).one() == 1
 
 
 # What a wheel's own files say of where its modules are: without all the others they cannot be imported.
