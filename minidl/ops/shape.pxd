@@ -12,7 +12,7 @@ cdef class Transpose(Op):
     cdef public tuple axes
 
 cdef class GetItem(Op):
-    cdef public object index
+    cdef public object index, rows
     cdef public tuple x_shape
 
 cdef class Slice(GetItem):

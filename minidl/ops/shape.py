@@ -60,12 +60,13 @@ class GetItem(Op):
     saves = ()
     unique = False
 
-    def __init__(self, index: Any) -> None:
-        self.index = index
+    def __init__(self, index: Any, rows: bool = False) -> None:
+        """rows: the index is an array of integers that are known to be places of x's first axis."""
+        self.index, self.rows = index, rows
 
     def forward(self, x: np.ndarray) -> np.ndarray:
         self.x_shape = x.shape
-        return _looked_up(_taken, self.index, x)
+        return _looked_up(_rows if self.rows else _taken, self.index, x)
 
     def backward(self, gy: Tensor) -> Tensor:
         return PutItem(self.index, self.x_shape, unique=self.unique)(gy)
@@ -146,10 +147,14 @@ def _taken(index: Any, x: np.ndarray) -> np.ndarray:
     if isinstance(index, np.ndarray) and index.dtype in TAKEN_BY and x.ndim:
         if not within(index, len(x)):
             return x.take(index, 0)  # the same in half the time
-        # Into memory that was used before. Nothing is left to clip; "raise" would go through a copy of y.
-        y = K.empty((*index.shape, *x.shape[1:]), x.dtype)
-        return x.take(index, 0, y, "clip")
+        return _rows(index, x)
     return np.asarray(x[index])
+
+
+def _rows(index: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """x[index], into memory that was used before. Nothing is left to clip; "raise" would go through a copy of y."""
+    y = K.empty((*index.shape, *x.shape[1:]), x.dtype)
+    return x.take(index, 0, y, "clip")
 
 
 def _put_at(index: Any, x: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
@@ -362,4 +367,7 @@ def embedding(ids: Any, weight: Any) -> Tensor:
     weight = as_tensor(weight)
     if weight.ndim != 2:
         raise ValueError(f"embedding: weight: expected 2 axes, got shape {weight.shape}")
-    return getitem(weight, class_ids("embedding", ids, weight.shape[0]))
+    op = GetItem(class_ids("embedding", ids, weight.shape[0]), rows=True)
+    if weight._requires_grad:
+        op.index = _owned(op.index)  # for backward, as in getitem
+    return op.run((weight,))
