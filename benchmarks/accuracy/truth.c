@@ -129,7 +129,7 @@ static int suspicious_float64(const double* y, const long double* t, ptrdiff_t m
 }
 
 /* judge: infinity counts as the power of two above the largest number. apart: how often one of two results is NaN, an
-   infinity, 0 or -0 where the other is not. The least subnormal number counts as 0: the true value may lie in between. */
+   infinity, 0 or -0 where the other is not. 0 and the least subnormal number go together: the true value may lie between. */
 #define JUDGE(TYPE, NARROW, REAL, ABS, COPYSIGN, LEAST, LARGEST, HALF_ULP, ONE_ULP)                                    \
     static void judge_one_##TYPE(NARROW x, NARROW y, REAL want, struct findings* f) {                                  \
         const REAL infinite = (REAL)(LARGEST) + 2 * (REAL)(HALF_ULP), rounds_up = (REAL)(LARGEST) + (REAL)(HALF_ULP);  \
@@ -157,12 +157,14 @@ static int suspicious_float64(const double* y, const long double* t, ptrdiff_t m
         }                                                                                                              \
     }                                                                                                                  \
     static int class_of_##TYPE(NARROW y) {                                                                             \
-        return y != y ? 5 : (ABS(y) <= LEAST ? 1 : ABS(y) == INFINITY ? 2 : 0) * (signbit(y) ? -1 : 1);                \
+        return y != y ? 5 : (y == 0 ? 1 : ABS(y) == INFINITY ? 2 : 0) * (signbit(y) ? -1 : 1);                         \
     }                                                                                                                  \
     EXPORT int64_t apart_##TYPE(const NARROW* x, const NARROW* y, const NARROW* other, ptrdiff_t n, double* at) {      \
         int64_t found = 0;                                                                                             \
-        for (ptrdiff_t i = 0; i < n; ++i)                                                                              \
-            if (class_of_##TYPE(y[i]) != class_of_##TYPE(other[i]) && !found++) *at = x[i];                            \
+        for (ptrdiff_t i = 0; i < n; ++i) {                                                                            \
+            const int tiny = ABS(y[i]) <= LEAST && ABS(other[i]) <= LEAST && !signbit(y[i]) == !signbit(other[i]);     \
+            if (!tiny && class_of_##TYPE(y[i]) != class_of_##TYPE(other[i]) && !found++) *at = x[i];                   \
+        }                                                                                                              \
         return found;                                                                                                  \
     }
 

@@ -90,13 +90,21 @@ def test_levels_with_the_same_bits_are_compared_once_until_they_differ():
     assert errors["baseline"] == 0 and 0 < errors["v3"] < errors["v4"]
 
 
-@pytest.mark.parametrize("y", [NAN, INF, -INF, -0.0, 1.0])
-def test_classes_of_results(y):
-    x, zeros, least = np.zeros(9), np.zeros(9), np.full(9, 5e-324)
-    other = zeros.copy()
-    other[4] = y
-    assert truth.classes_differ(x, zeros, other)[0] == truth.classes_differ(x, least, other)[0] == 1
-    assert truth.classes_differ(x, zeros, least)[0] == 0
+@pytest.mark.parametrize(
+    ("y", "other", "differ"),
+    [
+        *((y, other, 1) for y in (NAN, INF, -INF, -0.0) for other in (0.0, 5e-324, 1.0)),
+        *((0.0, y, 1) for y in (-5e-324, 1e-323, 1.0)),
+        *((y, y, 0) for y in (NAN, INF, 0.0, 1.0)),
+        *((0.0, 5e-324, 0), (5e-324, 1e-323, 0), (-0.0, -5e-324, 0), (1.0, 2.0, 0)),
+    ],
+)
+def test_results_of_other_classes(y, other, differ):
+    x, ys = np.linspace(0, 1, 9), np.ones(9)
+    others = ys.copy()
+    ys[4], others[4] = y, other
+    assert truth.classes_differ(x, ys, others) == (differ, 0.5 if differ else 0)
+    assert truth.classes_differ(x, others, ys) == (differ, 0.5 if differ else 0)
 
 
 def test_what_a_function_is_made_of():
