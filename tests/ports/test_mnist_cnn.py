@@ -67,8 +67,8 @@ def our_losses(model, dtype):
         scheduler.step()
 
 
-# In float32 rounding decides which of two elements of a window is the greatest where they differ by 2e-8; then the losses
-# part by some 3e-4 in these steps.
+# In float32 rounding decides which of two elements of a window is the greatest where they differ by 2e-8; then the
+# losses part by some 3e-4 in these steps.
 @pytest.mark.parametrize(("dtype", "rtol"), [("float32", 2e-3), ("float64", 1e-9)])
 def test_the_same_losses(dtype, rtol):
     torch.manual_seed(0)

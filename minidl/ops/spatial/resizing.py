@@ -47,7 +47,8 @@ def upsample(x: Any, scale: int | Sequence[int], mode: str = "nearest") -> Tenso
         return _repeated(x, factors)
     if 0 in x.shape[2:]:
         raise ValueError(f"upsample: {mode} needs elements along every spatial axis, got {x.shape}")
-    for axis, factor in reversed(list(enumerate(factors, 2))):  # the shortest rows first, while there are few
+    # The last axis first: its rows are short, which costs most, and there are fewer of them then.
+    for axis, factor in reversed(list(enumerate(factors, 2))):
         if factor > 1:
             x = _interpolated(x, axis, factor, TAPS[mode])
     return x
