@@ -156,7 +156,7 @@ cdef inline bint convolve_runs(real* kind, const Window* window, Job* wanted) no
     cdef Job* job = &sums
     cdef Taps* axes[AXES]
     cdef Py_ssize_t[AXES] low, high
-    cdef Py_ssize_t size = sizeof(real), numbers
+    cdef Py_ssize_t size = sizeof(real), numbers, index
     cdef double flops
     cdef Plan s
     cdef bint done
@@ -191,9 +191,9 @@ cdef inline bint convolve_runs(real* kind, const Window* window, Job* wanted) no
     s.block = max(1, min(job.x.n // TASKS, <Py_ssize_t> (8 * TASK_FLOPS / max(1.0, flops))))
     s.blocks = ceil_div(job.x.n, s.block)
     s.terms = find_terms(kind, window, &s.runs, s.weights.in_step, s.start, s.shifts, s.sources)
+    for index in range(s.groups * s.outputs):
+        pack_task(kind, &s, index)
     done = run_tasks(
-        <task_t> pack_task[real], &s, s.groups * s.outputs, True
-    ) and run_tasks(
         <task_t> convolve_task[real], &s, s.blocks * s.groups * job.y.size[0] * s.runs.bands,
         flops * job.x.n <= SERIAL_FLOPS, False, flops * job.x.n,
     ) and not s.failed

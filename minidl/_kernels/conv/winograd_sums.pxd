@@ -63,6 +63,7 @@ cdef struct Plan:
     Panels panels                   # of the outputs
     Cut cut                         # panels of a task by patches of a task, or of a pass of it
     Py_ssize_t shares, per          # of the blocks, for a weight gradient
+    double flops                    # that take as long as all of it, about
     char* numbers                   # the packed weights (phase of y, part, position, panel, step,
                                     # output), or sums (share, part, position, step, output)
     const char* zeros               # a pixel
@@ -110,6 +111,8 @@ cdef inline void plan(
         s.depth, s.parts = s.depth // 2, s.parts * 2
     s.panels = cut_columns(kind, y.c)
     s.cut = cut(s.panels.count, group, s.patches.count, block)
+    # Those of the products, and as many again: turning data and results takes about as long.
+    s.flops = 4.0 * s.patches.count * s.positions * x.c * y.c * s.patches.stride * s.patches.stride
     s.failed = False
 
 
@@ -162,10 +165,10 @@ cdef inline bint winograd_convolve(real* kind, const Window* w, Job* job) noexce
             s.bias = s.numbers + weights * size
             memcpy(<char*> s.bias, job.bias, s.outputs * size)
         done = run_tasks(
-            <task_t> pack_task[real], &s, s.panels.count * ceil_div(s.inputs, TURN_CHANNELS), False
+            <task_t> pack_task[real], &s, s.panels.count * ceil_div(s.inputs, TURN_CHANNELS), False, False, s.flops
         ) and run_tasks(
             <task_t> convolve_task[real], &s,
-            s.patches.stride * s.patches.stride // s.phases * s.cut.groups * s.cut.blocks, False
+            s.patches.stride * s.patches.stride // s.phases * s.cut.groups * s.cut.blocks, False, False, s.flops
         ) and not s.failed
         memory.give(s.numbers)
     memory.give(x.scratch)
@@ -282,9 +285,9 @@ cdef inline bint winograd_weight_gradient(
             s.zeros = s.pixel_sums + s.shares * padded * size
             memset(<char*> s.zeros, 0, max(xs.c, gys.c) * size)
             done = run_tasks(
-                <task_t> sum_task[real], &s, s.shares * tasks, False
+                <task_t> sum_task[real], &s, s.shares * tasks, False, False, s.flops
             ) and run_tasks(
-                <task_t> turn_task[real], &s, ceil_div(s.inputs, TURN_CHANNELS), False
+                <task_t> turn_task[real], &s, ceil_div(s.inputs, TURN_CHANNELS), False, False, s.flops
             ) and not s.failed
             memory.give(s.numbers)
         memory.give(gys.scratch)

@@ -74,7 +74,7 @@ cdef inline void call_task(void* context, Py_ssize_t index) noexcept nogil:
 
 
 cdef inline bint run_tasks(
-    task_t task, void* plan, Py_ssize_t count, bint serial, bint whole=False, double flops=1e12
+    task_t task, void* plan, Py_ssize_t count, bint serial, bint whole, double flops
 ) noexcept nogil:
     """Tasks 0 to count - 1, over the threads unless `serial`: those that are awake, if `flops` are few. False: they were
     stopped (pool.pxd)."""
