@@ -180,7 +180,7 @@ cdef inline bint are_shared(Py_ssize_t ns) noexcept nogil:
     if not swap(&_trial.held, 0, 1):  # by a call of another Python thread: this one runs alone, and does not count
         return False
     if _trial.calls >= WINDOW:
-        end_window()
+        end_window(now())
     _trial.calls += 1
     _trial.ns += ns
     shared = _trial.shared
@@ -188,10 +188,9 @@ cdef inline bint are_shared(Py_ssize_t ns) noexcept nogil:
     return shared
 
 
-cdef void end_window() noexcept nogil:
+cdef void end_window(long long time) noexcept nogil:
     """The way that takes less time is kept. The other one is tried now and then, for three windows: in the first, data
     moves from one core's cache to the other's; of the next two the quicker one counts."""
-    cdef long long time = now()
     cdef Py_ssize_t cost = <Py_ssize_t> ((time - _trial.began) * 1000 // max(_trial.ns, <Py_ssize_t> 1)) + 1
     cdef Py_ssize_t* known = &_trial.cost[_trial.shared]
     cdef Py_ssize_t other = _trial.cost[not _trial.shared]
@@ -372,6 +371,21 @@ cdef void fresh() noexcept nogil:
 def short_calls_are_shared():
     """Whether calls that take microseconds are shared at present; which way is quicker is tried now and then."""
     return _trial.shared
+
+
+def shared_windows(times):
+    """For tests: in which windows of a new trial calls are shared. times: (alone, shared) for each window, the ns that
+    pass, either way, for a call that says it takes 1,000."""
+    cdef long long time = 0
+    cdef list found = []
+    begin_trial()
+    for alone, shared in times:
+        found.append(bool(_trial.shared))
+        _trial.ns = 1000 * WINDOW
+        time += WINDOW * <long long> (shared if _trial.shared else alone)
+        end_window(time)
+    begin_trial()
+    return found
 
 
 def get_num_threads():
