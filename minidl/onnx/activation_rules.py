@@ -33,7 +33,7 @@ def _limited(t: Any, x: str, low: float, high: float, dtype: Any) -> str:
 
 
 def _celu(t: Any, x: str, a: float, b: float, dtype: Any) -> str:
-    """ONNX's Celu is for float32 and a > 0 alone."""
+    """ONNX's Celu is for float32 alone."""
     zero, alpha = t.graph.constant(0, dtype), t.graph.constant(a, dtype)
     power = t.graph.node("Exp", t.graph.node("Div", x, alpha))
     low = t.graph.node("Mul", alpha, t.graph.node("Sub", power, t.graph.constant(1, dtype)))

@@ -259,7 +259,15 @@ CASES = [
 
 
 CASES += [
-    (lambda: F.celu(X, 0), ValueError, "celu: alpha must not be 0, got 0"),
+    *[
+        (lambda a=a: F.celu(X, a), ValueError, f"celu: alpha must be a finite .* than 0, got {a}")
+        for a in (0, -0.7, float("inf"), float("nan"))
+    ],
+    (
+        lambda: F.affine(X, X, activation=("celu", -0.7)),
+        ValueError,
+        "celu: alpha must be a finite number greater than 0, got -0.7",
+    ),
     (
         lambda: F.hardtanh(X, 2, 1),
         ValueError,

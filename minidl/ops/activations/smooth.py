@@ -90,11 +90,11 @@ def selu(x: Any) -> Tensor:
         slope=lambda y, a: np.where(y <= 0, y / a + 1, 1),
         curvature=lambda y, a: inside(y, -INF, 0.0, 1 / a),
     ),
-    check=(lambda a: a != 0, "alpha must not be 0"),
+    check=(lambda a: 0 < a < INF, "alpha must be a finite number greater than 0"),
     limits={-INF: -1.0, INF: INF, 0.0: 0.0},
 )
 def celu(x: Any, alpha: float = 1.0) -> Tensor:
-    """celu(x) = x for x > 0, alpha * (exp(x / alpha) - 1) otherwise, element by element.
+    """celu(x) = x for x > 0, alpha * (exp(x / alpha) - 1) otherwise, element by element; alpha > 0.
 
     Source: Barron, Continuously Differentiable Exponential Linear Units, 2017.
 
