@@ -94,9 +94,12 @@ def selu(x: Any) -> Tensor:
     limits={-INF: -1.0, INF: INF, 0.0: 0.0},
 )
 def celu(x: Any, alpha: float = 1.0) -> Tensor:
-    """celu(x) = x for x > 0, alpha * (exp(x / alpha) - 1) otherwise, element by element; alpha > 0.
+    """celu(x) = x for x > 0, alpha * (exp(x / alpha) - 1) otherwise, element by element.
 
     Source: Barron, Continuously Differentiable Exponential Linear Units, 2017.
+
+    Raises:
+        ValueError: alpha is not a finite number greater than 0.
 
     >>> print(*F.celu([-1.0, 0.0, 2.0]).numpy().round(4))
     -0.6321 0.0 2.0
