@@ -68,22 +68,27 @@ def test_every_level_draws_the_same(dtype):
         np.testing.assert_array_equal(draws(K.load(level), 20_011, 2**53 - 5, dtype), expected)
 
 
+def normals(kernels, n, key, dtype):
+    return kernels.standard_normal(np.empty(n, dtype), key)
+
+
 @every_level
 @every_dtype
-def test_an_element_keeps_its_number(level, dtype):
+@pytest.mark.parametrize("draw", [draws, normals])
+def test_an_element_keeps_its_number(draw, level, dtype):
     """It depends on the element's place and the key, not on the length or the threads."""
     kernels, before = K.load(level), K.get_num_threads()
-    long = draws(kernels, 70_000, 99, dtype)
-    for n in (1, 63, 64, 65, 511, 513, 8191, 8193, 40_001):
-        np.testing.assert_array_equal(draws(kernels, n, 99, dtype), long[:n])
+    long = draw(kernels, 70_000, 99, dtype)
+    for n in (0, 1, 31, 32, 33, 63, 64, 65, 511, 513, 8191, 8193, 40_001):
+        np.testing.assert_array_equal(draw(kernels, n, 99, dtype), long[:n])
     try:
         for threads in (1, 2, 3, 4):
             K.set_num_threads(threads)
-            np.testing.assert_array_equal(draws(kernels, 70_000, 99, dtype), long)
+            np.testing.assert_array_equal(draw(kernels, 70_000, 99, dtype), long)
     finally:
         K.set_num_threads(before)
     for key in (98, 99 + 2**32, 2**40):
-        assert (draws(kernels, 1000, key, dtype) == long[:1000]).mean() < 0.01
+        assert (draw(kernels, 1000, key, dtype) == long[:1000]).mean() < 0.01
 
 
 @every_dtype
@@ -103,10 +108,6 @@ def test_uniform(dtype):
     assert abs(np.corrcoef(u, other)[0, 1]) < 5 / np.sqrt(n)
 
 
-def normals(kernels, n, key, dtype):
-    return kernels.standard_normal(np.empty(n, dtype), key)
-
-
 @every_level
 def test_normal_numbers_of_float32_are_those_of_float64(level):
     single, double = (normals(K.load(level), 100_003, 7, dtype) for dtype in ("float32", "float64"))
@@ -119,24 +120,6 @@ def test_every_level_draws_the_same_normal_numbers():
     for level in K.available:
         y = normals(K.load(level), 200_011, 2**53 - 5, "float64")
         np.testing.assert_allclose(y, expected, rtol=3e-15, atol=1e-15)
-
-
-@every_level
-@every_dtype
-def test_an_element_keeps_its_normal_number(level, dtype):
-    kernels, before = K.load(level), K.get_num_threads()
-    long = normals(kernels, 70_000, 99, dtype)
-    for n in (0, 1, 31, 32, 33, 63, 64, 65, 511, 513, 8191, 8193, 40_001):
-        np.testing.assert_array_equal(normals(kernels, n, 99, dtype), long[:n])
-    try:
-        for threads in (1, 2, 3, 4):
-            K.set_num_threads(threads)
-            np.testing.assert_array_equal(normals(kernels, 70_000, 99, dtype), long)
-    finally:
-        K.set_num_threads(before)
-    np.testing.assert_array_equal(
-        kernels.standard_normal(np.empty((70, 10, 100), dtype), 99).ravel(), long
-    )
 
 
 @every_dtype
@@ -179,6 +162,7 @@ def test_normal_numbers_go_into_what_is_given_or_nothing_is_changed(level):
         assert not np.any(y)
     y = np.zeros((3, 5), "float32")
     assert kernels.standard_normal(y, 1) is y
+    np.testing.assert_array_equal(y.ravel(), normals(kernels, 15, 1, "float32"))
 
 
 @every_level

@@ -5,8 +5,8 @@ add one: its tag, its three lines in `rule`, its line in the table; then its fun
 
 The value of a long formula is computed in two halves, `begun` and `ended`, instead of in `rule`. Each half has a loop of
 its own over some hundred elements, and passes on up to three numbers for each. A loop spends its time waiting for results:
-the longer the way from x to y, the fewer elements fit into the processor at once. Two halves take 0.75 to 0.95 of the time
-of one loop (0.7 at the baseline). Not those of gelu: its polynomial and its exponential do not wait for each other, and
+the longer the way from x to y, the fewer elements fit into the processor at once. Two halves take 0.75 to 0.96 of the time
+of one loop (0.68 to 0.94 at the baseline). Not those of gelu: its polynomial and its exponential do not wait for each other, and
 one loop lets them overlap.
 
 Backward gets either x or y, whichever the formula reads (`slope_from` in ops/activations says which): both names are

@@ -16,7 +16,7 @@ from minidl._kernels.arrays.targets cimport as_ids, targets_of
 from minidl._kernels.math.elementary cimport real
 
 cnp.import_array()
-offer()  # (once in each level, from wherever)
+offer()  # (copying.pyx is compiled once; each level has this module, which hands it the level's loops)
 
 cdef enum:
     RANGES = 16
